@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* The image: compiled configuration as flat, position-independent, immutable pages. Kernel, proxy, weftctl and tests read the
+ * same bytes with the same functions. Identical configuration gives identical bytes.
+ *
+ * A reference is a byte offset from the start of the image; 0 means "none" (offset 0 holds the header). An object never
+ * crosses a page, so one map look-up reaches all of it. Objects are 8-byte aligned; every page ends in WEFT_PAGE_SLACK unused
+ * bytes, so an 8-byte load at any offset of an object stays inside the page. Integers have the host's byte order; addresses
+ * and ports (ip4_be, port_be) are in network order.
+ *
+ * There are two images a scope, published independently and joined by stable ids: the route image (listeners, virtual hosts,
+ * routes) and the endpoint image (clusters and their endpoints), so that a pod's coming or going never recompiles a route. */
+#ifndef WEFT_IMAGE_H
+#define WEFT_IMAGE_H
+
+#include "weft/base.h"
+
+#define WEFT_IMAGE_MAGIC 0x54464557u /* "WEFT" */
+#define WEFT_IMAGE_VERSION 1
+
+#define WEFT_PAGE_SHIFT 18
+#define WEFT_PAGE_SIZE (1u << WEFT_PAGE_SHIFT)
+#define WEFT_PAGE_MASK (WEFT_PAGE_SIZE - 1)
+#define WEFT_PAGE_SLACK 64
+#define WEFT_IMAGE_PAGES_MAX 256 /* 64 MiB an image */
+
+typedef u32 weft_ref;
+
+/* Limits of what the kernel walks. What exceeds one is compiled so that the proxy decides (WEFT_ACTION_PROXY). */
+#define WEFT_HASH_PROBES_MAX 16       /* open addressing: compile grows a table until no key needs more */
+#define WEFT_HOST_LENGTH_MAX 255      /* longer hosts reach only `*` */
+#define WEFT_TRIE_NODES_MAX 128       /* nodes on one walk in the kernel: a longer walk goes to the proxy */
+#define WEFT_TRIE_LABEL_MAX 64        /* bytes in one node; longer runs are chained */
+#define WEFT_CANDIDATES_MAX 64        /* candidates tried for one request in the kernel */
+#define WEFT_CONDITIONS_MAX 16        /* conditions of one route in the kernel */
+#define WEFT_CONDITION_VALUE_MAX 256  /* bytes of a condition's value in the kernel */
+#define WEFT_WEIGHTED_MAX 64          /* clusters of one weighted choice in the kernel */
+#define WEFT_DIRECT_BODY_MAX 4096     /* Envoy: max_direct_response_body_size_bytes */
+#define WEFT_SCHEDULE_MAX 4096        /* slots in a cluster's weighted round-robin order */
+
+enum weft_image_kind { WEFT_IMAGE_ROUTES = 1, WEFT_IMAGE_ENDPOINTS = 2 };
+
+/* At offset 0. The tables are open-addressed with linear probing: mask + 1 slots, a power of two. */
+struct weft_image_header {
+	u32 magic;
+	u16 version;
+	u16 kind;           /* enum weft_image_kind */
+	u32 size_bytes;     /* all of the image, slack included */
+	u32 page_count;
+	u64 content_hash;   /* of the whole image with this field 0 */
+	/* WEFT_IMAGE_ROUTES */
+	weft_ref listener_slots;    /* struct weft_slot[listener_mask + 1]; key: struct weft_listener_key of the listener */
+	u32 listener_mask;
+	weft_ref listeners;         /* struct weft_list of refs to every struct weft_listener, for people */
+	weft_ref route_tables;      /* struct weft_list of refs to every struct weft_route_table, for people */
+	/* WEFT_IMAGE_ENDPOINTS */
+	weft_ref cluster_directory; /* weft_ref[cluster_count]: index is the cluster id; 0: no such cluster now */
+	u32 cluster_count;          /* directory entries; a directory may span pages: read entry by entry */
+	u32 reserved[4];
+};
+
+/* A slot of a hash table: `hash` and the object. Empty: object == 0. A table may span pages (slots do not). */
+struct weft_slot {
+	u32 hash;
+	weft_ref object;
+};
+
+struct weft_list {
+	u32 count;
+	u32 items[];
+};
+
+/* Text for people and for comparison: `len` bytes follow. */
+struct weft_text {
+	u32 len;
+	u8 bytes[];
+};
+
+/* ---- listeners -------------------------------------------------------------------------------------------------------- */
+
+struct weft_listener_key {
+	u32 ip4_be;  /* 0: any address */
+	u16 port_be;
+	u16 zero;
+};
+
+enum weft_listener_kind {
+	WEFT_LISTENER_HTTP = 1,    /* captured; requests are routed by route_table */
+	WEFT_LISTENER_TCP = 2,     /* captured; the proxy tunnels to tcp_choice */
+	WEFT_LISTENER_PASS = 3,    /* left alone: original destination (PassthroughCluster) */
+	WEFT_LISTENER_REFUSED = 4, /* captured; answered 503, and non-HTTP closed: weft does not enforce what it asks for */
+	WEFT_LISTENER_BLOCK = 5,   /* connection refused (BlackHoleCluster) */
+};
+
+#define WEFT_LISTENER_ACCEPT_HTTP_10 0x01u
+#define WEFT_LISTENER_NORMALIZE_PATH 0x02u
+#define WEFT_LISTENER_MERGE_SLASHES 0x04u
+#define WEFT_LISTENER_SNIFF 0x08u       /* HTTP chain has application_protocols: other bytes take other_choice */
+#define WEFT_LISTENER_WEBSOCKET 0x10u   /* upgrade_configs has websocket */
+#define WEFT_LISTENER_KERNEL 0x20u      /* verdict kernel: the fast path may route it; else all of it is the proxy's */
+
+struct weft_listener {
+	struct weft_listener_key key;
+	u8 kind;                /* enum weft_listener_kind */
+	u8 verdict;             /* enum weft_verdict, for people */
+	u16 flags;
+	weft_ref route_table;   /* struct weft_route_table; HTTP */
+	weft_ref tcp_choice;    /* struct weft_choice; TCP */
+	weft_ref other_choice;  /* struct weft_choice for bytes that are not HTTP; 0: close */
+	weft_ref name;          /* struct weft_text */
+	weft_ref reason;        /* struct weft_text: why not `kernel` */
+	u32 next_same_key;      /* reserved: filter chains by prefix and SNI */
+};
+
+/* ---- virtual hosts ---------------------------------------------------------------------------------------------------- */
+
+#define WEFT_ROUTE_TABLE_IGNORE_PORT 0x01u /* ignore_port_in_host_matching */
+
+/* Hosts are looked up in lower case. exact: hash of the whole host. suffix (`*.example.com`, key ".example.com"): hash of the
+ * last N bytes for every N whose bit is set in suffix_lengths, longest first, at least one byte before it. prefix (`www.*`):
+ * likewise from the front. Then `any` (`*`). Order and rule: Envoy, FACTS "Host and virtual host". */
+struct weft_route_table {
+	u32 flags;
+	u32 exact_mask;
+	weft_ref exact_slots;  /* struct weft_slot[]; object: struct weft_host */
+	weft_ref suffix_slots;
+	weft_ref prefix_slots;
+	u32 suffix_mask;
+	u32 prefix_mask;
+	weft_ref any;          /* struct weft_virtual_host or 0 */
+	weft_ref name;         /* struct weft_text */
+	weft_ref virtual_hosts; /* struct weft_list of refs, for people */
+	u64 suffix_lengths[4]; /* bit N: some suffix key has N bytes */
+	u64 prefix_lengths[4];
+};
+
+/* A domain: its key in lower case without the `*`. */
+struct weft_host {
+	weft_ref virtual_host;
+	u32 len;
+	u8 bytes[];
+};
+
+struct weft_virtual_host {
+	weft_ref name;        /* struct weft_text */
+	u32 route_count;
+	weft_ref routes;      /* struct weft_list of refs to struct weft_route, in order; index is the route index */
+	weft_ref paths;       /* root struct weft_trie_node over case-sensitive literals; 0: none */
+	weft_ref paths_nocase; /* the same over lower-cased literals of case_sensitive: false */
+};
+
+/* ---- path automaton: a radix trie over literals ----------------------------------------------------------------------- */
+
+/* Walk: compare `label`; if the path ends exactly here, `at_end` are the candidates. Otherwise look the next byte up in
+ * `branch` (bit set of byte values, children in order of byte value; the branch byte is the first byte of the child's label).
+ * If there is no such child, or a label differs inside, the candidates are those of prefixes that end at or above the last
+ * node wholly matched: its `at_prefix`, which already includes what its ancestors hold. Lists are ordered by route index and cut
+ * after the first route without conditions. A path_separated_prefix P is the literals P (exact) and P/ (prefix). */
+struct weft_trie_node {
+	weft_ref at_end;     /* struct weft_list of route indexes, or 0 */
+	weft_ref at_prefix;  /* struct weft_list of route indexes, or 0 */
+	u16 label_len;
+	u16 child_count;
+	weft_ref children;   /* u32[child_count], refs to nodes; same page as this node or another */
+	u64 branch[4];
+	u8 label[];          /* label_len bytes, padded to 8 */
+};
+
+/* ---- routes ----------------------------------------------------------------------------------------------------------- */
+
+enum weft_action {
+	WEFT_ACTION_CLUSTER = 1,     /* choice: one or several clusters */
+	WEFT_ACTION_DIRECT = 2,      /* direct: struct weft_direct_response */
+	WEFT_ACTION_PROXY = 3,       /* the kernel can't decide or do this route; the proxy can (choice/direct say what) */
+	WEFT_ACTION_REFUSED = 4,     /* weft can't do it exactly: 503, counted, with the reason */
+};
+
+enum weft_verdict { WEFT_VERDICT_KERNEL = 1, WEFT_VERDICT_PROXY = 2, WEFT_VERDICT_REFUSED = 3, WEFT_VERDICT_IGNORED = 4 };
+
+#define WEFT_ROUTE_MATCH_UNSUPPORTED 0x01u /* conditions are incomplete: reaching this candidate means REFUSED */
+
+struct weft_route {
+	u32 id;               /* unique in the image: index over all routes; key of counters and of the exchange record */
+	u16 action;           /* enum weft_action */
+	u16 flags;
+	u32 timeout_ms;       /* 0: none */
+	u16 condition_count;
+	u8 verdict;           /* enum weft_verdict, for people */
+	u8 retries;           /* further tries on connect failure (proxy) */
+	weft_ref conditions;  /* struct weft_condition[condition_count], contiguous */
+	weft_ref choice;      /* struct weft_choice */
+	weft_ref direct;      /* struct weft_direct_response */
+	weft_ref name;        /* struct weft_text */
+	weft_ref reason;      /* struct weft_text: why not `kernel` */
+	u32 missing_status;   /* cluster_not_found_response_code, default 503 */
+	u32 path_kind;        /* for people: 1 exact, 2 prefix, 3 separated prefix, 4 regex, ...; text in `path` */
+	weft_ref path;        /* struct weft_text */
+};
+
+enum weft_condition_kind {
+	WEFT_CONDITION_PRESENT = 1,
+	WEFT_CONDITION_EXACT = 2,
+	WEFT_CONDITION_PREFIX = 3,
+	WEFT_CONDITION_SUFFIX = 4,
+	WEFT_CONDITION_CONTAINS = 5,
+};
+
+enum weft_condition_subject {
+	WEFT_SUBJECT_HEADER = 0,
+	WEFT_SUBJECT_METHOD = 1,
+	WEFT_SUBJECT_AUTHORITY = 2, /* `:authority` and `host`: as sent, port and case kept */
+	WEFT_SUBJECT_PATH = 3,      /* `:path`: with query */
+	WEFT_SUBJECT_SCHEME = 4,    /* always "http" unless x-forwarded-proto says https: then the proxy's */
+};
+
+#define WEFT_CONDITION_INVERT 0x01u
+#define WEFT_CONDITION_IGNORE_CASE 0x02u       /* value is in lower case already */
+#define WEFT_CONDITION_MISSING_AS_EMPTY 0x04u
+
+/* Envoy 1.40: repeated header lines match individually (any may match; inverted: none may). A missing header fails every
+ * condition, inverted ones too, but PRESENT inverted and MISSING_AS_EMPTY. */
+struct weft_condition {
+	u8 kind;
+	u8 subject;
+	u8 flags;
+	u8 name_len;
+	u32 name_hash;      /* weft_name_hash of the lower-case name */
+	weft_ref name;      /* struct weft_text, lower case */
+	weft_ref value;     /* struct weft_text */
+};
+
+/* One cluster, or several with weights: pick r in [0, total_weight), the first item with r < until. */
+struct weft_choice {
+	u32 count;
+	u32 total_weight;
+	struct {
+		u32 cluster_id;
+		u32 until;
+	} items[];
+};
+
+/* `head` is the whole response head without the date line and the final blank line; the sender adds both. */
+struct weft_direct_response {
+	u16 status;
+	u16 zero;
+	u32 head_len;
+	u32 body_len;
+	weft_ref head;   /* bytes: "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n" */
+	weft_ref body;   /* bytes */
+};
+
+/* ---- clusters and endpoints (endpoint image) -------------------------------------------------------------------------- */
+
+enum weft_lb_policy {
+	WEFT_LB_ROUND_ROBIN = 1,
+	WEFT_LB_LEAST_REQUEST = 2,
+	WEFT_LB_RANDOM = 3,
+	WEFT_LB_PROXY = 4, /* a policy that only the proxy knows (hash policies), or that is refused: see `reason` */
+};
+
+enum weft_cluster_kind {
+	WEFT_CLUSTER_ENDPOINTS = 1,    /* EDS, STATIC: `endpoints` */
+	WEFT_CLUSTER_ORIGINAL_DST = 2, /* dial what the application asked for */
+	WEFT_CLUSTER_BLACK_HOLE = 3,   /* STATIC without endpoints by design */
+	WEFT_CLUSTER_REFUSED = 4,      /* answered 503 with the reason (own transport_socket ...) */
+	WEFT_CLUSTER_DNS = 5,          /* refused for now: reason says so */
+};
+
+struct weft_cluster {
+	u32 id;
+	u8 kind;
+	u8 policy;
+	u8 verdict;
+	u8 zero;
+	u32 connect_timeout_ms;
+	u32 endpoint_count;    /* usable ones (healthy, highest priority that has some) */
+	weft_ref endpoints;    /* struct weft_endpoint[endpoint_count], contiguous in one page */
+	u32 schedule_len;      /* weighted round-robin order: u16 indexes; equal weights: endpoint_count entries */
+	weft_ref schedule;     /* u16[schedule_len], contiguous in one page */
+	u32 max_requests;      /* circuit breaker; 0xffffffff: none */
+	weft_ref name;
+	weft_ref reason;
+};
+
+#define WEFT_ENDPOINT_MTLS_CAPABLE 0x01u /* EDS tlsMode istio: reached in plaintext, counted */
+
+struct weft_endpoint {
+	u32 id;       /* stable over generations while (address, port) is known; index of endpoint state and pools */
+	u32 ip4_be;
+	u16 port_be;
+	u16 flags;
+	u32 weight;
+};
+
+/* ---- hashing ---------------------------------------------------------------------------------------------------------- */
+
+/* Hosts: polynomial over bytes, so that one pass over the host gives the hash of every prefix (or, from the end, of every
+ * suffix). Table index: weft_hash_finish(h) & mask. Not keyed: keys come from istiod, look-ups are bounded by
+ * WEFT_HASH_PROBES_MAX, and a crafted host can only miss. */
+#define WEFT_HASH_SEED 0x811c9dc5u
+WEFT_INLINE u32 weft_hash_step(u32 h, u8 byte)
+{
+	return (h ^ byte) * 0x01000193u;
+}
+WEFT_INLINE u32 weft_hash_finish(u32 h)
+{
+	h ^= h >> 16;
+	h *= 0x7feb352du;
+	h ^= h >> 15;
+	return h;
+}
+/* Slots store weft_hash_finish(h). Listener keys: */
+WEFT_INLINE u32 weft_listener_hash(u32 ip4_be, u16 port_be)
+{
+	return weft_hash_finish((ip4_be * 0x9e3779b1u) ^ ((u32)port_be * 0x85ebca6bu) ^ WEFT_HASH_SEED);
+}
+
+#endif

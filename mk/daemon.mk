@@ -1,0 +1,70 @@
+# One static library a stage; weftd and weftctl link them. A second set of libraries is built with sanitizers for unit tests.
+define stage_rules
+LIB_$(1)_SRC := $$(sort $$(wildcard daemon/$(1)/*.c))
+LIB_$(1)_OBJ := $$(patsubst %.c,$$(BUILD)/obj/%.o,$$(LIB_$(1)_SRC))
+LIB_$(1)_ASAN := $$(patsubst %.c,$$(BUILD)/asan/%.o,$$(LIB_$(1)_SRC))
+$$(BUILD)/lib/$(1).a: $$(LIB_$(1)_OBJ)
+	@mkdir -p $$(@D); rm -f $$@
+	$$(AR) rcs $$@ $$^
+$$(BUILD)/lib/$(1).asan.a: $$(LIB_$(1)_ASAN)
+	@mkdir -p $$(@D); rm -f $$@
+	$$(AR) rcs $$@ $$^
+ALL_OBJECTS += $$(LIB_$(1)_OBJ) $$(LIB_$(1)_ASAN)
+endef
+$(foreach s,$(STAGES),$(eval $(call stage_rules,$(s))))
+
+PROTO_OBJ  := $(patsubst $(BUILD)/gen/%.c,$(BUILD)/obj/gen/%.o,$(PROTO_C))
+PROTO_ASAN := $(patsubst $(BUILD)/gen/%.c,$(BUILD)/asan/gen/%.o,$(PROTO_C))
+GEN_WARN   := -Wno-unused-parameter -Wno-missing-prototypes -Wno-shadow -Wno-strict-prototypes
+
+$(BUILD)/lib/proto.a: $(PROTO_OBJ)
+	@mkdir -p $(@D); rm -f $@
+	$(AR) rcs $@ $^
+$(BUILD)/lib/proto.asan.a: $(PROTO_ASAN)
+	@mkdir -p $(@D); rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -I$(BUILD)/gen/proto $(CFLAGS) $(GEN_WARN) -c $< -o $@
+$(BUILD)/asan/gen/%.o: $(BUILD)/gen/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -I$(BUILD)/gen/proto $(CFLAGS) $(GEN_WARN) $(SANITIZE) -c $< -o $@
+
+# Generated headers must exist before the first compile; after that the .d files say who needs them.
+NEEDS_SKELETON := datapath
+$(foreach s,$(filter-out base,$(STAGES)),$(eval $(BUILD)/obj/daemon/$(s)/%.o $(BUILD)/asan/daemon/$(s)/%.o: | $(PROTO_STAMP)))
+$(BUILD)/obj/daemon/datapath/%.o $(BUILD)/asan/daemon/datapath/%.o: | $(BUILD)/gen/weft.skel.h
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -I$(BUILD)/gen/proto $(CFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/asan/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -I$(BUILD)/gen/proto $(CFLAGS) $(SANITIZE) -MMD -MP -c $< -o $@
+
+# datapath objects include the skeleton, so they need it first
+$(LIB_datapath_OBJ) $(LIB_datapath_ASAN): | $(BUILD)/gen/weft.skel.h
+$(foreach s,$(filter-out base,$(STAGES)),$(eval $$(LIB_$(s)_OBJ) $$(LIB_$(s)_ASAN): | $$(PROTO_STAMP)))
+
+# libraries from the last stage to the first, as the linker wants them
+reverse = $(if $(1),$(call reverse,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
+WEFTD_LIBS := $(patsubst %,$(BUILD)/lib/%.a,$(call reverse,$(STAGES))) $(BUILD)/lib/proto.a
+
+$(BUILD)/weftd: $(BUILD)/obj/daemon/main.o $(WEFTD_LIBS)
+	$(CC) $(CFLAGS) -o $@ $< -Wl,--start-group $(WEFTD_LIBS) -Wl,--end-group $(LDLIBS)
+$(BUILD)/obj/daemon/main.o: | $(PROTO_STAMP) $(BUILD)/gen/weft.skel.h
+
+CTL_SRC := $(sort $(wildcard ctl/*.c))
+CTL_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(CTL_SRC))
+$(BUILD)/weftctl: $(CTL_OBJ) $(BUILD)/lib/base.a
+	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+
+-include $(ALL_OBJECTS:.o=.d) $(CTL_OBJ:.o=.d) $(BUILD)/obj/daemon/main.d
+
+.PHONY: install
+install: all ## Install into $(DESTDIR)$(PREFIX)
+	install -D -m 0755 $(BUILD)/weftd $(DESTDIR)$(PREFIX)/sbin/weftd
+	install -D -m 0755 $(BUILD)/weftctl $(DESTDIR)$(PREFIX)/bin/weftctl
+	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/weft/README.md
+	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/weft/LICENSE

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* File descriptors: flags, whole reads and writes. Everything returns 0 or -errno unless it says otherwise. */
+#ifndef WEFT_BASE_FD_H
+#define WEFT_BASE_FD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/strbuf.h"
+
+int fd_set_nonblocking(int fd, bool nonblocking);
+int fd_set_cloexec(int fd, bool cloexec);
+
+/* Writes all of it, however many calls that takes (EINTR and short writes; the descriptor must block). */
+int fd_write_all(int fd, const void *bytes, size_t size);
+
+/* Reads to the end. -EFBIG when there is more than `limit_bytes`; what was read so far is then in `out`. */
+int fd_read_all(int fd, size_t limit_bytes, struct strbuf *out);
+
+/* A whole file. -EISDIR for a folder, -EFBIG past the limit. */
+int file_read(const char *path, size_t limit_bytes, struct strbuf *out);
+
+/* Writes a file by way of a temporary one and rename(2): readers see the old content or the new, never a part. */
+int file_write_atomic(const char *path, const void *bytes, size_t size, mode_t mode);
+
+#endif

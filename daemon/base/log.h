@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One line a message on standard error: time, level, area, text. An error is logged once, where it is handled.
+ *
+ * The area is the folder of the source file that logs (daemon/pool/x.c: pool). The level is the process's; any thread may log or change it,
+ * and every message is one write(2), so lines of threads and of keeper and worker never mix. */
+#ifndef WEFT_BASE_LOG_H
+#define WEFT_BASE_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+void log_set_level(enum log_level level);
+enum log_level log_level(void);
+
+/* "error", "warning", "info", "debug"; -EINVAL for anything else. */
+int log_level_parse(const char *text, enum log_level *out);
+const char *log_level_name(enum log_level level);
+
+/* Where lines go; 2 unless told otherwise. The descriptor stays the caller's. */
+void log_set_fd(int fd);
+
+/* Line breaks and control bytes in the text are escaped: a message that quotes the network stays one line. */
+void log_write(enum log_level level, const char *file, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Logs with the meaning of `r` (a -errno; 0 has none) appended, and returns `r`. */
+int log_write_error(enum log_level level, const char *file, int r, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+#define log_err(r, ...)   log_write_error(LOG_LEVEL_ERROR, __FILE__, (r), __VA_ARGS__)
+#define log_warn(r, ...)  log_write_error(LOG_LEVEL_WARNING, __FILE__, (r), __VA_ARGS__)
+#define log_error(...)    log_write(LOG_LEVEL_ERROR, __FILE__, __VA_ARGS__)
+#define log_warning(...)  log_write(LOG_LEVEL_WARNING, __FILE__, __VA_ARGS__)
+#define log_info(...)     log_write(LOG_LEVEL_INFO, __FILE__, __VA_ARGS__)
+#define log_debug(...)    log_write(LOG_LEVEL_DEBUG, __FILE__, __VA_ARGS__)
+
+#endif

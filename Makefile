@@ -28,16 +28,13 @@ LDLIBS   += $(PKG_LIBS) -lelf -lz -pthread
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g
 
 # The pipeline, in order: a stage may include and link only those before it.
-STAGES := base kube mesh compile datapath pool proxy telemetry admin
+STAGES := base keeper kube mesh compile datapath pool proxy telemetry admin
 
 .PHONY: all
 all: $(BUILD)/weftd $(BUILD)/weftctl ## Build weftd, weftctl and the BPF programs
 
-include mk/proto.mk
-include mk/bpf.mk
-include mk/daemon.mk
-include mk/tests.mk
-include mk/run.mk
+include mk/proto.mk mk/bpf.mk mk/daemon.mk
+include $(sort $(filter-out mk/proto.mk mk/bpf.mk mk/daemon.mk,$(wildcard mk/*.mk)))
 
 .PHONY: help
 help: ## List the commands

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kernel side as the daemon sees it: loads, attaches and pins the programs, publishes images, owns the maps. One thread
+ * (the control loop) calls it, except for what is marked "any thread". */
+#ifndef WEFT_DATAPATH_H
+#define WEFT_DATAPATH_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include "weft/abi.h"
+
+struct image; /* compile/compile.h */
+struct datapath;
+
+enum datapath_feature {
+	FEATURE_SOCKMAP = 0,       /* sk_msg redirect: without it everything is the proxy's */
+	FEATURE_SK_SKB,            /* response redirect (remote) */
+	FEATURE_FIONREAD_MEND,     /* the kernel has the FIONREAD bug: a no-op verdict mends it */
+	FEATURE_CORK,              /* partial heads may wait in the kernel */
+	FEATURE_PUSH_POP,          /* local replies in the kernel */
+	FEATURE_COUNT
+};
+
+struct datapath_feature_state {
+	const char *name;
+	bool is_on;
+	char detail[120]; /* why */
+};
+
+struct datapath_options {
+	const char *bpffs;            /* directory for pins, made if missing; default /sys/fs/bpf/weft */
+	uint32_t redirect_limit_bytes; /* 0: default */
+	enum weft_fast_path fast_path;
+	bool adopt;                   /* a worker that follows another one: use the pinned objects as they are */
+};
+
+/* Loads the programs, or with `adopt` opens what is pinned. -EPERM: capabilities; -ENOTSUP: the kernel lacks something
+ * essential (logged); -EBUSY never: the keeper's lock decides who may run. */
+int datapath_new(struct datapath **out, const struct datapath_options *options);
+/* Releases user-space handles; attached programs and pins stay. */
+void datapath_free(struct datapath **dp);
+/* Detaches and unpins everything under `bpffs` (needs no open datapath): clean exit, uninstall, and clean-up of a crash. */
+int datapath_uninstall(const char *bpffs);
+
+/* sock_ops on the worker's own cgroup (cgroup v2 directory), for its upstream sockets. */
+int datapath_attach_worker(struct datapath *dp, const char *cgroup);
+
+struct datapath_pod {
+	uint32_t pod_id;
+	uint32_t scope;
+	uint32_t ip4_be;
+	uint16_t listener_port;  /* host order */
+	uint64_t netns_cookie;
+	const char *cgroup;      /* cgroup v2 directory */
+};
+int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod);
+int datapath_pod_pause(struct datapath *dp, uint64_t netns_cookie); /* new connections are left alone from now on */
+int datapath_pod_remove(struct datapath *dp, uint32_t pod_id, uint64_t netns_cookie);
+
+/* Publishes the image as the next generation of (scope, kind); readers that began with the old one keep it. -E2BIG: beyond
+ * WEFT_IMAGE_PAGES_MAX (the old one keeps serving). */
+int datapath_publish(struct datapath *dp, uint32_t scope, const struct image *image);
+uint64_t datapath_generation(const struct datapath *dp, uint32_t scope, enum weft_image_kind kind);
+
+void datapath_set_fast_path(struct datapath *dp, enum weft_fast_path mode);
+void datapath_set_date(struct datapath *dp, const char *line); /* once a second: "date: ...\r\n" */
+
+/* Shared memory with the programs (any thread; atomics where abi.h says so). */
+struct weft_upstream *datapath_upstreams(struct datapath *dp);        /* [WEFT_UPSTREAMS_MAX] */
+struct weft_pool *datapath_pools(struct datapath *dp);                /* [WEFT_POOLS_MAX] */
+struct weft_cluster_state *datapath_clusters(struct datapath *dp);    /* [WEFT_CLUSTERS_MAX] */
+struct weft_endpoint_state *datapath_endpoints(struct datapath *dp);  /* [WEFT_ENDPOINTS_MAX] */
+
+int datapath_pool_index_set(struct datapath *dp, uint32_t pod_id, uint32_t endpoint_id, uint32_t pool);
+int datapath_pool_index_delete(struct datapath *dp, uint32_t pod_id, uint32_t endpoint_id);
+
+/* Before connect(): marks `fd` as the upstream of `slot`, so that sock_ops registers it when it is established. Any thread. */
+int datapath_upstream_mark(struct datapath *dp, int fd, uint32_t slot, uint32_t pod_id);
+/* After connect() succeeded: puts it where the programs can reach it. Key: the socket's cookie. Any thread. */
+int datapath_upstream_insert(struct datapath *dp, int fd, uint64_t cookie);
+
+/* Which captured connection is on the other end of an accepted socket (peer address as accept() gave it). -ENOENT: none:
+ * somebody dialled the loopback listener directly. Any thread. */
+int datapath_connection_find(struct datapath *dp, uint64_t netns_cookie, uint32_t peer_ip4_be, uint16_t peer_port_be,
+			     uint64_t *cookie, struct weft_connection *out);
+int datapath_connection_get(struct datapath *dp, uint64_t cookie, struct weft_connection *out);
+/* Runs the command program; see abi.h. 0 also when the connection is gone (answer lacks WEFT_ANSWER_FOUND). Any thread. */
+int datapath_connection_command(struct datapath *dp, struct weft_connection_command *command);
+
+/* Ring buffer: poll the fd for reading, then drain. The callback runs in the caller's thread. */
+typedef void (*datapath_event_fn)(void *arg, const struct weft_event *event);
+int datapath_events_fd(struct datapath *dp);
+int datapath_events_drain(struct datapath *dp, datapath_event_fn fn, void *arg);
+
+int datapath_counters(struct datapath *dp, uint64_t out[WEFT_COUNTERS]);
+uint32_t datapath_connection_count(struct datapath *dp);
+void datapath_features(const struct datapath *dp, struct datapath_feature_state out[FEATURE_COUNT]);
+size_t datapath_attached(const struct datapath *dp, char (*names)[96], size_t max); /* for people */
+
+#endif

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* What kernel programs and daemon share through maps. Sockets are named by their cookies; a slot index is only ever used
+ * together with the cookie that it must hold.
+ *
+ * Who writes what: a field has one writer, or is changed by compare-and-swap. Arrays marked "mmap" are BPF_F_MMAPABLE: the
+ * worker reads and swaps the same words that the programs do. */
+#ifndef WEFT_ABI_H
+#define WEFT_ABI_H
+
+#include "weft/base.h"
+#include "weft/head.h"
+#include "weft/image.h"
+
+#define WEFT_ABI_VERSION 1
+
+/* Named limits: `weftctl status` shows them. */
+#define WEFT_PODS_MAX 1024u
+#define WEFT_CONNECTIONS_MAX 65536u
+#define WEFT_UPSTREAMS_MAX 16384u
+#define WEFT_POOLS_MAX 4096u
+#define WEFT_POOL_SLOTS_MAX 128u          /* upstreams of one pod to one endpoint */
+#define WEFT_CLUSTERS_MAX 16384u
+#define WEFT_ENDPOINTS_MAX 65536u
+#define WEFT_REDIRECT_LIMIT_DEFAULT (2u << 20)
+#define WEFT_EVENTS_BYTES (256u << 10)
+
+/* ---- images ----------------------------------------------------------------------------------------------------------- */
+
+/* Slots of the outer map `images`: WEFT_GENERATIONS of each kind for each scope, used in turn. A program run reads the
+ * current slot once and keeps it; a slot is filled again only after WEFT_GENERATIONS - 1 later publications and a grace period. */
+#define WEFT_SCOPES_MAX 64u
+#define WEFT_GENERATIONS 4u
+#define WEFT_IMAGE_SLOTS (WEFT_SCOPES_MAX * 2u * WEFT_GENERATIONS)
+#define WEFT_IMAGE_SLOT(scope, kind, generation) \
+	(((scope) * 2u + ((kind) - 1u)) * WEFT_GENERATIONS + (u32)((generation) % WEFT_GENERATIONS))
+
+struct weft_scope_state { /* array `scopes`, mmap; written by the worker */
+	u32 route_slot;
+	u32 endpoint_slot;
+	u64 route_generation;   /* 0: nothing published yet */
+	u64 endpoint_generation;
+};
+
+enum weft_fast_path { WEFT_FAST_PATH_OFF = 0, WEFT_FAST_PATH_REMOTE = 1, WEFT_FAST_PATH_ON = 2 };
+
+struct weft_control { /* array `control`, one entry, mmap; written by the worker */
+	u32 fast_path;            /* enum weft_fast_path */
+	u32 is_paused;            /* 1: no new exchange in the kernel */
+	u32 redirect_limit_bytes;
+	u32 date_len;
+	u32 date_sequence;        /* odd while `date` is being written */
+	char date[60];            /* "date: Sun, 22 Nov 2026 01:13:34 GMT\r\n", for local replies */
+};
+
+/* ---- pods ------------------------------------------------------------------------------------------------------------- */
+
+struct weft_pod { /* hash `pods`; key: network namespace cookie (u64) */
+	u32 pod_id;
+	u32 scope;
+	u32 ip4_be;
+	u16 listener_port_be; /* the worker's listener on 127.0.0.1 inside the pod's network namespace */
+	u16 flags;            /* WEFT_POD_* */
+};
+#define WEFT_POD_PAUSED 0x1u /* being removed: new connections are left alone */
+
+/* ---- sockets ---------------------------------------------------------------------------------------------------------- */
+
+enum weft_role { WEFT_ROLE_CLIENT = 1, WEFT_ROLE_UPSTREAM = 2, WEFT_ROLE_SERVER = 3 };
+
+struct weft_socket { /* socket storage `sockets` */
+	u64 cookie;             /* own; 0 until established */
+	u32 role;               /* enum weft_role */
+	u32 pod_id;
+	u32 slot;               /* UPSTREAM, SERVER: index in `upstreams` */
+	u32 original_ip4_be;    /* CLIENT: what the application asked for */
+	u16 original_port_be;
+	u16 zero;
+	u32 pod_ip4_be;
+	u64 upstream_cookie;    /* SERVER: cookie of the other end */
+};
+
+/* A captured connection. Written by the programs; the fields of the proxy only through weft_connection_command. */
+struct weft_connection { /* hash `connections`; key: client socket cookie */
+	u64 netns_cookie;
+	u64 sock;               /* kernel address of the client socket: only ever read by probe, with its cookie compared */
+	u64 exchange;           /* 0, or WEFT_EXCHANGE(slot, lease) of the open exchange */
+	u64 established_ns;
+	u32 pod_id;
+	u32 original_ip4_be;
+	u16 original_port_be;
+	u16 local_port_be;      /* the client socket's; with netns_cookie the key of `connection_ports` */
+	u32 flags;              /* WEFT_CONNECTION_* */
+	u32 write_base;         /* sequence number of the first byte that the client sends on its TCP leg */
+	u32 read_base;          /* sequence number of the first byte that it receives there */
+	u32 proxy_consumed;     /* bytes of whole requests that the proxy took from the anchor (modulo 2^32) */
+	u32 proxy_written;      /* bytes of whole responses that it wrote, or is about to finish writing, to the anchor */
+	u32 kernel_exchanges;   /* for people */
+	u32 last_reason;        /* enum weft_reason of the last hand-up, for people */
+};
+#define WEFT_CONNECTION_PROXY_ONLY 0x1u  /* pipelined, early data ...: the proxy keeps it for good */
+#define WEFT_CONNECTION_WAITED_FOR 0x2u  /* the proxy wants WEFT_EVENT_EXCHANGE_OVER */
+#define WEFT_CONNECTION_CLOSED 0x4u      /* the client socket is gone */
+
+#define WEFT_EXCHANGE(slot, lease) (((u64)(u32)(lease) << 32) | ((u32)(slot) + 1u))
+#define WEFT_EXCHANGE_SLOT(exchange) ((u32)(exchange) - 1u)
+#define WEFT_EXCHANGE_LEASE(exchange) ((u32)((exchange) >> 32))
+
+struct weft_port_key { /* hash `connection_ports` -> client socket cookie (u64); written by sock_ops alone */
+	u64 netns_cookie;
+	u32 ip4_be;   /* the client socket's own address on this leg */
+	u16 port_be;
+	u16 zero;
+};
+
+struct weft_tuple { /* hash `dialled` -> struct weft_dialled: upstreams by the addresses that their server sees */
+	u32 source_ip4_be;
+	u32 destination_ip4_be;
+	u16 source_port_be;
+	u16 destination_port_be;
+};
+struct weft_dialled {
+	u64 upstream_cookie;
+	u32 slot;
+	u32 zero;
+};
+
+/* ---- upstreams and the exchange record -------------------------------------------------------------------------------- */
+
+/* Transitions, each by compare-and-swap of `state` (the low byte; the lease above it):
+ *   FREE -> DIALLING -> IDLE           worker
+ *   IDLE -> LENT (lease + 1)           request program
+ *   LENT -> REPLYING                   reply/response program at the first response byte that it redirects
+ *   LENT -> RELAYED                    reply/response program (this response is the worker's), or worker (time-out, failure)
+ *   REPLYING -> IDLE                   reply/response program after the last byte
+ *   LENT, REPLYING -> IDLE             request program, when nothing was redirected after all
+ *   RELAYED -> IDLE or CLOSING         worker
+ *   IDLE -> CLOSING -> FREE            worker;  IDLE -> DEAD: sock_ops;  DEAD -> CLOSING -> FREE: worker */
+enum weft_upstream_state {
+	WEFT_UPSTREAM_FREE = 0,
+	WEFT_UPSTREAM_DIALLING = 1,
+	WEFT_UPSTREAM_IDLE = 2,
+	WEFT_UPSTREAM_LENT = 3,
+	WEFT_UPSTREAM_REPLYING = 4,
+	WEFT_UPSTREAM_RELAYED = 5,
+	WEFT_UPSTREAM_DEAD = 6,
+	WEFT_UPSTREAM_CLOSING = 7,
+};
+#define WEFT_STATE(word) ((u32)((word) & 0xff))
+#define WEFT_LEASE(word) ((u32)((word) >> 8))
+#define WEFT_STATE_WORD(lease, state) (((u64)(u32)(lease) << 8) | (u32)(state))
+
+enum weft_path { WEFT_PATH_BYPASS = 1, WEFT_PATH_REMOTE = 2, WEFT_PATH_LOCAL = 3, WEFT_PATH_SLOW = 4, WEFT_PATH_COUNT = 5 };
+
+struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
+	u64 state;             /* WEFT_STATE_WORD */
+	u64 cookie;            /* upstream socket; written by the worker before DIALLING */
+	u64 sock;              /* kernel address, written by sock_ops */
+	u64 server_cookie;     /* 0: the other end is not an enrolled local server; written by sock_ops after server_sock */
+	u64 server_sock;
+	u32 pod_id;
+	u32 endpoint_id;
+	u32 pool;              /* index in `pools` */
+	u32 pool_position;     /* index in its `slots` */
+	u32 is_dead;           /* set by sock_ops when the socket left ESTABLISHED */
+	u32 exchange_count;
+	/* the exchange, valid from LENT on; written by the program that holds the lease */
+	u64 client_cookie;
+	u64 start_ns;
+	u64 first_byte_ns;
+	u64 deadline_ns;       /* 0: none */
+	u64 request_bytes;
+	u64 response_bytes;
+	u64 request_remaining; /* body bytes still to come from the client */
+	u64 response_remaining; /* bytes of the response still to be redirected */
+	u64 route_generation;
+	u32 route_id;
+	u32 cluster_id;
+	u16 status;
+	u8 path;               /* enum weft_path */
+	u8 method;             /* enum weft_method */
+	u32 passed_reason;     /* enum weft_reason: why the response is the worker's */
+	u64 reserved[10];
+};
+
+struct weft_pool { /* array `pools`, mmap */
+	u64 idle[WEFT_POOL_SLOTS_MAX / 64]; /* hint: bit = position in `slots`; the truth is the slot's state */
+	u32 pod_id;
+	u32 endpoint_id;
+	u32 misses;            /* rises when a request found no idle upstream */
+	u32 is_miss_reported;  /* set by the program with the event, cleared by the worker */
+	u32 lent;              /* now */
+	u32 reserved;
+	u32 slots[WEFT_POOL_SLOTS_MAX]; /* slot + 1; 0: none */
+};
+struct weft_pool_key { /* hash `pool_index` -> u32 index in `pools`; written by the worker */
+	u32 pod_id;
+	u32 endpoint_id;
+};
+
+struct weft_cluster_state { /* array `cluster_state`, mmap; index: cluster id */
+	u32 position;
+	u32 requests;
+};
+struct weft_endpoint_state { /* array `endpoint_state`, mmap; index: endpoint id */
+	u32 active;
+	u32 flags;
+	u64 requests;
+};
+
+/* ---- events (ring buffer `events`) ------------------------------------------------------------------------------------ */
+
+enum weft_event_kind {
+	WEFT_EVENT_POOL_MISS = 1,      /* pod_id, endpoint_id: no idle upstream */
+	WEFT_EVENT_EXCHANGE_OVER = 2,  /* cookie: a connection that was WAITED_FOR has no open exchange now */
+	WEFT_EVENT_UPSTREAM_DEAD = 3,  /* slot, cookie */
+};
+struct weft_event {
+	u32 kind;
+	u32 slot;
+	u64 cookie;
+	u32 pod_id;
+	u32 endpoint_id;
+};
+
+/* ---- counters (per-CPU array `counters`) ------------------------------------------------------------------------------ */
+
+/* index: [0, WEFT_REASON_COUNT) hand-ups by reason, then the rest */
+enum weft_counter {
+	WEFT_COUNTER_REASONS = 0,
+	WEFT_COUNTER_PATHS = 128,          /* + enum weft_path: exchanges begun */
+	WEFT_COUNTER_PATHS_OVER = 136,     /* + enum weft_path: exchanges finished wholly by the kernel */
+	WEFT_COUNTER_CONNECTIONS = 144,    /* captured */
+	WEFT_COUNTER_CONNECTIONS_FULL,     /* not captured or not accelerated: a map was full */
+	WEFT_COUNTER_PASSED_CONNECTS,      /* left alone: no listener, loopback, nobody listening */
+	WEFT_COUNTER_BLOCKED_CONNECTS,
+	WEFT_COUNTER_FOREIGN_NETNS,        /* connect from an enrolled cgroup in another network namespace */
+	WEFT_COUNTER_SERVERS,              /* paired server sockets */
+	WEFT_COUNTER_FORGED_SERVERS,       /* address matches an upstream, network namespace does not */
+	WEFT_COUNTER_STATUS = 160,         /* + status / 100: responses of the kernel paths */
+	WEFT_COUNTER_EVENTS_LOST = 170,
+	WEFT_COUNTERS = 192,
+};
+
+/* ---- commands: SEC("syscall") program `weft_connection_command` ---------------------------------------------------- */
+
+#define WEFT_COMMAND_PUBLISH 0x1u        /* set proxy_consumed and proxy_written */
+#define WEFT_COMMAND_END_EXCHANGE 0x2u   /* clear `exchange` if it equals `exchange` */
+#define WEFT_COMMAND_WAIT 0x4u           /* set WAITED_FOR if an exchange is open */
+#define WEFT_COMMAND_PROXY_ONLY 0x8u     /* never the kernel's again */
+
+#define WEFT_ANSWER_FOUND 0x1u
+#define WEFT_ANSWER_EXCHANGE_OPEN 0x2u   /* `open_exchange` says which */
+#define WEFT_ANSWER_UNDELIVERED 0x4u     /* redirected bytes wait for a kernel worker: a FIN or TCP byte would overtake them */
+#define WEFT_ANSWER_UNREAD 0x8u          /* redirected bytes wait to be read */
+
+struct weft_connection_command {
+	u64 cookie;
+	u32 commands;
+	u32 proxy_consumed;
+	u32 proxy_written;
+	u32 answer;          /* out: WEFT_ANSWER_* */
+	u64 exchange;        /* END_EXCHANGE */
+	u64 open_exchange;   /* out */
+};
+
+#endif

@@ -179,8 +179,9 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	u8 path;               /* enum weft_path */
 	u8 method;             /* enum weft_method */
 	u32 passed_reason;     /* enum weft_reason: why the response is the worker's */
-	u64 reserved[10];
+	u64 reserved[13];
 };
+_Static_assert(sizeof(struct weft_upstream) == 256, "a slot is four cache lines");
 
 struct weft_pool { /* array `pools`, mmap */
 	u64 idle[WEFT_POOL_SLOTS_MAX / 64]; /* hint: bit = position in `slots`; the truth is the slot's state */

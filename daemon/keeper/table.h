@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What every descriptor is, in memory that keeper and workers share (MAP_SHARED|MAP_ANONYMOUS, made by the keeper before the
+ * first worker). Keeper and worker also share the descriptor table itself (clone(CLONE_FILES)): after kill -9 of a worker no
+ * socket closes, and the next worker adopts what the table names and closes every other descriptor.
+ *
+ * An entry belongs to the thread that made it; it is published last (kind) and withdrawn first, so a worker that dies
+ * between two stores leaves either a whole entry or a descriptor that the next worker closes. */
+#ifndef WEFT_KEEPER_TABLE_H
+#define WEFT_KEEPER_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum table_kind {
+	TABLE_FREE = 0,
+	TABLE_KEEPER,    /* the keeper's own: never touched by a worker */
+	TABLE_CONTROL,   /* the control socket's listener */
+	TABLE_LISTENER,  /* a pod's loopback listener */
+	TABLE_NETNS,     /* a pod's network namespace */
+	TABLE_ANCHOR,    /* accepted from a captured client */
+	TABLE_UPSTREAM,  /* a pooled upstream: `slot` in weft_upstream */
+	TABLE_RESERVED   /* taken, not yet meaningful */
+};
+
+struct table_entry { /* 64 bytes */
+	uint32_t kind;        /* enum table_kind; atomic */
+	int32_t fd;
+	uint64_t cookie;      /* ANCHOR: the client's; UPSTREAM: its own; LISTENER, NETNS: network namespace cookie */
+	uint32_t pod_id;
+	uint32_t slot;
+	/* ANCHOR: what the next worker must know. is_busy: an exchange is in the proxy (bytes of it were read or written). */
+	uint32_t is_busy;
+	uint32_t consumed;    /* as published to the kernel */
+	uint32_t written;
+	uint32_t peer_ip4_be;
+	uint16_t peer_port_be;
+	uint16_t zero;
+	uint32_t reserved[4];
+};
+_Static_assert(sizeof(struct table_entry) == 64, "one cache line");
+
+struct table;
+
+/* Makes the shared table with room for `capacity` entries. */
+int table_new(struct table **out, uint32_t capacity);
+/* A free entry with `fd` and `kind` TABLE_RESERVED; NULL when the table is full. Any thread. Fill it, then table_publish. */
+struct table_entry *table_take(struct table *table, int fd);
+void table_publish(struct table_entry *entry, enum table_kind kind);
+void table_release(struct table *table, struct table_entry *entry);
+/* Visits published entries; the visitor may release the entry it was given. */
+void table_each(struct table *table, void (*fn)(void *arg, struct table_entry *entry), void *arg);
+uint32_t table_count(const struct table *table, enum table_kind kind);
+uint32_t table_capacity(const struct table *table);
+/* In a new worker: closes every descriptor above 2 that no entry names. */
+void table_close_strays(struct table *table);
+
+#endif

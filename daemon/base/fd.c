@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define READ_CHUNK_BYTES ((size_t)64 * 1024)
+
+int fd_set_nonblocking(int fd, bool nonblocking)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	flags = nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+	return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
+}
+
+int fd_set_cloexec(int fd, bool cloexec)
+{
+	int flags = fcntl(fd, F_GETFD);
+
+	if (flags < 0)
+		return -errno;
+	flags = cloexec ? flags | FD_CLOEXEC : flags & ~FD_CLOEXEC;
+	return fcntl(fd, F_SETFD, flags) < 0 ? -errno : 0;
+}
+
+int fd_write_all(int fd, const void *bytes, size_t size)
+{
+	const char *at = bytes;
+
+	while (size) {
+		ssize_t n = write(fd, at, size);
+
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		at += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
+int fd_read_all(int fd, size_t limit_bytes, struct strbuf *out)
+{
+	size_t start = out->size;
+
+	for (;;) {
+		ssize_t n;
+		int r;
+
+		r = strbuf_reserve(out, READ_CHUNK_BYTES);
+		if (r)
+			return r;
+		n = read(fd, out->data + out->size, READ_CHUNK_BYTES);
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		if (n == 0)
+			return 0;
+		out->size += (size_t)n;
+		out->data[out->size] = '\0';
+		if (out->size - start > limit_bytes) {
+			strbuf_truncate(out, start + limit_bytes);
+			return -EFBIG;
+		}
+	}
+}
+
+int file_read(const char *path, size_t limit_bytes, struct strbuf *out)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	return fd_read_all(fd, limit_bytes, out);
+}
+
+int file_write_atomic(const char *path, const void *bytes, size_t size, mode_t mode)
+{
+	_cleanup_(strbuf_release) struct strbuf temporary = STRBUF_INIT;
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	r = strbuf_printf(&temporary, "%s.XXXXXX", path);
+	if (r)
+		return r;
+	fd = mkostemp(temporary.data, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+
+	if (fchmod(fd, mode) < 0)
+		r = -errno;
+	if (!r)
+		r = fd_write_all(fd, bytes, size);
+	if (!r && fsync(fd) < 0)
+		r = -errno;
+	if (!r && rename(temporary.data, path) < 0)
+		r = -errno;
+	if (r)
+		unlink(temporary.data);
+	return r;
+}

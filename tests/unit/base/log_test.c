@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/log.h"
+
+/* Runs with the log in a memory file; `out` gets what was written. */
+static void captured(void (*body)(void), struct strbuf *out)
+{
+	_cleanup_close_ int fd = memfd_create("log", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	/* a memory file has no lock on its position: only appending writes of threads stay apart */
+	assert_int_equal(fcntl(fd, F_SETFL, O_APPEND), 0);
+	log_set_fd(fd);
+	body();
+	log_set_fd(STDERR_FILENO);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_int_equal(fd_read_all(fd, 1 << 20, out), 0);
+}
+
+static void one_of_each(void)
+{
+	log_set_level(LOG_LEVEL_INFO);
+	log_error("first %d", 1);
+	log_debug("hidden");
+	log_set_level(LOG_LEVEL_DEBUG);
+	log_debug("shown");
+	log_set_level(LOG_LEVEL_INFO);
+}
+
+static void test_a_line_has_time_level_area_and_text(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
+	const char *text;
+
+	captured(one_of_each, &out);
+	text = strbuf_text(&out);
+	assert_int_equal(text[10], 'T');
+	assert_int_equal(text[23], 'Z');
+	assert_memory_equal(text + 24, " error base: first 1\n", 21);
+	assert_null(strstr(text, "hidden"));
+	assert_non_null(strstr(text, " debug base: shown\n"));
+}
+
+static void with_meaning(void)
+{
+	errno = EAGAIN;
+	assert_int_equal(log_err(-ENOENT, "opening %s", "x"), -ENOENT);
+	assert_int_equal(log_warn(0, "nothing wrong"), 0);
+	assert_int_equal(errno, EAGAIN);
+}
+
+static void test_an_error_is_returned_and_its_meaning_written(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
+
+	captured(with_meaning, &out);
+	assert_non_null(strstr(strbuf_text(&out), " error base: opening x: No such file or directory\n"));
+	assert_non_null(strstr(strbuf_text(&out), " warning base: nothing wrong\n"));
+}
+
+static void hostile(void)
+{
+	char large[8000];
+
+	memset(large, 'x', sizeof(large) - 1);
+	large[sizeof(large) - 1] = '\0';
+	log_error("a\nb\r\x1b[0m\x7f");
+	log_error("%s", large);
+}
+
+static void test_control_bytes_and_long_texts_stay_one_line(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
+	int lines = 0;
+
+	captured(hostile, &out);
+	assert_non_null(strstr(strbuf_text(&out), "a\\nb\\x0d\\x1b[0m\\x7f\n"));
+	for (size_t i = 0; i < out.size; i++)
+		lines += out.data[i] == '\n';
+	assert_int_equal(lines, 2);
+}
+
+static void *many_lines(void *arg)
+{
+	for (int i = 0; i < 500; i++)
+		log_info("thread %s line %d", (const char *)arg, i);
+	return NULL;
+}
+
+static void two_threads(void)
+{
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, many_lines, (char[]){ "b" }), 0);
+	many_lines((char[]){ "a" });
+	pthread_join(thread, NULL);
+}
+
+static void test_lines_of_threads_do_not_mix(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
+	int lines = 0;
+
+	captured(two_threads, &out);
+	for (char *line = strtok(out.data, "\n"); line; line = strtok(NULL, "\n"), lines++)
+		assert_memory_equal(line + 24, " info base: thread ", 19);
+	assert_int_equal(lines, 1000);
+}
+
+static void test_levels_are_parsed_by_name(void **state)
+{
+	enum log_level level;
+
+	assert_int_equal(log_level_parse("warning", &level), 0);
+	assert_int_equal(level, LOG_LEVEL_WARNING);
+	assert_int_equal(log_level_parse("loud", &level), -EINVAL);
+	assert_string_equal(log_level_name(LOG_LEVEL_DEBUG), "debug");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_line_has_time_level_area_and_text),
+		cmocka_unit_test(test_an_error_is_returned_and_its_meaning_written),
+		cmocka_unit_test(test_control_bytes_and_long_texts_stay_one_line),
+		cmocka_unit_test(test_lines_of_threads_do_not_mix),
+		cmocka_unit_test(test_levels_are_parsed_by_name),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,81 @@
+# Runs weftd on a topology. Sourced by the e2e tests, the demo and whoever wants a mesh from a script; needs $prefix.
+# shellcheck shell=bash
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+build=${BUILD:-build}
+[[ $build = /* ]] || build=$repository/$build
+weftd=${WEFTD:-$build/weftd}
+weftctl=${WEFTCTL:-$build/weftctl}
+weft_pid=
+
+topology() {
+	local command=$1
+	shift
+	"$repository/tests/topology/topology.sh" "$command" --prefix "$prefix" "$@"
+}
+
+# Runs a command in a pod: `in_pod cli curl ...`.
+in_pod() {
+	local pod=$1
+	shift
+	topology exec "$pod" -- "$@"
+}
+
+weft_state() {
+	echo "/run/weft-topology/$prefix"
+}
+
+weft_control() {
+	"$weftctl" --control "$(weft_state)/weft.sock" "$@"
+}
+
+# status_of JQ-FILTER: one value from the daemon's status.
+status_of() {
+	weft_control status -o json | jq -r "$1"
+}
+
+# weft_start CONFIG [options of weftd...]: starts weftd in the topology's own cgroup and waits until it serves. The log goes to weft.log.
+weft_start() {
+	local config=$1 state tries
+	state=$(weft_state)
+	shift
+	topology exec daemon -- "$weftd" --config "$config" --control "$state/weft.sock" --bpffs "$state/bpffs" "$@" >>"$state/weft.log" 2>&1 </dev/null &
+	weft_pid=$!
+	for tries in $(seq 300); do
+		if ! kill -0 "$weft_pid" 2>/dev/null; then
+			wait "$weft_pid" || true
+			echo "weftd ended at once; its last words:" >&2
+			tail -n 15 "$state/weft.log" >&2
+			weft_pid=
+			return 1
+		fi
+		if weft_control status -o json 2>/dev/null | jq -e '.generation >= 1 and .worker.pid > 0' >/dev/null 2>&1; then
+			return 0
+		fi
+		sleep 0.05
+	done
+	echo "weftd does not serve after $((tries / 20)) s; its last words:" >&2
+	tail -n 15 "$state/weft.log" >&2
+	return 1
+}
+
+# Ends weftd by SIGTERM as an administrator would. 1 when it had to be killed or did not exit with 0.
+weft_stop() {
+	local pid=$weft_pid code=0 tries
+	[ -n "$pid" ] || return 0
+	weft_pid=
+	kill -TERM "$pid" 2>/dev/null || true
+	for tries in $(seq 200); do
+		kill -0 "$pid" 2>/dev/null || break
+		sleep 0.05
+	done
+	if kill -0 "$pid" 2>/dev/null; then
+		echo "weftd ignores SIGTERM for $((tries / 20)) s; killing it" >&2
+		kill -KILL "$pid" 2>/dev/null || true
+		wait "$pid" 2>/dev/null || true
+		return 1
+	fi
+	wait "$pid" || code=$?
+	[ "$code" -eq 0 ] || echo "weftd ended with status $code" >&2
+	[ "$code" -eq 0 ]
+}

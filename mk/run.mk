@@ -1,3 +1,12 @@
+# Commands that run weft on this machine. All share tests/topology/topology.sh; BUILD is handed down to the scripts.
 .PHONY: deps
 deps: ## Install the Debian packages that building and testing need (root)
 	scripts/deps.sh
+
+.PHONY: demo
+demo: deps all ## Show HTTP requests routed in the kernel (root)
+	BUILD=$(abspath $(BUILD)) demo/demo.sh
+
+.PHONY: bench
+bench: all ## Measure against direct, HAProxy, nginx and Envoy (root; QUICK=1: under a minute)
+	BUILD=$(abspath $(BUILD)) QUICK=$(QUICK) ROUNDS=$(ROUNDS) DURATION=$(DURATION) python3 bench/bench.py

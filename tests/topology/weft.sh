@@ -39,7 +39,8 @@ weft_start() {
 	local config=$1 state tries
 	state=$(weft_state)
 	shift
-	topology exec daemon -- "$weftd" --config "$config" --control "$state/weft.sock" --bpffs "$state/bpffs" "$@" >>"$state/weft.log" 2>&1 </dev/null &
+	# not through topology(): a function in the background is a shell of its own, and $! must be weftd
+	"$repository/tests/topology/topology.sh" exec --prefix "$prefix" daemon -- "$weftd" --config "$config" --control "$state/weft.sock" --bpffs "$state/bpffs" "$@" >>"$state/weft.log" 2>&1 </dev/null &
 	weft_pid=$!
 	for tries in $(seq 300); do
 		if ! kill -0 "$weft_pid" 2>/dev/null; then
@@ -78,4 +79,9 @@ weft_stop() {
 	wait "$pid" || code=$?
 	[ "$code" -eq 0 ] || echo "weftd ended with status $code" >&2
 	[ "$code" -eq 0 ]
+}
+
+# What weftd left in its BPF file system; the kernel's own maps.debug and progs.debug are none of ours.
+weft_pins() {
+	find "$(weft_state)/bpffs" -mindepth 1 ! -name '*.debug' 2>/dev/null
 }

@@ -20,6 +20,7 @@ enum table_kind {
 	TABLE_NETNS,     /* a pod's network namespace */
 	TABLE_ANCHOR,    /* accepted from a captured client */
 	TABLE_UPSTREAM,  /* a pooled upstream: `slot` in weft_upstream */
+	TABLE_CONFIG,    /* a memfd: text of the configuration that serves */
 	TABLE_RESERVED   /* taken, not yet meaningful */
 };
 
@@ -44,6 +45,7 @@ struct table;
 
 /* Makes the shared table with room for `capacity` entries. */
 int table_new(struct table **out, uint32_t capacity);
+void table_free(struct table **table); /* unmaps it here; descriptors stay open */
 /* A free entry with `fd` and `kind` TABLE_RESERVED; NULL when the table is full. Any thread. Fill it, then table_publish. */
 struct table_entry *table_take(struct table *table, int fd);
 void table_publish(struct table_entry *entry, enum table_kind kind);
@@ -52,7 +54,8 @@ void table_release(struct table *table, struct table_entry *entry);
 void table_each(struct table *table, void (*fn)(void *arg, struct table_entry *entry), void *arg);
 uint32_t table_count(const struct table *table, enum table_kind kind);
 uint32_t table_capacity(const struct table *table);
-/* In a new worker: closes every descriptor above 2 that no entry names. */
-void table_close_strays(struct table *table);
+/* Closes every descriptor above 2 that no published entry names, and frees entries that a killed worker left half made. Only while no worker
+ * runs: the keeper calls it before it makes the next one. -ENOMEM: nothing was closed. */
+int table_close_strays(struct table *table);
 
 #endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The shared descriptor table: one anonymous shared mapping that the keeper and each worker inherit at the same address. */
+#include "keeper/table.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+
+struct table {
+	uint32_t capacity;
+	uint32_t hint; /* where the next search begins; only ever a hint */
+	uint32_t zero[14];
+	struct table_entry entries[];
+};
+_Static_assert(sizeof(struct table) == 64, "entries begin on a cache line");
+
+#define FIRST_FD (STDERR_FILENO + 1)
+
+int table_new(struct table **out, uint32_t capacity)
+{
+	struct table *table;
+	size_t size;
+
+	if (capacity == 0)
+		return -EINVAL;
+	if (__builtin_mul_overflow((size_t)capacity, sizeof(struct table_entry), &size) || __builtin_add_overflow(size, sizeof(*table), &size))
+		return -ENOMEM;
+	/* Pages come when they are first used: a large table of a small mesh costs nothing. */
+	table = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (table == MAP_FAILED)
+		return -errno;
+	table->capacity = capacity;
+	*out = table;
+	return 0;
+}
+
+void table_free(struct table **table)
+{
+	if (*table)
+		munmap(*table, sizeof(**table) + (size_t)(*table)->capacity * sizeof(struct table_entry));
+	*table = NULL;
+}
+
+static uint32_t kind_of(const struct table_entry *entry)
+{
+	return __atomic_load_n(&entry->kind, __ATOMIC_ACQUIRE);
+}
+
+struct table_entry *table_take(struct table *table, int fd)
+{
+	uint32_t start = __atomic_load_n(&table->hint, __ATOMIC_RELAXED);
+
+	for (uint32_t i = 0; i < table->capacity; i++) {
+		uint32_t index = (uint32_t)(((uint64_t)start + i) % table->capacity);
+		struct table_entry *entry = &table->entries[index];
+		uint32_t expected = TABLE_FREE;
+
+		if (__atomic_load_n(&entry->kind, __ATOMIC_RELAXED) != TABLE_FREE ||
+		    !__atomic_compare_exchange_n(&entry->kind, &expected, TABLE_RESERVED, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			continue;
+		__atomic_store_n(&table->hint, (index + 1) % table->capacity, __ATOMIC_RELAXED);
+		*entry = (struct table_entry){ .kind = TABLE_RESERVED, .fd = fd };
+		return entry;
+	}
+	return NULL;
+}
+
+void table_publish(struct table_entry *entry, enum table_kind kind)
+{
+	weft_assert(kind != TABLE_FREE && kind != TABLE_RESERVED);
+	__atomic_store_n(&entry->kind, kind, __ATOMIC_RELEASE);
+}
+
+void table_release(struct table *table, struct table_entry *entry)
+{
+	weft_assert(entry >= table->entries && entry < table->entries + table->capacity);
+	__atomic_store_n(&entry->kind, TABLE_FREE, __ATOMIC_RELEASE);
+}
+
+static bool is_published(uint32_t kind)
+{
+	return kind != TABLE_FREE && kind != TABLE_RESERVED;
+}
+
+void table_each(struct table *table, void (*fn)(void *arg, struct table_entry *entry), void *arg)
+{
+	for (uint32_t i = 0; i < table->capacity; i++) {
+		if (is_published(kind_of(&table->entries[i])))
+			fn(arg, &table->entries[i]);
+	}
+}
+
+uint32_t table_count(const struct table *table, enum table_kind kind)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < table->capacity; i++)
+		count += kind_of(&table->entries[i]) == kind;
+	return count;
+}
+
+uint32_t table_capacity(const struct table *table)
+{
+	return table->capacity;
+}
+
+static int compare_fds(const void *a, const void *b)
+{
+	int x = *(const int *)a, y = *(const int *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* glibc has close_range() only from 2.34 on. */
+static void close_between(int first, int last)
+{
+	if (first <= last && syscall(SYS_close_range, (unsigned)first, (unsigned)last, 0u) < 0)
+		log_warn(-errno, "closing descriptors %d to %d that a former worker left", first, last);
+}
+
+int table_close_strays(struct table *table)
+{
+	size_t count = 0, room = 0;
+	int *fds, next = FIRST_FD;
+
+	for (uint32_t i = 0; i < table->capacity; i++) {
+		struct table_entry *entry = &table->entries[i];
+
+		if (kind_of(entry) == TABLE_RESERVED)
+			table_release(table, entry);
+		else if (is_published(kind_of(entry)))
+			room++;
+	}
+	fds = malloc((room + 1) * sizeof(*fds));
+	if (!fds)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < table->capacity && count < room; i++) {
+		if (is_published(kind_of(&table->entries[i])))
+			fds[count++] = table->entries[i].fd;
+	}
+	qsort(fds, count, sizeof(*fds), compare_fds);
+	for (size_t i = 0; i < count; i++) {
+		close_between(next, fds[i] - 1);
+		if (fds[i] >= next)
+			next = fds[i] + 1;
+	}
+	close_between(next, INT32_MAX);
+	free(fds);
+	return 0;
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "keeper/keeper.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define QUICK_DEATH_NS 1000000000ull /* a worker that lived shorter makes the next one wait */
+#define BACKOFF_MIN_MS 50u
+#define BACKOFF_MAX_MS 1000u
+#define STOP_TIMEOUT_MS 10000u
+
+struct keeper {
+	struct table *table;
+	const struct keeper_job *job;
+	struct keeper_state *state;
+	sigset_t signals;
+	pid_t worker;          /* 0: none */
+	uint64_t born_ns;
+	uint32_t backoff_ms;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+static void fill_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
+	sigaddset(set, SIGCHLD);
+}
+
+int keeper_block_signals(void)
+{
+	sigset_t set;
+
+	fill_signals(&set);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	/* A peer that went away is an error of one write, not of the process. */
+	return signal(SIGPIPE, SIG_IGN) == SIG_ERR ? -errno : 0;
+}
+
+static int worker_main(const struct keeper *keeper)
+{
+	/* Whoever kills the keeper means the daemon: nothing of it may live on and hold the lock. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != keeper->state->keeper_pid)
+		return KEEPER_EXIT_FAILED;
+	prctl(PR_SET_NAME, keeper->job->name);
+	return keeper->job->work(keeper->job->arg, keeper->state);
+}
+
+static int start_worker(struct keeper *keeper)
+{
+	long pid;
+
+	/* Like fork(), but with one descriptor table for both. The keeper has one thread, so nothing that fork() would repair is in disorder. */
+	pid = syscall(SYS_clone, (unsigned long)(CLONE_FILES | SIGCHLD), NULL, NULL, NULL, NULL);
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		exit(worker_main(keeper));
+	keeper->worker = (pid_t)pid;
+	keeper->born_ns = now_ns();
+	return 0;
+}
+
+static void say_how_it_ended(pid_t pid, int status)
+{
+	if (WIFSIGNALED(status))
+		log_error("worker %d was ended by signal %d (%s)", (int)pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else if (WEXITSTATUS(status) != KEEPER_EXIT_FAILED)
+		log_error("worker %d ended with status %d", (int)pid, WEXITSTATUS(status));
+}
+
+/* Returns whether a worker ended, and how. */
+static bool reap(struct keeper *keeper, int *status)
+{
+	pid_t pid;
+
+	while ((pid = waitpid(-1, status, WNOHANG)) > 0) {
+		if (pid == keeper->worker) {
+			keeper->worker = 0;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The next signal, or 0 after `timeout_ms` (negative: never). */
+static int next_signal(const struct keeper *keeper, int64_t timeout_ms)
+{
+	struct timespec wait = { .tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000 };
+	int r;
+
+	do {
+		r = timeout_ms < 0 ? sigwaitinfo(&keeper->signals, NULL) : sigtimedwait(&keeper->signals, NULL, &wait);
+	} while (r < 0 && errno == EINTR);
+	return r < 0 ? 0 : r;
+}
+
+/* Asks the worker to end, waits, and makes sure. */
+static void stop_worker(struct keeper *keeper)
+{
+	uint64_t deadline_ns = now_ns() + (keeper->job->stop_timeout_ms ? keeper->job->stop_timeout_ms : STOP_TIMEOUT_MS) * 1000000ull;
+	int status;
+
+	if (!keeper->worker)
+		return;
+	kill(keeper->worker, SIGTERM);
+	while (!reap(keeper, &status)) {
+		uint64_t now = now_ns();
+		int signal_number;
+
+		if (now >= deadline_ns) {
+			log_warning("worker %d does not end, killing it", (int)keeper->worker);
+			kill(keeper->worker, SIGKILL);
+			waitpid(keeper->worker, &status, 0);
+			keeper->worker = 0;
+			return;
+		}
+		signal_number = next_signal(keeper, (int64_t)((deadline_ns - now) / 1000000) + 1);
+		/* Asked a second time: somebody does not want to wait. */
+		if (signal_number == SIGTERM || signal_number == SIGINT)
+			deadline_ns = 0;
+	}
+}
+
+/* A worker ended by itself. False: there is no sense in another one. */
+static bool plan_next(struct keeper *keeper, int status, int64_t *delay_ms)
+{
+	if (!__atomic_load_n(&keeper->state->has_served, __ATOMIC_RELAXED) && WIFEXITED(status) && WEXITSTATUS(status) == KEEPER_EXIT_FAILED)
+		return false;
+	if (now_ns() - keeper->born_ns >= QUICK_DEATH_NS)
+		keeper->backoff_ms = 0;
+	*delay_ms = keeper->backoff_ms;
+	keeper->backoff_ms = keeper->backoff_ms ? keeper->backoff_ms * 2 : BACKOFF_MIN_MS;
+	if (keeper->backoff_ms > BACKOFF_MAX_MS)
+		keeper->backoff_ms = BACKOFF_MAX_MS;
+	return true;
+}
+
+static int replace_worker(struct keeper *keeper)
+{
+	int r;
+
+	r = table_close_strays(keeper->table);
+	if (r)
+		return log_err(r, "closing what the last worker left open");
+	__atomic_fetch_add(&keeper->state->restarts, 1, __ATOMIC_RELAXED);
+	return start_worker(keeper);
+}
+
+static int supervise(struct keeper *keeper)
+{
+	int64_t delay_ms = -1; /* until the next worker; -1: there is one */
+
+	for (;;) {
+		int signal_number = next_signal(keeper, delay_ms);
+		pid_t worker = keeper->worker;
+		int status;
+
+		switch (signal_number) {
+		case SIGTERM:
+		case SIGINT:
+			log_info("%s: stopping", strsignal(signal_number));
+			stop_worker(keeper);
+			return KEEPER_EXIT_DONE;
+		case SIGHUP:
+			if (keeper->worker)
+				kill(keeper->worker, SIGHUP);
+			break;
+		case SIGCHLD:
+			if (!reap(keeper, &status))
+				break;
+			say_how_it_ended(worker, status);
+			if (!plan_next(keeper, status, &delay_ms))
+				return KEEPER_EXIT_FAILED;
+			log_warning("a new worker begins in %lld ms; open connections stay", (long long)delay_ms);
+			break;
+		case 0: /* time for the next worker */
+			if (replace_worker(keeper) == 0)
+				delay_ms = -1;
+			else
+				delay_ms = BACKOFF_MAX_MS;
+			break;
+		}
+	}
+}
+
+int keeper_run(struct table *table, const struct keeper_job *job)
+{
+	struct keeper keeper = { .table = table, .job = job };
+	int r;
+
+	keeper.state = mmap(NULL, sizeof(*keeper.state), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (keeper.state == MAP_FAILED) {
+		log_err(-errno, "no memory to share with the worker");
+		return KEEPER_EXIT_FAILED;
+	}
+	keeper.state->keeper_pid = getpid();
+	keeper.state->started_ns = now_ns();
+	fill_signals(&keeper.signals);
+	r = start_worker(&keeper);
+	if (r)
+		log_err(r, "making the worker");
+	r = r ? KEEPER_EXIT_FAILED : supervise(&keeper);
+	munmap(keeper.state, sizeof(*keeper.state));
+	return r;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The main process: makes the worker, watches it, makes the next one. It serves nothing itself, opens no descriptor while workers run (they
+ * share its table), and has one thread. */
+#ifndef WEFT_KEEPER_KEEPER_H
+#define WEFT_KEEPER_KEEPER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "keeper/table.h"
+
+/* Shared with every worker (MAP_SHARED); each field has one writer. */
+struct keeper_state {
+	uint32_t restarts;     /* keeper: workers after the first */
+	uint32_t has_served;   /* worker: some worker got as far as serving; from then on the keeper never gives up */
+	uint64_t started_ns;   /* keeper: CLOCK_MONOTONIC of the keeper's own start */
+	pid_t keeper_pid;
+};
+
+/* A worker's exit status. */
+enum keeper_exit {
+	KEEPER_EXIT_DONE = 0,
+	KEEPER_EXIT_FAILED = 1,  /* could not begin: logged; before has_served the keeper then gives up too */
+};
+
+struct keeper_job {
+	const char *name;      /* the worker's, as ps shows it; at most 15 bytes */
+	/* The worker's whole life, in its own process, with the signals of keeper_signals() blocked; its value is the exit status. */
+	int (*work)(void *arg, struct keeper_state *state);
+	void *arg;
+	uint32_t stop_timeout_ms; /* after SIGTERM to the worker until SIGKILL; 0: 10000 */
+};
+
+/* Runs workers until SIGTERM or SIGINT. Every descriptor that `table` doesn't name is closed before a further worker is made. Returns the
+ * process's exit status: 0 after a signal, KEEPER_EXIT_FAILED when no worker could begin. */
+int keeper_run(struct table *table, const struct keeper_job *job);
+
+/* Blocks the signals that keeper and worker read (SIGTERM, SIGINT, SIGHUP, SIGCHLD) and ignores SIGPIPE. Before any thread. */
+int keeper_block_signals(void);
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "keeper/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "base/cleanup.h"
+
+enum { OPT_CONFIG = 256, OPT_CHECK, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT };
+
+static const struct option long_options[] = {
+	{ "config", required_argument, NULL, OPT_CONFIG },
+	{ "check", required_argument, NULL, OPT_CHECK },
+	{ "fast-path", required_argument, NULL, OPT_FAST_PATH },
+	{ "control", required_argument, NULL, OPT_CONTROL },
+	{ "bpffs", required_argument, NULL, OPT_BPFFS },
+	{ "cgroup", required_argument, NULL, OPT_CGROUP },
+	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
+	{ "proxy-threads", required_argument, NULL, OPT_PROXY_THREADS },
+	{ "redirect-limit", required_argument, NULL, OPT_REDIRECT_LIMIT },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
+	{ NULL, 0, NULL, 0 },
+};
+
+static const char *const fast_path_names[] = {
+	[WEFT_FAST_PATH_OFF] = "off",
+	[WEFT_FAST_PATH_REMOTE] = "remote",
+	[WEFT_FAST_PATH_ON] = "on",
+};
+
+const char *fast_path_name(enum weft_fast_path mode)
+{
+	return (size_t)mode < ARRAY_SIZE(fast_path_names) ? fast_path_names[mode] : "?";
+}
+
+void options_help(FILE *stream)
+{
+	fprintf(stream,
+		"weftd routes the HTTP requests of this node's pods in the kernel.\n"
+		"\n"
+		"Usage: weftd --config FILE [option...]\n"
+		"       weftd --check FILE\n"
+		"\n"
+		"  --config FILE            pods and Envoy resources (YAML or JSON); read again on SIGHUP and when it changes\n"
+		"  --check FILE             only tell what is wrong with FILE; status 0 when it could be served\n"
+		"  --fast-path on|remote|off  what the kernel may do by itself: everything; nothing between sockets of local pods;\n"
+		"                           nothing, so that the proxy carries every request (default: on)\n"
+		"  --control PATH           socket that weftctl talks to (default: " OPTIONS_CONTROL ")\n"
+		"  --bpffs DIR              where programs and maps are pinned (default: " OPTIONS_BPFFS ")\n"
+		"  --cgroup PATH            cgroup v2 folder for weftd's own sockets, made if missing\n"
+		"                           (default: `weft` below the one that weftd was started in)\n"
+		"  --proxy-threads N        threads of the proxy (default: a quarter of the processors, at least one)\n"
+		"  --redirect-limit BYTES   largest message that the kernel carries, K and M allowed (default: %uM, at most %uM)\n"
+		"  --log-level LEVEL        error, warning, info or debug (default: info)\n"
+		"  --help, --version\n",
+		WEFT_REDIRECT_LIMIT_DEFAULT >> 20, OPTIONS_REDIRECT_LIMIT_MAX >> 20);
+}
+
+/* Decimal digits and, if `has_suffix`, one of K, M. */
+static int parse_number(const char *text, bool has_suffix, uint32_t max, uint32_t *out)
+{
+	uint64_t value = 0;
+	const char *at = text;
+
+	for (; *at >= '0' && *at <= '9'; at++) {
+		value = value * 10 + (uint64_t)(*at - '0');
+		if (value > max)
+			return -ERANGE;
+	}
+	if (at == text)
+		return -EINVAL;
+	if (has_suffix && (*at == 'K' || *at == 'k'))
+		value <<= 10, at++;
+	else if (has_suffix && (*at == 'M' || *at == 'm'))
+		value <<= 20, at++;
+	if (*at)
+		return -EINVAL;
+	if (value == 0 || value > max)
+		return -ERANGE;
+	*out = (uint32_t)value;
+	return 0;
+}
+
+static int parse_fast_path(const char *text, enum weft_fast_path *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(fast_path_names); i++) {
+		if (strcmp(text, fast_path_names[i]) == 0) {
+			*out = (enum weft_fast_path)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static int complain(FILE *errors, const char *option, const char *value, const char *expected)
+{
+	fprintf(errors, "weftd: --%s %s: %s\n", option, value, expected);
+	return -EINVAL;
+}
+
+static int apply(struct options *options, enum options_action *action, int option, const char *value, FILE *errors)
+{
+	switch (option) {
+	case OPT_CHECK:
+		*action = OPTIONS_CHECK;
+		/* fall through */
+	case OPT_CONFIG:
+		if (options->config) {
+			fprintf(errors, "weftd: one configuration file, please: give --config or --check once\n");
+			return -EINVAL;
+		}
+		options->config = value;
+		return 0;
+	case OPT_FAST_PATH:
+		return parse_fast_path(value, &options->fast_path) ? complain(errors, "fast-path", value, "on, remote or off is expected") : 0;
+	case OPT_CONTROL:
+		if (strlen(value) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
+			return complain(errors, "control", value, "too long for a unix socket's address (107 bytes)");
+		options->control = value;
+		return 0;
+	case OPT_BPFFS:
+		if (value[0] != '/')
+			return complain(errors, "bpffs", value, "an absolute path is expected");
+		options->bpffs = value;
+		return 0;
+	case OPT_CGROUP:
+		if (value[0] != '/')
+			return complain(errors, "cgroup", value, "an absolute path is expected");
+		options->cgroup = value;
+		return 0;
+	case OPT_LOG_LEVEL:
+		return log_level_parse(value, &options->log_level) ? complain(errors, "log-level", value, "error, warning, info or debug is expected") : 0;
+	case OPT_PROXY_THREADS:
+		return parse_number(value, false, OPTIONS_PROXY_THREADS_MAX, &options->proxy_threads) ?
+			complain(errors, "proxy-threads", value, "a number from 1 to 256 is expected") : 0;
+	case OPT_REDIRECT_LIMIT:
+		return parse_number(value, true, OPTIONS_REDIRECT_LIMIT_MAX, &options->redirect_limit_bytes) ?
+			complain(errors, "redirect-limit", value, "a number of bytes from 1 to 64M is expected") : 0;
+	}
+	return -EINVAL;
+}
+
+/* getopt's own complaint names argv[0] and goes to stderr: ours goes where the caller wants it. */
+static int complain_unknown(FILE *errors, char **argv, int result)
+{
+	const char *word = argv[optind - 1];
+
+	fprintf(errors, "weftd: %s %s; `weftd --help` lists the options\n", word, result == ':' ? "needs a value" : "is not an option (or not a whole one)");
+	return -EINVAL;
+}
+
+int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum options_action *action)
+{
+	struct options options = {
+		.control = OPTIONS_CONTROL,
+		.bpffs = OPTIONS_BPFFS,
+		.fast_path = WEFT_FAST_PATH_ON,
+		.log_level = LOG_LEVEL_INFO,
+	};
+	enum options_action wanted = OPTIONS_RUN;
+	int option, r;
+
+	optind = 0; /* begin anew, also when this is not the first command line */
+	while ((option = getopt_long(argc, argv, ":hV", long_options, NULL)) >= 0) {
+		if (option == '?' || option == ':')
+			return complain_unknown(errors, argv, option);
+		if (option == 'h' || option == 'V') {
+			*action = option == 'h' ? OPTIONS_HELP : OPTIONS_VERSION;
+			*out = options;
+			return 0;
+		}
+		r = apply(&options, &wanted, option, optarg, errors);
+		if (r)
+			return r;
+	}
+	if (optind < argc) {
+		fprintf(errors, "weftd: what is \"%s\"? Every argument belongs to an option; `weftd --help` lists them\n", argv[optind]);
+		return -EINVAL;
+	}
+	if (!options.config) {
+		fprintf(errors, "weftd: which configuration? Give --config FILE; `weftd --help` lists the options\n");
+		return -EINVAL;
+	}
+	*action = wanted;
+	*out = options;
+	return 0;
+}

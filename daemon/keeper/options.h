@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* weftd's command line. docs/weftd.md describes every option for its user. */
+#ifndef WEFT_KEEPER_OPTIONS_H
+#define WEFT_KEEPER_OPTIONS_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "weft/abi.h"
+
+#define OPTIONS_CONTROL "/run/weft/weft.sock"
+#define OPTIONS_BPFFS "/sys/fs/bpf/weft"
+#define OPTIONS_REDIRECT_LIMIT_MAX (64u << 20)
+#define OPTIONS_PROXY_THREADS_MAX 256u
+
+/* Strings belong to argv or are constants. */
+struct options {
+	const char *config;
+	const char *control;
+	const char *bpffs;
+	const char *cgroup;            /* NULL: `weft` below the cgroup that weftd was started in */
+	enum weft_fast_path fast_path;
+	enum log_level log_level;
+	uint32_t proxy_threads;        /* 0: a quarter of the processors, at least one */
+	uint32_t redirect_limit_bytes; /* 0: the default */
+};
+
+enum options_action {
+	OPTIONS_RUN,
+	OPTIONS_CHECK,  /* only tell what is wrong with `config` */
+	OPTIONS_HELP,
+	OPTIONS_VERSION,
+};
+
+/* Complaints go to `errors`, one a line. Returns 0, or -EINVAL after a complaint. */
+int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum options_action *action);
+void options_help(FILE *stream);
+
+const char *fast_path_name(enum weft_fast_path mode); /* on, remote, off */
+
+#endif

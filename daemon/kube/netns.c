@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "kube/netns.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/cleanup.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+#ifndef NSFS_MAGIC
+#define NSFS_MAGIC 0x6e736673
+#endif
+
+int netns_open(const char *path, int *out)
+{
+	_cleanup_close_ int fd = -1;
+	struct statfs fs;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	/* /run/netns/x is a plain file before `ip netns add` mounted the namespace over it, and after it was taken away. */
+	if (fstatfs(fd, &fs) < 0)
+		return -errno;
+	if (fs.f_type != NSFS_MAGIC)
+		return -EINVAL;
+	*out = TAKE_FD(fd);
+	return 0;
+}
+
+int netns_socket(int netns_fd, int family, int type, int *out)
+{
+	_cleanup_close_ int own = -1;
+	int fd, r = 0;
+
+	own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (own < 0)
+		return -errno;
+	if (setns(netns_fd, CLONE_NEWNET) < 0)
+		return -errno;
+	fd = socket(family, type | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		r = -errno;
+	/* A thread lost in a pod would do everything else there too. */
+	weft_assert(setns(own, CLONE_NEWNET) == 0);
+	if (r)
+		return r;
+	*out = fd;
+	return 0;
+}
+
+int netns_cookie(int netns_fd, uint64_t *cookie)
+{
+	_cleanup_close_ int fd = -1;
+	socklen_t size = sizeof(*cookie);
+	uint64_t value;
+	int r;
+
+	r = netns_socket(netns_fd, AF_INET, SOCK_DGRAM, &fd);
+	if (r)
+		return r;
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &value, &size) < 0)
+		return -errno;
+	*cookie = value;
+	return 0;
+}
+
+static int check_loopback(int fd)
+{
+	struct ifreq request = { .ifr_name = "lo" };
+
+	if (ioctl(fd, SIOCGIFFLAGS, &request) < 0)
+		return -errno;
+	return request.ifr_flags & IFF_UP ? 0 : -ENETDOWN;
+}
+
+int netns_listen_loopback(int netns_fd, uint16_t port, int backlog, int *out, uint16_t *bound_port)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port) };
+	socklen_t size = sizeof(address);
+	_cleanup_close_ int fd = -1;
+	const int on = 1;
+	int r;
+
+	r = netns_socket(netns_fd, AF_INET, SOCK_STREAM | SOCK_NONBLOCK, &fd);
+	if (r)
+		return r;
+	r = check_loopback(fd);
+	if (r)
+		return r;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+		return -errno;
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		if (errno != EADDRINUSE || port == 0)
+			return -errno;
+		address.sin_port = 0;
+		if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+			return -errno;
+	}
+	if (listen(fd, backlog) < 0)
+		return -errno;
+	if (getsockname(fd, (struct sockaddr *)&address, &size) < 0)
+		return -errno;
+	*bound_port = ntohs(address.sin_port);
+	*out = TAKE_FD(fd);
+	return 0;
+}
+
+int file_identity_of_path(const char *path, struct file_identity *out)
+{
+	struct stat info;
+
+	if (stat(path, &info) < 0)
+		return -errno;
+	*out = (struct file_identity){ info.st_dev, info.st_ino };
+	return 0;
+}
+
+int file_identity_of_fd(int fd, struct file_identity *out)
+{
+	struct stat info;
+
+	if (fstat(fd, &info) < 0)
+		return -errno;
+	*out = (struct file_identity){ info.st_dev, info.st_ino };
+	return 0;
+}
+
+int cgroup2_check(const char *path, struct file_identity *out)
+{
+	_cleanup_close_ int fd = -1;
+	struct statfs fs;
+
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (fstatfs(fd, &fs) < 0)
+		return -errno;
+	if (fs.f_type != CGROUP2_SUPER_MAGIC)
+		return -EINVAL;
+	return file_identity_of_fd(fd, out);
+}

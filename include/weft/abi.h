@@ -7,6 +7,7 @@
 #ifndef WEFT_ABI_H
 #define WEFT_ABI_H
 
+#include "weft/balance.h"
 #include "weft/base.h"
 #include "weft/head.h"
 #include "weft/image.h"
@@ -30,7 +31,6 @@
  * current slot once and keeps it; a slot is filled again only after WEFT_GENERATIONS - 1 later publications and a grace period. */
 #define WEFT_SCOPES_MAX 64u
 #define WEFT_GENERATIONS 4u
-#define WEFT_IMAGE_SLOTS (WEFT_SCOPES_MAX * 2u * WEFT_GENERATIONS)
 #define WEFT_IMAGE_SLOT(scope, kind, generation) \
 	(((scope) * 2u + ((kind) - 1u)) * WEFT_GENERATIONS + (u32)((generation) % WEFT_GENERATIONS))
 
@@ -84,8 +84,10 @@ struct weft_connection { /* hash `connections`; key: client socket cookie */
 	u64 netns_cookie;
 	u64 sock;               /* kernel address of the client socket: only ever read by probe, with its cookie compared */
 	u64 exchange;           /* 0, or WEFT_EXCHANGE(slot, lease) of the open exchange */
-	u64 established_ns;
+	u64 captured_ns;        /* connect() */
+	u64 established_ns;     /* 0: not yet, or never */
 	u32 pod_id;
+	u32 scope;
 	u32 original_ip4_be;
 	u16 original_port_be;
 	u16 local_port_be;      /* the client socket's; with netns_cookie the key of `connection_ports` */
@@ -198,15 +200,9 @@ struct weft_pool_key { /* hash `pool_index` -> u32 index in `pools`; written by 
 	u32 endpoint_id;
 };
 
-struct weft_cluster_state { /* array `cluster_state`, mmap; index: cluster id */
-	u32 position;
-	u32 requests;
-};
-struct weft_endpoint_state { /* array `endpoint_state`, mmap; index: endpoint id */
-	u32 active;
-	u32 flags;
-	u64 requests;
-};
+/* `cluster_state` and `endpoint_state`: arrays, mmap, of the structs in weft/balance.h. A request counts in its endpoint's `active`
+ * from the lease on, until whoever ends the exchange takes it off: the program that sets IDLE, or the worker when it takes a
+ * slot out of LENT, REPLYING or RELAYED. */
 
 /* ---- events (ring buffer `events`) ------------------------------------------------------------------------------------ */
 

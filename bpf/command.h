@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* What the worker asks of a connection, in one call: publish what the proxy took and wrote, end a relayed exchange, and say whether
+ * redirected bytes are still on their way. */
+#ifndef WEFT_BPF_COMMAND_H
+#define WEFT_BPF_COMMAND_H
+
+#include "drained.h"
+#include "maps.h"
+
+SEC("syscall")
+int weft_connection_command(struct weft_connection_command *command)
+{
+	struct weft_connection *connection;
+	struct socket_queues queues;
+	u64 cookie = command->cookie, exchange;
+	u32 answer, commands = command->commands;
+
+	command->answer = 0;
+	command->open_exchange = 0;
+	connection = bpf_map_lookup_elem(&connections, &cookie);
+	if (!connection)
+		return 0;
+	answer = WEFT_ANSWER_FOUND;
+	if (commands & WEFT_COMMAND_PROXY_ONLY)
+		__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_PROXY_ONLY);
+	if (commands & WEFT_COMMAND_END_EXCHANGE)
+		__sync_val_compare_and_swap(&connection->exchange, command->exchange, 0);
+	if (commands & WEFT_COMMAND_PUBLISH) {
+		connection->proxy_consumed = command->proxy_consumed;
+		connection->proxy_written = command->proxy_written;
+	}
+	/* The wish first, then the look: an exchange that ends in between finds the wish and sends the event. */
+	if (commands & WEFT_COMMAND_WAIT)
+		__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_WAITED_FOR);
+	exchange = *(volatile u64 *)&connection->exchange;
+	if (exchange) {
+		answer |= WEFT_ANSWER_EXCHANGE_OPEN;
+		command->open_exchange = exchange;
+	} else if (commands & WEFT_COMMAND_WAIT) {
+		__sync_fetch_and_and(&connection->flags, ~WEFT_CONNECTION_WAITED_FOR);
+	}
+	socket_queues_read(connection->sock, cookie, &queues);
+	if (queues.is_known) {
+		if (queues.undelivered)
+			answer |= WEFT_ANSWER_UNDELIVERED;
+		if (queues.has_messages)
+			answer |= WEFT_ANSWER_UNREAD;
+	}
+	command->answer = answer;
+	return 0;
+}
+
+#endif

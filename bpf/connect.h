@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* connect4, getpeername4, getsockname4: which connections the mesh takes, and what the application sees of it (nothing). */
+#ifndef WEFT_BPF_CONNECT_H
+#define WEFT_BPF_CONNECT_H
+
+#include "kernel.h"
+#include "maps.h"
+#include "weft/lookup.h"
+
+#define LOOPBACK_BE bpf_htonl(0x7f000001)
+
+/* Addresses that are never meshed: loopback, link-local, multicast and above, "this host", the pod itself. */
+static __always_inline bool is_own_address(u32 ip4_be, const struct weft_pod *pod)
+{
+	u32 ip4 = bpf_ntohl(ip4_be);
+
+	return ip4 >> 24 == 127 || ip4 >> 16 == 0xa9fe || ip4 >> 28 >= 0xe || !ip4 || ip4_be == pod->ip4_be;
+}
+
+/* Is the worker there? Its listener on the pod's loopback is the answer: without one the connection stays unmeshed. */
+static __always_inline bool worker_listens(struct bpf_sock_addr *ctx, u16 port_be)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+	bool listens;
+
+	tuple.ipv4.daddr = LOOPBACK_BE;
+	tuple.ipv4.dport = port_be;
+	sk = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return false;
+	listens = sk->state == TCP_LISTEN_STATE;
+	bpf_sk_release(sk);
+	return listens;
+}
+
+static __always_inline int passed(u32 counter)
+{
+	count(counter, 1);
+	return 1;
+}
+
+SEC("cgroup/connect4")
+int weft_connect4(struct bpf_sock_addr *ctx)
+{
+	struct weft_image_handle image;
+	struct weft_connection connection = {};
+	struct weft_scope_state *scope;
+	const struct weft_listener *listener;
+	struct weft_socket *socket;
+	struct weft_pod *pod;
+	weft_ref listener_ref = 0;
+	u32 ip4_be = ctx->user_ip4, scope_id;
+	u16 port_be = ctx->user_port;
+	u64 netns, cookie;
+
+	if (ctx->type != SOCK_STREAM || ctx->protocol != IPPROTO_TCP || !ctx->sk)
+		return 1;
+
+	/* A process of the pod's cgroup may have entered another network namespace: then it is not the pod that speaks. */
+	netns = bpf_get_netns_cookie(ctx);
+	pod = bpf_map_lookup_elem(&pods, &netns);
+	if (!pod)
+		return passed(WEFT_COUNTER_FOREIGN_NETNS);
+	if (pod->flags & WEFT_POD_PAUSED || is_own_address(ip4_be, pod))
+		return passed(WEFT_COUNTER_PASSED_CONNECTS);
+
+	scope_id = pod->scope;
+	scope = bpf_map_lookup_elem(&scopes, &scope_id);
+	if (!scope || !scope->route_generation)
+		return passed(WEFT_COUNTER_PASSED_CONNECTS);
+	image.slot = scope->route_slot;
+	if (weft_find_listener(&image, ip4_be, port_be, &listener_ref))
+		return passed(WEFT_COUNTER_PASSED_CONNECTS);
+	listener = weft_at(&image, listener_ref);
+	if (!listener || listener->kind == WEFT_LISTENER_PASS)
+		return passed(WEFT_COUNTER_PASSED_CONNECTS);
+	if (listener->kind == WEFT_LISTENER_BLOCK) {
+		count(WEFT_COUNTER_BLOCKED_CONNECTS, 1);
+		bpf_set_retval(-ECONNREFUSED);
+		return 0;
+	}
+	if (!worker_listens(ctx, pod->listener_port_be))
+		return passed(WEFT_COUNTER_PASSED_CONNECTS);
+
+	/* The record first: a captured connection that the worker could not place would be an error that the mesh invented. */
+	cookie = bpf_get_socket_cookie(ctx);
+	connection.netns_cookie = netns;
+	connection.pod_id = pod->pod_id;
+	connection.scope = scope_id;
+	connection.original_ip4_be = ip4_be;
+	connection.original_port_be = port_be;
+	connection.captured_ns = bpf_ktime_get_ns();
+	if (bpf_map_update_elem(&connections, &cookie, &connection, BPF_ANY))
+		return passed(WEFT_COUNTER_CONNECTIONS_FULL);
+	socket = bpf_sk_storage_get(&sockets, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!socket) {
+		bpf_map_delete_elem(&connections, &cookie);
+		return passed(WEFT_COUNTER_CONNECTIONS_FULL);
+	}
+	socket->cookie = cookie;
+	socket->role = WEFT_ROLE_CLIENT;
+	socket->pod_id = pod->pod_id;
+	socket->original_ip4_be = ip4_be;
+	socket->original_port_be = port_be;
+	socket->pod_ip4_be = pod->ip4_be;
+
+	ctx->user_ip4 = LOOPBACK_BE;
+	ctx->user_port = pod->listener_port_be;
+	return 1;
+}
+
+SEC("cgroup/getpeername4")
+int weft_getpeername4(struct bpf_sock_addr *ctx)
+{
+	struct weft_socket *socket;
+
+	if (!ctx->sk)
+		return 1;
+	socket = bpf_sk_storage_get(&sockets, ctx->sk, NULL, 0);
+	if (socket && socket->role == WEFT_ROLE_CLIENT) {
+		ctx->user_ip4 = socket->original_ip4_be;
+		ctx->user_port = socket->original_port_be;
+	}
+	return 1;
+}
+
+SEC("cgroup/getsockname4")
+int weft_getsockname4(struct bpf_sock_addr *ctx)
+{
+	struct weft_socket *socket;
+
+	if (!ctx->sk)
+		return 1;
+	socket = bpf_sk_storage_get(&sockets, ctx->sk, NULL, 0);
+	if (socket && socket->role == WEFT_ROLE_CLIENT && ctx->user_ip4 == LOOPBACK_BE)
+		ctx->user_ip4 = socket->pod_ip4_be;
+	return 1;
+}
+
+#endif

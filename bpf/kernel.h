@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* The few fields of kernel structures that the programs read, by CO-RE: libbpf finds their offsets in the running kernel's BTF. */
+#ifndef WEFT_BPF_KERNEL_H
+#define WEFT_BPF_KERNEL_H
+
+#include "weft/base.h"
+#include <bpf/bpf_core_read.h>
+
+#define AF_INET 2
+#define SOCK_STREAM 1
+#define IPPROTO_TCP 6
+#define ECONNREFUSED 111
+#define TCP_ESTABLISHED_STATE 1
+#define TCP_CLOSE_STATE 7
+#define TCP_LISTEN_STATE 10
+#define SOL_SOCKET 1
+#define SO_RCVBUF 8
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct list_head {
+	struct list_head *next, *prev;
+};
+struct sk_buff_head {
+	u32 qlen;
+};
+struct sk_psock {
+	struct sk_buff_head ingress_skb; /* bytes that a kernel worker has yet to deliver */
+	struct list_head ingress_msg;    /* redirected bytes that wait to be read */
+};
+typedef struct {
+	s64 counter;
+} atomic64_t;
+struct sock_common {
+	atomic64_t skc_cookie;
+};
+struct sock {
+	struct sock_common __sk_common;
+	void *sk_user_data;
+	int sk_wmem_queued;
+	int sk_sndbuf;
+};
+struct tcp_sock {
+	u32 rcv_nxt;
+	u32 copied_seq;
+	u32 snd_una;
+	u32 write_seq;
+	u32 data_segs_out;
+};
+
+#pragma clang attribute pop
+
+#endif

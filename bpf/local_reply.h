@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* Local replies: the client's own request is turned into the response and handed back to it, with no network at all. Only for
+ * requests without a body (Envoy closes the connection after the others: the proxy's). */
+#ifndef WEFT_BPF_LOCAL_REPLY_H
+#define WEFT_BPF_LOCAL_REPLY_H
+
+#include "message.h"
+
+#define LOCAL_HEAD_MAX 511u
+#define LOCAL_BODY_MAX 2047u
+#define LOCAL_DATE_MAX 60u
+#define LOCAL_WORDS_MAX ((LOCAL_HEAD_MAX + LOCAL_DATE_MAX + 2 + LOCAL_BODY_MAX) / 8 + 1)
+
+const volatile bool has_push_pop = true;
+
+static const char not_found_head[] = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n";
+static const char no_cluster_head[] = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n";
+static const char unhealthy_head[] = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 19\r\ncontent-type: text/plain\r\n";
+static const char unhealthy_body[] = "no healthy upstream";
+
+struct local_reply {
+	const void *head;
+	const void *body;
+	u32 head_len;
+	u32 body_len;
+	u32 status;
+};
+
+/* head, date line, blank line, body into scratch->bytes. Returns the length, 0 when the date can't be had. */
+static __always_inline u32 local_compose(struct scratch *scratch, const struct local_reply *reply)
+{
+	struct weft_control *settings = control_get();
+	u32 off = reply->head_len & LOCAL_HEAD_MAX, date_len, sequence, body_len = reply->body_len & LOCAL_BODY_MAX;
+	u8 *bytes = scratch->bytes.data;
+
+	if (!settings)
+		return 0;
+	sequence = *(volatile u32 *)&settings->date_sequence;
+	date_len = settings->date_len;
+	if (sequence & 1 || !date_len || date_len > LOCAL_DATE_MAX)
+		return 0;
+	if (bpf_probe_read_kernel(bytes, off, reply->head))
+		return 0;
+	if (bpf_probe_read_kernel(bytes + off, date_len, settings->date) || *(volatile u32 *)&settings->date_sequence != sequence)
+		return 0;
+	off += date_len;
+	bytes[off++] = '\r';
+	bytes[off++] = '\n';
+	if (body_len && bpf_probe_read_kernel(bytes + off, body_len, reply->body))
+		return 0;
+	return off + body_len;
+}
+
+/* Overwrites the message, which has `len` bytes now, with scratch->bytes. */
+static __always_inline bool message_overwrite(struct sk_msg_md *msg, const struct scratch *scratch, u32 len)
+{
+	u32 whole = len & ~7u;
+	u8 *data, *end;
+
+	if (bpf_msg_pull_data(msg, 0, len, 0))
+		return false;
+	data = (void *)(long)msg->data;
+	end = (void *)(long)msg->data_end;
+	for (u32 i = 0; i < LOCAL_WORDS_MAX; i++) {
+		u8 *word = data + i * 8;
+
+		if (i * 8 + 8 > len)
+			break;
+		if (word + 8 > end)
+			return false;
+		*(u64 *)word = *(const u64 *)&scratch->bytes.data[i * 8];
+	}
+	for (u32 i = 0; i < 7; i++) {
+		u32 off = (whole + i) & 0xfff; /* len < 4096: the mask only tells the verifier */
+		u8 *byte = data + off;
+
+		if (whole + i >= len)
+			break;
+		if (byte + 1 > end)
+			return false;
+		*byte = scratch->bytes.data[off];
+	}
+	return true;
+}
+
+/* The look-up first: until then the bytes are untouched and the proxy can have them. Returns false: hand up. Once it returned true
+ * the message is the response, on its way to the client itself. */
+static __always_inline bool local_reply_send(struct sk_msg_md *msg, struct scratch *scratch, const struct local_reply *reply, u64 cookie)
+{
+	u32 len, size = msg->size;
+
+	if (!has_push_pop || reply->head_len > LOCAL_HEAD_MAX || reply->body_len > LOCAL_BODY_MAX)
+		return false;
+	len = local_compose(scratch, reply);
+	if (!len)
+		return false;
+	/* Edits can fail for want of memory and leave the size as it was: then the client's own bytes are still whole, and go to
+	 * the proxy. */
+	if (len > size && bpf_msg_push_data(msg, 0, len - size, 0))
+		return false;
+	if (len < size && bpf_msg_pop_data(msg, len, size - len, 0))
+		return false;
+	return message_overwrite(msg, scratch, len) &&
+	       bpf_msg_redirect_hash(msg, &client_sockets, &cookie, BPF_F_INGRESS) == SK_PASS;
+}
+
+#endif

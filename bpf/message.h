@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* A message's first bytes, copied to where the parser may walk over them. */
+#ifndef WEFT_BPF_MESSAGE_H
+#define WEFT_BPF_MESSAGE_H
+
+#include "scratch.h"
+
+/* Copies what lies in the first fragment, at most WEFT_KERNEL_HEAD_MAX bytes; returns how many. */
+static __always_inline u32 message_copy(struct sk_msg_md *msg, struct scratch *scratch)
+{
+	u64 start = (u64)msg->data, end = (u64)msg->data_end, size = end - start;
+
+	if (start >= end)
+		return 0;
+	if (size > WEFT_KERNEL_HEAD_MAX)
+		size = WEFT_KERNEL_HEAD_MAX;
+	if (bpf_probe_read_kernel(scratch->bytes.data, (u32)size, (void *)start))
+		return 0;
+	return (u32)size;
+}
+
+/* The same after gathering the message's fragments: a head may be spread over several. */
+static __always_inline u32 message_pull(struct sk_msg_md *msg, struct scratch *scratch)
+{
+	u32 size = msg->size;
+
+	if (size > WEFT_KERNEL_HEAD_MAX)
+		size = WEFT_KERNEL_HEAD_MAX;
+	if (bpf_msg_pull_data(msg, 0, size, 0))
+		return 0;
+	return message_copy(msg, scratch);
+}
+
+#endif

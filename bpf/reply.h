@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* `reply`: sk_msg on a local server's socket. Its response goes straight to the client's receive queue, or (SK_PASS, from the
+ * first byte) over TCP to the worker, which relays it. */
+#ifndef WEFT_BPF_REPLY_H
+#define WEFT_BPF_REPLY_H
+
+#include "message.h"
+#include "response_step.h"
+
+static __always_inline int reply_first(struct sk_msg_md *msg, struct scratch *scratch, struct weft_upstream *upstream, u32 slot, u64 word)
+{
+	u64 client = upstream->client_cookie, total = 0, replying;
+	struct weft_connection *connection;
+	u32 reason, size = msg->size, copied;
+
+	copied = message_copy(msg, scratch);
+	reason = response_judge(scratch, copied, size, upstream, &total);
+	if (reason == WEFT_REASON_RESPONSE_PARTIAL_HEAD && copied < size) {
+		copied = message_pull(msg, scratch);
+		reason = response_judge(scratch, copied, size, upstream, &total);
+	}
+	connection = bpf_map_lookup_elem(&connections, &client);
+	if (reason == WEFT_REASON_NONE)
+		reason = client_judge(upstream, slot, word, connection);
+	if (reason != WEFT_REASON_NONE) {
+		response_pass(upstream, word, reason);
+		return SK_PASS;
+	}
+
+	/* Ours from here: a time-out of the worker can only claim a LENT slot. */
+	if (!state_swap(upstream, word, WEFT_LEASE(word), WEFT_UPSTREAM_REPLYING))
+		return SK_PASS;
+	replying = WEFT_STATE_WORD(WEFT_LEASE(word), WEFT_UPSTREAM_REPLYING);
+	if (bpf_msg_redirect_hash(msg, &client_sockets, &client, BPF_F_INGRESS) != SK_PASS) {
+		response_pass(upstream, replying, WEFT_REASON_RESPONSE_LOOKUP_MISS);
+		return SK_PASS;
+	}
+	upstream->status = scratch->head.status;
+	upstream->first_byte_ns = bpf_ktime_get_ns();
+	upstream->response_remaining = total;
+	response_advance(upstream, slot, replying, connection, size);
+	return SK_PASS;
+}
+
+static __always_inline int reply_rest(struct sk_msg_md *msg, struct weft_upstream *upstream, u32 slot, u64 word)
+{
+	u64 client = upstream->client_cookie, remaining = upstream->response_remaining;
+	u32 n = msg->size;
+
+	if (n > remaining) {
+		/* More than its Content-Length said. What belongs to the message goes on; the rest comes again, finds no
+		 * exchange and goes to the worker, which closes this upstream. */
+		upstream->is_dead = 1;
+		n = remaining;
+		bpf_msg_apply_bytes(msg, n);
+	}
+	if (bpf_msg_redirect_hash(msg, &client_sockets, &client, BPF_F_INGRESS) != SK_PASS) {
+		/* The client has gone. The worker sees bytes on a slot that is replying, and closes it. */
+		upstream->is_dead = 1;
+		count(WEFT_COUNTER_REASONS + WEFT_REASON_RESPONSE_LOOKUP_MISS, 1);
+		return SK_PASS;
+	}
+	response_advance(upstream, slot, word, bpf_map_lookup_elem(&connections, &client), n);
+	return SK_PASS;
+}
+
+SEC("sk_msg")
+int weft_reply(struct sk_msg_md *msg)
+{
+	struct weft_upstream *upstream;
+	struct weft_socket *socket;
+	struct scratch *scratch;
+	u32 slot;
+	u64 word;
+	int verdict;
+
+	if (!msg->sk)
+		return SK_PASS;
+	socket = bpf_sk_storage_get(&sockets, msg->sk, NULL, 0);
+	if (!socket || socket->role != WEFT_ROLE_SERVER)
+		return SK_PASS;
+	slot = socket->slot;
+	upstream = bpf_map_lookup_elem(&upstreams, &slot);
+	if (!upstream || upstream->cookie != socket->upstream_cookie || upstream->server_cookie != socket->cookie)
+		return SK_PASS;
+	word = upstream->state;
+	if (WEFT_STATE(word) == WEFT_UPSTREAM_REPLYING)
+		return reply_rest(msg, upstream, slot, word);
+	if (WEFT_STATE(word) != WEFT_UPSTREAM_LENT)
+		return SK_PASS;
+
+	scratch = scratch_take();
+	if (!scratch) {
+		response_pass(upstream, word, WEFT_REASON_NO_SCRATCH);
+		return SK_PASS;
+	}
+	verdict = reply_first(msg, scratch, upstream, slot, word);
+	scratch_give(scratch);
+	return verdict;
+}
+
+#endif

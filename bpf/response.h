@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* `response`: sk_skb verdict on an upstream. The response of a server that is not ours to hook comes by TCP; it goes to the client's
+ * receive queue, or (SK_PASS, from the first byte) to the worker. */
+#ifndef WEFT_BPF_RESPONSE_H
+#define WEFT_BPF_RESPONSE_H
+
+#include "response_step.h"
+
+static __always_inline int response_first(struct __sk_buff *skb, struct scratch *scratch, struct weft_upstream *upstream, u32 slot, u64 word)
+{
+	u64 client = upstream->client_cookie, total = 0, replying;
+	struct weft_connection *connection;
+	u32 reason, size = skb->len, copied;
+
+	copied = size < WEFT_KERNEL_HEAD_MAX ? size : WEFT_KERNEL_HEAD_MAX;
+	if (!copied || bpf_skb_load_bytes(skb, 0, scratch->bytes.data, copied))
+		return SK_PASS;
+	reason = response_judge(scratch, copied, size, upstream, &total);
+	connection = bpf_map_lookup_elem(&connections, &client);
+	if (reason == WEFT_REASON_NONE)
+		reason = client_judge(upstream, slot, word, connection);
+	if (reason != WEFT_REASON_NONE) {
+		response_pass(upstream, word, reason);
+		return SK_PASS;
+	}
+	if (!state_swap(upstream, word, WEFT_LEASE(word), WEFT_UPSTREAM_REPLYING))
+		return SK_PASS;
+	replying = WEFT_STATE_WORD(WEFT_LEASE(word), WEFT_UPSTREAM_REPLYING);
+	if (bpf_sk_redirect_hash(skb, &client_sockets, &client, BPF_F_INGRESS) != SK_PASS) {
+		response_pass(upstream, replying, WEFT_REASON_RESPONSE_LOOKUP_MISS);
+		return SK_PASS;
+	}
+	upstream->status = scratch->head.status;
+	upstream->first_byte_ns = bpf_ktime_get_ns();
+	upstream->response_remaining = total;
+	response_advance(upstream, slot, replying, connection, size);
+	return SK_PASS;
+}
+
+static __always_inline int response_rest(struct __sk_buff *skb, struct weft_upstream *upstream, u32 slot, u64 word)
+{
+	u64 client = upstream->client_cookie, remaining = upstream->response_remaining;
+	u32 n = skb->len;
+
+	if (n > remaining) {
+		/* More than its Content-Length said: cut off, and the upstream is not used again. */
+		upstream->is_dead = 1;
+		n = remaining;
+		if (bpf_skb_change_tail(skb, n, 0))
+			return SK_PASS;
+		event_send(WEFT_EVENT_UPSTREAM_DEAD, slot, upstream->cookie, upstream->pod_id, upstream->endpoint_id);
+	}
+	if (bpf_sk_redirect_hash(skb, &client_sockets, &client, BPF_F_INGRESS) != SK_PASS) {
+		upstream->is_dead = 1;
+		count(WEFT_COUNTER_REASONS + WEFT_REASON_RESPONSE_LOOKUP_MISS, 1);
+		return SK_PASS;
+	}
+	response_advance(upstream, slot, word, bpf_map_lookup_elem(&connections, &client), n);
+	return SK_PASS;
+}
+
+SEC("sk_skb/stream_verdict")
+int weft_response(struct __sk_buff *skb)
+{
+	struct weft_upstream *upstream;
+	struct scratch *scratch;
+	struct tcp_sock *tp;
+	u64 cookie, word;
+	u32 *slot_found, slot;
+	int verdict;
+
+	if (!skb->sk)
+		return SK_PASS;
+	tp = bpf_skc_to_tcp_sock(skb->sk);
+	if (!tp)
+		return SK_PASS;
+	cookie = ((struct sock *)tp)->__sk_common.skc_cookie.counter;
+	slot_found = bpf_map_lookup_elem(&upstream_slots, &cookie);
+	if (!slot_found)
+		return SK_PASS;
+	slot = *slot_found;
+	upstream = bpf_map_lookup_elem(&upstreams, &slot);
+	if (!upstream || upstream->cookie != cookie)
+		return SK_PASS;
+	word = upstream->state;
+	if (WEFT_STATE(word) == WEFT_UPSTREAM_REPLYING)
+		return response_rest(skb, upstream, slot, word);
+	if (WEFT_STATE(word) != WEFT_UPSTREAM_LENT)
+		return SK_PASS;
+
+	scratch = scratch_take();
+	if (!scratch) {
+		response_pass(upstream, word, WEFT_REASON_NO_SCRATCH);
+		return SK_PASS;
+	}
+	verdict = response_first(skb, scratch, upstream, slot, word);
+	scratch_give(scratch);
+	return verdict;
+}
+
+#endif

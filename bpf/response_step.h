@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* What the two response programs share: the decision about a response's first bytes, and the account of the rest. */
+#ifndef WEFT_BPF_RESPONSE_STEP_H
+#define WEFT_BPF_RESPONSE_STEP_H
+
+#include "exchange.h"
+#include "scratch.h"
+#include "weft/chunked.h"
+#include "weft/http1.h"
+
+/* Can the kernel carry this response to its end? `available` bytes are here, `copied` of them in scratch->bytes. Returns a reason why
+ * not (WEFT_REASON_NONE: it can) and the size of the whole message. */
+static __always_inline u32 response_judge(struct scratch *scratch, u32 copied, u32 available, const struct weft_upstream *upstream,
+					  u64 *total_out)
+{
+	struct weft_control *settings = control_get();
+	struct weft_head *head = &scratch->head;
+	u64 total;
+	int parsed;
+
+	if (!settings)
+		return WEFT_REASON_FAST_PATH_OFF;
+#ifndef WEFT_WITHOUT_COMPLETENESS
+	if (upstream->request_remaining)
+		return WEFT_REASON_RESPONSE_EARLY;
+#endif
+	parsed = weft_parse_response(&scratch->bytes, copied, upstream->method, head);
+	if (parsed == WEFT_PARSE_MORE)
+		return WEFT_REASON_RESPONSE_PARTIAL_HEAD;
+	if (parsed != WEFT_PARSE_DONE)
+		return WEFT_REASON_RESPONSE_BAD_HEAD;
+	if (head->status < 200)
+		return WEFT_REASON_RESPONSE_INTERIM;
+	if (head->flags & (WEFT_HEAD_CLOSE | WEFT_HEAD_CONNECTION_OTHER | WEFT_HEAD_HTTP_10))
+		return WEFT_REASON_RESPONSE_CLOSE;
+	if (head->flags & WEFT_HEAD_UNTIL_CLOSE)
+		return WEFT_REASON_RESPONSE_UNTIL_CLOSE;
+	if (head->flags & WEFT_RESPONSE_PROXY_ONLY)
+		return WEFT_REASON_PRIVATE_HEADER;
+	if (head->flags & WEFT_HEAD_NO_BODY) {
+		total = head->head_len;
+	} else if (head->flags & WEFT_HEAD_CHUNKED) {
+		/* Whole, with its last chunk, and in sight: else it is a stream. */
+		if (available > copied || weft_chunked_whole(&scratch->bytes, head->head_len, copied) != 1)
+			return WEFT_REASON_RESPONSE_CHUNKED;
+		total = available;
+	} else {
+		total = head->head_len + head->content_length;
+		if (head->content_length > settings->redirect_limit_bytes)
+			return WEFT_REASON_RESPONSE_TOO_LARGE;
+	}
+	if (total > settings->redirect_limit_bytes)
+		return WEFT_REASON_RESPONSE_TOO_LARGE;
+	if (available > total)
+		return WEFT_REASON_RESPONSE_EXCESS;
+	*total_out = total;
+	return WEFT_REASON_NONE;
+}
+
+/* Is the client there, waiting for this very exchange, with nothing on its way to it? */
+static __always_inline u32 client_judge(const struct weft_upstream *upstream, u32 slot, u64 word, struct weft_connection *connection)
+{
+	struct socket_queues queues;
+
+	if (!connection || connection->exchange != WEFT_EXCHANGE(slot, WEFT_LEASE(word)))
+		return WEFT_REASON_RESPONSE_LOOKUP_MISS;
+	socket_queues_read(connection->sock, upstream->client_cookie, &queues);
+	if (!queues_are_drained(&queues))
+		return WEFT_REASON_RESPONSE_CLIENT_NOT_DRAINED;
+	return WEFT_REASON_NONE;
+}
+
+/* `n` more bytes of the response have been redirected. */
+static __always_inline void response_advance(struct weft_upstream *upstream, u32 slot, u64 word, struct weft_connection *connection, u64 n)
+{
+	upstream->response_bytes += n;
+	upstream->response_remaining -= n;
+	if (!upstream->response_remaining)
+		exchange_complete(upstream, slot, word, connection);
+}
+
+#endif

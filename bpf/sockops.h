@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* sock_ops: sockets enter the datapath when they are established and leave it when they are not. Attached to the pods' cgroups
+ * (clients, servers) and to the worker's own (upstreams). */
+#ifndef WEFT_BPF_SOCKOPS_H
+#define WEFT_BPF_SOCKOPS_H
+
+#include "kernel.h"
+#include "maps.h"
+
+/* bpf_sock_ops holds the remote port in the upper half, in network order; the local one in host order. */
+static __always_inline u16 remote_port_be(struct bpf_sock_ops *ctx)
+{
+	return (u16)(ctx->remote_port >> 16);
+}
+static __always_inline u16 local_port_be(struct bpf_sock_ops *ctx)
+{
+	return bpf_htons((u16)ctx->local_port);
+}
+
+static __always_inline void port_key_fill(struct bpf_sock_ops *ctx, u64 netns, struct weft_port_key *key)
+{
+	key->netns_cookie = netns;
+	key->ip4_be = ctx->local_ip4;
+	key->port_be = local_port_be(ctx);
+	key->zero = 0;
+}
+
+static __always_inline void client_established(struct bpf_sock_ops *ctx, struct weft_socket *socket, struct tcp_sock *tp)
+{
+	struct weft_connection *connection;
+	struct weft_port_key key;
+	struct weft_control *settings = control_get();
+	u64 cookie = socket->cookie;
+
+	connection = bpf_map_lookup_elem(&connections, &cookie);
+	if (!connection || !settings)
+		return;
+	connection->sock = (u64)tp;
+	connection->write_base = tp->write_seq;
+	connection->read_base = tp->rcv_nxt;
+	connection->local_port_be = local_port_be(ctx);
+	/* Bytes that went out with the SYN are on the TCP leg already: the proxy's, and the connection with them. */
+	if (tp->data_segs_out || tp->write_seq != tp->snd_una)
+		connection->flags |= WEFT_CONNECTION_PROXY_ONLY;
+	connection->established_ns = bpf_ktime_get_ns();
+
+	port_key_fill(ctx, connection->netns_cookie, &key);
+	bpf_map_update_elem(&connection_ports, &key, &cookie, BPF_ANY);
+	count(WEFT_COUNTER_CONNECTIONS, 1);
+
+	if (settings->fast_path == WEFT_FAST_PATH_OFF || connection->flags & WEFT_CONNECTION_PROXY_ONLY)
+		return;
+	if (bpf_sock_hash_update(ctx, &client_sockets, &cookie, BPF_NOEXIST))
+		count(WEFT_COUNTER_CONNECTIONS_FULL, 1);
+}
+
+static __always_inline void client_closed(struct bpf_sock_ops *ctx, struct weft_socket *socket)
+{
+	struct weft_connection *connection;
+	struct weft_port_key key;
+	u64 cookie = socket->cookie, *owner;
+
+	connection = bpf_map_lookup_elem(&connections, &cookie);
+	if (!connection)
+		return;
+	port_key_fill(ctx, connection->netns_cookie, &key);
+	key.ip4_be = bpf_htonl(0x7f000001);
+	key.port_be = connection->local_port_be;
+	owner = bpf_map_lookup_elem(&connection_ports, &key);
+	if (owner && *owner == cookie)
+		bpf_map_delete_elem(&connection_ports, &key);
+	bpf_map_delete_elem(&connections, &cookie);
+}
+
+static __always_inline void upstream_established(struct bpf_sock_ops *ctx, struct weft_socket *socket, struct tcp_sock *tp)
+{
+	struct weft_dialled dialled_to = {};
+	struct weft_upstream *upstream;
+	struct weft_tuple tuple = {};
+	u64 cookie = bpf_get_socket_cookie(ctx);
+	u32 slot = socket->slot;
+
+	upstream = bpf_map_lookup_elem(&upstreams, &slot);
+	if (!upstream || upstream->cookie != cookie)
+		return;
+	socket->cookie = cookie;
+	upstream->sock = (u64)tp;
+	if (bpf_map_update_elem(&upstream_slots, &cookie, &slot, BPF_ANY))
+		return;
+
+	tuple.source_ip4_be = ctx->local_ip4;
+	tuple.source_port_be = local_port_be(ctx);
+	tuple.destination_ip4_be = ctx->remote_ip4;
+	tuple.destination_port_be = remote_port_be(ctx);
+	dialled_to.upstream_cookie = cookie;
+	dialled_to.slot = slot;
+	bpf_map_update_elem(&dialled, &tuple, &dialled_to, BPF_ANY);
+}
+
+/* A slot whose socket, or whose server's, has left ESTABLISHED must not be lent again: the application's write would give it
+ * ECONNRESET and SIGPIPE. This runs in softirq, before anybody can borrow it. */
+static __always_inline void slot_died(u32 slot, u64 upstream_cookie)
+{
+	struct weft_upstream *upstream = bpf_map_lookup_elem(&upstreams, &slot);
+	u64 word;
+
+	if (!upstream || upstream->cookie != upstream_cookie)
+		return;
+#ifndef WEFT_WITHOUT_DEAD_SLOTS
+	upstream->is_dead = 1;
+	word = upstream->state;
+	if (WEFT_STATE(word) == WEFT_UPSTREAM_IDLE)
+		__sync_val_compare_and_swap(&upstream->state, word, WEFT_STATE_WORD(WEFT_LEASE(word), WEFT_UPSTREAM_DEAD));
+#endif
+	event_send(WEFT_EVENT_UPSTREAM_DEAD, slot, upstream_cookie, upstream->pod_id, upstream->endpoint_id);
+}
+
+static __always_inline void upstream_closed(struct bpf_sock_ops *ctx, struct weft_socket *socket)
+{
+	struct weft_dialled *dialled_to;
+	struct weft_tuple tuple = {};
+	u64 cookie = socket->cookie;
+
+	tuple.source_ip4_be = ctx->local_ip4;
+	tuple.source_port_be = local_port_be(ctx);
+	tuple.destination_ip4_be = ctx->remote_ip4;
+	tuple.destination_port_be = remote_port_be(ctx);
+	dialled_to = bpf_map_lookup_elem(&dialled, &tuple);
+	if (dialled_to && dialled_to->upstream_cookie == cookie)
+		bpf_map_delete_elem(&dialled, &tuple);
+	bpf_map_delete_elem(&upstream_slots, &cookie);
+}
+
+/* An accepted socket in an enrolled pod: is it the other end of one of our upstreams? Addresses alone can be forged with user
+ * namespaces, so its network namespace must be that of the enrolled pod that owns the address. */
+static __always_inline void server_established(struct bpf_sock_ops *ctx, struct tcp_sock *tp)
+{
+	struct weft_control *settings = control_get();
+	struct weft_dialled *dialled_to;
+	struct weft_upstream *upstream;
+	struct weft_socket *socket;
+	struct weft_tuple tuple = {};
+	struct weft_pod *pod;
+	u64 cookie, netns;
+	u32 slot;
+
+	if (!settings || settings->fast_path != WEFT_FAST_PATH_ON)
+		return;
+	tuple.source_ip4_be = ctx->remote_ip4;
+	tuple.source_port_be = remote_port_be(ctx);
+	tuple.destination_ip4_be = ctx->local_ip4;
+	tuple.destination_port_be = local_port_be(ctx);
+	dialled_to = bpf_map_lookup_elem(&dialled, &tuple);
+	if (!dialled_to)
+		return;
+
+	netns = bpf_get_netns_cookie(ctx);
+	pod = bpf_map_lookup_elem(&pods, &netns);
+#ifndef WEFT_WITHOUT_NETNS_CHECK
+	if (!pod || pod->ip4_be != ctx->local_ip4) {
+		count(WEFT_COUNTER_FORGED_SERVERS, 1);
+		return;
+	}
+#endif
+	slot = dialled_to->slot;
+	upstream = bpf_map_lookup_elem(&upstreams, &slot);
+	if (!upstream || upstream->cookie != dialled_to->upstream_cookie || !ctx->sk)
+		return;
+	socket = bpf_sk_storage_get(&sockets, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!socket)
+		return;
+	cookie = bpf_get_socket_cookie(ctx);
+	socket->cookie = cookie;
+	socket->role = WEFT_ROLE_SERVER;
+	socket->pod_id = pod ? pod->pod_id : 0;
+	socket->slot = slot;
+	socket->upstream_cookie = upstream->cookie;
+	if (bpf_sock_hash_update(ctx, &server_sockets, &cookie, BPF_NOEXIST))
+		return;
+	bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+	upstream->server_sock = (u64)tp;
+	/* Exchange: the address must be there for whoever sees the cookie. */
+	__sync_lock_test_and_set(&upstream->server_cookie, cookie);
+	count(WEFT_COUNTER_SERVERS, 1);
+}
+
+static __always_inline void state_changed(struct bpf_sock_ops *ctx)
+{
+	u32 state = ctx->args[1];
+	struct weft_socket *socket;
+
+	if (!ctx->sk)
+		return;
+	socket = bpf_sk_storage_get(&sockets, ctx->sk, NULL, 0);
+	if (!socket)
+		return;
+	switch (socket->role) {
+	case WEFT_ROLE_CLIENT:
+		if (state == TCP_CLOSE_STATE)
+			client_closed(ctx, socket);
+		break;
+	case WEFT_ROLE_UPSTREAM:
+		if (state != TCP_ESTABLISHED_STATE && socket->cookie)
+			slot_died(socket->slot, socket->cookie);
+		if (state == TCP_CLOSE_STATE && socket->cookie)
+			upstream_closed(ctx, socket);
+		break;
+	case WEFT_ROLE_SERVER:
+		if (state != TCP_ESTABLISHED_STATE)
+			slot_died(socket->slot, socket->upstream_cookie);
+		break;
+	}
+}
+
+SEC("sockops")
+int weft_sockops(struct bpf_sock_ops *ctx)
+{
+	struct weft_socket *socket;
+	struct tcp_sock *tp;
+
+	if (ctx->family != AF_INET || !ctx->sk)
+		return 1;
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		/* From here on, so that a connect that fails leaves no record behind. */
+		if (bpf_sk_storage_get(&sockets, ctx->sk, NULL, 0))
+			bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		socket = bpf_sk_storage_get(&sockets, ctx->sk, NULL, 0);
+		if (!socket)
+			break;
+		tp = bpf_skc_to_tcp_sock(ctx->sk);
+		if (!tp)
+			break;
+		if (socket->role == WEFT_ROLE_CLIENT)
+			client_established(ctx, socket, tp);
+		else if (socket->role == WEFT_ROLE_UPSTREAM)
+			upstream_established(ctx, socket, tp);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		tp = bpf_skc_to_tcp_sock(ctx->sk);
+		if (tp)
+			server_established(ctx, tp);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		state_changed(ctx);
+		break;
+	}
+	return 1;
+}
+
+#endif

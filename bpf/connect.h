@@ -52,9 +52,10 @@ int weft_connect4(struct bpf_sock_addr *ctx)
 	weft_ref listener_ref = 0;
 	u32 ip4_be = ctx->user_ip4, scope_id;
 	u16 port_be = ctx->user_port;
+	struct bpf_sock *sk = ctx->sk;
 	u64 netns, cookie;
 
-	if (ctx->type != SOCK_STREAM || ctx->protocol != IPPROTO_TCP || !ctx->sk)
+	if (ctx->type != SOCK_STREAM || ctx->protocol != IPPROTO_TCP || !sk)
 		return 1;
 
 	/* A process of the pod's cgroup may have entered another network namespace: then it is not the pod that speaks. */
@@ -93,7 +94,7 @@ int weft_connect4(struct bpf_sock_addr *ctx)
 	connection.captured_ns = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&connections, &cookie, &connection, BPF_ANY))
 		return passed(WEFT_COUNTER_CONNECTIONS_FULL);
-	socket = bpf_sk_storage_get(&sockets, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	socket = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!socket) {
 		bpf_map_delete_elem(&connections, &cookie);
 		return passed(WEFT_COUNTER_CONNECTIONS_FULL);
@@ -113,11 +114,12 @@ int weft_connect4(struct bpf_sock_addr *ctx)
 SEC("cgroup/getpeername4")
 int weft_getpeername4(struct bpf_sock_addr *ctx)
 {
+	struct bpf_sock *sk = ctx->sk;
 	struct weft_socket *socket;
 
-	if (!ctx->sk)
+	if (!sk)
 		return 1;
-	socket = bpf_sk_storage_get(&sockets, ctx->sk, NULL, 0);
+	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (socket && socket->role == WEFT_ROLE_CLIENT) {
 		ctx->user_ip4 = socket->original_ip4_be;
 		ctx->user_port = socket->original_port_be;
@@ -128,11 +130,12 @@ int weft_getpeername4(struct bpf_sock_addr *ctx)
 SEC("cgroup/getsockname4")
 int weft_getsockname4(struct bpf_sock_addr *ctx)
 {
+	struct bpf_sock *sk = ctx->sk;
 	struct weft_socket *socket;
 
-	if (!ctx->sk)
+	if (!sk)
 		return 1;
-	socket = bpf_sk_storage_get(&sockets, ctx->sk, NULL, 0);
+	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (socket && socket->role == WEFT_ROLE_CLIENT && ctx->user_ip4 == LOOPBACK_BE)
 		ctx->user_ip4 = socket->pod_ip4_be;
 	return 1;

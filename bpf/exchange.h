@@ -18,18 +18,14 @@ WEFT_INLINE struct weft_endpoint_state *weft_endpoint_state(u32 endpoint_id)
 	return bpf_map_lookup_elem(&endpoint_state, &endpoint_id);
 }
 
-/* Index of the lowest set bit of a word that has one. (clang 16 can't compile __builtin_ctzll for BPF.) */
+/* Index of the lowest set bit of a word that has one, without a branch (de Bruijn). clang 16 can't compile __builtin_ctzll here. */
+static const u8 bit_index[64] = {
+	0,  1,  2,  53, 3,  7,  54, 27, 4,  38, 41, 8,  34, 55, 48, 28, 62, 5,  39, 46, 44, 42, 22, 9,  24, 35, 59, 56, 49, 18, 29, 11,
+	63, 52, 6,  26, 37, 40, 33, 47, 61, 45, 43, 21, 23, 58, 17, 10, 51, 25, 36, 32, 60, 20, 57, 16, 50, 31, 19, 15, 30, 14, 13, 12,
+};
 static __always_inline u32 lowest_bit(u64 word)
 {
-	u32 n = 0;
-
-	for (u32 width = 32; width; width >>= 1) {
-		if (!(word & ((1ull << width) - 1))) {
-			n += width;
-			word >>= width;
-		}
-	}
-	return n;
+	return bit_index[((word & -word) * 0x022fdd63cc95386dull) >> 58];
 }
 
 static __always_inline bool state_swap(struct weft_upstream *upstream, u64 from, u32 lease, u32 to)
@@ -95,30 +91,51 @@ static __always_inline void upstream_return(struct weft_upstream *upstream, u64 
 		state_swap(upstream, WEFT_STATE_WORD(lease, WEFT_UPSTREAM_IDLE), lease, WEFT_UPSTREAM_DEAD);
 }
 
-/* One idle upstream of the pool: IDLE -> LENT. Returns NULL when there is none now. */
-static __always_inline struct weft_upstream *pool_lend(struct weft_pool *pool, u32 pod_id, u32 endpoint_id, u32 *slot_out, u64 *word_out)
+struct lease {
+	u64 word; /* state word of the LENT slot */
+	u32 slot;
+	u32 zero;
+};
+
+static __always_inline u32 pool_claim(struct weft_pool *pool)
 {
+	u64 mask = pool->idle[0], bit;
+	u32 position;
+
+	if (mask) {
+		position = lowest_bit(mask) & 63;
+		bit = 1ull << position;
+		return __sync_fetch_and_and(&pool->idle[0], ~bit) & bit ? position : WEFT_POOL_SLOTS_MAX;
+	}
+	mask = pool->idle[1];
+	if (!mask)
+		return WEFT_POOL_SLOTS_MAX + 1;
+	position = lowest_bit(mask) & 63;
+	bit = 1ull << position;
+	return __sync_fetch_and_and(&pool->idle[1], ~bit) & bit ? 64 + position : WEFT_POOL_SLOTS_MAX;
+}
+
+/* One idle upstream of (pod, endpoint): IDLE -> LENT. Returns 0, or -1 when there is none now: then the worker is told, once until
+ * it has looked. */
+WEFT_STAGE int upstream_lend(u32 pod_id, u32 endpoint_id, struct lease *lease)
+{
+	struct weft_pool *pool = pool_find(pod_id, endpoint_id);
+
+	if (!lease)
+		return -1;
+	if (!pool) {
+		event_send(WEFT_EVENT_POOL_MISS, 0, 0, pod_id, endpoint_id);
+		return -1;
+	}
 	for (u32 try = 0; try < LEND_TRIES; try++) {
 		struct weft_upstream *upstream;
-		u64 mask, bit, word, lent;
-		u32 position, slot;
+		u32 position = pool_claim(pool), slot;
+		u64 word, lent;
 
-		mask = pool->idle[0];
-		if (mask) {
-			position = lowest_bit(mask);
-			bit = 1ull << (position & 63);
-			if (!(__sync_fetch_and_and(&pool->idle[0], ~bit) & bit))
-				continue; /* somebody was faster */
-		} else {
-			mask = pool->idle[1];
-			if (!mask)
-				return NULL;
-			position = lowest_bit(mask);
-			bit = 1ull << (position & 63);
-			if (!(__sync_fetch_and_and(&pool->idle[1], ~bit) & bit))
-				continue;
-			position += 64;
-		}
+		if (position > WEFT_POOL_SLOTS_MAX)
+			break;
+		if (position == WEFT_POOL_SLOTS_MAX)
+			continue; /* somebody was faster */
 		slot = pool->slots[position & (WEFT_POOL_SLOTS_MAX - 1)];
 		if (!slot)
 			continue;
@@ -133,17 +150,20 @@ static __always_inline struct weft_upstream *pool_lend(struct weft_pool *pool, u
 		if (__sync_val_compare_and_swap(&upstream->state, word, lent) != word)
 			continue;
 		__sync_fetch_and_add(&pool->lent, 1);
-		endpoint_active_add(endpoint_id, 1);
+		endpoint_active_add(upstream->endpoint_id, 1);
 		/* A recycled slot can't reach another tenant. */
 		if (upstream->is_dead || upstream->pod_id != pod_id || upstream->endpoint_id != endpoint_id) {
 			upstream_return(upstream, lent);
 			continue;
 		}
-		*slot_out = slot;
-		*word_out = lent;
-		return upstream;
+		lease->word = lent;
+		lease->slot = slot;
+		return 0;
 	}
-	return NULL;
+	__sync_fetch_and_add(&pool->misses, 1);
+	if (!__sync_val_compare_and_swap(&pool->is_miss_reported, 0, 1))
+		event_send(WEFT_EVENT_POOL_MISS, 0, 0, pod_id, endpoint_id);
+	return -1;
 }
 
 /* The exchange is over: request and response are complete, and the last byte is on its way to the client. */

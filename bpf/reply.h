@@ -68,15 +68,16 @@ SEC("sk_msg")
 int weft_reply(struct sk_msg_md *msg)
 {
 	struct weft_upstream *upstream;
+	struct bpf_sock *sk = msg->sk;
 	struct weft_socket *socket;
 	struct scratch *scratch;
 	u32 slot;
 	u64 word;
 	int verdict;
 
-	if (!msg->sk)
+	if (!sk)
 		return SK_PASS;
-	socket = bpf_sk_storage_get(&sockets, msg->sk, NULL, 0);
+	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (!socket || socket->role != WEFT_ROLE_SERVER)
 		return SK_PASS;
 	slot = socket->slot;

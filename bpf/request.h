@@ -146,21 +146,15 @@ static __always_inline enum step exchange_begin(struct sk_msg_md *msg, struct re
 	u64 total = head->head_len + head->content_length, word = 0, now, key;
 	struct socket_queues queues;
 	struct weft_upstream *upstream;
-	struct weft_pool *pool;
 	bool is_bypass;
 
-	pool = pool_find(pod_id, endpoint_id);
-	upstream = pool ? pool_lend(pool, pod_id, endpoint_id, &slot, &word) : NULL;
-	if (!upstream) {
-		if (!pool) {
-			event_send(WEFT_EVENT_POOL_MISS, 0, run->cookie, pod_id, endpoint_id);
-		} else {
-			__sync_fetch_and_add(&pool->misses, 1);
-			if (!__sync_val_compare_and_swap(&pool->is_miss_reported, 0, 1))
-				event_send(WEFT_EVENT_POOL_MISS, 0, run->cookie, pod_id, endpoint_id);
-		}
+	if (upstream_lend(pod_id, endpoint_id, &scratch->lease))
 		return pass(run, WEFT_REASON_NO_UPSTREAM);
-	}
+	slot = scratch->lease.slot;
+	word = scratch->lease.word;
+	upstream = bpf_map_lookup_elem(&upstreams, &slot);
+	if (!upstream)
+		return pass(run, WEFT_REASON_NO_UPSTREAM);
 
 	key = upstream->server_cookie;
 	is_bypass = key && run->settings->fast_path == WEFT_FAST_PATH_ON;
@@ -341,14 +335,15 @@ SEC("sk_msg")
 int weft_request(struct sk_msg_md *msg)
 {
 	struct request_run run = {};
+	struct bpf_sock *sk = msg->sk;
 	struct weft_socket *socket;
 	struct scratch *scratch;
 	enum step step;
 	u64 exchange;
 
-	if (!msg->sk)
+	if (!sk)
 		return SK_PASS;
-	socket = bpf_sk_storage_get(&sockets, msg->sk, NULL, 0);
+	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	run.settings = control_get();
 	if (!socket || socket->role != WEFT_ROLE_CLIENT || !run.settings)
 		return SK_PASS;

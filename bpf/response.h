@@ -63,15 +63,16 @@ SEC("sk_skb/stream_verdict")
 int weft_response(struct __sk_buff *skb)
 {
 	struct weft_upstream *upstream;
+	struct bpf_sock *sk = skb->sk;
 	struct scratch *scratch;
 	struct tcp_sock *tp;
 	u64 cookie, word;
 	u32 *slot_found, slot;
 	int verdict;
 
-	if (!skb->sk)
+	if (!sk)
 		return SK_PASS;
-	tp = bpf_skc_to_tcp_sock(skb->sk);
+	tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return SK_PASS;
 	cookie = ((struct sock *)tp)->__sk_common.skc_cookie.counter;

@@ -4,6 +4,7 @@
 #ifndef WEFT_BPF_SCRATCH_H
 #define WEFT_BPF_SCRATCH_H
 
+#include "exchange.h"
 #include "maps.h"
 #include "weft/router.h"
 
@@ -18,6 +19,7 @@ struct scratch {
 	struct weft_route_result route;
 	struct weft_balance_query balance_query;
 	struct weft_endpoint endpoint;
+	struct lease lease;
 };
 
 struct {

@@ -69,6 +69,8 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx, struct weft_
 	owner = bpf_map_lookup_elem(&connection_ports, &key);
 	if (owner && *owner == cookie)
 		bpf_map_delete_elem(&connection_ports, &key);
+	if (connection->established_ns)
+		count(WEFT_COUNTER_CONNECTIONS_OVER, 1);
 	bpf_map_delete_elem(&connections, &cookie);
 }
 
@@ -133,7 +135,7 @@ static __always_inline void upstream_closed(struct bpf_sock_ops *ctx, struct wef
 
 /* An accepted socket in an enrolled pod: is it the other end of one of our upstreams? Addresses alone can be forged with user
  * namespaces, so its network namespace must be that of the enrolled pod that owns the address. */
-static __always_inline void server_established(struct bpf_sock_ops *ctx, struct tcp_sock *tp)
+static __always_inline void server_established(struct bpf_sock_ops *ctx, struct bpf_sock *sk, struct tcp_sock *tp)
 {
 	struct weft_control *settings = control_get();
 	struct weft_dialled *dialled_to;
@@ -164,9 +166,9 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx, struct 
 #endif
 	slot = dialled_to->slot;
 	upstream = bpf_map_lookup_elem(&upstreams, &slot);
-	if (!upstream || upstream->cookie != dialled_to->upstream_cookie || !ctx->sk)
+	if (!upstream || upstream->cookie != dialled_to->upstream_cookie)
 		return;
-	socket = bpf_sk_storage_get(&sockets, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	socket = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!socket)
 		return;
 	cookie = bpf_get_socket_cookie(ctx);
@@ -184,14 +186,12 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx, struct 
 	count(WEFT_COUNTER_SERVERS, 1);
 }
 
-static __always_inline void state_changed(struct bpf_sock_ops *ctx)
+static __always_inline void state_changed(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
 	u32 state = ctx->args[1];
 	struct weft_socket *socket;
 
-	if (!ctx->sk)
-		return;
-	socket = bpf_sk_storage_get(&sockets, ctx->sk, NULL, 0);
+	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (!socket)
 		return;
 	switch (socket->role) {
@@ -216,21 +216,22 @@ SEC("sockops")
 int weft_sockops(struct bpf_sock_ops *ctx)
 {
 	struct weft_socket *socket;
+	struct bpf_sock *sk = ctx->sk;
 	struct tcp_sock *tp;
 
-	if (ctx->family != AF_INET || !ctx->sk)
+	if (ctx->family != AF_INET || !sk)
 		return 1;
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 		/* From here on, so that a connect that fails leaves no record behind. */
-		if (bpf_sk_storage_get(&sockets, ctx->sk, NULL, 0))
+		if (bpf_sk_storage_get(&sockets, sk, NULL, 0))
 			bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
-		socket = bpf_sk_storage_get(&sockets, ctx->sk, NULL, 0);
+		socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 		if (!socket)
 			break;
-		tp = bpf_skc_to_tcp_sock(ctx->sk);
+		tp = bpf_skc_to_tcp_sock(sk);
 		if (!tp)
 			break;
 		if (socket->role == WEFT_ROLE_CLIENT)
@@ -239,12 +240,12 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 			upstream_established(ctx, socket, tp);
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		tp = bpf_skc_to_tcp_sock(ctx->sk);
+		tp = bpf_skc_to_tcp_sock(sk);
 		if (tp)
-			server_established(ctx, tp);
+			server_established(ctx, sk, tp);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
-		state_changed(ctx);
+		state_changed(ctx, sk);
 		break;
 	}
 	return 1;

@@ -232,6 +232,7 @@ enum weft_counter {
 	WEFT_COUNTER_BLOCKED_CONNECTS,
 	WEFT_COUNTER_FOREIGN_NETNS,        /* connect from an enrolled cgroup in another network namespace */
 	WEFT_COUNTER_SERVERS,              /* paired server sockets */
+	WEFT_COUNTER_CONNECTIONS_OVER,     /* of CONNECTIONS: closed again */
 	WEFT_COUNTER_FORGED_SERVERS,       /* address matches an upstream, network namespace does not */
 	WEFT_COUNTER_STATUS = 160,         /* + status / 100: responses of the kernel paths */
 	WEFT_COUNTER_EVENTS_LOST = 170,

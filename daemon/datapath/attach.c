@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Pods and the worker's cgroup: links, pinned by name so that a crash leaves nothing that the next start can't find. */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "datapath/internal.h"
+
+static const struct {
+	enum program_index program;
+	enum bpf_attach_type type;
+	const char *name;
+} pod_hooks[] = {
+	{PROGRAM_SOCKOPS, BPF_CGROUP_SOCK_OPS, "sockops"},
+	{PROGRAM_GETPEERNAME4, BPF_CGROUP_INET4_GETPEERNAME, "getpeername4"},
+	{PROGRAM_GETSOCKNAME4, BPF_CGROUP_INET4_GETSOCKNAME, "getsockname4"},
+	{PROGRAM_CONNECT4, BPF_CGROUP_INET4_CONNECT, "connect4"}, /* last: only then are connections captured */
+};
+
+static void link_path(const struct datapath *dp, const char *owner, const char *hook, char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/links/%s-%s", dp->bpffs, owner, hook);
+}
+
+/* A pinned link keeps its program attached whatever happens to this process. One that is pinned already is kept. */
+static int link_create(struct datapath *dp, enum program_index program, enum bpf_attach_type type, const char *cgroup, const char *owner,
+		       const char *hook)
+{
+	_cleanup_close_ int cgroup_fd = -1, link_fd = -1;
+	char path[PATH_MAX];
+
+	link_path(dp, owner, hook, path);
+	if (!access(path, F_OK))
+		return 0;
+	cgroup_fd = open(cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (cgroup_fd < 0)
+		return log_err(-errno, "opening cgroup %s", cgroup);
+	link_fd = bpf_link_create(dp->programs[program], cgroup_fd, type, NULL);
+	if (link_fd < 0)
+		return log_err(-errno, "attaching %s to cgroup %s (is it a cgroup v2 directory?)", hook, cgroup);
+	if (bpf_obj_pin(link_fd, path))
+		return log_err(-errno, "pinning %s", path);
+	return 0;
+}
+
+int datapath_attach_worker(struct datapath *dp, const char *cgroup)
+{
+	return link_create(dp, PROGRAM_SOCKOPS, BPF_CGROUP_SOCK_OPS, cgroup, "worker", "sockops");
+}
+
+static void pod_owner(uint32_t pod_id, char owner[32])
+{
+	snprintf(owner, 32, "pod%" PRIu32, pod_id);
+}
+
+static void pod_detach(struct datapath *dp, uint32_t pod_id)
+{
+	char path[PATH_MAX], owner[32];
+
+	pod_owner(pod_id, owner);
+	for (size_t i = ARRAY_SIZE(pod_hooks); i-- > 0;) {
+		link_path(dp, owner, pod_hooks[i].name, path);
+		unlink(path);
+	}
+}
+
+int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod)
+{
+	struct weft_pod entry = {
+		.pod_id = pod->pod_id,
+		.scope = pod->scope,
+		.ip4_be = pod->ip4_be,
+		.listener_port_be = (uint16_t)(pod->listener_port << 8 | pod->listener_port >> 8),
+	};
+	char owner[32];
+	int r;
+
+	if (bpf_map_update_elem(dp->maps[MAP_PODS], &pod->netns_cookie, &entry, BPF_ANY)) {
+		r = -errno;
+		return log_err(r == -E2BIG ? -ENOSPC : r, "enrolling pod %" PRIu32 " (limit: %u pods)", pod->pod_id, WEFT_PODS_MAX);
+	}
+	pod_owner(pod->pod_id, owner);
+	for (size_t i = 0; i < ARRAY_SIZE(pod_hooks); i++) {
+		r = link_create(dp, pod_hooks[i].program, pod_hooks[i].type, pod->cgroup, owner, pod_hooks[i].name);
+		if (r) {
+			pod_detach(dp, pod->pod_id);
+			bpf_map_delete_elem(dp->maps[MAP_PODS], &pod->netns_cookie);
+			return r;
+		}
+	}
+	return 0;
+}
+
+int datapath_pod_pause(struct datapath *dp, uint64_t netns_cookie)
+{
+	struct weft_pod entry;
+
+	if (bpf_map_lookup_elem(dp->maps[MAP_PODS], &netns_cookie, &entry))
+		return -errno;
+	entry.flags |= WEFT_POD_PAUSED;
+	return bpf_map_update_elem(dp->maps[MAP_PODS], &netns_cookie, &entry, BPF_EXIST) ? -errno : 0;
+}
+
+int datapath_pod_remove(struct datapath *dp, uint32_t pod_id, uint64_t netns_cookie)
+{
+	pod_detach(dp, pod_id);
+	if (bpf_map_delete_elem(dp->maps[MAP_PODS], &netns_cookie) && errno != ENOENT)
+		return -errno;
+	return 0;
+}
+
+size_t datapath_attached(const struct datapath *dp, char (*names)[96], size_t max)
+{
+	_cleanup_closedir_ DIR *dir = NULL;
+	struct dirent *entry;
+	char path[PATH_MAX];
+	size_t count = 0;
+
+	snprintf(path, sizeof(path), "%s/links", dp->bpffs);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		if (count < max)
+			snprintf(names[count], sizeof(names[count]), "%.95s", entry->d_name);
+		count++;
+	}
+	return count < max ? count : max;
+}

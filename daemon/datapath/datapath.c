@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The handle: opening and closing it, settings, events, counters. */
+#include "datapath/datapath.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "datapath/internal.h"
+
+static int on_event(void *arg, void *data, size_t size)
+{
+	struct datapath *dp = arg;
+
+	if (size >= sizeof(struct weft_event) && dp->event_fn)
+		dp->event_fn(dp->event_arg, data);
+	return 0;
+}
+
+int datapath_new(struct datapath **out, const struct datapath_options *options)
+{
+	_cleanup_(datapath_free) struct datapath *dp = calloc(1, sizeof(*dp));
+	int r;
+
+	if (!dp)
+		return -ENOMEM;
+	for (int i = 0; i < MAP_COUNT; i++)
+		dp->maps[i] = -1;
+	for (int i = 0; i < PROGRAM_COUNT; i++)
+		dp->programs[i] = -1;
+	if (snprintf(dp->bpffs, sizeof(dp->bpffs), "%s", options->bpffs ? options->bpffs : "/sys/fs/bpf/weft") >= (int)sizeof(dp->bpffs))
+		return log_err(-ENAMETOOLONG, "--bpffs");
+	if (!options->adopt) {
+		r = bpffs_prepare(dp->bpffs);
+		if (!r)
+			r = datapath_load(dp, options);
+		if (r) {
+			datapath_uninstall(dp->bpffs);
+			return r;
+		}
+	}
+	r = datapath_open(dp);
+	if (r)
+		return r;
+	dp->events = ring_buffer__new(dp->maps[MAP_EVENTS], on_event, dp, NULL);
+	if (!dp->events)
+		return log_err(-errno, "opening the ring buffer of events");
+	if (options->adopt)
+		dp->control->is_paused = 0;
+	*out = TAKE_PTR(dp);
+	return 0;
+}
+
+static void unmap(void *memory, size_t entries, size_t value_size)
+{
+	size_t size = entries * ((value_size + 7) & ~7ul), page = (size_t)sysconf(_SC_PAGESIZE);
+
+	if (memory)
+		munmap(memory, (size + page - 1) & ~(page - 1));
+}
+
+void datapath_free(struct datapath **pointer)
+{
+	struct datapath *dp = *pointer;
+
+	if (!dp)
+		return;
+	ring_buffer__free(dp->events);
+	unmap(dp->control, 1, sizeof(*dp->control));
+	unmap(dp->scopes, WEFT_SCOPES_MAX, sizeof(*dp->scopes));
+	unmap(dp->upstreams, WEFT_UPSTREAMS_MAX, sizeof(*dp->upstreams));
+	unmap(dp->pools, WEFT_POOLS_MAX, sizeof(*dp->pools));
+	unmap(dp->clusters, WEFT_CLUSTERS_MAX, sizeof(*dp->clusters));
+	unmap(dp->endpoints, WEFT_ENDPOINTS_MAX, sizeof(*dp->endpoints));
+	for (int i = 0; i < MAP_COUNT; i++)
+		if (dp->maps[i] >= 0)
+			close(dp->maps[i]);
+	for (int i = 0; i < PROGRAM_COUNT; i++)
+		if (dp->programs[i] >= 0)
+			close(dp->programs[i]);
+	free(dp);
+	*pointer = NULL;
+}
+
+void datapath_set_fast_path(struct datapath *dp, enum weft_fast_path mode)
+{
+	__atomic_store_n(&dp->control->fast_path, mode, __ATOMIC_SEQ_CST);
+}
+
+/* A reader that sees an odd or a changed sequence does without: the proxy answers. */
+void datapath_set_date(struct datapath *dp, const char *line)
+{
+	struct weft_control *settings = dp->control;
+	size_t len = strlen(line);
+
+	if (len > sizeof(settings->date))
+		return;
+	__atomic_add_fetch(&settings->date_sequence, 1, __ATOMIC_SEQ_CST);
+	memcpy(settings->date, line, len);
+	settings->date_len = (uint32_t)len;
+	__atomic_add_fetch(&settings->date_sequence, 1, __ATOMIC_SEQ_CST);
+}
+
+struct weft_upstream *datapath_upstreams(struct datapath *dp)
+{
+	return dp->upstreams;
+}
+
+struct weft_pool *datapath_pools(struct datapath *dp)
+{
+	return dp->pools;
+}
+
+struct weft_cluster_state *datapath_clusters(struct datapath *dp)
+{
+	return dp->clusters;
+}
+
+struct weft_endpoint_state *datapath_endpoints(struct datapath *dp)
+{
+	return dp->endpoints;
+}
+
+int datapath_events_fd(struct datapath *dp)
+{
+	return ring_buffer__epoll_fd(dp->events);
+}
+
+int datapath_events_drain(struct datapath *dp, datapath_event_fn fn, void *arg)
+{
+	int r;
+
+	dp->event_fn = fn;
+	dp->event_arg = arg;
+	r = ring_buffer__consume(dp->events);
+	return r < 0 ? r : 0;
+}
+
+int datapath_counters(struct datapath *dp, uint64_t out[WEFT_COUNTERS])
+{
+	int cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ uint64_t *values = NULL;
+
+	if (cpus < 1)
+		return -EINVAL;
+	values = calloc((size_t)cpus, sizeof(*values));
+	if (!values)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < WEFT_COUNTERS; i++) {
+		if (bpf_map_lookup_elem(dp->maps[MAP_COUNTERS], &i, values))
+			return -errno;
+		out[i] = 0;
+		for (int cpu = 0; cpu < cpus; cpu++)
+			out[i] += values[cpu];
+	}
+	return 0;
+}
+
+uint32_t datapath_connection_count(struct datapath *dp)
+{
+	uint64_t counters[WEFT_COUNTERS];
+
+	if (datapath_counters(dp, counters) || counters[WEFT_COUNTER_CONNECTIONS] < counters[WEFT_COUNTER_CONNECTIONS_OVER])
+		return 0;
+	return (uint32_t)(counters[WEFT_COUNTER_CONNECTIONS] - counters[WEFT_COUNTER_CONNECTIONS_OVER]);
+}
+
+void datapath_features(const struct datapath *dp, struct datapath_feature_state out[FEATURE_COUNT])
+{
+	memcpy(out, dp->features, sizeof(dp->features));
+}

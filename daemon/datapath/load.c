@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Loading: the object with its maps pinned by name, the program arrays filled, the sockets' programs attached to their maps. */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "datapath/internal.h"
+#include "weft.skel.h"
+
+const char *const datapath_map_names[MAP_COUNT] = {
+	[MAP_CONTROL] = "control",
+	[MAP_SCOPES] = "scopes",
+	[MAP_IMAGES] = "images",
+	[MAP_PODS] = "pods",
+	[MAP_SOCKETS] = "sockets",
+	[MAP_CONNECTIONS] = "connections",
+	[MAP_CONNECTION_PORTS] = "connection_ports",
+	[MAP_UPSTREAMS] = "upstreams",
+	[MAP_POOLS] = "pools",
+	[MAP_POOL_INDEX] = "pool_index",
+	[MAP_UPSTREAM_SOCKETS] = "upstream_sockets",
+	[MAP_CLUSTER_STATE] = "cluster_state",
+	[MAP_ENDPOINT_STATE] = "endpoint_state",
+	[MAP_EVENTS] = "events",
+	[MAP_COUNTERS] = "counters",
+};
+
+const char *const datapath_program_names[PROGRAM_COUNT] = {
+	[PROGRAM_SOCKOPS] = "stub_sockops",
+	[PROGRAM_CONNECT4] = "stub_connect4",
+	[PROGRAM_GETPEERNAME4] = "stub_getpeername4",
+	[PROGRAM_GETSOCKNAME4] = "stub_getsockname4",
+	[PROGRAM_COMMAND] = "weft_connection_command",
+};
+
+static int libbpf_log(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	char line[1024];
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	vsnprintf(line, sizeof(line), fmt, args);
+	line[strcspn(line, "\n")] = 0;
+	/* libbpf warns about what a probe or a missing pin is expected to do; its -errno comes back to the caller. */
+	log_debug("libbpf: %s", line);
+	return 0;
+}
+
+static int program_array_set(struct bpf_map *array, uint32_t key, const struct bpf_program *program)
+{
+	int fd = bpf_program__fd(program);
+
+	if (bpf_map_update_elem(bpf_map__fd(array), &key, &fd, BPF_ANY))
+		return log_err(-errno, "putting %s into %s", bpf_program__name(program), bpf_map__name(array));
+	return 0;
+}
+
+static int program_arrays_fill(struct weft *skeleton)
+{
+	const struct {
+		struct bpf_map *array;
+		uint32_t key;
+		struct bpf_program *program;
+	} entries[] = {
+		{skeleton->maps.msg_programs, 0, skeleton->progs.weft_request},
+		{skeleton->maps.msg_programs, 1, skeleton->progs.weft_reply},
+		{skeleton->maps.skb_programs, 0, skeleton->progs.weft_response},
+		{skeleton->maps.sockops_programs, 0, skeleton->progs.weft_sockops},
+		{skeleton->maps.connect4_programs, 0, skeleton->progs.weft_connect4},
+		{skeleton->maps.getpeername4_programs, 0, skeleton->progs.weft_getpeername4},
+		{skeleton->maps.getsockname4_programs, 0, skeleton->progs.weft_getsockname4},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(entries); i++) {
+		int r = program_array_set(entries[i].array, entries[i].key, entries[i].program);
+
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static int attach(const struct bpf_program *program, const struct bpf_map *map, enum bpf_attach_type type)
+{
+	if (bpf_prog_attach(bpf_program__fd(program), bpf_map__fd(map), type, 0))
+		return log_err(-errno, "attaching %s to %s", bpf_program__name(program), bpf_map__name(map));
+	return 0;
+}
+
+/* Before any socket is in: a socket keeps for life what its map has when it enters. */
+static int socket_programs_attach(struct weft *skeleton, bool mends_fionread)
+{
+	int r;
+
+	r = attach(skeleton->progs.stub_request, skeleton->maps.client_sockets, BPF_SK_MSG_VERDICT);
+	if (!r)
+		r = attach(skeleton->progs.stub_reply, skeleton->maps.server_sockets, BPF_SK_MSG_VERDICT);
+	if (!r)
+		r = attach(skeleton->progs.stub_response, skeleton->maps.upstream_sockets, BPF_SK_SKB_VERDICT);
+	if (!r && mends_fionread)
+		r = attach(skeleton->progs.stub_fionread, skeleton->maps.client_sockets, BPF_SK_SKB_VERDICT);
+	if (!r && mends_fionread)
+		r = attach(skeleton->progs.stub_fionread, skeleton->maps.server_sockets, BPF_SK_SKB_VERDICT);
+	return r;
+}
+
+static int programs_pin(struct datapath *dp, struct weft *skeleton)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/programs", dp->bpffs);
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return log_err(-errno, "making %s", path);
+	snprintf(path, sizeof(path), "%s/links", dp->bpffs);
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return log_err(-errno, "making %s", path);
+	for (int i = 0; i < PROGRAM_COUNT; i++) {
+		struct bpf_program *program = bpf_object__find_program_by_name(skeleton->obj, datapath_program_names[i]);
+
+		snprintf(path, sizeof(path), "%s/programs/%s", dp->bpffs, datapath_program_names[i]);
+		if (!program || bpf_obj_pin(bpf_program__fd(program), path))
+			return log_err(-errno, "pinning %s", path);
+	}
+	return 0;
+}
+
+static void settings_write(struct weft *skeleton, const struct datapath_options *options)
+{
+	struct weft_control settings = {
+		.fast_path = options->fast_path,
+		.redirect_limit_bytes = options->redirect_limit_bytes ? options->redirect_limit_bytes : WEFT_REDIRECT_LIMIT_DEFAULT,
+	};
+	uint32_t zero = 0;
+
+	bpf_map_update_elem(bpf_map__fd(skeleton->maps.control), &zero, &settings, BPF_ANY);
+}
+
+static void skeleton_destroy(struct weft **skeleton)
+{
+	if (*skeleton)
+		weft__destroy(*skeleton);
+}
+
+int datapath_load(struct datapath *dp, const struct datapath_options *options)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, open_options, .pin_root_path = dp->bpffs);
+	_cleanup_(skeleton_destroy) struct weft *skeleton = NULL;
+	char path[PATH_MAX];
+	int r;
+
+	libbpf_set_print(libbpf_log);
+	features_by_release(dp->features);
+	skeleton = weft__open_opts(&open_options);
+	if (!skeleton)
+		return log_err(-errno, "opening the BPF object");
+	snprintf(path, sizeof(path), "%s/images", dp->bpffs);
+	bpf_map__set_pin_path(skeleton->maps.images, path);
+	skeleton->rodata->has_cork = dp->features[FEATURE_CORK].is_on;
+	skeleton->rodata->has_push_pop = dp->features[FEATURE_PUSH_POP].is_on;
+
+	r = weft__load(skeleton);
+	if (r == -EPERM)
+		return log_err(r, "loading BPF programs (are CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON there, and no lockdown?)");
+	if (r)
+		return log_err(r, "loading BPF programs (--log-level debug shows what the kernel said)");
+	settings_write(skeleton, options);
+	features_by_trying(dp->features, bpf_program__fd(skeleton->progs.stub_reply));
+	r = socket_programs_attach(skeleton, dp->features[FEATURE_FIONREAD_MEND].is_on);
+	if (!r)
+		r = program_arrays_fill(skeleton);
+	if (!r)
+		r = programs_pin(dp, skeleton);
+	if (!r)
+		r = features_store(dp);
+	return r;
+}
+
+static void *map_memory(int fd, size_t entries, size_t value_size)
+{
+	size_t size = entries * ((value_size + 7) & ~7ul), page = (size_t)sysconf(_SC_PAGESIZE);
+	void *memory = mmap(NULL, (size + page - 1) & ~(page - 1), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+int datapath_open(struct datapath *dp)
+{
+	char path[PATH_MAX];
+
+	libbpf_set_print(libbpf_log);
+	for (int i = 0; i < MAP_COUNT; i++) {
+		snprintf(path, sizeof(path), "%s/%s", dp->bpffs, datapath_map_names[i]);
+		dp->maps[i] = bpf_obj_get(path);
+		if (dp->maps[i] < 0)
+			return log_err(-errno, "opening %s", path);
+	}
+	for (int i = 0; i < PROGRAM_COUNT; i++) {
+		snprintf(path, sizeof(path), "%s/programs/%s", dp->bpffs, datapath_program_names[i]);
+		dp->programs[i] = bpf_obj_get(path);
+		if (dp->programs[i] < 0)
+			return log_err(-errno, "opening %s", path);
+	}
+	dp->control = map_memory(dp->maps[MAP_CONTROL], 1, sizeof(*dp->control));
+	dp->scopes = map_memory(dp->maps[MAP_SCOPES], WEFT_SCOPES_MAX, sizeof(*dp->scopes));
+	dp->upstreams = map_memory(dp->maps[MAP_UPSTREAMS], WEFT_UPSTREAMS_MAX, sizeof(*dp->upstreams));
+	dp->pools = map_memory(dp->maps[MAP_POOLS], WEFT_POOLS_MAX, sizeof(*dp->pools));
+	dp->clusters = map_memory(dp->maps[MAP_CLUSTER_STATE], WEFT_CLUSTERS_MAX, sizeof(*dp->clusters));
+	dp->endpoints = map_memory(dp->maps[MAP_ENDPOINT_STATE], WEFT_ENDPOINTS_MAX, sizeof(*dp->endpoints));
+	if (!dp->control || !dp->scopes || !dp->upstreams || !dp->pools || !dp->clusters || !dp->endpoints)
+		return log_err(-ENOMEM, "mapping the arrays that are shared with the programs");
+	return features_restore(dp);
+}

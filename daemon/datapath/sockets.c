@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Connections and upstreams by their records in the maps. Everything here may be called from any thread. */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+
+#include "base/log.h"
+#include "datapath/internal.h"
+
+int datapath_pool_index_set(struct datapath *dp, uint32_t pod_id, uint32_t endpoint_id, uint32_t pool)
+{
+	struct weft_pool_key key = {.pod_id = pod_id, .endpoint_id = endpoint_id};
+
+	return bpf_map_update_elem(dp->maps[MAP_POOL_INDEX], &key, &pool, BPF_ANY) ? -errno : 0;
+}
+
+int datapath_pool_index_delete(struct datapath *dp, uint32_t pod_id, uint32_t endpoint_id)
+{
+	struct weft_pool_key key = {.pod_id = pod_id, .endpoint_id = endpoint_id};
+
+	return bpf_map_delete_elem(dp->maps[MAP_POOL_INDEX], &key) ? -errno : 0;
+}
+
+int datapath_upstream_mark(struct datapath *dp, int fd, uint32_t slot, uint32_t pod_id)
+{
+	struct weft_socket socket = {.role = WEFT_ROLE_UPSTREAM, .slot = slot, .pod_id = pod_id};
+
+	return bpf_map_update_elem(dp->maps[MAP_SOCKETS], &fd, &socket, BPF_ANY) ? -errno : 0;
+}
+
+int datapath_upstream_insert(struct datapath *dp, int fd, uint64_t cookie)
+{
+	uint64_t value = (uint64_t)fd;
+
+	return bpf_map_update_elem(dp->maps[MAP_UPSTREAM_SOCKETS], &cookie, &value, BPF_NOEXIST) ? -errno : 0;
+}
+
+int datapath_connection_find(struct datapath *dp, uint64_t netns_cookie, uint32_t peer_ip4_be, uint16_t peer_port_be, uint64_t *cookie,
+			     struct weft_connection *out)
+{
+	struct weft_port_key key = {.netns_cookie = netns_cookie, .ip4_be = peer_ip4_be, .port_be = peer_port_be};
+	uint64_t found;
+
+	if (bpf_map_lookup_elem(dp->maps[MAP_CONNECTION_PORTS], &key, &found))
+		return -errno;
+	if (bpf_map_lookup_elem(dp->maps[MAP_CONNECTIONS], &found, out))
+		return -errno;
+	*cookie = found;
+	return 0;
+}
+
+int datapath_connection_get(struct datapath *dp, uint64_t cookie, struct weft_connection *out)
+{
+	return bpf_map_lookup_elem(dp->maps[MAP_CONNECTIONS], &cookie, out) ? -errno : 0;
+}
+
+int datapath_connection_command(struct datapath *dp, struct weft_connection_command *command)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = command, .ctx_size_in = sizeof(*command));
+	int r = bpf_prog_test_run_opts(dp->programs[PROGRAM_COMMAND], &run);
+
+	/* The context is copied back: ctx_out is not asked for by this program type. */
+	return r ? -errno : (int)run.retval;
+}

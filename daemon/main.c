@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* weftd: from the command line to the keeper. What runs is the worker (worker/worker.h). */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "admin/server.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "compile/compile.h"
+#include "datapath/datapath.h"
+#include "keeper/keeper.h"
+#include "keeper/lock.h"
+#include "keeper/options.h"
+#include "keeper/preflight.h"
+#include "keeper/table.h"
+#include "mesh/mesh.h"
+#include "worker/worker.h"
+
+/* Anchors, upstreams of kernel and proxy, two a pod and a few of our own: room for all of them at their limits. */
+#define TABLE_CAPACITY (WEFT_CONNECTIONS_MAX + WEFT_UPSTREAMS_MAX + 2 * WEFT_PODS_MAX + 1024)
+#define DESCRIPTORS_WANTED (4u * WEFT_CONNECTIONS_MAX)
+
+static int check(const char *path)
+{
+	_cleanup_(mesh_report_release) struct mesh_report report = MESH_REPORT_INIT;
+	_cleanup_(mesh_free) struct mesh *mesh = NULL;
+	int r;
+
+	r = mesh_load_file(path, &mesh, &report);
+	mesh_report_print(&report, stdout);
+	if (r) {
+		if (!report.count)
+			printf("%s: %s\n", path, strerror(-r));
+		return EXIT_FAILURE;
+	}
+	return compile_check_report(stdout, mesh) ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* What is wrong with the machine, in words that say what to do. */
+static int preflight(const struct options *options, struct strbuf *cgroup2, struct strbuf *own_cgroup)
+{
+	_cleanup_(strbuf_release) struct strbuf missing = STRBUF_INIT;
+	uint64_t effective;
+	uint32_t descriptors;
+	int r;
+
+	r = preflight_capabilities(&effective);
+	if (r)
+		return log_err(r, "reading the capabilities in /proc/self/status");
+	r = preflight_missing(effective, &missing);
+	if (r)
+		return r;
+	if (missing.size) {
+		log_error("weftd needs root; this process lacks %s", missing.data);
+		return -EPERM;
+	}
+	r = preflight_cgroup2("/proc/mounts", cgroup2);
+	if (r == -ENOENT) {
+		log_error("no cgroup v2 hierarchy is mounted, and weft attaches to cgroups of that kind; mount one: "
+			  "mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified");
+		return r;
+	}
+	if (r)
+		return log_err(r, "looking for cgroup v2 in /proc/mounts");
+	r = preflight_worker_cgroup(cgroup2->data, "/proc/self/cgroup", options->cgroup, own_cgroup);
+	if (r)
+		return log_err(r, "reading /proc/self/cgroup");
+	descriptors = preflight_descriptors(DESCRIPTORS_WANTED);
+	if (descriptors < DESCRIPTORS_WANTED)
+		log_warning("only %u descriptors are allowed (of %u that many connections would need): raise the limit of open files", descriptors,
+			    DESCRIPTORS_WANTED);
+	return 0;
+}
+
+static int take_lock(const struct options *options, int *fd)
+{
+	pid_t holder = 0;
+	int r;
+
+	r = lock_take(LOCK_FOLDER, options->bpffs, fd, &holder);
+	if (r == -EBUSY) {
+		log_error("another weftd (process %d) serves this node through %s: stop it first, or give this one another --bpffs and --control",
+			  (int)holder, options->bpffs);
+		return r;
+	}
+	return r ? log_err(r, "taking the lock in %s", LOCK_FOLDER) : 0;
+}
+
+static int listen_control(const struct options *options, int *fd)
+{
+	int r;
+
+	r = admin_listen(options->control, fd);
+	if (r == -EADDRINUSE) {
+		log_error("another weftd answers at %s: stop it first, or give this one another --control", options->control);
+		return r;
+	}
+	return r ? log_err(r, "making the control socket %s", options->control) : 0;
+}
+
+static int name_own_fd(struct table *table, int fd, enum table_kind kind)
+{
+	struct table_entry *entry = table_take(table, fd);
+
+	if (!entry)
+		return -ENFILE;
+	table_publish(entry, kind);
+	return 0;
+}
+
+static void clear_away(const struct options *options, const char *own_cgroup)
+{
+	int r = datapath_uninstall(options->bpffs);
+
+	if (r)
+		log_err(r, "detaching the kernel programs: the next weftd does it");
+	unlink(options->control);
+	/* It may have been there before, with others in it. */
+	if (rmdir(own_cgroup) < 0 && errno != ENOENT && errno != EBUSY && errno != ENOTEMPTY)
+		log_warn(-errno, "removing the cgroup %s", own_cgroup);
+}
+
+static int run(const struct options *options)
+{
+	_cleanup_(strbuf_release) struct strbuf cgroup2 = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf own_cgroup = STRBUF_INIT;
+	_cleanup_(table_free) struct table *table = NULL;
+	_cleanup_close_ int lock_fd = -1;
+	_cleanup_close_ int control_fd = -1;
+	struct worker_config config = { .options = options };
+	struct keeper_job job = { .name = "weft-worker", .work = worker_run, .arg = &config };
+	int r;
+
+	if (preflight(options, &cgroup2, &own_cgroup) || take_lock(options, &lock_fd) || listen_control(options, &control_fd))
+		return EXIT_FAILURE;
+	r = table_new(&table, TABLE_CAPACITY);
+	if (r == 0)
+		r = name_own_fd(table, lock_fd, TABLE_KEEPER);
+	if (r == 0)
+		r = name_own_fd(table, control_fd, TABLE_CONTROL);
+	if (r == 0)
+		r = keeper_block_signals();
+	if (r) {
+		log_err(r, "preparing to make the worker");
+		return EXIT_FAILURE;
+	}
+	config.table = table;
+	config.cgroup2 = cgroup2.data;
+	config.own_cgroup = own_cgroup.data;
+	config.control_fd = control_fd;
+	r = keeper_run(table, &job);
+	clear_away(options, own_cgroup.data);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	enum options_action action;
+	struct options options;
+
+	if (options_parse(argc, argv, stderr, &options, &action))
+		return 2;
+	log_set_level(options.log_level);
+	switch (action) {
+	case OPTIONS_HELP:
+		options_help(stdout);
+		return EXIT_SUCCESS;
+	case OPTIONS_VERSION:
+		printf("weftd %s\n", WEFT_VERSION);
+		return EXIT_SUCCESS;
+	case OPTIONS_CHECK:
+		return check(options.config);
+	case OPTIONS_RUN:
+		break;
+	}
+	return run(&options);
+}

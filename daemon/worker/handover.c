@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between the kernel's events, the pool and the proxy: the pool stands before the proxy in the pipeline and reaches it only through here. */
+#include <errno.h>
+#include <event2/event.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "datapath/datapath.h"
+#include "pool/pool.h"
+#include "proxy/proxy.h"
+#include "worker/internal.h"
+
+/* ---- exchanges that the kernel hands up ------------------------------------------------------------------------------------------ */
+
+static void relay_done(void *arg, uint32_t slot, uint32_t lease, bool is_reusable)
+{
+	struct worker *worker = arg;
+
+	pool_relay_done(worker->pool, WEFT_EXCHANGE(slot, lease), is_reusable);
+}
+
+static int relay(void *arg, const struct pool_exchange *exchange, int fd)
+{
+	struct worker *worker = arg;
+	const struct proxy_relay relay = {
+		.client_cookie = exchange->client_cookie,
+		.fd = fd,
+		.slot = exchange->slot,
+		.lease = WEFT_EXCHANGE_LEASE(exchange->exchange),
+		.pod_id = exchange->record.pod_id,
+		.endpoint_id = exchange->record.endpoint_id,
+		.method = exchange->record.method,
+		.request_remaining = exchange->record.request_remaining,
+		.deadline_ns = exchange->record.deadline_ns,
+		.done = relay_done,
+		.arg = worker,
+	};
+
+	return proxy_relay(worker->proxy, &relay);
+}
+
+static void answer_locally(struct worker *worker, const struct pool_exchange *exchange, uint16_t status)
+{
+	const struct proxy_local_error error = {
+		.client_cookie = exchange->client_cookie,
+		.slot = exchange->slot,
+		.lease = WEFT_EXCHANGE_LEASE(exchange->exchange),
+		.status = status,
+		.method = exchange->record.method,
+		.request_remaining = exchange->record.request_remaining,
+	};
+	int r = proxy_local_error(worker->proxy, &error);
+
+	if (r)
+		log_warn(r, "a failed exchange stays without an answer");
+}
+
+static void exchange_failed(void *arg, const struct pool_exchange *exchange, unsigned status)
+{
+	answer_locally(arg, exchange, (uint16_t)status);
+}
+
+static void exchange_cut(void *arg, const struct pool_exchange *exchange)
+{
+	answer_locally(arg, exchange, 0);
+}
+
+/* ---- events ---------------------------------------------------------------------------------------------------------------------- */
+
+static void take_event(void *arg, const struct weft_event *event)
+{
+	struct worker *worker = arg;
+
+	if (event->kind == WEFT_EVENT_EXCHANGE_OVER)
+		proxy_exchange_over(worker->proxy, event->cookie);
+	else
+		pool_event(worker->pool, event);
+}
+
+static void on_ring(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *worker = arg;
+
+	(void)fd;
+	(void)what;
+	datapath_events_drain(worker->datapath, take_event, worker);
+}
+
+int handover_watch(struct worker *worker)
+{
+	worker->ring_event = event_new(worker->base, datapath_events_fd(worker->datapath), EV_READ | EV_PERSIST, on_ring, worker);
+	return worker->ring_event && event_add(worker->ring_event, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+/* ---- beginning ------------------------------------------------------------------------------------------------------------------- */
+
+int handover_start_pool(struct worker *worker)
+{
+	struct pool_options options = {
+		.base = worker->base,
+		.table = worker->table,
+		.callbacks = { .arg = worker, .relay = relay, .exchange_failed = exchange_failed, .exchange_cut = exchange_cut },
+		.redirect_limit_bytes = worker->config->options->redirect_limit_bytes,
+		.adopt = worker->is_successor,
+	};
+
+	pool_kernel_datapath(&options.kernel, worker->datapath);
+	return pool_new(&worker->pool, &options);
+}
+
+int handover_start_proxy(struct worker *worker)
+{
+	const struct proxy_options options = {
+		.table = worker->table,
+		.threads = worker->config->options->proxy_threads,
+		.is_fast_path_on = worker->config->options->fast_path != WEFT_FAST_PATH_OFF,
+	};
+
+	return proxy_new(&worker->proxy, worker->datapath, &options);
+}
+
+struct adoption {
+	struct worker *worker;
+	uint32_t upstreams, anchors, closed;
+};
+
+static bool is_claimed(const struct worker *worker, const struct table_entry *entry)
+{
+	for (size_t i = 0; i < worker->pods.count; i++) {
+		if (worker->pods.items[i]->listener_entry == entry || worker->pods.items[i]->netns_entry == entry)
+			return true;
+	}
+	return false;
+}
+
+static void close_entry(struct adoption *adoption, struct table_entry *entry)
+{
+	int fd = entry->fd;
+
+	table_release(adoption->worker->table, entry);
+	close(fd);
+	adoption->closed++;
+}
+
+static void adopt(void *arg, struct table_entry *entry)
+{
+	struct adoption *adoption = arg;
+	struct worker *worker = adoption->worker;
+
+	switch (entry->kind) {
+	case TABLE_UPSTREAM:
+		if (pool_adopt(worker->pool, entry))
+			close_entry(adoption, entry);
+		else
+			adoption->upstreams++;
+		break;
+	case TABLE_ANCHOR:
+		if (proxy_adopt_anchor(worker->proxy, entry))
+			close_entry(adoption, entry);
+		else
+			adoption->anchors++;
+		break;
+	case TABLE_LISTENER:
+		if (is_claimed(worker, entry))
+			break;
+		/* A pod that left while there was no worker. */
+		datapath_pod_remove(worker->datapath, entry->pod_id, entry->cookie);
+		close_entry(adoption, entry);
+		break;
+	case TABLE_NETNS:
+		if (!is_claimed(worker, entry))
+			close_entry(adoption, entry);
+		break;
+	default:
+		break;
+	}
+}
+
+void handover_adopt(struct worker *worker)
+{
+	struct adoption adoption = { .worker = worker };
+
+	table_each(worker->table, adopt, &adoption);
+	pool_adopt_finish(worker->pool);
+	log_info("took over from the former worker: %u connections, %u upstreams; closed %u descriptors that nobody needs", adoption.anchors,
+		 adoption.upstreams, adoption.closed);
+}

@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The enrolled pods of this node: what the configuration wants, what the kernel has, and the difference. A pod is served when its listener
+ * stands and the proxy accepts from it; only then does the datapath begin to send its connections there. It stops the other way round. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "datapath/datapath.h"
+#include "kube/pods.h"
+#include "mesh/mesh.h"
+#include "pool/pool.h"
+#include "proxy/proxy.h"
+#include "worker/internal.h"
+
+#define LISTENER_BACKLOG 4096
+
+static const char *const state_names[] = {
+	[NODE_POD_WAITING] = "waiting",
+	[NODE_POD_SERVING] = "serving",
+	[NODE_POD_REFUSED] = "refused",
+};
+
+const char *node_pod_state_name(enum node_pod_state state)
+{
+	return (size_t)state < ARRAY_SIZE(state_names) ? state_names[state] : "?";
+}
+
+static void node_pod_free(struct node_pod **pod)
+{
+	if (!*pod)
+		return;
+	free((*pod)->name);
+	free((*pod)->namespace_name);
+	free((*pod)->network_namespace);
+	free((*pod)->cgroup);
+	free((*pod)->ip);
+	free(*pod);
+	*pod = NULL;
+}
+
+/* States a new reason, and logs it if it is one: a pod that waits for an hour is one line. */
+static void set_state(struct node_pod *pod, enum node_pod_state state, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void set_state(struct node_pod *pod, enum node_pod_state state, const char *fmt, ...)
+{
+	char reason[sizeof(pod->reason)];
+	bool is_new;
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(reason, sizeof(reason), fmt, args);
+	va_end(args);
+	is_new = state != pod->state || strcmp(reason, pod->reason) != 0;
+	pod->state = state;
+	memcpy(pod->reason, reason, sizeof(reason));
+	if (!is_new)
+		return;
+	if (state == NODE_POD_SERVING)
+		log_info("pod %s/%s: serving%s%s", pod->namespace_name, pod->name, reason[0] ? ": " : "", reason);
+	else
+		log_warning("pod %s/%s is not served: %s", pod->namespace_name, pod->name, reason);
+}
+
+/* ---- descriptors ----------------------------------------------------------------------------------------------------------------- */
+
+struct search {
+	enum table_kind kind;
+	uint64_t cookie;
+	struct table_entry *found;
+};
+
+static void look(void *arg, struct table_entry *entry)
+{
+	struct search *search = arg;
+
+	if (entry->kind == (uint32_t)search->kind && entry->cookie == search->cookie)
+		search->found = entry;
+}
+
+static struct table_entry *find_entry(struct table *table, enum table_kind kind, uint64_t cookie)
+{
+	struct search search = { .kind = kind, .cookie = cookie };
+
+	table_each(table, look, &search);
+	return search.found;
+}
+
+static int name_fd(struct table *table, int fd, enum table_kind kind, const struct node_pod *pod, struct table_entry **out)
+{
+	struct table_entry *entry = table_take(table, fd);
+
+	if (!entry)
+		return -ENFILE;
+	entry->cookie = pod->netns_cookie;
+	entry->pod_id = pod->pod_id;
+	table_publish(entry, kind);
+	*out = entry;
+	return 0;
+}
+
+static void drop_fd(struct worker *worker, int *fd, struct table_entry **entry)
+{
+	if (*entry)
+		table_release(worker->table, *entry);
+	if (*fd >= 0)
+		close(*fd);
+	*entry = NULL;
+	*fd = -1;
+}
+
+static uint16_t port_of(int fd)
+{
+	struct sockaddr_in address;
+	socklen_t size = sizeof(address);
+
+	return getsockname(fd, (struct sockaddr *)&address, &size) == 0 ? ntohs(address.sin_port) : 0;
+}
+
+/* The listener of the former worker, if there was one: connections that nobody has accepted yet wait in its queue. */
+static bool adopt_descriptors(struct worker *worker, struct node_pod *pod, int *netns_fd)
+{
+	pod->netns_entry = find_entry(worker->table, TABLE_NETNS, pod->netns_cookie);
+	pod->listener_entry = find_entry(worker->table, TABLE_LISTENER, pod->netns_cookie);
+	if (!pod->listener_entry)
+		return false;
+	pod->pod_id = pod->listener_entry->pod_id;
+	pod->listener_fd = pod->listener_entry->fd;
+	pod->port = port_of(pod->listener_fd);
+	if (pod->netns_entry) {
+		close(*netns_fd);
+		*netns_fd = -1;
+		pod->netns_fd = pod->netns_entry->fd;
+	}
+	return true;
+}
+
+static int make_listener(struct worker *worker, struct node_pod *pod)
+{
+	int r;
+
+	r = netns_listen_loopback(pod->netns_fd, LISTENER_PORT, LISTENER_BACKLOG, &pod->listener_fd, &pod->port);
+	if (r == -ENETDOWN) {
+		set_state(pod, NODE_POD_WAITING, "the loopback interface is down in %s", pod->network_namespace);
+		return r;
+	}
+	if (r) {
+		set_state(pod, NODE_POD_WAITING, "no listener in %s: %s", pod->network_namespace, strerror(-r));
+		return r;
+	}
+	if (pod->port != LISTENER_PORT)
+		log_warning("pod %s/%s: 127.0.0.1:%d is taken there, weft listens on port %u instead", pod->namespace_name, pod->name,
+			    LISTENER_PORT, pod->port);
+	r = name_fd(worker->table, pod->listener_fd, TABLE_LISTENER, pod, &pod->listener_entry);
+	if (r)
+		set_state(pod, NODE_POD_WAITING, "the table of descriptors is full (%u)", table_capacity(worker->table));
+	return r;
+}
+
+static int open_descriptors(struct worker *worker, struct node_pod *pod, int *netns_fd)
+{
+	int r;
+
+	if (!adopt_descriptors(worker, pod, netns_fd))
+		pod->pod_id = ++worker->pods.last_id;
+	if (!pod->netns_entry) {
+		pod->netns_fd = TAKE_FD(*netns_fd);
+		r = name_fd(worker->table, pod->netns_fd, TABLE_NETNS, pod, &pod->netns_entry);
+		if (r) {
+			set_state(pod, NODE_POD_WAITING, "the table of descriptors is full (%u)", table_capacity(worker->table));
+			return r;
+		}
+	}
+	return pod->listener_entry ? 0 : make_listener(worker, pod);
+}
+
+/* ---- serving one pod ------------------------------------------------------------------------------------------------------------- */
+
+static void stop(struct worker *worker, struct node_pod *pod)
+{
+	int r;
+
+	if (pod->added & ADDED_DATAPATH) {
+		datapath_pod_pause(worker->datapath, pod->netns_cookie);
+		r = datapath_pod_remove(worker->datapath, pod->pod_id, pod->netns_cookie);
+		if (r)
+			log_warn(r, "pod %s/%s: taking it out of the kernel's tables", pod->namespace_name, pod->name);
+	}
+	if (pod->added & ADDED_POOL)
+		pool_pod_remove(worker->pool, pod->pod_id);
+	if (pod->added & ADDED_PROXY)
+		proxy_pod_remove(worker->proxy, pod->pod_id);
+	pod->added = 0;
+	drop_fd(worker, &pod->listener_fd, &pod->listener_entry);
+	drop_fd(worker, &pod->netns_fd, &pod->netns_entry);
+}
+
+static int add_everywhere(struct worker *worker, struct node_pod *pod)
+{
+	const struct proxy_pod proxy_pod = {
+		.pod_id = pod->pod_id,
+		.scope = SCOPE,
+		.ip4_be = pod->ip4_be,
+		.netns_cookie = pod->netns_cookie,
+		.netns_fd = pod->netns_fd,
+		.listener_fd = pod->listener_fd,
+	};
+	const struct datapath_pod datapath_pod = {
+		.pod_id = pod->pod_id,
+		.scope = SCOPE,
+		.ip4_be = pod->ip4_be,
+		.listener_port = pod->port,
+		.netns_cookie = pod->netns_cookie,
+		.cgroup = pod->cgroup,
+	};
+	int r;
+
+	r = proxy_pod_add(worker->proxy, &proxy_pod);
+	if (r)
+		return r;
+	pod->added |= ADDED_PROXY;
+	r = pool_pod_add(worker->pool, pod->pod_id, pod->netns_fd, pod->ip4_be);
+	if (r)
+		return r;
+	pod->added |= ADDED_POOL;
+	r = datapath_pod_add(worker->datapath, &datapath_pod);
+	if (r)
+		return r;
+	pod->added |= ADDED_DATAPATH;
+	return 0;
+}
+
+static const struct node_pod *find_cookie(const struct worker *worker, uint64_t cookie, const struct node_pod *but)
+{
+	for (size_t i = 0; i < worker->pods.count; i++) {
+		const struct node_pod *pod = worker->pods.items[i];
+
+		if (pod != but && pod->added && pod->netns_cookie == cookie)
+			return pod;
+	}
+	return NULL;
+}
+
+static int check_surroundings(struct worker *worker, struct node_pod *pod, int *netns_fd)
+{
+	const struct node_pod *other;
+	int r;
+
+	r = netns_open(pod->network_namespace, netns_fd);
+	if (r) {
+		set_state(pod, NODE_POD_WAITING, "network namespace %s: %s", pod->network_namespace,
+			  r == -EINVAL ? "the path leads to something else" : strerror(-r));
+		return r;
+	}
+	r = netns_cookie(*netns_fd, &pod->netns_cookie);
+	if (r) {
+		set_state(pod, NODE_POD_WAITING, "entering %s: %s", pod->network_namespace, strerror(-r));
+		return r;
+	}
+	other = find_cookie(worker, pod->netns_cookie, pod);
+	if (other) {
+		set_state(pod, NODE_POD_WAITING, "its network namespace is that of pod %s/%s", other->namespace_name, other->name);
+		return -EEXIST;
+	}
+	r = cgroup2_check(pod->cgroup, &pod->cgroup_identity);
+	if (r == -EINVAL)
+		set_state(pod, NODE_POD_WAITING, "%s is not a cgroup v2 folder (cgroup v2 is mounted at %s)", pod->cgroup, worker->config->cgroup2);
+	else if (r)
+		set_state(pod, NODE_POD_WAITING, "cgroup %s: %s", pod->cgroup, strerror(-r));
+	return r;
+}
+
+static void start(struct worker *worker, struct node_pod *pod)
+{
+	_cleanup_close_ int netns_fd = -1;
+	int r;
+
+	r = check_surroundings(worker, pod, &netns_fd);
+	if (r)
+		return;
+	r = file_identity_of_fd(netns_fd, &pod->netns_identity);
+	if (r == 0)
+		r = open_descriptors(worker, pod, &netns_fd);
+	if (r == 0) {
+		r = add_everywhere(worker, pod);
+		if (r)
+			set_state(pod, NODE_POD_WAITING, "enrolling it: %s", strerror(-r));
+	}
+	if (r) {
+		stop(worker, pod);
+		return;
+	}
+	set_state(pod, NODE_POD_SERVING, "%s", "");
+}
+
+/* The path still leads to what is served. */
+static bool is_unchanged(const struct node_pod *pod, const char **what)
+{
+	struct file_identity now;
+
+	*what = pod->network_namespace;
+	if (file_identity_of_path(pod->network_namespace, &now) || !file_identity_is_equal(&now, &pod->netns_identity))
+		return false;
+	*what = pod->cgroup;
+	return file_identity_of_path(pod->cgroup, &now) == 0 && file_identity_is_equal(&now, &pod->cgroup_identity);
+}
+
+void pods_look_again(struct worker *worker)
+{
+	for (size_t i = 0; i < worker->pods.count; i++) {
+		struct node_pod *pod = worker->pods.items[i];
+		const char *what;
+
+		if (pod->state == NODE_POD_SERVING && !is_unchanged(pod, &what)) {
+			stop(worker, pod);
+			set_state(pod, NODE_POD_WAITING, "%s is gone or was replaced", what);
+		}
+		if (pod->state == NODE_POD_WAITING)
+			start(worker, pod);
+	}
+}
+
+/* ---- the list -------------------------------------------------------------------------------------------------------------------- */
+
+static const struct pod_ip *primary_ip4(const struct pod *pod)
+{
+	for (size_t i = 0; i < pod->ip_count; i++) {
+		if (pod->ips[i].family == AF_INET)
+			return &pod->ips[i];
+	}
+	return NULL;
+}
+
+static int node_pod_new(const struct pod *pod, struct node_pod **out)
+{
+	_cleanup_(node_pod_free) struct node_pod *new = calloc(1, sizeof(*new));
+	const struct pod_ip *ip = primary_ip4(pod);
+
+	if (!new)
+		return -ENOMEM;
+	new->netns_fd = new->listener_fd = -1;
+	new->name = strdup(pod->name);
+	new->namespace_name = strdup(pod->namespace_name);
+	new->network_namespace = strdup(pod->network_namespace);
+	new->cgroup = strdup(pod->cgroup);
+	new->ip = strdup(ip ? ip->text : "");
+	if (!new->name || !new->namespace_name || !new->network_namespace || !new->cgroup || !new->ip)
+		return -ENOMEM;
+	if (ip)
+		memcpy(&new->ip4_be, ip->bytes, sizeof(new->ip4_be));
+	*out = TAKE_PTR(new);
+	return 0;
+}
+
+static bool is_same(const struct node_pod *have, const struct pod *want)
+{
+	const struct pod_ip *ip = primary_ip4(want);
+
+	return strcmp(have->name, want->name) == 0 && strcmp(have->namespace_name, want->namespace_name) == 0 &&
+	       strcmp(have->network_namespace, want->network_namespace) == 0 && strcmp(have->cgroup, want->cgroup) == 0 &&
+	       strcmp(have->ip, ip ? ip->text : "") == 0;
+}
+
+static struct node_pod *find_same(const struct worker *worker, const struct pod *want)
+{
+	for (size_t i = 0; i < worker->pods.count; i++) {
+		if (is_same(worker->pods.items[i], want))
+			return worker->pods.items[i];
+	}
+	return NULL;
+}
+
+static int append(struct node_pods *pods, struct node_pod *pod)
+{
+	if (pods->count == pods->capacity) {
+		size_t capacity = pods->capacity ? pods->capacity * 2 : 16;
+		struct node_pod **items = reallocarray(pods->items, capacity, sizeof(*items));
+
+		if (!items)
+			return -ENOMEM;
+		pods->items = items;
+		pods->capacity = capacity;
+	}
+	pods->items[pods->count++] = pod;
+	return 0;
+}
+
+static int add_new(struct worker *worker, const struct mesh *mesh)
+{
+	for (size_t i = 0; i < pods_count(mesh->pods); i++) {
+		const struct pod *want = pods_at(mesh->pods, i);
+		struct node_pod *pod = find_same(worker, want);
+		int r;
+
+		if (!pod) {
+			r = node_pod_new(want, &pod);
+			if (r)
+				return r;
+			r = append(&worker->pods, pod);
+			if (r) {
+				node_pod_free(&pod);
+				return r;
+			}
+		}
+		pod->is_configured = true;
+	}
+	return 0;
+}
+
+static void remove_gone(struct worker *worker)
+{
+	struct node_pods *pods = &worker->pods;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < pods->count; i++) {
+		struct node_pod *pod = pods->items[i];
+
+		if (pod->is_configured) {
+			pods->items[kept++] = pod;
+			continue;
+		}
+		log_info("pod %s/%s: not in the configuration any more", pod->namespace_name, pod->name);
+		stop(worker, pod);
+		node_pod_free(&pod);
+	}
+	pods->count = kept;
+}
+
+/* Whether the mesh lets pods in at all, and whether this one has what weft needs. */
+static void judge(struct worker *worker, struct node_pod *pod, const char *policy, size_t index)
+{
+	if (policy[0] || !pod->ip[0] || index >= WEFT_PODS_MAX) {
+		stop(worker, pod);
+		if (policy[0])
+			set_state(pod, NODE_POD_REFUSED, "%s", policy);
+		else if (!pod->ip[0])
+			set_state(pod, NODE_POD_REFUSED, "it has no IPv4 address");
+		else
+			set_state(pod, NODE_POD_REFUSED, "more than %u pods on this node", WEFT_PODS_MAX);
+		return;
+	}
+	if (pod->state != NODE_POD_SERVING)
+		start(worker, pod);
+}
+
+static void count_id(void *arg, struct table_entry *entry)
+{
+	uint32_t *last_id = arg;
+
+	if (entry->pod_id > *last_id)
+		*last_id = entry->pod_id;
+}
+
+int pods_apply(struct worker *worker, const struct mesh *mesh)
+{
+	char policy[sizeof(((struct node_pod *)NULL)->reason)];
+	int r;
+
+	/* Ids are never used twice in the life of a keeper: kernel, pool and proxy may still know connections of a pod that went. */
+	if (worker->pods.last_id == 0)
+		table_each(worker->table, count_id, &worker->pods.last_id);
+	compile_inbound_policy(mesh, policy, sizeof(policy));
+	for (size_t i = 0; i < worker->pods.count; i++)
+		worker->pods.items[i]->is_configured = false;
+	r = add_new(worker, mesh);
+	if (r)
+		return r;
+	remove_gone(worker);
+	for (size_t i = 0; i < worker->pods.count; i++)
+		judge(worker, worker->pods.items[i], policy, i);
+	return 0;
+}
+
+void pods_pause(struct worker *worker)
+{
+	for (size_t i = 0; i < worker->pods.count; i++) {
+		if (worker->pods.items[i]->added & ADDED_DATAPATH)
+			datapath_pod_pause(worker->datapath, worker->pods.items[i]->netns_cookie);
+	}
+}
+
+void pods_release(struct worker *worker)
+{
+	for (size_t i = 0; i < worker->pods.count; i++)
+		node_pod_free(&worker->pods.items[i]);
+	free(worker->pods.items);
+	worker->pods = (struct node_pods){ 0 };
+}
+
+const struct node_pod *pods_find_name(const struct worker *worker, const char *name)
+{
+	const char *slash = strchr(name, '/');
+	size_t namespace_len = slash ? (size_t)(slash - name) : 0;
+
+	for (size_t i = 0; i < worker->pods.count; i++) {
+		const struct node_pod *pod = worker->pods.items[i];
+
+		if (strcmp(pod->name, slash ? slash + 1 : name) != 0)
+			continue;
+		if (!slash || (strlen(pod->namespace_name) == namespace_len && strncmp(pod->namespace_name, name, namespace_len) == 0))
+			return pod;
+	}
+	return NULL;
+}

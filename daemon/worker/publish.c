@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Compile, then publish: the pool first, because an endpoint that went must lose its idle connections before programs may meet its id with
+ * another meaning; then the proxy and the programs. A mesh that can't be compiled changes nothing. */
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "datapath/datapath.h"
+#include "mesh/mesh.h"
+#include "pool/pool.h"
+#include "proxy/proxy.h"
+#include "worker/internal.h"
+
+static void published_free(struct published *published)
+{
+	image_free(&published->image);
+	free(published);
+}
+
+/* Any thread. Images are freed on the control loop, since their ids begin to rest with that. */
+static void published_put(struct published *published)
+{
+	struct worker *worker = published->worker;
+	const uint64_t one = 1;
+
+	if (__atomic_sub_fetch(&published->references, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	published->next = __atomic_load_n(&worker->retired, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&worker->retired, &published->next, published, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+	/* The only failure is a counter that is full, and then the loop is awake. */
+	if (write(worker->retire_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static void release(void *arg)
+{
+	published_put(arg);
+}
+
+static void free_retired(struct worker *worker)
+{
+	struct published *published = __atomic_exchange_n(&worker->retired, NULL, __ATOMIC_ACQUIRE), *next;
+
+	for (; published; published = next) {
+		next = published->next;
+		published_free(published);
+	}
+}
+
+static void on_retired(evutil_socket_t fd, short what, void *arg)
+{
+	uint64_t count;
+
+	(void)what;
+	if (read(fd, &count, sizeof(count)) < 0)
+		return;
+	free_retired(arg);
+}
+
+static int published_new(struct worker *worker, struct image **image, struct published **out)
+{
+	struct published *published = calloc(1, sizeof(*published));
+
+	if (!published)
+		return -ENOMEM;
+	published->worker = worker;
+	published->image = TAKE_PTR(*image);
+	published->references = 1;
+	*out = published;
+	return 0;
+}
+
+/* To the proxy and the programs. Whichever fails keeps serving the former image, and the caller keeps it too. */
+static int publish_image(struct worker *worker, struct image **image, struct published **serving)
+{
+	struct published *published;
+	enum weft_image_kind kind = (*image)->kind;
+	int r;
+
+	r = published_new(worker, image, &published);
+	if (r)
+		return r;
+	if (kind == WEFT_IMAGE_ENDPOINTS) {
+		r = pool_publish_endpoints(worker->pool, SCOPE, published->image->base, published->image->size_bytes);
+		if (r) {
+			published_put(published);
+			return log_err(r, "telling the pool of the new endpoints");
+		}
+	}
+	r = datapath_publish(worker->datapath, SCOPE, published->image);
+	if (r) {
+		published_put(published);
+		return log_err(r, "publishing to the kernel");
+	}
+	__atomic_add_fetch(&published->references, 1, __ATOMIC_RELAXED);
+	r = proxy_publish(worker->proxy, SCOPE, kind, published->image->base, published->image->size_bytes, release, published);
+	if (r) {
+		published_put(published);
+		published_put(published);
+		return log_err(r, "publishing to the proxy");
+	}
+	if (*serving)
+		published_put(*serving);
+	*serving = published;
+	return 0;
+}
+
+static bool is_served(const struct published *serving, const struct image *image)
+{
+	return serving && serving->image->content_hash == image->content_hash && serving->image->size_bytes == image->size_bytes;
+}
+
+static void keep_ids(struct worker *worker)
+{
+	const struct image *image = worker->endpoints->image;
+	int r = memory_keep(worker->table, MEMORY_ENDPOINTS, image->base, image->size_bytes, &worker->endpoints_entry);
+
+	if (r)
+		log_warn(r, "keeping endpoint ids for a next worker: after a crash, pooled connections would be dialled anew");
+}
+
+int publish_mesh(struct worker *worker, const struct mesh *mesh)
+{
+	_cleanup_(compile_report_release) struct compile_report report = COMPILE_REPORT_INIT;
+	_cleanup_(image_free) struct image *routes = NULL;
+	_cleanup_(image_free) struct image *endpoints = NULL;
+	bool has_new_routes, has_new_endpoints;
+	int r;
+
+	ids_set_time(worker->ids, worker_now_ms());
+	r = compile_endpoints(mesh, worker->ids, &endpoints, &report);
+	if (r)
+		return log_err(r, "compiling clusters and endpoints");
+	r = compile_routes(mesh, worker->ids, &routes, &report);
+	if (r)
+		return log_err(r, "compiling listeners and routes");
+	has_new_endpoints = !is_served(worker->endpoints, endpoints);
+	has_new_routes = !is_served(worker->routes, routes);
+
+	/* Endpoints first: routes of this mesh never name a cluster that is not there yet. */
+	if (has_new_endpoints) {
+		r = publish_image(worker, &endpoints, &worker->endpoints);
+		if (r)
+			return r;
+		keep_ids(worker);
+	}
+	if (has_new_routes) {
+		r = publish_image(worker, &routes, &worker->routes);
+		if (r)
+			return r;
+	}
+	log_info("published%s%s%s: %zu kernel, %zu proxy, %zu refused", has_new_routes ? " routes" : "", has_new_endpoints ? " endpoints" : "",
+		 has_new_routes || has_new_endpoints ? "" : " nothing new", report.totals[WEFT_VERDICT_KERNEL],
+		 report.totals[WEFT_VERDICT_PROXY], report.totals[WEFT_VERDICT_REFUSED]);
+	return 0;
+}
+
+int publish_start(struct worker *worker)
+{
+	_cleanup_(strbuf_release) struct strbuf former = STRBUF_INIT;
+	int r;
+
+	r = ids_new(&worker->ids, NULL);
+	if (r)
+		return r;
+	if (memory_find(worker->table, MEMORY_ENDPOINTS, &former, &worker->endpoints_entry) == 0) {
+		r = ids_adopt(worker->ids, (const uint8_t *)strbuf_text(&former), (uint32_t)former.size);
+		if (r)
+			log_warn(r, "taking over the former worker's endpoint ids: pooled connections are dialled anew");
+	}
+	worker->retire_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (worker->retire_fd < 0)
+		return -errno;
+	worker->retire_event = event_new(worker->base, worker->retire_fd, EV_READ | EV_PERSIST, on_retired, worker);
+	return worker->retire_event && event_add(worker->retire_event, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+/* After the proxy is gone, so that nobody reads an image any more. */
+void publish_stop(struct worker *worker)
+{
+	if (worker->routes)
+		published_put(worker->routes);
+	if (worker->endpoints)
+		published_put(worker->endpoints);
+	worker->routes = worker->endpoints = NULL;
+	free_retired(worker);
+	ids_free(&worker->ids);
+	if (worker->retire_event)
+		event_free(worker->retire_event);
+	if (worker->retire_fd >= 0)
+		close(worker->retire_fd);
+}

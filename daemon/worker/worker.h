@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The worker: reads the configuration, compiles and publishes it, enrols pods, and wires datapath, pool and proxy together, in one event
+ * loop. The keeper makes it; a further one takes over what the table says is open. */
+#ifndef WEFT_WORKER_WORKER_H
+#define WEFT_WORKER_WORKER_H
+
+#include "keeper/keeper.h"
+#include "keeper/options.h"
+#include "keeper/table.h"
+
+struct worker_config {
+	const struct options *options;
+	struct table *table;
+	const char *cgroup2;       /* where cgroup v2 is mounted */
+	const char *own_cgroup;    /* the worker's own folder in it */
+	int control_fd;            /* the control socket's listener */
+};
+
+/* For keeper_job.work; `arg` is a struct worker_config. */
+int worker_run(void *arg, struct keeper_state *state);
+
+#endif

@@ -24,14 +24,15 @@ struct pool_kernel {
 	void *arg;
 	struct weft_upstream *upstreams; /* [upstream_count] */
 	struct weft_pool *pools;         /* [pool_count] */
+	struct weft_endpoint_state *endpoint_states; /* [WEFT_ENDPOINTS_MAX]: requests in flight */
 	uint32_t upstream_count;
 	uint32_t pool_count;
 	int (*index_set)(void *arg, uint32_t pod_id, uint32_t endpoint_id, uint32_t pool);
 	int (*index_delete)(void *arg, uint32_t pod_id, uint32_t endpoint_id);
 	int (*mark)(void *arg, int fd, uint32_t slot, uint32_t pod_id);
 	int (*insert)(void *arg, int fd, uint64_t cookie);
-	/* Is the captured connection of this client socket still there (known, and not WEFT_CONNECTION_CLOSED)? */
-	bool (*client_is_open)(void *arg, uint64_t client_cookie);
+	/* The open exchange (0: none) of the captured connection of this client socket. -ENOENT: the client is gone. */
+	int (*client_exchange)(void *arg, uint64_t client_cookie, uint64_t *exchange);
 };
 void pool_kernel_datapath(struct pool_kernel *out, struct datapath *dp);
 
@@ -52,7 +53,7 @@ struct pool_callbacks {
 	 * must not close it. Negative: nobody can take it (the client is gone, no memory); the upstream is then closed. */
 	int (*relay)(void *arg, const struct pool_exchange *exchange, int fd);
 	/* Answer locally: 503 (the upstream ended before its response began; Envoy: UC) or 504 (the deadline passed; UT). The client
-	 * has seen no byte of a response. The upstream is already on its way out. */
+	 * has seen no byte of a response, and the upstream, which is closed after this, will give none. */
 	void (*exchange_failed)(void *arg, const struct pool_exchange *exchange, unsigned status);
 	/* The response was cut in its middle, or may have been: close the client's connection. */
 	void (*exchange_cut)(void *arg, const struct pool_exchange *exchange);
@@ -79,15 +80,15 @@ struct pool_options {
 	bool adopt;
 };
 
-/* Without `adopt` every slot and pool in the arrays is reset. -EMFILE or -ENOMEM; -errno when the network namespace of the
- * calling thread can't be opened. */
+/* Without `adopt` every slot and pool in the arrays is reset. In a worker: after table_close_strays(). -EMFILE, -ENOMEM. */
 int pool_new(struct pool **out, const struct pool_options *options);
 /* Closes every descriptor that is not in the table; what is in the table is the next worker's, as is the state in the maps. */
 void pool_free(struct pool **pool);
-/* Clean exit: closes all upstreams, lent or not, and frees their slots. No callback is called. */
+/* Clean exit, when no relay runs any more: closes all upstreams, lent or not, and frees their slots. No callback is called. */
 void pool_close_all(struct pool *pool);
 
-/* The descriptor stays the caller's, open until pool_pod_remove(). -EEXIST, -ENOMEM. */
+/* The descriptor of the pod's network namespace stays the caller's, open until pool_pod_remove(); -1: the calling thread's own. Upstreams are
+ * bound to `ip4_be` unless it is 0. -EEXIST, -ENOMEM. */
 int pool_pod_add(struct pool *pool, uint32_t pod_id, int netns_fd, uint32_t ip4_be);
 /* Idle upstreams close at once, lent ones when their exchange is over. */
 void pool_pod_remove(struct pool *pool, uint32_t pod_id);

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A worker that follows another one: sockets, slots and pools are as the former left them, and programs went on lending meanwhile. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "keeper/table.h"
+#include "pool/internal.h"
+
+/* Is this slot, in the state it is in, one that can go on? */
+static bool is_whole(const struct pool *pool, const struct table_entry *entry)
+{
+	const struct weft_upstream *s = &pool->kernel.upstreams[entry->slot];
+
+	switch (WEFT_STATE(state_load(s))) {
+	case WEFT_UPSTREAM_IDLE:
+	case WEFT_UPSTREAM_LENT:
+	case WEFT_UPSTREAM_REPLYING:
+	case WEFT_UPSTREAM_RELAYED:
+	case WEFT_UPSTREAM_DEAD:
+		break;
+	default:
+		return false;
+	}
+	if (s->cookie != entry->cookie || s->pool >= pool->kernel.pool_count || s->pool_position >= WEFT_POOL_SLOTS_MAX)
+		return false;
+	return pool->kernel.pools[s->pool].pod_id == s->pod_id && pool->kernel.pools[s->pool].endpoint_id == s->endpoint_id;
+}
+
+/* Pods that went while no worker was there still need somebody to hold their lent upstreams until they are over. */
+static int pod_of(struct pool *pool, uint32_t pod_id, struct pool_pod **out)
+{
+	int r;
+
+	*out = pool_pod_find(pool, pod_id);
+	if (*out)
+		return 0;
+	r = pool_pod_add(pool, pod_id, -1, 0);
+	if (r)
+		return r;
+	*out = pool_pod_find(pool, pod_id);
+	(*out)->is_leaving = true;
+	return 0;
+}
+
+static int take_over(struct pool *pool, struct table_entry *entry)
+{
+	struct weft_upstream *s = &pool->kernel.upstreams[entry->slot];
+	struct sockaddr_in peer = {};
+	socklen_t len = sizeof(peer);
+	struct endpoint_pool *owner;
+	struct pool_pod *pod;
+	struct upstream *u;
+	int r;
+
+	/* One that was reset has no peer any more: 0.0.0.0 is no endpoint's address, so its pool would leave; hence the endpoint's. */
+	if (getpeername(entry->fd, (struct sockaddr *)&peer, &len) < 0) {
+		const struct endpoint *e = endpoint_find(pool, s->endpoint_id);
+
+		peer.sin_addr.s_addr = e ? e->ip4_be : 0;
+		peer.sin_port = e ? e->port_be : 0;
+	}
+	r = endpoint_pool_adopt(pool, s->pool, peer.sin_addr.s_addr, peer.sin_port, &owner);
+	if (!r)
+		r = pod_of(pool, s->pod_id, &pod);
+	if (r)
+		return r;
+	u = calloc(1, sizeof(*u));
+	if (!u)
+		return -ENOMEM;
+	u->pool = pool;
+	u->owner = owner;
+	u->pod = pod;
+	u->slot = entry->slot;
+	u->fd = entry->fd;
+	u->entry = entry;
+	u->shared = s;
+	u->seen_word = state_load(s);
+	u->seen_ns = now_ns();
+	upstream_register(u);
+	__atomic_store_n(&owner->shared->slots[s->pool_position], entry->slot + 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+int pool_adopt(struct pool *pool, struct table_entry *entry)
+{
+	int r = -ENOENT, fd;
+
+	if (entry->slot < pool->kernel.upstream_count && !pool->upstreams[entry->slot] && is_whole(pool, entry))
+		r = take_over(pool, entry);
+	if (!r)
+		return 0;
+	/* Half dialled or half closed: the slot is freed at the end, when it is seen that nothing backs it. */
+	pool->counts.closes[POOL_CLOSE_ADOPTION]++;
+	fd = entry->fd;
+	table_release(pool->options.table, entry);
+	close(fd);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* A program may lend or give back at any moment: bits are only hints, so setting all that look idle is enough. */
+static void mend_pool(struct pool *pool, struct endpoint_pool *owner)
+{
+	struct weft_pool *shared = owner->shared;
+
+	for (uint32_t i = 0; i < WEFT_POOL_SLOTS_MAX; i++) {
+		uint32_t slot = shared->slots[i];
+		const struct upstream *u = slot && slot <= pool->kernel.upstream_count ? pool->upstreams[slot - 1] : NULL;
+
+		if (!u || u->owner != owner || u->shared->pool_position != i)
+			__atomic_store_n(&shared->slots[i], 0, __ATOMIC_RELEASE);
+		else if (WEFT_STATE(state_load(u->shared)) == WEFT_UPSTREAM_IDLE)
+			idle_bit_set(shared, i);
+	}
+	owner->misses_seen = __atomic_load_n(&shared->misses, __ATOMIC_RELAXED);
+	__atomic_store_n(&shared->is_miss_reported, 0, __ATOMIC_RELEASE);
+	if (!owner->is_leaving && pool->kernel.index_set(pool->kernel.arg, owner->key.pod_id, owner->key.endpoint_id, owner->index))
+		log_warning("pool %u is not found by the programs", owner->index);
+}
+
+/* What no descriptor backs: the exchange on it, if its client still waits for it, is lost with its upstream. */
+static void free_unbacked(struct pool *pool, uint32_t slot)
+{
+	struct weft_upstream *s = &pool->kernel.upstreams[slot];
+	uint32_t state = WEFT_STATE(state_load(s));
+	struct pool_exchange exchange;
+	uint64_t open = 0;
+
+	if (state == WEFT_UPSTREAM_LENT || state == WEFT_UPSTREAM_REPLYING || state == WEFT_UPSTREAM_RELAYED) {
+		if (s->endpoint_id < WEFT_ENDPOINTS_MAX)
+			__atomic_fetch_sub(&pool->kernel.endpoint_states[s->endpoint_id].active, 1, __ATOMIC_RELAXED);
+		if (s->pool < pool->kernel.pool_count && pool->pools[s->pool])
+			__atomic_fetch_sub(&pool->pools[s->pool]->shared->lent, 1, __ATOMIC_RELAXED);
+	}
+	if (state != WEFT_UPSTREAM_FREE && s->client_cookie) {
+		exchange_read(pool, slot, &exchange);
+		if (!pool->kernel.client_exchange(pool->kernel.arg, s->client_cookie, &open) && open == exchange.exchange) {
+			pool->counts.cuts++;
+			pool->callbacks.exchange_cut(pool->callbacks.arg, &exchange);
+		}
+	}
+	slot_reset(s);
+	slot_give(pool, slot, state == WEFT_UPSTREAM_FREE ? 0 : now_ns());
+}
+
+/* The response was being relayed, or an error was being answered, when the former worker died: how far is not known. */
+static bool is_half_told(const struct upstream *u)
+{
+	return WEFT_STATE(state_load(u->shared)) == WEFT_UPSTREAM_RELAYED && __atomic_load_n(&u->entry->is_busy, __ATOMIC_ACQUIRE);
+}
+
+void pool_adopt_finish(struct pool *pool)
+{
+	uint32_t adopted = pool->active_count;
+
+	for (uint32_t i = 0; i < pool->kernel.upstream_count; i++) {
+		if (!pool->upstreams[i])
+			free_unbacked(pool, i);
+	}
+	for (uint32_t i = 0; i < pool->kernel.pool_count; i++) {
+		struct weft_pool *shared = &pool->kernel.pools[i];
+
+		if (pool->pools[i]) {
+			mend_pool(pool, pool->pools[i]);
+			continue;
+		}
+		if ((shared->pod_id || shared->endpoint_id) && !endpoint_pool_find(pool, shared->pod_id, shared->endpoint_id))
+			pool->kernel.index_delete(pool->kernel.arg, shared->pod_id, shared->endpoint_id);
+		memset(shared, 0, sizeof(*shared));
+	}
+	pool_drop_stale(pool);
+	for (uint32_t i = pool->active_count; i-- > 0;) {
+		struct upstream *u = i < pool->active_count ? pool->active[i] : NULL;
+
+		if (!u)
+			continue;
+		if (is_half_told(u)) {
+			upstream_cut(u, state_load(u->shared), POOL_CLOSE_ADOPTION);
+			continue;
+		}
+		upstream_set_busy(u, false);
+		if (upstream_watch(u))
+			log_error("slot %u can't be watched: the sweep will look at it", u->slot);
+		upstream_look(u); /* what happened meanwhile */
+	}
+	if (adopted)
+		log_info("took %u upstreams over, %u go on", adopted, pool->active_count);
+	if (sweep_start(pool))
+		log_error("no timer for the sweep: deadlines of the kernel's exchanges are not kept");
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ten times a second over everything that is open: deadlines, clients that went, what events did not tell, growth and shrinking. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "pool/internal.h"
+
+/* Nobody waits for this exchange: its client is gone, or its connection was taken out of it. */
+static bool is_abandoned(const struct upstream *u, uint64_t word)
+{
+	const struct pool_kernel *kernel = &u->pool->kernel;
+	uint64_t exchange = 0;
+	int r = kernel->client_exchange(kernel->arg, u->shared->client_cookie, &exchange);
+
+	return r == -ENOENT || (!r && exchange != WEFT_EXCHANGE(u->slot, WEFT_LEASE(word)));
+}
+
+/* The record belongs to the lease in `word` for sure: it stood there a sweep ago, and a program fills it right after it lent. */
+static void sweep_exchange(struct upstream *u, uint64_t word, uint64_t now)
+{
+	struct weft_upstream *s = u->shared;
+	uint64_t deadline_ns = s->deadline_ns;
+
+	if (deadline_ns && now >= deadline_ns) {
+		if (WEFT_STATE(word) == WEFT_UPSTREAM_LENT)
+			upstream_fail(u, word, 504, POOL_CLOSE_TIMEOUT);
+		else
+			upstream_cut(u, word, POOL_CLOSE_TIMEOUT);
+		return;
+	}
+	if (now >= u->client_check_ns) {
+		u->client_check_ns = now + CLIENT_CHECK_INTERVAL_NS;
+		if (is_abandoned(u, word)) {
+			upstream_close_from(u, word, POOL_CLOSE_CLIENT_GONE);
+			return;
+		}
+	}
+	if (is_marked_dead(s))
+		upstream_look(u);
+}
+
+static void sweep_idle(struct upstream *u, uint64_t word, uint64_t now)
+{
+	uint64_t rest_ns = u->pool->options.idle_timeout_ms * NS_PER_MS;
+
+	if (u->owner->is_leaving)
+		upstream_close_from(u, word, u->owner->leave_reason);
+	else if (is_marked_dead(u->shared))
+		upstream_look(u);
+	/* One stays warm as long as the pool is used at all. */
+	else if (now - u->seen_ns >= rest_ns && u->owner->upstream_count > 1)
+		upstream_close_from(u, word, POOL_CLOSE_IDLE);
+}
+
+static void sweep_upstream(struct upstream *u, uint64_t now)
+{
+	uint64_t word = state_load(u->shared);
+	bool is_same = word == u->seen_word;
+
+	if (!is_same) {
+		if (WEFT_LEASE(word) != WEFT_LEASE(u->seen_word)) {
+			u->owner->last_used_ns = now;
+			u->owner->backoff_ms = 0;
+		}
+		u->seen_word = word;
+		u->seen_ns = now;
+		u->client_check_ns = now + CLIENT_CHECK_INTERVAL_NS;
+	}
+	switch (WEFT_STATE(word)) {
+	case WEFT_UPSTREAM_IDLE:
+		sweep_idle(u, word, now);
+		break;
+	case WEFT_UPSTREAM_LENT:
+	case WEFT_UPSTREAM_REPLYING:
+		u->owner->last_used_ns = now;
+		if (is_same)
+			sweep_exchange(u, word, now);
+		break;
+	case WEFT_UPSTREAM_DEAD:
+		upstream_close_from(u, word, POOL_CLOSE_PEER);
+		break;
+	case WEFT_UPSTREAM_RELAYED:
+		u->owner->last_used_ns = now;
+		if (!u->is_handed && is_same)
+			upstream_hand_over(u, word);
+		break;
+	default:
+		break;
+	}
+}
+
+static bool has_spare(const struct endpoint_pool *owner, const struct pool *pool)
+{
+	/* The hints first; when they say that nothing is idle, the states decide. */
+	for (uint32_t i = 0; i < WEFT_POOL_SLOTS_MAX / 64; i++) {
+		if (__atomic_load_n(&owner->shared->idle[i], __ATOMIC_RELAXED))
+			return true;
+	}
+	for (uint32_t i = 0; i < WEFT_POOL_SLOTS_MAX; i++) {
+		uint32_t slot = __atomic_load_n(&owner->shared->slots[i], __ATOMIC_RELAXED);
+
+		if (slot && WEFT_STATE(state_load(&pool->kernel.upstreams[slot - 1])) == WEFT_UPSTREAM_IDLE)
+			return true;
+	}
+	return false;
+}
+
+static void sweep_pool(struct pool *pool, struct endpoint_pool *owner, uint64_t now)
+{
+	struct weft_pool *shared = owner->shared;
+	uint32_t misses;
+
+	if (owner->is_leaving) {
+		if (!owner->upstream_count)
+			endpoint_pool_free(pool, owner);
+		return;
+	}
+	misses = __atomic_load_n(&shared->misses, __ATOMIC_RELAXED);
+	if (misses != owner->misses_seen) {
+		owner->misses_seen = misses;
+		owner->last_used_ns = now;
+		endpoint_pool_grow(pool, owner, true);
+	} else if (now - owner->last_used_ns >= pool->options.unused_timeout_ms * NS_PER_MS) {
+		endpoint_pool_leave(pool, owner, POOL_CLOSE_IDLE);
+		return;
+	} else if (!has_spare(owner, pool)) {
+		endpoint_pool_grow(pool, owner, false);
+	}
+	/* An event may have been lost. While a dial runs or must wait, more of them would say nothing new. */
+	if (!owner->dialling_count && now >= owner->backoff_until_ns)
+		__atomic_store_n(&shared->is_miss_reported, 0, __ATOMIC_RELEASE);
+}
+
+void pool_sweep(struct pool *pool)
+{
+	uint64_t now = now_ns();
+
+	/* Closing puts the last one in the place of the closed one: downwards nothing is missed. */
+	for (uint32_t i = pool->active_count; i-- > 0;) {
+		if (i < pool->active_count)
+			sweep_upstream(pool->active[i], now);
+	}
+	for (uint32_t i = 0; i < pool->kernel.pool_count; i++) {
+		if (pool->pools[i])
+			sweep_pool(pool, pool->pools[i], now);
+	}
+}
+
+void pool_drop_stale(struct pool *pool)
+{
+	struct endpoint_pool *owner, *next;
+
+	HASH_ITER(hh, pool->index, owner, next) {
+		const struct pool_pod *pod = pool_pod_find(pool, owner->key.pod_id);
+		const struct endpoint *e = endpoint_find(pool, owner->key.endpoint_id);
+
+		if (!pod || pod->is_leaving)
+			endpoint_pool_leave(pool, owner, POOL_CLOSE_POD_GONE);
+		else if (!e || e->ip4_be != owner->ip4_be || e->port_be != owner->port_be)
+			endpoint_pool_leave(pool, owner, POOL_CLOSE_ENDPOINT_GONE);
+	}
+	for (uint32_t i = pool->active_count; i-- > 0;) {
+		struct upstream *u = i < pool->active_count ? pool->active[i] : NULL;
+		uint64_t word = u ? state_load(u->shared) : 0;
+
+		if (u && u->owner->is_leaving && WEFT_STATE(word) == WEFT_UPSTREAM_IDLE)
+			upstream_close_from(u, word, u->owner->leave_reason);
+	}
+}

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Builds the programs without one guard at a time and runs that guard's tests, which must then fail.
+#   tests/order/guards.sh BUILD GUARD...
+set -euo pipefail
+
+build=$1
+shift
+failed=0
+for guard in "$@"; do
+	switch=WEFT_WITHOUT_${guard^^}
+	directory=$build/guards/$guard
+	mkdir -p "$directory/lib"
+	# Only the datapath holds the programs; the other libraries are the same.
+	make --no-print-directory -s BUILD="$directory" EXTRA_BPF_CFLAGS="-D$switch" EXTRA_CPPFLAGS="-I$build/gen" \
+		"$directory/lib/datapath.a" >"$directory/build.log" 2>&1 || { cat "$directory/build.log"; exit 1; }
+	cc=$(make -s --no-print-directory BUILD="$build" print-order-link DATAPATH="$directory/lib/datapath.a" OUT="$directory/order_test")
+	bash -c "$cc"
+	if timeout 60 "$directory/order_test" "test_guard_$guard" >"$directory/test.log" 2>&1; then
+		echo "FAIL  without $guard every test passed: the guard is not tested"
+		failed=1
+	else
+		echo "ok    without $guard: $(grep -c '^\[  FAILED  \] test' "$directory/test.log" || true) of its tests fail, as they must"
+	fi
+done
+exit $failed

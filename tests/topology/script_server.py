@@ -38,6 +38,11 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format, *args):
         pass
 
+    def handle_expect_100(self):
+        super().handle_expect_100()
+        self.wfile.flush()
+        return True
+
     def body(self):
         """Yields the request's body in parts and says in self.framing how it was framed."""
         self.framing = "none"

@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# What is wrong in the world or in the configuration is said in a line that tells what to do; never a crash, never a connection refused
+# that the mesh caused.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+# ends SENTENCE PATTERN [options of weftd...]: it ends by itself, with a status that is neither 0 nor a signal's, and says why.
+ends() {
+	local sentence=$1 pattern=$2 said code=0
+	shift 2
+	said=$(timeout 20 "${as[@]}" "$weftd" "$@" 2>&1 </dev/null) || code=$?
+	between "$sentence: exit status" 1 123 "$code"
+	like "$sentence: says why" "$pattern" "$said"
+}
+
+# The daemon's place when it must not disturb the first one.
+elsewhere() {
+	mkdir -p "$(weft_state)/other"
+	echo --control "$(weft_state)/other/weft.sock" --bpffs "$(weft_state)/other"
+}
+
+# refuses SENTENCE PATTERN FILE: by --check, without root's help
+refuses() {
+	ends "$1" "$2" --check "$3"
+}
+
+# serves_in_spite SENTENCE PYTHON: weftd starts with the changed configuration and serves what is right in it.
+serves_in_spite() {
+	cp "$(weft_state)/good.yaml" "$config"
+	edit_config "$2"
+	if ! weft_start "$config"; then
+		failed "$1: weftd starts"
+		return
+	fi
+	passed "$1: weftd starts"
+	equal "$1: the rest is served" 'v1 v3' "$(who http://reviews/stable/1) $(who http://reviews/canary/1)"
+}
+
+begin
+cp "$config" "$(weft_state)/good.yaml"
+bad=$(weft_state)/bad.yaml
+as=(env)
+
+check '--check of a good file' "$weftd" --check "$config"
+ends 'no file' 'nowhere\.yaml.*No such file|No such file.*nowhere\.yaml' --config "$(weft_state)/nowhere.yaml"
+ends 'no --config' '--config' --control "$(weft_state)/other.sock"
+ends 'an unknown option' 'frobnicate|[Uu]sage' --frobnicate
+ends 'a bad --fast-path' 'on.*remote.*off|fast-path' --config "$config" --fast-path sideways
+sed 's/^resources:/resources: ]/' "$config" >"$bad"
+refuses 'broken YAML' 'bad\.yaml:[0-9]+' "$bad"
+sed 's/^pods:/podz:/' "$config" >"$bad"
+refuses 'an unknown key' 'bad\.yaml:[0-9]+.*podz' "$bad"
+sed '0,/ip: /s/ip: [0-9.]*/ip: 10.7.0.999/' "$config" >"$bad"
+refuses 'a bad address of a pod' 'bad\.yaml:[0-9]+.*10\.7\.0\.999' "$bad"
+sed '0,/namespace: default, ip:/s/network_namespace:/network_namezpace:/' "$config" >"$bad"
+refuses 'an unknown key of a pod' 'bad\.yaml:[0-9]+.*network_namezpace' "$bad"
+sed '0,/envoy.config.listener.v3.Listener/s//envoy.config.listener.v3.Lizzener/' "$config" >"$bad"
+like 'an unknown resource type is named' 'Lizzener' "$("$weftd" --check "$bad" 2>&1)"
+head -c 100000 /dev/urandom >"$bad"
+refuses 'bytes that are no text' 'bad\.yaml' "$bad"
+
+cp "$(weft_state)/good.yaml" "$config"
+chmod -R a+rX "$(weft_state)"
+as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+# shellcheck disable=SC2046
+ends 'no root' 'root|capabilit|CAP_|sudo' --config "$config" $(elsewhere)
+as=(env)
+
+weft_start "$config" || exit 1
+ends 'a second daemon' 'already|running|in use|another' --config "$config" --control "$(weft_state)/weft.sock" --bpffs "$(weft_state)/bpffs"
+equal 'the first one serves on' 'v1 v3' "$(who http://reviews/stable/1) $(who http://reviews/canary/1)"
+like 'weftctl says so when nobody is there' 'weftd|running|No such file|connect' "$("$weftctl" --control "$(weft_state)/nobody.sock" status 2>&1)"
+check 'weftd ends cleanly' weft_stop
+
+serves_in_spite 'a pod whose network namespace is gone' "c['pods'].append(dict(c['pods'][2], name='ghost', ip='10.7.0.77', network_namespace='/run/netns/$prefix-ghost'))"
+like 'it is reported' 'ghost' "$(status_of '.pods[] | select(.name == "ghost") | "\(.name) \(.state) \(.reason)"')"
+like 'with the reason' "$prefix-ghost|No such file|gone|network namespace" "$(status_of '.pods[] | select(.name == "ghost") | .reason')"
+check 'weftd ends cleanly' weft_stop
+
+serves_in_spite 'a pod whose cgroup is gone' "c['pods'].append(dict(c['pods'][2], name='ghost', ip='10.7.0.78', cgroup='$(topology show cgroup ghost)'))"
+like 'it is reported with the reason' 'ghost|No such file|gone|cgroup' "$(status_of '.pods[] | select(.name == "ghost") | .reason')"
+check 'weftd ends cleanly' weft_stop
+
+serves_in_spite 'a listener whose routes are missing' "resource('Listener', '0.0.0.0_8000')['filter_chains'][0]['filters'][0]['typed_config']['rds']['route_config_name'] = 'nothing'"
+like 'its requests are answered, not refused' '^(404|503)$' "$(status_code http://pool:8000/)"
+check 'weftd ends cleanly' weft_stop
+
+serves_in_spite 'an unknown field of a resource' "resource('Cluster', 'outbound|80|v1|reviews.default.svc.cluster.local')['frobnication'] = {'level': 3}"
+check 'it is a listed warning' grep -q frobnication "$(weft_state)/weft.log"
+check 'weftd ends cleanly' weft_stop
+
+serves_in_spite 'no pods' "c['pods'] = c['pods']" && check 'weftd ends cleanly' weft_stop
+cp "$(weft_state)/good.yaml" "$config"
+edit_config "c['pods'] = []"
+weft_start "$config" || exit 1
+equal 'without pods everybody is left alone' v1 "$(who "http://$(topology show ip v1)/")"
+edit_config "c['pods'] = __import__('yaml').safe_load(open('$(weft_state)/good.yaml'))['pods']"
+reload
+check 'pods that come later are enrolled' wait_until 5 sh -c "[ \"\$('$weftctl' --control '$(weft_state)/weft.sock' status -o json | jq '.pods | length')\" = 4 ]"
+equal 'and served' v1 "$(who http://reviews/stable/1)"
+edit_config "c['pods'] = []"
+reload
+check 'pods that leave are let go' wait_until 5 sh -c "[ \"\$('$weftctl' --control '$(weft_state)/weft.sock' status -o json | jq '.pods | length')\" = 0 ]"
+equal 'and left alone' v1 "$(who "http://$(topology show ip v1)/")"
+check 'weftd ends cleanly' weft_stop

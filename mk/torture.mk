@@ -1,0 +1,30 @@
+# The torture: a self-checking client and server (tests/torture). Its programs link nothing of weft: they are to judge it.
+TORTURE_DIR    := tests/torture
+TORTURE_COMMON := bytes io io_read io_write ledger message pads spec wire
+TORTURE_CLIENT := $(TORTURE_COMMON) answer client connection judge request schedule stall
+TORTURE_SERVER := $(TORTURE_COMMON) serve server
+TORTURE_BIN    := $(BUILD)/torture/torture-client $(BUILD)/torture/torture-server
+
+SEED ?= 1
+TIME ?= 120
+FAST_PATH ?= on
+THROUGH ?= weft
+
+$(BUILD)/torture/%.o: $(TORTURE_DIR)/%.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -O2 -g -std=gnu11 -pthread $(WARNINGS) -MMD -MP -c $< -o $@
+$(BUILD)/torture/torture-client: $(TORTURE_CLIENT:%=$(BUILD)/torture/%.o)
+	$(CC) -pthread -o $@ $^
+$(BUILD)/torture/torture-server: $(TORTURE_SERVER:%=$(BUILD)/torture/%.o)
+	$(CC) -pthread -o $@ $^
+-include $(patsubst %,$(BUILD)/torture/%.d,$(sort $(TORTURE_CLIENT) $(TORTURE_SERVER)))
+
+.PHONY: torture
+torture: all $(TORTURE_BIN) ## Check every byte under seeded random schedules (root; SEED=n TIME=s FAST_PATH=on|remote|off)
+	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through $(THROUGH) --fast-path $(FAST_PATH) --seed $(SEED) --time $(TIME) $(if $(TORTURE_ARGS),-- $(TORTURE_ARGS))
+
+# What the torture allows must be what plain TCP and a known-good proxy do.
+.PHONY: torture-self
+torture-self: $(TORTURE_BIN) ## Test the torture itself: over plain TCP and through HAProxy (root)
+	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through direct --seed $(SEED) --time $(TIME)
+	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through haproxy --seed $(SEED) --time $(TIME)

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ledger.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int ledger_open(const char *path, struct ledger **out)
+{
+	void *map;
+	int fd, r = 0;
+
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, sizeof(struct ledger))) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	map = mmap(NULL, sizeof(struct ledger), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (map == MAP_FAILED)
+		r = -errno;
+	close(fd);
+	if (!r)
+		*out = map;
+	return r;
+}
+
+_Atomic uint8_t *ledger_entry(struct ledger *ledger, uint64_t conn, uint64_t req)
+{
+	return &ledger->requests[conn % LEDGER_CONNECTIONS][req % LEDGER_REQUESTS];
+}

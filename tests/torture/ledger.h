@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A file that all servers and clients of one run map: which request was executed how often and by whom it was seen too late. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+enum {
+	LEDGER_CONNECTIONS = 1024,
+	LEDGER_REQUESTS = 1 << 20,
+
+	LEDGER_COUNT = 0x0f, /* how often a server began to execute it */
+	LEDGER_DONE = 0x40,  /* a server wrote its answer to the end */
+	LEDGER_RACED = 0x80, /* it reached a server that had already closed that connection by schedule */
+};
+
+struct ledger {
+	_Atomic uint64_t wrong;     /* what servers found and could not, or not only, tell the client */
+	_Atomic uint64_t lost;
+	_Atomic uint64_t duplicate;
+	_Atomic uint64_t error;
+	_Atomic uint64_t stuck_at_ms;   /* when a client last found a connection stuck: servers then print what they know */
+	_Atomic uint64_t idle_reset_ms; /* when a server last reset an idle connection */
+	_Atomic uint64_t moved[LEDGER_CONNECTIONS];   /* changes while the server of the present request reads or writes */
+	_Atomic uint64_t written[LEDGER_CONNECTIONS]; /* body bytes of the present answer that a server got rid of */
+	_Atomic uint8_t requests[LEDGER_CONNECTIONS][LEDGER_REQUESTS];
+};
+
+/* Creates the file when it is missing; it is sparse: only what is used takes room. 0 or -errno. */
+int ledger_open(const char *path, struct ledger **out);
+
+_Atomic uint8_t *ledger_entry(struct ledger *ledger, uint64_t conn, uint64_t req);

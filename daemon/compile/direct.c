@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Direct responses: the whole head is built here, so that kernel and proxy only add the date. */
+#include <errno.h>
+#include <string.h>
+
+#include "compile/routes.h"
+
+/* What Envoy writes after the status (CodeUtility::toString). */
+static const char *reason_phrase(uint32_t status)
+{
+	switch (status) {
+	case 200: return "OK";
+	case 201: return "Created";
+	case 202: return "Accepted";
+	case 203: return "Non-Authoritative Information";
+	case 204: return "No Content";
+	case 205: return "Reset Content";
+	case 206: return "Partial Content";
+	case 207: return "Multi-Status";
+	case 208: return "Already Reported";
+	case 226: return "IM Used";
+	case 400: return "Bad Request";
+	case 401: return "Unauthorized";
+	case 402: return "Payment Required";
+	case 403: return "Forbidden";
+	case 404: return "Not Found";
+	case 405: return "Method Not Allowed";
+	case 406: return "Not Acceptable";
+	case 407: return "Proxy Authentication Required";
+	case 408: return "Request Timeout";
+	case 409: return "Conflict";
+	case 410: return "Gone";
+	case 411: return "Length Required";
+	case 412: return "Precondition Failed";
+	case 413: return "Payload Too Large";
+	case 414: return "URI Too Long";
+	case 415: return "Unsupported Media Type";
+	case 416: return "Range Not Satisfiable";
+	case 417: return "Expectation Failed";
+	case 421: return "Misdirected Request";
+	case 422: return "Unprocessable Entity";
+	case 423: return "Locked";
+	case 424: return "Failed Dependency";
+	case 426: return "Upgrade Required";
+	case 428: return "Precondition Required";
+	case 429: return "Too Many Requests";
+	case 431: return "Request Header Fields Too Large";
+	case 500: return "Internal Server Error";
+	case 501: return "Not Implemented";
+	case 502: return "Bad Gateway";
+	case 503: return "Service Unavailable";
+	case 504: return "Gateway Timeout";
+	case 505: return "HTTP Version Not Supported";
+	case 506: return "Variant Also Negotiates";
+	case 507: return "Insufficient Storage";
+	case 508: return "Loop Detected";
+	case 510: return "Not Extended";
+	case 511: return "Network Authentication Required";
+	}
+	return "Unknown";
+}
+
+void direct_judge(const struct mesh_direct_response *direct, struct strbuf *unsupported, struct strbuf *for_proxy)
+{
+	/* Envoy: a location of the request's own URL for 201 and every 3xx. */
+	if (direct->status == 201 || direct->status / 100 == 3)
+		reason_add(unsupported, "a direct response of status %u needs a location made from the request, which is not supported yet",
+			   direct->status);
+	/* Envoy sends the bytes all the same, which breaks the connection's framing. */
+	if (direct->status == 204 && direct->body_size)
+		reason_add(unsupported, "a direct response of status 204 can't have a body");
+	if (direct->body_size > BUILDER_OBJECT_MAX)
+		reason_add(unsupported, "a direct response body of %zu bytes is more than an image holds in one piece (%u)", direct->body_size,
+			   (unsigned int)BUILDER_OBJECT_MAX);
+	else if (direct->body_size > WEFT_DIRECT_BODY_MAX)
+		reason_add(for_proxy, "a direct response body of %zu bytes is more than the kernel sends (%u)", direct->body_size,
+			   WEFT_DIRECT_BODY_MAX);
+	/* Envoy closes the connection after every 400. */
+	if (direct->status == 400)
+		reason_add(for_proxy, "a direct response of status 400 closes the connection");
+}
+
+int direct_compile(struct routes_compile *c, const struct mesh_direct_response *direct, weft_ref *out)
+{
+	struct weft_direct_response response = { .status = (uint16_t)direct->status, .body_len = (uint32_t)direct->body_size };
+	struct strbuf head = STRBUF_INIT;
+	int r;
+
+	strbuf_printf(&head, "HTTP/1.1 %u %s\r\n", direct->status, reason_phrase(direct->status));
+	if (direct->body_size)
+		strbuf_printf(&head, "content-length: %zu\r\ncontent-type: text/plain\r\n", direct->body_size);
+	else if (direct->status != 204)
+		strbuf_append_text(&head, "content-length: 0\r\n");
+	if (direct->status == 400)
+		strbuf_append_text(&head, "connection: close\r\n");
+
+	r = strbuf_status(&head);
+	if (!r) {
+		response.head_len = (uint32_t)head.size;
+		response.head = builder_share(&c->builder, head.data, head.size);
+		if (direct->body_size)
+			response.body = builder_share(&c->builder, direct->body, direct->body_size);
+		*out = builder_share(&c->builder, &response, sizeof(response));
+		r = builder_status(&c->builder);
+	}
+	strbuf_release(&head);
+	return r;
+}

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One route: which action it gets, and why not the kernel's. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "compile/routes.h"
+
+/* What istiod asks for by default and what only matters before a response has begun: retries when nothing was sent. Status codes without a list
+ * of codes retry nothing; the gRPC conditions need a gRPC answer (HTTP/2). */
+#define RETRY_SUPPORTED \
+	(MESH_RETRY_CONNECT_FAILURE | MESH_RETRY_REFUSED_STREAM | MESH_RETRY_GRPC_UNAVAILABLE | MESH_RETRY_GRPC_CANCELLED | MESH_RETRY_STATUS_CODES)
+
+/* ---- choices --------------------------------------------------------------------------------------------------------------------- */
+
+int choice_compile(struct routes_compile *c, const struct choice_item *items, size_t count, weft_ref *out)
+{
+	_cleanup_free_ struct weft_choice *choice = NULL;
+	uint32_t until = 0;
+	size_t i, used = 0;
+	int r;
+
+	if (count > (BUILDER_OBJECT_MAX - sizeof(*choice)) / sizeof(choice->items[0]))
+		return -EMSGSIZE;
+	choice = calloc(1, sizeof(*choice) + (count + 1) * sizeof(choice->items[0]));
+	if (!choice)
+		return -ENOMEM;
+	for (i = 0; i < count; i++) {
+		uint32_t id = 0;
+
+		if (!items[i].weight)
+			continue;
+		r = ids_cluster(c->claim, items[i].cluster, &id);
+		/* Without an id (0) the cluster counts as missing. */
+		if (r && r != -ENOSPC)
+			return r;
+		until += items[i].weight;
+		choice->items[used].cluster_id = id;
+		choice->items[used++].until = until;
+	}
+	choice->count = (uint32_t)used;
+	choice->total_weight = until;
+	*out = builder_share(&c->builder, choice, sizeof(*choice) + used * sizeof(choice->items[0]));
+	return *out ? 0 : builder_status(&c->builder);
+}
+
+/* ---- what is not supported ------------------------------------------------------------------------------------------------------- */
+
+static bool edits_have_request(const struct mesh_header_edits *edits)
+{
+	return edits->request_add_count || edits->request_remove.count;
+}
+
+static bool edits_have_response(const struct mesh_header_edits *edits)
+{
+	return edits->response_add_count || edits->response_remove.count;
+}
+
+void route_remark_level(struct strbuf *reason, const char *level, const struct mesh_header_edits *edits, const struct mesh_filter_configs *configs,
+			bool is_direct)
+{
+	size_t i;
+
+	if (edits_have_response(edits) || (!is_direct && edits_have_request(edits)))
+		reason_add(reason, "adding and removing headers (%s) is not supported yet", level);
+	for (i = 0; i < configs->count; i++) {
+		const struct mesh_filter_config *config = &configs->items[i];
+
+		/* Envoy: CORS does nothing to direct responses. */
+		if (config->is_disabled || config->kind == MESH_FILTER_IGNORED || (is_direct && config->kind == MESH_FILTER_CORS))
+			continue;
+		if (config->kind == MESH_FILTER_CORS)
+			reason_add(reason, "CORS (%s) is not supported yet", level);
+		else if (config->kind == MESH_FILTER_FAULT)
+			reason_add(reason, "fault injection (%s) is not supported yet", level);
+		else
+			reason_add(reason, "configuration for filter %s (%s) is not supported", config->name, level);
+	}
+}
+
+static void judge_retry(const struct mesh_retry *retry, struct strbuf *reason)
+{
+	uint32_t unsupported = retry->retry_on & ~(uint32_t)RETRY_SUPPORTED;
+
+	if (!retry->retry_on || !retry->num_retries)
+		return;
+	if (unsupported)
+		reason_add(reason, "retries after a response or a reset are not supported yet (only connect-failure, refused-stream, "
+				   "unavailable and cancelled are)");
+	if ((retry->retry_on & MESH_RETRY_STATUS_CODES) && retry->status_code_count)
+		reason_add(reason, "retries on status codes are not supported yet");
+	if (retry->per_try_timeout_ms || retry->per_try_idle_timeout_ms)
+		reason_add(reason, "a timeout for each try is not supported yet");
+}
+
+static void judge_weights(const struct mesh_forward *forward, struct strbuf *reason)
+{
+	uint64_t total = 0;
+	size_t i;
+
+	for (i = 0; i < forward->weighted_count; i++) {
+		const struct mesh_weighted_cluster *weighted = &forward->weighted[i];
+
+		total += weighted->weight;
+		if (!weighted->weight)
+			continue;
+		if (*weighted->cluster_header)
+			reason_add(reason, "a weighted cluster named by a header is not supported yet");
+		if (*weighted->host_rewrite)
+			reason_add(reason, "rewriting the host (weight) is not supported yet");
+		route_remark_level(reason, "weight", &weighted->edits, &weighted->filter_configs, false);
+	}
+	if (!total || total > UINT32_MAX)
+		reason_add(reason, "the weights sum to %llu", (unsigned long long)total);
+	if (*forward->weight_header)
+		reason_add(reason, "choosing the weight by a header is not supported yet");
+}
+
+static void judge_forward(const struct mesh_route *route, struct strbuf *reason)
+{
+	const struct mesh_forward *forward = &route->forward;
+
+	if (route->action == MESH_ACTION_CLUSTER_HEADER)
+		reason_add(reason, "choosing the cluster by header %s is not supported yet", forward->cluster_header);
+	if (route->action == MESH_ACTION_WEIGHTED)
+		judge_weights(forward, reason);
+	if (*forward->prefix_rewrite || forward->regex_rewrite.pattern)
+		reason_add(reason, "rewriting the path is not supported yet");
+	if (forward->host_rewrite != MESH_HOST_KEEP)
+		reason_add(reason, "rewriting the host is not supported yet");
+	if (forward->mirror_count)
+		reason_add(reason, "mirroring is not supported yet");
+	if (forward->hash_policy_count)
+		reason_add(reason, "hash policies are not supported yet");
+	if (forward->max_stream_duration_ms)
+		reason_add(reason, "max_stream_duration is not supported yet");
+	if (forward->upgrades.count)
+		reason_add(reason, "upgrades of the route's own are not supported yet");
+	if (forward->is_high_priority)
+		reason_add(reason, "priority HIGH is not supported");
+	if (forward->retry)
+		judge_retry(forward->retry, reason);
+}
+
+/* ---- route ----------------------------------------------------------------------------------------------------------------------- */
+
+/* What is known of a route before it is written. */
+struct draft {
+	struct strbuf match;       /* why its match is not complete */
+	struct strbuf action;      /* why its action can't be done */
+	struct strbuf proxy;       /* why only the proxy can do it */
+	bool is_complete, can_hold;
+};
+
+static void draft_release(struct draft *draft)
+{
+	strbuf_release(&draft->match);
+	strbuf_release(&draft->action);
+	strbuf_release(&draft->proxy);
+}
+
+static uint32_t path_kind_for_people(enum mesh_path_kind kind)
+{
+	switch (kind) {
+	case MESH_PATH_EXACT: return 1;
+	case MESH_PATH_PREFIX: return 2;
+	case MESH_PATH_SEPARATED_PREFIX: return 3;
+	case MESH_PATH_REGEX: return 4;
+	case MESH_PATH_CONNECT: return 5;
+	case MESH_PATH_OTHER: break;
+	}
+	return 6;
+}
+
+static enum route_place judge_path(const struct mesh_route_match *match, struct strbuf *reason)
+{
+	switch (match->path_kind) {
+	case MESH_PATH_EXACT:
+	case MESH_PATH_PREFIX:
+	case MESH_PATH_SEPARATED_PREFIX: return PLACE_LITERAL;
+	case MESH_PATH_REGEX: reason_add(reason, "matching the path by a regular expression is not supported yet"); break;
+	case MESH_PATH_CONNECT: reason_add(reason, "CONNECT is not supported"); break;
+	case MESH_PATH_OTHER: reason_add(reason, "this kind of path match is not supported"); break;
+	}
+	return PLACE_EVERYWHERE;
+}
+
+static void judge_action(const struct route_context *context, const struct mesh_route *route, struct draft *draft)
+{
+	bool is_direct = route->action == MESH_ACTION_DIRECT_RESPONSE;
+	const char *above = is_direct ? context->direct_reason : context->forward_reason;
+
+	switch (route->action) {
+	case MESH_ACTION_CLUSTER:
+	case MESH_ACTION_CLUSTER_HEADER:
+	case MESH_ACTION_WEIGHTED: judge_forward(route, &draft->action); break;
+	case MESH_ACTION_DIRECT_RESPONSE: direct_judge(&route->direct, &draft->action, &draft->proxy); break;
+	case MESH_ACTION_REDIRECT: reason_add(&draft->action, "redirects are not supported yet"); break;
+	case MESH_ACTION_OTHER:
+		if (!route->reasons.count)
+			reason_add(&draft->action, "this action is not supported");
+		break;
+	}
+	route_remark_level(&draft->action, "route", &route->edits, &route->filter_configs, is_direct);
+	if (*above)
+		reason_add(&draft->action, "%s", above);
+	if (route->forward.weighted_count > WEFT_WEIGHTED_MAX && route->action == MESH_ACTION_WEIGHTED)
+		reason_add(&draft->proxy, "%zu weighted clusters are more than the kernel chooses from (%u)", route->forward.weighted_count,
+			   WEFT_WEIGHTED_MAX);
+}
+
+/* The model's own reasons: of the match, or of what happens. */
+static void judge_reasons(const struct mesh_reasons *reasons, struct draft *draft)
+{
+	size_t i;
+
+	for (i = 0; i < reasons->count; i++) {
+		bool is_match = reasons->items[i].effect == MESH_EFFECT_MATCH;
+
+		if (is_match)
+			draft->is_complete = false;
+		reason_add(is_match ? &draft->match : &draft->action, "%s (%s)", reasons->items[i].text, reasons->items[i].path);
+	}
+}
+
+static int write_forward(struct routes_compile *c, const struct mesh_route *source, struct weft_route *route)
+{
+	const struct mesh_forward *forward = &source->forward;
+	_cleanup_free_ struct choice_item *items = NULL;
+	size_t i, count = source->action == MESH_ACTION_WEIGHTED ? forward->weighted_count : 1;
+
+	items = calloc(count + 1, sizeof(*items));
+	if (!items)
+		return -ENOMEM;
+	items[0] = (struct choice_item){ .cluster = forward->cluster, .weight = 1 };
+	if (source->action == MESH_ACTION_WEIGHTED)
+		for (i = 0; i < count; i++)
+			items[i] = (struct choice_item){ .cluster = forward->weighted[i].name, .weight = forward->weighted[i].weight };
+	route->timeout_ms = (uint32_t)WEFT_MIN(forward->timeout_ms, (int64_t)UINT32_MAX);
+	route->missing_status = forward->cluster_not_found_status;
+	if (forward->retry && forward->retry->retry_on)
+		route->retries = (uint8_t)WEFT_MIN(forward->retry->num_retries, (uint32_t)UINT8_MAX);
+	return choice_compile(c, items, count, &route->choice);
+}
+
+static int write_action(struct routes_compile *c, const struct mesh_route *source, const struct draft *draft, struct weft_route *route)
+{
+	bool is_direct = source->action == MESH_ACTION_DIRECT_RESPONSE;
+
+	route->missing_status = 503;
+	if (!draft->is_complete || draft->match.size || draft->action.size) {
+		route->action = WEFT_ACTION_REFUSED;
+		route->verdict = WEFT_VERDICT_REFUSED;
+		if (!draft->is_complete)
+			route->flags |= WEFT_ROUTE_MATCH_UNSUPPORTED;
+		return 0;
+	}
+	route->action = is_direct ? WEFT_ACTION_DIRECT : WEFT_ACTION_CLUSTER;
+	route->verdict = WEFT_VERDICT_KERNEL;
+	if (draft->proxy.size) {
+		route->action = WEFT_ACTION_PROXY;
+		route->verdict = WEFT_VERDICT_PROXY;
+	}
+	return is_direct ? direct_compile(c, &source->direct, &route->direct) : write_forward(c, source, route);
+}
+
+static void collect_reason(const struct draft *draft, struct strbuf *reason)
+{
+	if (!draft->can_hold)
+		reason_add(reason, "never matches");
+	if (draft->match.size)
+		reason_add(reason, "%s", strbuf_text(&draft->match));
+	if (draft->action.size)
+		reason_add(reason, "%s", strbuf_text(&draft->action));
+	if (draft->proxy.size)
+		reason_add(reason, "%s", strbuf_text(&draft->proxy));
+}
+
+static void report_route(struct routes_compile *c, const struct route_context *context, const struct mesh_route *source, size_t index,
+			 enum weft_verdict verdict, const char *reason)
+{
+	struct strbuf name = STRBUF_INIT;
+
+	if (!c->report)
+		return;
+	strbuf_printf(&name, "%s / %s #%zu", context->config->resource.name, context->virtual_host->name, index);
+	if (*source->name)
+		strbuf_printf(&name, " \"%s\"", source->name);
+	report_verdict(c->report, "route", strbuf_text(&name), verdict, reason, &context->config->resource.place);
+	strbuf_release(&name);
+}
+
+static int write_route(struct routes_compile *c, const struct route_context *context, const struct mesh_route *source, size_t index,
+		       struct draft *draft, struct compiled_route *out)
+{
+	struct weft_route route = { .path_kind = path_kind_for_people(source->match.path_kind) };
+	struct strbuf reason = STRBUF_INIT;
+	int r;
+
+	out->place = judge_path(&source->match, &draft->match);
+	r = conditions_compile(c, &source->match, &route.conditions, &route.condition_count, &draft->is_complete, &draft->can_hold, &draft->match,
+			       &draft->proxy);
+	if (r)
+		return r;
+	if (out->place == PLACE_EVERYWHERE)
+		draft->is_complete = false;
+	judge_reasons(&source->reasons, draft);
+	judge_action(context, source, draft);
+	if (!draft->can_hold)
+		out->place = PLACE_NOWHERE;
+
+	r = write_action(c, source, draft, &route);
+	if (r)
+		return r;
+	collect_reason(draft, &reason);
+	route.id = c->next_route_id++;
+	route.path = builder_text(&c->builder, source->match.path);
+	route.name = *source->name ? builder_text(&c->builder, source->name) : 0;
+	route.reason = reason.size ? builder_text(&c->builder, strbuf_text(&reason)) : 0;
+	out->is_final = !route.condition_count;
+	out->ref = builder_alloc(&c->builder, sizeof(route));
+	report_route(c, context, source, index, route.verdict, strbuf_text(&reason));
+	r = strbuf_status(&reason) ? strbuf_status(&reason) : builder_status(&c->builder);
+	strbuf_release(&reason);
+	if (r)
+		return r;
+	*(struct weft_route *)builder_at(&c->builder, out->ref) = route;
+	return 0;
+}
+
+int route_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, size_t index,
+		  struct compiled_route *out)
+{
+	struct draft draft = { .match = STRBUF_INIT, .action = STRBUF_INIT, .proxy = STRBUF_INIT };
+	int r = write_route(c, context, route, index, &draft, out);
+
+	if (!r) {
+		r = strbuf_status(&draft.match);
+		r = r ? r : strbuf_status(&draft.action);
+		r = r ? r : strbuf_status(&draft.proxy);
+	}
+	draft_release(&draft);
+	return r;
+}
+
+int route_refused(struct routes_compile *c, const char *name, const char *reason, weft_ref *out)
+{
+	struct weft_route route = {
+		.id = c->next_route_id++,
+		.action = WEFT_ACTION_REFUSED,
+		.verdict = WEFT_VERDICT_REFUSED,
+		.missing_status = 503,
+		.path_kind = path_kind_for_people(MESH_PATH_PREFIX),
+	};
+
+	route.path = builder_text(&c->builder, "");
+	route.name = builder_text(&c->builder, name);
+	route.reason = builder_text(&c->builder, reason);
+	*out = builder_alloc(&c->builder, sizeof(route));
+	if (!*out)
+		return builder_status(&c->builder);
+	*(struct weft_route *)builder_at(&c->builder, *out) = route;
+	return 0;
+}

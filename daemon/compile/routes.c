@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The route image: listeners by address, and the route tables that they name. */
+#include "compile/routes.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+#define LISTS_MAX (2u << 20) /* candidates in all lists of one virtual host: 8 MiB */
+
+/* A route table that was written: listeners share those they name. */
+struct table_entry {
+	const struct mesh_route_config *config;
+	weft_ref ref;
+};
+
+struct listener_entry {
+	uint32_t ip4_be;
+	uint16_t port_be;
+	weft_ref ref;
+	const char *name;
+};
+
+struct listeners {
+	struct listener_entry *entries;
+	size_t count, capacity;
+	struct table_entry *tables;
+	size_t table_count, table_capacity;
+};
+
+static void listeners_release(struct listeners *listeners)
+{
+	free(listeners->entries);
+	free(listeners->tables);
+}
+
+/* ---- tables ---------------------------------------------------------------------------------------------------------------------- */
+
+static int remember_table(struct listeners *all, const struct mesh_route_config *config, weft_ref ref)
+{
+	if (all->table_count == all->table_capacity) {
+		size_t capacity = all->table_capacity ? all->table_capacity * 2 : 32;
+		struct table_entry *grown = reallocarray(all->tables, capacity, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		all->tables = grown;
+		all->table_capacity = capacity;
+	}
+	all->tables[all->table_count++] = (struct table_entry){ .config = config, .ref = ref };
+	return 0;
+}
+
+/* One table a configuration. A listener may only ask what is missing: it then answers 503. */
+static int find_table(struct routes_compile *c, struct listeners *all, const struct mesh_http *http, struct strbuf *reason, weft_ref *out)
+{
+	const struct mesh_route_config *config = mesh_http_routes(c->mesh, http);
+	size_t i;
+	int r;
+
+	for (i = 0; config && i < all->table_count; i++) {
+		if (all->tables[i].config != config)
+			continue;
+		*out = all->tables[i].ref;
+		return 0;
+	}
+	if (config) {
+		r = route_table_compile(c, config, out);
+	} else {
+		reason_add(reason, "route configuration %s has not come yet: 503", http->route_config_name);
+		r = route_table_refused(c, http->route_config_name, "the route configuration has not come yet", out);
+	}
+	return r ? r : remember_table(all, config, *out);
+}
+
+/* ---- listeners ------------------------------------------------------------------------------------------------------------------- */
+
+static const struct listener_entry *find_listener(const struct listeners *all, uint32_t ip4_be, uint16_t port_be)
+{
+	size_t i;
+
+	for (i = 0; i < all->count; i++)
+		if (all->entries[i].ip4_be == ip4_be && all->entries[i].port_be == port_be)
+			return &all->entries[i];
+	return NULL;
+}
+
+static int compile_choice(struct routes_compile *c, const struct mesh_tcp *tcp, weft_ref *out)
+{
+	_cleanup_free_ struct choice_item *items = NULL;
+	size_t i;
+
+	*out = 0;
+	if (!tcp)
+		return 0;
+	items = calloc(tcp->cluster_count + 1, sizeof(*items));
+	if (!items)
+		return -ENOMEM;
+	for (i = 0; i < tcp->cluster_count; i++)
+		items[i] = (struct choice_item){ .cluster = tcp->clusters[i].name, .weight = tcp->clusters[i].weight };
+	return choice_compile(c, items, tcp->cluster_count, out);
+}
+
+static int remember_listener(struct listeners *all, const struct listener_entry *entry)
+{
+	if (all->count == all->capacity) {
+		size_t capacity = all->capacity ? all->capacity * 2 : 64;
+		struct listener_entry *grown = reallocarray(all->entries, capacity, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		all->entries = grown;
+		all->capacity = capacity;
+	}
+	all->entries[all->count++] = *entry;
+	return 0;
+}
+
+static int write_listener(struct routes_compile *c, struct listeners *all, const char *name, struct listener_plan *plan)
+{
+	struct weft_listener listener = {
+		.key = { .ip4_be = plan->ip4_be, .port_be = plan->port_be },
+		.kind = (uint8_t)plan->kind,
+		.verdict = (uint8_t)plan->verdict,
+		.flags = plan->flags,
+	};
+	struct listener_entry entry = { .ip4_be = plan->ip4_be, .port_be = plan->port_be, .name = name };
+	int r = 0;
+
+	if (plan->kind == WEFT_LISTENER_HTTP)
+		r = find_table(c, all, plan->http, &plan->reason, &listener.route_table);
+	if (!r)
+		r = compile_choice(c, plan->kind == WEFT_LISTENER_TCP ? plan->tcp : NULL, &listener.tcp_choice);
+	if (!r)
+		r = compile_choice(c, plan->kind == WEFT_LISTENER_HTTP ? plan->other : NULL, &listener.other_choice);
+	if (!r)
+		r = strbuf_status(&plan->reason);
+	if (r)
+		return r;
+	listener.name = builder_text(&c->builder, name);
+	listener.reason = plan->reason.size ? builder_text(&c->builder, strbuf_text(&plan->reason)) : 0;
+	entry.ref = builder_alloc(&c->builder, sizeof(listener));
+	if (!entry.ref)
+		return builder_status(&c->builder);
+	*(struct weft_listener *)builder_at(&c->builder, entry.ref) = listener;
+	return remember_listener(all, &entry);
+}
+
+static bool is_ipv4(const struct mesh_address *address)
+{
+	return address->kind == MESH_ADDRESS_IP && address->family == AF_INET;
+}
+
+/* One of the addresses of a listener. */
+static int compile_address(struct routes_compile *c, struct listeners *all, const struct mesh_listener *source, const struct mesh_address *address)
+{
+	const char *name = source->resource.name;
+	const struct listener_entry *owner;
+	struct listener_plan plan;
+	uint32_t ip4_be;
+	int r;
+
+	if (!is_ipv4(address)) {
+		report_verdict(c->report, "listener", name, WEFT_VERDICT_REFUSED,
+			       address->kind == MESH_ADDRESS_IP ? "IPv6 is not supported yet: connections to this address are left alone" :
+								  "it has no IP address and port: nothing reaches it",
+			       &source->resource.place);
+		return 0;
+	}
+	memcpy(&ip4_be, address->ip, sizeof(ip4_be));
+	owner = find_listener(all, ip4_be, htons(address->port));
+	if (owner) {
+		struct strbuf reason = STRBUF_INIT;
+
+		reason_add(&reason, "listener %s has the same address", owner->name);
+		report_verdict(c->report, "listener", name, WEFT_VERDICT_REFUSED, strbuf_text(&reason), &source->resource.place);
+		strbuf_release(&reason);
+		return 0;
+	}
+	listener_plan(c->mesh, source, address, &plan);
+	r = write_listener(c, all, name, &plan);
+	report_verdict(c->report, "listener", name, plan.verdict, strbuf_text(&plan.reason), &source->resource.place);
+	strbuf_release(&plan.reason);
+	return r;
+}
+
+/* virtualOutbound: what becomes of addresses without a listener, kept under address 0 and port 0. Without a plan worth telling, nothing. */
+static int compile_catch_all(struct routes_compile *c, struct listeners *all, const struct mesh_listener *source)
+{
+	struct listener_plan plan;
+	int r = 0;
+
+	if (find_listener(all, 0, 0)) {
+		report_verdict(c->report, "listener", source->resource.name, WEFT_VERDICT_REFUSED,
+			       "another listener decides already on addresses without a listener", &source->resource.place);
+		return 0;
+	}
+	listener_plan_catch_all(c->mesh, source, &plan);
+	r = write_listener(c, all, source->resource.name, &plan);
+	report_verdict(c->report, "listener", source->resource.name, plan.verdict, strbuf_text(&plan.reason), &source->resource.place);
+	strbuf_release(&plan.reason);
+	return r;
+}
+
+static int compile_listener(struct routes_compile *c, struct listeners *all, const struct mesh_listener *source)
+{
+	char reason[512];
+	size_t i;
+	int r;
+
+	if (source->is_internal) {
+		report_verdict(c->report, "listener", source->resource.name, WEFT_VERDICT_IGNORED, "an internal listener, reached only from inside Envoy",
+			       &source->resource.place);
+		return 0;
+	}
+	if (source->direction == MESH_DIRECTION_INBOUND) {
+		compile_inbound_policy(c->mesh, reason, sizeof(reason));
+		report_verdict(c->report, "listener", source->resource.name, *reason ? WEFT_VERDICT_REFUSED : WEFT_VERDICT_IGNORED,
+			       *reason ? reason : "inbound: weft routes what a pod sends, and nothing here has to be enforced on what it receives",
+			       &source->resource.place);
+		return 0;
+	}
+	if (source->uses_original_dst)
+		return compile_catch_all(c, all, source);
+
+	r = compile_address(c, all, source, &source->address);
+	for (i = 0; !r && i < source->additional_address_count; i++)
+		r = compile_address(c, all, source, &source->additional_addresses[i]);
+	return r;
+}
+
+/* ---- image ----------------------------------------------------------------------------------------------------------------------- */
+
+static int write_lists(struct routes_compile *c, const struct listeners *all)
+{
+	struct weft_image_header *header = builder_header(&c->builder);
+	_cleanup_free_ struct table_key *keys = calloc(all->count + 1, sizeof(*keys));
+	_cleanup_free_ uint32_t *refs = calloc(all->count + all->table_count + 1, sizeof(*refs));
+	size_t i;
+	int r;
+
+	if (!keys || !refs)
+		return -ENOMEM;
+	for (i = 0; i < all->count; i++) {
+		keys[i].hash = weft_listener_hash(all->entries[i].ip4_be, all->entries[i].port_be);
+		keys[i].object = refs[i] = all->entries[i].ref;
+	}
+	r = table_build(&c->builder, keys, all->count, &header->listener_slots, &header->listener_mask);
+	if (r)
+		return r;
+	header->listeners = builder_list(&c->builder, refs, all->count);
+	for (i = 0; i < all->table_count; i++)
+		refs[i] = all->tables[i].ref;
+	header->route_tables = builder_list(&c->builder, refs, all->table_count);
+	return builder_status(&c->builder);
+}
+
+static void report_unused(const struct routes_compile *c, const struct listeners *all)
+{
+	size_t i, j;
+
+	for (i = 0; i < c->mesh->route_config_count; i++) {
+		for (j = 0; j < all->table_count; j++)
+			if (all->tables[j].config == c->mesh->route_configs[i])
+				break;
+		if (j == all->table_count)
+			report_verdict(c->report, "route configuration", c->mesh->route_configs[i]->resource.name, WEFT_VERDICT_IGNORED,
+				       "no listener that is served uses it", &c->mesh->route_configs[i]->resource.place);
+	}
+}
+
+static int compile_all(struct routes_compile *c)
+{
+	_cleanup_(listeners_release) struct listeners all = { NULL };
+	size_t i;
+	int r;
+
+	for (i = 0; i < c->mesh->listener_count; i++) {
+		r = compile_listener(c, &all, c->mesh->listeners[i]);
+		if (r)
+			return r;
+	}
+	report_unused(c, &all);
+	return write_lists(c, &all);
+}
+
+int compile_routes(const struct mesh *mesh, struct ids *ids, struct image **out, struct compile_report *report)
+{
+	struct routes_compile c = { .mesh = mesh, .report = report, .lists_max = LISTS_MAX };
+	int r;
+
+	r = builder_init(&c.builder, WEFT_IMAGE_ROUTES, 0);
+	if (!r)
+		r = ids_claim_new(ids, &c.claim);
+	if (!r)
+		r = compile_all(&c);
+	if (!r)
+		r = builder_finish(&c.builder, &c.claim, out);
+	ids_claim_release(&c.claim);
+	builder_release(&c.builder);
+	return r;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parts of the route image's compile: listeners, route tables, virtual hosts, routes. */
+#ifndef WEFT_COMPILE_ROUTES_H
+#define WEFT_COMPILE_ROUTES_H
+
+#include "compile/builder.h"
+#include "compile/ids.h"
+#include "compile/report.h"
+
+struct routes_compile {
+	const struct mesh *mesh;
+	struct builder builder;
+	struct ids_claim *claim;
+	struct compile_report *report;
+	uint32_t next_route_id;
+	uint32_t lists_max;       /* candidates in all lists of one virtual host */
+};
+
+/* How a route gets into its virtual host's automaton. */
+enum route_place {
+	PLACE_LITERAL,       /* at its path */
+	PLACE_EVERYWHERE,    /* its path matcher is not compiled: it may be meant on every path */
+	PLACE_NOWHERE,       /* it never matches (a fraction of nothing, a condition that can't hold) */
+};
+
+struct compiled_route {
+	weft_ref ref;
+	enum route_place place;
+	bool is_final;       /* no conditions */
+};
+
+/* What the levels above a route say about it: reasons why none of its actions can be done exactly ("" when there are none). */
+struct route_context {
+	const struct mesh_route_config *config;
+	const struct mesh_virtual_host *virtual_host;
+	const char *forward_reason; /* about routes that forward */
+	const char *direct_reason;  /* about direct responses */
+};
+
+int route_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, size_t index,
+		  struct compiled_route *out);
+
+/* A route that takes everything that reaches it and answers 503. */
+int route_refused(struct routes_compile *c, const char *name, const char *reason, weft_ref *out);
+
+/* What typed_per_filter_config and header edits ask for that weft doesn't do. `is_direct`: about a direct response. */
+void route_remark_level(struct strbuf *reason, const char *level, const struct mesh_header_edits *edits, const struct mesh_filter_configs *configs,
+			bool is_direct);
+
+/* struct weft_choice */
+struct choice_item {
+	const char *cluster;
+	uint32_t weight;
+};
+int choice_compile(struct routes_compile *c, const struct choice_item *items, size_t count, weft_ref *out);
+
+/* struct weft_condition[*count]. `is_complete` false: something can't be expressed; `can_hold` false: never true. `limits` tells what
+ * only the proxy walks. */
+int conditions_compile(struct routes_compile *c, const struct mesh_route_match *match, weft_ref *conditions, uint16_t *count, bool *is_complete,
+		       bool *can_hold, struct strbuf *unsupported, struct strbuf *limits);
+
+/* struct weft_direct_response. */
+int direct_compile(struct routes_compile *c, const struct mesh_direct_response *direct, weft_ref *out);
+/* Why weft can't answer so ("" when it can); `for_proxy`: what only the proxy can. */
+void direct_judge(const struct mesh_direct_response *direct, struct strbuf *unsupported, struct strbuf *for_proxy);
+
+int virtual_host_compile(struct routes_compile *c, const struct mesh_route_config *config, const struct mesh_virtual_host *host, weft_ref *out);
+/* One that answers 503 to everything. */
+int virtual_host_refused(struct routes_compile *c, const char *name, const char *reason, weft_ref *out);
+
+int route_table_compile(struct routes_compile *c, const struct mesh_route_config *config, weft_ref *out);
+/* A table whose only virtual host answers 503 to everything: the configuration `name` is missing or refused. */
+int route_table_refused(struct routes_compile *c, const char *name, const char *reason, weft_ref *out);
+
+/* One listener and what it is made of, decided but not written. */
+struct listener_plan {
+	uint32_t ip4_be;
+	uint16_t port_be;
+	enum weft_listener_kind kind;
+	enum weft_verdict verdict;
+	uint16_t flags;
+	const struct mesh_http *http;
+	const struct mesh_tcp *tcp;    /* TCP */
+	const struct mesh_tcp *other;  /* HTTP: bytes that are not */
+	struct strbuf reason;
+};
+
+/* Decides what a connection to (address, port of `listener`) gets. `plan` is set in any case, its reason to be released. */
+void listener_plan(const struct mesh *mesh, const struct mesh_listener *listener, const struct mesh_address *address, struct listener_plan *plan);
+
+/* virtualOutbound's answer for addresses that no listener owns: plan->kind PASS, BLOCK, TCP or REFUSED, with address and port 0. */
+void listener_plan_catch_all(const struct mesh *mesh, const struct mesh_listener *listener, struct listener_plan *plan);
+
+#endif

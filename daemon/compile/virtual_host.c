@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Virtual hosts: their routes in order, and the path automata over them. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "compile/routes.h"
+#include "compile/trie.h"
+#include "weft/head.h"
+
+#define ROUTES_MAX ((BUILDER_OBJECT_MAX - sizeof(struct weft_list)) / sizeof(uint32_t) - 2) /* of one virtual host: its list lies in one page */
+#define LIST_MAX 32768u  /* candidates in one list, to begin with */
+#define LIST_MIN 64u     /* below this the virtual host is refused: its routes shadow each other too much */
+
+/* The routes of a virtual host while it is compiled. */
+struct members {
+	uint32_t *refs;
+	bool *is_final;
+	size_t count;
+	struct trie_literal *exact_case, *no_case;
+	size_t exact_case_count, no_case_count;
+	char **owned;          /* texts made here: lower-cased, with a slash */
+	size_t owned_count;
+};
+
+static void members_release(struct members *members)
+{
+	size_t i;
+
+	for (i = 0; i < members->owned_count; i++)
+		free(members->owned[i]);
+	free(members->owned);
+	free(members->refs);
+	free(members->is_final);
+	free(members->exact_case);
+	free(members->no_case);
+}
+
+static int members_init(struct members *members, size_t route_count)
+{
+	/* Two literals a route at most (path_separated_prefix), and one more route for what a cut list leaves out. */
+	members->refs = calloc(route_count + 1, sizeof(*members->refs));
+	members->is_final = calloc(route_count + 1, sizeof(*members->is_final));
+	members->exact_case = calloc(route_count * 2 + 1, sizeof(*members->exact_case));
+	members->no_case = calloc(route_count * 2 + 1, sizeof(*members->no_case));
+	members->owned = calloc(route_count * 2 + 1, sizeof(*members->owned));
+	return members->refs && members->is_final && members->exact_case && members->no_case && members->owned ? 0 : -ENOMEM;
+}
+
+/* A copy of the path, in lower case when case doesn't count, followed by `suffix`. */
+static int own_text(struct members *members, const char *path, bool lowered, const char *suffix, const char **out)
+{
+	size_t i, size = strlen(path), suffix_size = strlen(suffix);
+	char *text = malloc(size + suffix_size + 1);
+
+	if (!text)
+		return -ENOMEM;
+	for (i = 0; i < size; i++)
+		text[i] = lowered && path[i] >= 'A' && path[i] <= 'Z' ? (char)(path[i] | 0x20) : path[i];
+	memcpy(text + size, suffix, suffix_size + 1);
+	members->owned[members->owned_count++] = text;
+	*out = text;
+	return 0;
+}
+
+static void add_literal(struct members *members, bool no_case, const char *text, size_t route, bool is_prefix)
+{
+	struct trie_literal literal = { (const uint8_t *)text, (uint32_t)strlen(text), (uint32_t)route, is_prefix };
+
+	if (no_case)
+		members->no_case[members->no_case_count++] = literal;
+	else
+		members->exact_case[members->exact_case_count++] = literal;
+}
+
+static int add_literals(struct members *members, const struct mesh_route_match *match, size_t route)
+{
+	bool no_case = !match->is_case_sensitive;
+	const char *text = match->path;
+	int r;
+
+	/* No request reaches a path that is longer than a head. */
+	if (strlen(match->path) > WEFT_PROXY_HEAD_MAX)
+		return 0;
+	if (no_case) {
+		r = own_text(members, match->path, true, "", &text);
+		if (r)
+			return r;
+	}
+	add_literal(members, no_case, text, route, match->path_kind == MESH_PATH_PREFIX);
+	if (match->path_kind != MESH_PATH_SEPARATED_PREFIX)
+		return 0;
+	r = own_text(members, match->path, no_case, "/", &text);
+	if (r)
+		return r;
+	add_literal(members, no_case, text, route, true);
+	return 0;
+}
+
+static int add_route(struct routes_compile *c, const struct route_context *context, struct members *members, size_t index)
+{
+	const struct mesh_route *route = &context->virtual_host->routes[index];
+	struct compiled_route compiled;
+	int r;
+
+	r = route_compile(c, context, route, index, &compiled);
+	if (r)
+		return r;
+	members->refs[index] = compiled.ref;
+	members->is_final[index] = compiled.is_final;
+	members->count = index + 1;
+	switch (compiled.place) {
+	case PLACE_NOWHERE: break;
+	case PLACE_EVERYWHERE: add_literal(members, false, "", index, true); break;
+	case PLACE_LITERAL: return add_literals(members, &route->match, index);
+	}
+	return 0;
+}
+
+/* ---- automata -------------------------------------------------------------------------------------------------------------------- */
+
+/* Candidate lists are inherited from prefix to prefix, so many conditional routes on short prefixes times many longer paths may
+ * explode. Then lists are cut, each at the same length, and end in a route that answers 503: what is tried before it is exact. A cut list can't be
+ * merged with another one at run time, so with both automata the virtual host is refused (-EOVERFLOW). */
+static int build_tries(struct routes_compile *c, struct members *members, struct weft_virtual_host *host, bool *was_cut)
+{
+	struct trie_limits limits = { .list = LIST_MAX, .entries = c->lists_max, .overflow_route = (uint32_t)members->count };
+	bool has_both = members->exact_case_count && members->no_case_count, cut[2];
+	int r;
+
+	for (;; limits.list /= 4) {
+		if (limits.list < LIST_MIN)
+			return -EOVERFLOW;
+		r = trie_build(&c->builder, members->exact_case, members->exact_case_count, members->is_final, &limits, &host->paths, &cut[0]);
+		if (!r)
+			r = trie_build(&c->builder, members->no_case, members->no_case_count, members->is_final, &limits, &host->paths_nocase,
+				       &cut[1]);
+		if (r != -EOVERFLOW)
+			break;
+	}
+	*was_cut = !r && (cut[0] || cut[1]);
+	return *was_cut && has_both ? -EOVERFLOW : r;
+}
+
+static int finish(struct routes_compile *c, struct members *members, weft_ref ref)
+{
+	struct weft_virtual_host *host = builder_at(&c->builder, ref);
+	bool was_cut;
+	int r;
+
+	members->is_final[members->count] = true;
+	r = build_tries(c, members, host, &was_cut);
+	if (r)
+		return r;
+	if (was_cut) {
+		r = route_refused(c, "", "too many routes with conditions shadow this path: the first ones were tried, none matched",
+				  &members->refs[members->count]);
+		if (r)
+			return r;
+		members->count++;
+	}
+	host->route_count = (uint32_t)members->count;
+	host->routes = builder_list(&c->builder, members->refs, members->count);
+	return builder_status(&c->builder);
+}
+
+int virtual_host_refused(struct routes_compile *c, const char *name, const char *reason, weft_ref *out)
+{
+	static const bool is_final[] = { true, true };
+	struct trie_limits limits = { .list = LIST_MIN, .entries = LIST_MIN };
+	struct trie_literal everything = { .bytes = (const uint8_t *)"", .is_prefix = true };
+	struct weft_virtual_host host = { .route_count = 1 };
+	weft_ref route;
+	bool was_cut;
+	int r;
+
+	r = route_refused(c, "", reason, &route);
+	if (!r)
+		r = trie_build(&c->builder, &everything, 1, is_final, &limits, &host.paths, &was_cut);
+	if (r)
+		return r;
+	host.name = builder_text(&c->builder, name);
+	host.routes = builder_list(&c->builder, &route, 1);
+	*out = builder_alloc(&c->builder, sizeof(host));
+	if (!*out)
+		return builder_status(&c->builder);
+	*(struct weft_virtual_host *)builder_at(&c->builder, *out) = host;
+	return 0;
+}
+
+static int compile_members(struct routes_compile *c, const struct route_context *context, weft_ref *out)
+{
+	const struct mesh_virtual_host *source = context->virtual_host;
+	_cleanup_(members_release) struct members members = { 0 };
+	struct weft_virtual_host *host;
+	size_t i;
+	int r;
+
+	r = members_init(&members, source->route_count);
+	for (i = 0; !r && i < source->route_count; i++)
+		r = add_route(c, context, &members, i);
+	if (r)
+		return r;
+	*out = builder_alloc(&c->builder, sizeof(*host));
+	if (!*out)
+		return builder_status(&c->builder);
+	host = builder_at(&c->builder, *out);
+	host->name = builder_text(&c->builder, source->name);
+	return finish(c, &members, *out);
+}
+
+static void judge_levels(const struct mesh_route_config *config, const struct mesh_virtual_host *host, bool is_direct, struct strbuf *reason)
+{
+	route_remark_level(reason, "route configuration", &config->edits, &config->filter_configs, is_direct);
+	route_remark_level(reason, "virtual host", &host->edits, &host->filter_configs, is_direct);
+	if (host->require_tls != MESH_TLS_NOT_REQUIRED)
+		reason_add(reason, "require_tls is not supported");
+}
+
+static int refuse(struct routes_compile *c, const struct mesh_route_config *config, const struct mesh_virtual_host *host, const char *reason,
+		  weft_ref *out)
+{
+	struct strbuf name = STRBUF_INIT;
+
+	strbuf_printf(&name, "%s / %s", config->resource.name, host->name);
+	report_verdict(c->report, "virtual host", strbuf_text(&name), WEFT_VERDICT_REFUSED, reason, &config->resource.place);
+	strbuf_release(&name);
+	return virtual_host_refused(c, host->name, reason, out);
+}
+
+int virtual_host_compile(struct routes_compile *c, const struct mesh_route_config *config, const struct mesh_virtual_host *host, weft_ref *out)
+{
+	struct strbuf reason = STRBUF_INIT, forward = STRBUF_INIT, direct = STRBUF_INIT;
+	struct route_context context = { .config = config, .virtual_host = host };
+	int r;
+
+	if (host->reasons.count)
+		reason_add_mesh(&reason, &host->reasons);
+	if (host->route_count > ROUTES_MAX)
+		reason_add(&reason, "%zu routes are more than the %zu that fit", host->route_count, (size_t)ROUTES_MAX);
+	judge_levels(config, host, false, &forward);
+	judge_levels(config, host, true, &direct);
+	r = strbuf_status(&reason) ? strbuf_status(&reason) : strbuf_status(&forward) ? strbuf_status(&forward) : strbuf_status(&direct);
+	if (r)
+		goto out;
+	context.forward_reason = strbuf_text(&forward);
+	context.direct_reason = strbuf_text(&direct);
+
+	if (!reason.size) {
+		r = compile_members(c, &context, out);
+		if (r != -EOVERFLOW)
+			goto out;
+		reason_add(&reason, "its conditional routes on short prefixes and its many paths need more than %u candidates", c->lists_max);
+	}
+	r = refuse(c, config, host, strbuf_text(&reason), out);
+out:
+	strbuf_release(&reason);
+	strbuf_release(&forward);
+	strbuf_release(&direct);
+	return r;
+}

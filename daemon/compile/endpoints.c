@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The endpoint image: clusters by id, each with the endpoints that get traffic now and the order of their turns. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "compile/balance.h"
+#include "compile/builder.h"
+#include "compile/ids.h"
+#include "compile/report.h"
+
+#define ENDPOINTS_MAX (BUILDER_OBJECT_MAX / sizeof(struct weft_endpoint)) /* of one cluster: they lie in one page */
+#define REPEATS_SHOWN 3u /* endpoints of one kind of trouble that a reason names */
+
+struct endpoints_compile {
+	const struct mesh *mesh;
+	struct builder builder;
+	struct ids_claim *claim;
+	struct compile_report *report;
+	weft_ref *directory;      /* by cluster id */
+	uint32_t directory_count, directory_capacity;
+};
+
+/* What the verdict on one cluster is made of. */
+struct judgement {
+	enum weft_cluster_kind kind;
+	enum weft_verdict verdict;
+	struct strbuf reason;
+};
+
+static void refuse(struct judgement *judgement, enum weft_cluster_kind kind)
+{
+	judgement->kind = kind;
+	judgement->verdict = WEFT_VERDICT_REFUSED;
+}
+
+/* ---- what a cluster asks for ----------------------------------------------------------------------------------------------------- */
+
+static bool is_black_hole(const struct mesh *mesh, const struct mesh_cluster *cluster)
+{
+	const struct mesh_load_assignment *assignment = mesh_cluster_endpoints(mesh, cluster);
+
+	return cluster->kind == MESH_CLUSTER_STATIC && (!assignment || !assignment->endpoint_count);
+}
+
+static enum weft_lb_policy policy_of(const struct mesh_cluster *cluster, struct judgement *judgement)
+{
+	switch (cluster->lb_policy) {
+	case MESH_LB_ROUND_ROBIN: return WEFT_LB_ROUND_ROBIN;
+	case MESH_LB_LEAST_REQUEST:
+		if (cluster->least_request_choices != 2) {
+			refuse(judgement, WEFT_CLUSTER_REFUSED);
+			reason_add(&judgement->reason, "least request of %u choices is not supported yet, only of 2", cluster->least_request_choices);
+		}
+		return WEFT_LB_LEAST_REQUEST;
+	case MESH_LB_RANDOM: return WEFT_LB_RANDOM;
+	case MESH_LB_RING_HASH:
+	case MESH_LB_MAGLEV:
+		refuse(judgement, WEFT_CLUSTER_REFUSED);
+		reason_add(&judgement->reason, "consistent hashing (%s) is not supported yet",
+			   cluster->lb_policy == MESH_LB_MAGLEV ? "MAGLEV" : "RING_HASH");
+		return WEFT_LB_PROXY;
+	case MESH_LB_CLUSTER_PROVIDED:
+		if (cluster->kind == MESH_CLUSTER_ORIGINAL_DST)
+			return WEFT_LB_PROXY;
+		break;
+	case MESH_LB_OTHER: break;
+	}
+	refuse(judgement, WEFT_CLUSTER_REFUSED);
+	reason_add(&judgement->reason, "this load balancing policy is not supported");
+	return WEFT_LB_PROXY;
+}
+
+/* Limits and timers that weft does not keep yet: requests go where they should, so the cluster serves, and says what is missing. */
+static void remark_missing(const struct mesh_cluster *cluster, struct strbuf *reason)
+{
+	const struct mesh_circuit_breaker *breaker = &cluster->circuit_breaker;
+
+	if (breaker->max_connections < 1024 || breaker->max_pending_requests < 1024)
+		reason_add(reason, "circuit breaker max_connections %u, max_pending_requests %u is not enforced yet", breaker->max_connections,
+			   breaker->max_pending_requests);
+	if (cluster->outlier_detection)
+		reason_add(reason, "outlier detection is not done yet");
+	if (cluster->max_requests_per_connection)
+		reason_add(reason, "max_requests_per_connection %u is not enforced yet", cluster->max_requests_per_connection);
+	if (cluster->max_connection_duration_ms)
+		reason_add(reason, "max_connection_duration is not enforced yet");
+	if (cluster->slow_start_ms)
+		reason_add(reason, "slow start is not done yet");
+}
+
+static void judge_kind(const struct mesh *mesh, const struct mesh_cluster *cluster, struct judgement *judgement)
+{
+	switch (cluster->kind) {
+	case MESH_CLUSTER_STATIC:
+	case MESH_CLUSTER_EDS:
+		judgement->kind = is_black_hole(mesh, cluster) ? WEFT_CLUSTER_BLACK_HOLE : WEFT_CLUSTER_ENDPOINTS;
+		break;
+	case MESH_CLUSTER_ORIGINAL_DST:
+		judgement->kind = WEFT_CLUSTER_ORIGINAL_DST;
+		judgement->verdict = WEFT_VERDICT_PROXY;
+		reason_add(&judgement->reason, "the proxy dials the original destination");
+		if (cluster->original_dst_port) {
+			refuse(judgement, WEFT_CLUSTER_REFUSED);
+			reason_add(&judgement->reason, "an original destination with a port of the cluster's own is not supported yet");
+		}
+		break;
+	case MESH_CLUSTER_STRICT_DNS:
+	case MESH_CLUSTER_LOGICAL_DNS:
+		refuse(judgement, WEFT_CLUSTER_DNS);
+		reason_add(&judgement->reason, "clusters whose endpoints are found by DNS are not supported yet");
+		break;
+	case MESH_CLUSTER_OTHER:
+		refuse(judgement, WEFT_CLUSTER_REFUSED);
+		reason_add(&judgement->reason, "this type of cluster is not supported");
+		break;
+	}
+}
+
+static void judge(const struct mesh *mesh, const struct mesh_cluster *cluster, struct judgement *judgement)
+{
+	judgement->verdict = WEFT_VERDICT_KERNEL;
+	judge_kind(mesh, cluster, judgement);
+
+	if (cluster->transport != MESH_TRANSPORT_RAW) {
+		refuse(judgement, WEFT_CLUSTER_REFUSED);
+		reason_add(&judgement->reason, "the cluster's own transport socket (TLS to its endpoints) is not supported yet");
+	}
+	if (cluster->upstream_protocol == MESH_UPSTREAM_HTTP2 || cluster->upstream_protocol == MESH_UPSTREAM_OTHER) {
+		refuse(judgement, WEFT_CLUSTER_REFUSED);
+		reason_add(&judgement->reason, "HTTP/2 to endpoints is not supported yet");
+	}
+	if (cluster->resource.reasons.count) {
+		refuse(judgement, WEFT_CLUSTER_REFUSED);
+		reason_add_mesh(&judgement->reason, &cluster->resource.reasons);
+	}
+}
+
+/* ---- transport of an endpoint ---------------------------------------------------------------------------------------------------- */
+
+enum reach { REACH_PLAIN, REACH_MTLS_CAPABLE, REACH_TLS_ONLY };
+
+/* The first transport match that fits decides. An endpoint of tlsMode istio is capable of mTLS and takes plaintext as well
+ * (PERMISSIVE), so weft reaches it in plaintext until it speaks mTLS. Matches on other metadata (ambient's `tunnel`) only concern
+ * endpoints behind internal listeners, which have no IP address. */
+static enum reach reach_of(const struct mesh_cluster *cluster, const struct mesh_endpoint *endpoint)
+{
+	size_t i;
+
+	for (i = 0; i < cluster->transport_match_count; i++) {
+		const struct mesh_transport_match *match = &cluster->transport_matches[i];
+		bool takes_mode = *match->tls_mode && !strcmp(match->tls_mode, endpoint->tls_mode);
+
+		if (!match->matches_all && !takes_mode) {
+			if (!*match->tls_mode && match->transport == MESH_TRANSPORT_TLS)
+				return REACH_TLS_ONLY;
+			continue;
+		}
+		if (match->transport == MESH_TRANSPORT_RAW)
+			return REACH_PLAIN;
+		return takes_mode && !strcmp(match->tls_mode, "istio") ? REACH_MTLS_CAPABLE : REACH_TLS_ONLY;
+	}
+	return REACH_PLAIN;
+}
+
+static bool is_usable(const struct mesh_endpoint *endpoint)
+{
+	return endpoint->address.kind == MESH_ADDRESS_IP && endpoint->address.family == AF_INET && endpoint->address.port;
+}
+
+/* ---- endpoints ------------------------------------------------------------------------------------------------------------------- */
+
+static void remark_unusable(const struct mesh_load_assignment *assignment, struct strbuf *reason)
+{
+	size_t i, j, count = 0;
+
+	for (i = 0; i < assignment->locality_count; i++) {
+		const struct mesh_locality *locality = &assignment->localities[i];
+
+		for (j = 0; j < locality->endpoint_count; j++) {
+			const struct mesh_address *address = &locality->endpoints[j].address;
+
+			if (is_usable(&locality->endpoints[j]) || count++ >= REPEATS_SHOWN)
+				continue;
+			reason_add(reason, "endpoint %s is left out: %s", address->text,
+				   address->kind == MESH_ADDRESS_IP && address->family == AF_INET6 ? "IPv6 is not supported yet" :
+				   address->kind == MESH_ADDRESS_INTERNAL ? "it is behind an internal listener (HBONE), which is not supported yet" :
+				   address->kind == MESH_ADDRESS_HOSTNAME ? "it is a name, not an address" : "it has no address that can be dialled");
+		}
+	}
+	if (count > REPEATS_SHOWN)
+		reason_add(reason, "and %zu more are left out", count - REPEATS_SHOWN);
+}
+
+/* Envoy keeps one host an address: the first of the assignment. */
+static int drop_repeated(struct share *shares, size_t *count)
+{
+	_cleanup_free_ uint64_t *seen = NULL;
+	size_t i, kept = 0, mask = 15;
+
+	while (mask < *count * 2)
+		mask = mask * 2 + 1;
+	seen = calloc(mask + 1, sizeof(*seen));
+	if (!seen)
+		return -ENOMEM;
+	for (i = 0; i < *count; i++) {
+		const struct mesh_address *address = &shares[i].endpoint->address;
+		uint64_t key = 0;
+		size_t at;
+
+		memcpy(&key, address->ip, 4);
+		key = key << 16 | address->port;
+		for (at = (key * 0x9e3779b97f4a7c15ull >> 20) & mask; seen[at] && seen[at] != key; at = (at + 1) & mask)
+			;
+		if (seen[at])
+			continue;
+		seen[at] = key;
+		shares[kept++] = shares[i];
+	}
+	*count = kept;
+	return 0;
+}
+
+static int write_endpoints(struct endpoints_compile *c, const struct mesh_cluster *source, weft_ref cluster_ref, const struct share *shares,
+			   size_t count, struct judgement *judgement)
+{
+	struct weft_cluster *cluster = builder_at(&c->builder, cluster_ref);
+	_cleanup_free_ uint16_t *turns = NULL;
+	struct weft_endpoint *endpoints;
+	size_t i, turn_count;
+	int r;
+
+	r = balance_schedule(shares, count, &turns, &turn_count);
+	if (r)
+		return r;
+	cluster->endpoints = builder_alloc(&c->builder, count * sizeof(*endpoints));
+	cluster->schedule = builder_share(&c->builder, turns, turn_count * sizeof(*turns));
+	if (!cluster->endpoints || !cluster->schedule)
+		return builder_status(&c->builder);
+	cluster->endpoint_count = (uint32_t)count;
+	cluster->schedule_len = (uint32_t)turn_count;
+
+	endpoints = builder_at(&c->builder, cluster->endpoints);
+	for (i = 0; i < count; i++) {
+		const struct mesh_endpoint *endpoint = shares[i].endpoint;
+
+		memcpy(&endpoints[i].ip4_be, endpoint->address.ip, 4);
+		endpoints[i].port_be = htons(endpoint->address.port);
+		endpoints[i].weight = endpoint->weight;
+		if (reach_of(source, endpoint) == REACH_MTLS_CAPABLE)
+			endpoints[i].flags |= WEFT_ENDPOINT_MTLS_CAPABLE;
+		r = ids_endpoint(c->claim, endpoints[i].ip4_be, endpoints[i].port_be, &endpoints[i].id);
+		if (r == -ENOSPC) {
+			/* Without an id an endpoint has no counters and no pool. */
+			cluster->endpoint_count = 0;
+			cluster->schedule_len = 0;
+			refuse(judgement, WEFT_CLUSTER_REFUSED);
+			reason_add(&judgement->reason, "the node has no endpoint ids left");
+			return 0;
+		}
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static int compile_members(struct endpoints_compile *c, const struct mesh_cluster *source, weft_ref cluster_ref, struct judgement *judgement)
+{
+	const struct mesh_load_assignment *assignment = mesh_cluster_endpoints(c->mesh, source);
+	_cleanup_free_ struct share *shares = NULL;
+	bool is_panic;
+	size_t i, count;
+	int r;
+
+	if (!assignment) {
+		reason_add(&judgement->reason, "no load assignment has come for it yet: 503");
+		return 0;
+	}
+	if (assignment->resource.reasons.count) {
+		refuse(judgement, WEFT_CLUSTER_REFUSED);
+		reason_add_mesh(&judgement->reason, &assignment->resource.reasons);
+		return 0;
+	}
+	remark_unusable(assignment, &judgement->reason);
+	shares = calloc(assignment->endpoint_count + 1, sizeof(*shares));
+	if (!shares)
+		return -ENOMEM;
+	count = balance_shares(source, assignment, is_usable, shares, &is_panic);
+	r = drop_repeated(shares, &count);
+	if (r)
+		return r;
+	if (is_panic)
+		reason_add(&judgement->reason, "too few endpoints are healthy: all of them are used");
+	if (!count) {
+		reason_add(&judgement->reason, "no endpoint is healthy: 503");
+		return 0;
+	}
+	if (count > ENDPOINTS_MAX) {
+		refuse(judgement, WEFT_CLUSTER_REFUSED);
+		reason_add(&judgement->reason, "%zu endpoints are more than the %zu that fit", count, ENDPOINTS_MAX);
+		return 0;
+	}
+	for (i = 0; i < count; i++) {
+		if (reach_of(source, shares[i].endpoint) != REACH_TLS_ONLY)
+			continue;
+		refuse(judgement, WEFT_CLUSTER_REFUSED);
+		reason_add(&judgement->reason, "endpoint %s takes TLS only, which is not supported yet", shares[i].endpoint->address.text);
+		return 0;
+	}
+	return write_endpoints(c, source, cluster_ref, shares, count, judgement);
+}
+
+/* ---- clusters -------------------------------------------------------------------------------------------------------------------- */
+
+static int directory_set(struct endpoints_compile *c, uint32_t id, weft_ref ref)
+{
+	if (id >= c->directory_capacity) {
+		uint32_t capacity = c->directory_capacity ? c->directory_capacity : 64;
+		weft_ref *grown;
+
+		while (capacity <= id)
+			capacity *= 2;
+		grown = reallocarray(c->directory, capacity, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		memset(grown + c->directory_capacity, 0, (capacity - c->directory_capacity) * sizeof(*grown));
+		c->directory = grown;
+		c->directory_capacity = capacity;
+	}
+	c->directory[id] = ref;
+	if (id >= c->directory_count)
+		c->directory_count = id + 1;
+	return 0;
+}
+
+static int compile_cluster(struct endpoints_compile *c, const struct mesh_cluster *source)
+{
+	struct judgement judgement = { .reason = STRBUF_INIT };
+	struct weft_cluster *cluster;
+	weft_ref ref;
+	uint32_t id;
+	int r;
+
+	r = ids_cluster(c->claim, source->resource.name, &id);
+	if (r == -ENOSPC) {
+		report_verdict(c->report, "cluster", source->resource.name, WEFT_VERDICT_REFUSED, "the node has no cluster ids left: 503",
+			       &source->resource.place);
+		return 0;
+	}
+	if (r)
+		return r;
+	ref = builder_alloc(&c->builder, sizeof(*cluster));
+	if (!ref)
+		return builder_status(&c->builder);
+	cluster = builder_at(&c->builder, ref);
+	cluster->id = id;
+	cluster->connect_timeout_ms = (uint32_t)WEFT_MIN(source->connect_timeout_ms, (int64_t)UINT32_MAX);
+	cluster->max_requests = source->circuit_breaker.max_requests;
+
+	judge(c->mesh, source, &judgement);
+	cluster->policy = (uint8_t)policy_of(source, &judgement);
+	if (judgement.kind == WEFT_CLUSTER_ENDPOINTS)
+		r = compile_members(c, source, ref, &judgement);
+	if (judgement.kind == WEFT_CLUSTER_ENDPOINTS || judgement.kind == WEFT_CLUSTER_ORIGINAL_DST)
+		remark_missing(source, &judgement.reason);
+	if (!r)
+		r = strbuf_status(&judgement.reason);
+	if (!r) {
+		cluster->kind = (uint8_t)judgement.kind;
+		cluster->verdict = (uint8_t)judgement.verdict;
+		cluster->name = builder_text(&c->builder, source->resource.name);
+		cluster->reason = judgement.reason.size ? builder_text(&c->builder, strbuf_text(&judgement.reason)) : 0;
+		r = builder_status(&c->builder);
+	}
+	if (!r)
+		r = directory_set(c, id, ref);
+	report_verdict(c->report, "cluster", source->resource.name, judgement.verdict, strbuf_text(&judgement.reason), &source->resource.place);
+	strbuf_release(&judgement.reason);
+	return r;
+}
+
+static int compare_pointers(const void *a, const void *b)
+{
+	uintptr_t left = *(const uintptr_t *)a, right = *(const uintptr_t *)b;
+
+	return left < right ? -1 : left > right;
+}
+
+/* Load assignments have no place of their own in the image: one that no cluster uses would vanish without a word. */
+static int report_unused(const struct endpoints_compile *c)
+{
+	_cleanup_free_ uintptr_t *used = calloc(c->mesh->cluster_count + 1, sizeof(*used));
+	size_t i;
+
+	if (!used)
+		return -ENOMEM;
+	for (i = 0; i < c->mesh->cluster_count; i++)
+		used[i] = (uintptr_t)mesh_cluster_endpoints(c->mesh, c->mesh->clusters[i]);
+	qsort(used, c->mesh->cluster_count, sizeof(*used), compare_pointers);
+	for (i = 0; i < c->mesh->load_assignment_count; i++) {
+		const struct mesh_load_assignment *assignment = c->mesh->load_assignments[i];
+		uintptr_t key = (uintptr_t)assignment;
+
+		if (!bsearch(&key, used, c->mesh->cluster_count, sizeof(*used), compare_pointers))
+			report_verdict(c->report, "load assignment", assignment->resource.name, WEFT_VERDICT_IGNORED, "no cluster uses it",
+				       &assignment->resource.place);
+	}
+	return 0;
+}
+
+static int compile_all(struct endpoints_compile *c)
+{
+	struct weft_image_header *header = builder_header(&c->builder);
+	size_t i;
+	int r;
+
+	for (i = 0; i < c->mesh->cluster_count; i++) {
+		r = compile_cluster(c, c->mesh->clusters[i]);
+		if (r)
+			return r;
+	}
+	if (c->report) {
+		r = report_unused(c);
+		if (r)
+			return r;
+	}
+	if (!c->directory_count)
+		return 0;
+	header->cluster_directory = builder_table(&c->builder, c->directory_count, sizeof(*c->directory));
+	if (!header->cluster_directory)
+		return builder_status(&c->builder);
+	memcpy(builder_at(&c->builder, header->cluster_directory), c->directory, c->directory_count * sizeof(*c->directory));
+	header->cluster_count = c->directory_count;
+	return 0;
+}
+
+int compile_endpoints(const struct mesh *mesh, struct ids *ids, struct image **out, struct compile_report *report)
+{
+	struct endpoints_compile c = { .mesh = mesh, .report = report };
+	int r;
+
+	r = builder_init(&c.builder, WEFT_IMAGE_ENDPOINTS, 0);
+	if (!r)
+		r = ids_claim_new(ids, &c.claim);
+	if (!r)
+		r = compile_all(&c);
+	if (!r)
+		r = builder_finish(&c.builder, &c.claim, out);
+	ids_claim_release(&c.claim);
+	builder_release(&c.builder);
+	free(c.directory);
+	return r;
+}

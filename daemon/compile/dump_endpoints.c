@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "compile/dump.h"
+
+#include <errno.h>
+
+static const char *kind_name(uint8_t kind)
+{
+	static const char *const names[] = {
+		[WEFT_CLUSTER_ENDPOINTS] = "endpoints", [WEFT_CLUSTER_ORIGINAL_DST] = "original_destination",
+		[WEFT_CLUSTER_BLACK_HOLE] = "black_hole", [WEFT_CLUSTER_REFUSED] = "refused", [WEFT_CLUSTER_DNS] = "dns",
+	};
+
+	return kind < WEFT_ARRAY_SIZE(names) && names[kind] ? names[kind] : "unknown";
+}
+
+static const char *policy_name(uint8_t policy)
+{
+	static const char *const names[] = {
+		[WEFT_LB_ROUND_ROBIN] = "round_robin", [WEFT_LB_LEAST_REQUEST] = "least_request", [WEFT_LB_RANDOM] = "random", [WEFT_LB_PROXY] = "none",
+	};
+
+	return policy < WEFT_ARRAY_SIZE(names) && names[policy] ? names[policy] : "unknown";
+}
+
+static json_t *dump_members(struct dump *dump, const struct weft_cluster *cluster)
+{
+	const struct weft_endpoint *endpoints = view_at(&dump->view, cluster->endpoints, cluster->endpoint_count, sizeof(*endpoints));
+	json_t *array = json_array();
+	uint32_t i;
+
+	for (i = 0; endpoints && i < cluster->endpoint_count; i++) {
+		json_t *endpoint = json_object();
+
+		dump_set(dump, endpoint, "id", json_integer(endpoints[i].id));
+		dump_set(dump, endpoint, "address", dump_address(dump, endpoints[i].ip4_be, endpoints[i].port_be));
+		dump_set(dump, endpoint, "weight", json_integer(endpoints[i].weight));
+		if (endpoints[i].flags & WEFT_ENDPOINT_MTLS_CAPABLE)
+			dump_set(dump, endpoint, "mtls_capable", json_true());
+		dump_append(dump, array, endpoint);
+	}
+	return array;
+}
+
+static json_t *dump_schedule(struct dump *dump, const struct weft_cluster *cluster)
+{
+	const uint16_t *turns = view_at(&dump->view, cluster->schedule, cluster->schedule_len, sizeof(*turns));
+	json_t *array = json_array();
+	uint32_t i;
+
+	for (i = 0; turns && i < cluster->schedule_len; i++)
+		dump_append(dump, array, json_integer(turns[i]));
+	return array;
+}
+
+static json_t *dump_cluster(struct dump *dump, const struct weft_cluster *cluster)
+{
+	json_t *object = json_object();
+
+	dump_set(dump, object, "id", json_integer(cluster->id));
+	dump_set(dump, object, "name", dump_text(dump, cluster->name));
+	dump_set(dump, object, "kind", json_string(kind_name(cluster->kind)));
+	dump_set(dump, object, "policy", json_string(policy_name(cluster->policy)));
+	dump_set(dump, object, "verdict", json_string(verdict_name(cluster->verdict)));
+	dump_set_text(dump, object, "reason", cluster->reason);
+	dump_set(dump, object, "connect_timeout_ms", json_integer(cluster->connect_timeout_ms));
+	if (cluster->max_requests != UINT32_MAX)
+		dump_set(dump, object, "max_requests", json_integer(cluster->max_requests));
+	dump_set(dump, object, "endpoints", dump_members(dump, cluster));
+	dump_set(dump, object, "schedule", dump_schedule(dump, cluster));
+	return object;
+}
+
+json_t *dump_endpoints(struct dump *dump)
+{
+	const struct weft_image_header *header = view_header(&dump->view);
+	const weft_ref *directory = view_at(&dump->view, header->cluster_directory, header->cluster_count, sizeof(*directory));
+	json_t *root = json_object(), *clusters = json_array();
+	uint32_t i;
+
+	dump_set(dump, root, "image", json_string("endpoints"));
+	dump_set(dump, root, "size_bytes", json_integer(header->size_bytes));
+	dump_set(dump, root, "page_count", json_integer(header->page_count));
+	for (i = 0; directory && i < header->cluster_count; i++) {
+		const struct weft_cluster *cluster = view_at(&dump->view, directory[i], 1, sizeof(*cluster));
+
+		if (cluster)
+			dump_append(dump, clusters, dump_cluster(dump, cluster));
+		else if (directory[i])
+			dump_fail(dump, -EINVAL);
+	}
+	dump_set(dump, root, "clusters", clusters);
+	return root;
+}

@@ -1,6 +1,3 @@
-# The worker wires all the stages together, so it comes after them.
-STAGES += worker
-
 # One static library a stage; weftd and weftctl link them. A second set of libraries is built with sanitizers for unit tests.
 define stage_rules
 LIB_$(1)_SRC := $$(sort $$(wildcard daemon/$(1)/*.c))

@@ -122,6 +122,18 @@ static uint16_t port_of(int fd)
 	return getsockname(fd, (struct sockaddr *)&address, &size) == 0 ? ntohs(address.sin_port) : 0;
 }
 
+/* Which cgroup the programs were attached to: when the pod's folder was made anew while there was no worker, they hang in the air. */
+static void note_cgroup(struct node_pod *pod)
+{
+	pod->listener_entry->reserved[0] = (uint32_t)pod->cgroup_identity.inode;
+	pod->listener_entry->reserved[1] = (uint32_t)((uint64_t)pod->cgroup_identity.inode >> 32);
+}
+
+static bool is_cgroup_noted(const struct node_pod *pod)
+{
+	return ((uint64_t)pod->listener_entry->reserved[1] << 32 | pod->listener_entry->reserved[0]) == pod->cgroup_identity.inode;
+}
+
 /* The listener of the former worker, if there was one: connections that nobody has accepted yet wait in its queue. */
 static bool adopt_descriptors(struct worker *worker, struct node_pod *pod, int *netns_fd)
 {
@@ -132,6 +144,9 @@ static bool adopt_descriptors(struct worker *worker, struct node_pod *pod, int *
 	pod->pod_id = pod->listener_entry->pod_id;
 	pod->listener_fd = pod->listener_entry->fd;
 	pod->port = port_of(pod->listener_fd);
+	if (!is_cgroup_noted(pod))
+		datapath_pod_remove(worker->datapath, pod->pod_id, pod->netns_cookie);
+	note_cgroup(pod);
 	if (pod->netns_entry) {
 		close(*netns_fd);
 		*netns_fd = -1;
@@ -157,9 +172,12 @@ static int make_listener(struct worker *worker, struct node_pod *pod)
 		log_warning("pod %s/%s: 127.0.0.1:%d is taken there, weft listens on port %u instead", pod->namespace_name, pod->name,
 			    LISTENER_PORT, pod->port);
 	r = name_fd(worker->table, pod->listener_fd, TABLE_LISTENER, pod, &pod->listener_entry);
-	if (r)
+	if (r) {
 		set_state(pod, NODE_POD_WAITING, "the table of descriptors is full (%u)", table_capacity(worker->table));
-	return r;
+		return r;
+	}
+	note_cgroup(pod);
+	return 0;
 }
 
 static int open_descriptors(struct worker *worker, struct node_pod *pod, int *netns_fd)
@@ -262,17 +280,19 @@ static int check_surroundings(struct worker *worker, struct node_pod *pod, int *
 		set_state(pod, NODE_POD_WAITING, "entering %s: %s", pod->network_namespace, strerror(-r));
 		return r;
 	}
-	other = find_cookie(worker, pod->netns_cookie, pod);
-	if (other) {
-		set_state(pod, NODE_POD_WAITING, "its network namespace is that of pod %s/%s", other->namespace_name, other->name);
-		return -EEXIST;
-	}
 	r = cgroup2_check(pod->cgroup, &pod->cgroup_identity);
 	if (r == -EINVAL)
 		set_state(pod, NODE_POD_WAITING, "%s is not a cgroup v2 folder (cgroup v2 is mounted at %s)", pod->cgroup, worker->config->cgroup2);
 	else if (r)
 		set_state(pod, NODE_POD_WAITING, "cgroup %s: %s", pod->cgroup, strerror(-r));
-	return r;
+	if (r)
+		return r;
+	other = find_cookie(worker, pod->netns_cookie, pod);
+	if (other) {
+		set_state(pod, NODE_POD_WAITING, "its network namespace is that of pod %s/%s", other->namespace_name, other->name);
+		return -EEXIST;
+	}
+	return 0;
 }
 
 static void start(struct worker *worker, struct node_pod *pod)

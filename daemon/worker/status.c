@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What weftctl asks: how the daemon is, what it serves, and what would become of a request. docs/weftctl.md describes the answers. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "admin/explain.h"
+#include "admin/server.h"
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "datapath/datapath.h"
+#include "kube/pods.h"
+#include "mesh/mesh.h"
+#include "pool/pool.h"
+#include "proxy/proxy.h"
+#include "weft/reason.h"
+#include "worker/internal.h"
+
+#define ATTACHED_MAX (4 * WEFT_PODS_MAX + 8)
+
+/* jansson's setters take the reference and report a NULL value as failure; an answer that lacks a part for want of memory is still an answer. */
+static void set(json_t *object, const char *key, json_t *value)
+{
+	json_object_set_new(object, key, value);
+}
+
+static void set_number(json_t *object, const char *key, uint64_t value)
+{
+	set(object, key, json_integer((json_int_t)value));
+}
+
+/* ---- status ---------------------------------------------------------------------------------------------------------------------- */
+
+static json_t *features(const struct worker *worker)
+{
+	struct datapath_feature_state states[FEATURE_COUNT];
+	json_t *object = json_object();
+
+	datapath_features(worker->datapath, states);
+	for (size_t i = 0; i < FEATURE_COUNT; i++)
+		set(object, states[i].name, json_pack("{s:b, s:s}", "on", states[i].is_on, "detail", states[i].detail));
+	return object;
+}
+
+static json_t *attached(const struct worker *worker)
+{
+	char (*names)[96] = calloc(ATTACHED_MAX, sizeof(*names));
+	json_t *list = json_array();
+	size_t count;
+
+	if (!names)
+		return list;
+	count = datapath_attached(worker->datapath, names, ATTACHED_MAX);
+	for (size_t i = 0; i < count && i < ATTACHED_MAX; i++)
+		json_array_append_new(list, json_string(names[i]));
+	free(names);
+	return list;
+}
+
+static json_t *pods(const struct worker *worker)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < worker->pods.count; i++) {
+		const struct node_pod *pod = worker->pods.items[i];
+		json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", pod->name, "namespace", pod->namespace_name, "ip", pod->ip,
+					   "state", node_pod_state_name(pod->state), "reason", pod->reason);
+
+		if (pod->added) {
+			set_number(object, "id", pod->pod_id);
+			set_number(object, "listener_port", pod->port);
+		}
+		json_array_append_new(list, object);
+	}
+	return list;
+}
+
+static json_t *upstreams(const struct pool_stats *pool)
+{
+	json_t *object = json_object(), *closes = json_object();
+
+	set_number(object, "idle", pool->idle);
+	set_number(object, "lent", pool->lent);
+	set_number(object, "replying", pool->replying);
+	set_number(object, "relayed", pool->relayed);
+	set_number(object, "dead", pool->dead);
+	set_number(object, "dialling", pool->dialling);
+	set_number(object, "closing", pool->closing);
+	set_number(object, "pools", pool->pools);
+	set_number(object, "misses", pool->misses);
+	set_number(object, "dials", pool->dials);
+	set_number(object, "dials_failed", pool->dials_failed);
+	set_number(object, "dials_refused", pool->dials_refused_quota + pool->dials_refused_slots + pool->dials_refused_descriptors);
+	for (int i = 0; i < POOL_CLOSE_COUNT; i++) {
+		if (pool->closes[i])
+			set_number(closes, pool_close_reason_name(i), pool->closes[i]);
+	}
+	set(object, "closes", closes);
+	return object;
+}
+
+/* Exchanges by who carried them to their end. */
+static json_t *requests(const uint64_t counters[WEFT_COUNTERS], const struct proxy_stats *proxy)
+{
+	json_t *object = json_object();
+
+	set_number(object, "bypass", counters[WEFT_COUNTER_PATHS_OVER + WEFT_PATH_BYPASS]);
+	set_number(object, "remote", counters[WEFT_COUNTER_PATHS_OVER + WEFT_PATH_REMOTE]);
+	set_number(object, "local_reply", counters[WEFT_COUNTER_PATHS_OVER + WEFT_PATH_LOCAL]);
+	set_number(object, "slow", proxy->requests + proxy->relays);
+	return object;
+}
+
+static json_t *slow_reasons(const uint64_t counters[WEFT_COUNTERS])
+{
+	json_t *object = json_object();
+
+	for (int i = 1; i < WEFT_REASON_COUNT; i++) {
+		if (counters[WEFT_COUNTER_REASONS + i])
+			set_number(object, weft_reason_names[i], counters[WEFT_COUNTER_REASONS + i]);
+	}
+	return object;
+}
+
+static json_t *kernel_counters(const uint64_t counters[WEFT_COUNTERS])
+{
+	static const struct {
+		const char *name;
+		enum weft_counter counter;
+	} named[] = {
+		{ "connections_captured", WEFT_COUNTER_CONNECTIONS },
+		{ "connections_map_full", WEFT_COUNTER_CONNECTIONS_FULL },
+		{ "connects_left_alone", WEFT_COUNTER_PASSED_CONNECTS },
+		{ "connects_refused", WEFT_COUNTER_BLOCKED_CONNECTS },
+		{ "connects_from_another_netns", WEFT_COUNTER_FOREIGN_NETNS },
+		{ "servers_paired", WEFT_COUNTER_SERVERS },
+		{ "servers_forged", WEFT_COUNTER_FORGED_SERVERS },
+		{ "events_lost", WEFT_COUNTER_EVENTS_LOST },
+		{ "begun_bypass", WEFT_COUNTER_PATHS + WEFT_PATH_BYPASS },
+		{ "begun_remote", WEFT_COUNTER_PATHS + WEFT_PATH_REMOTE },
+		{ "begun_local_reply", WEFT_COUNTER_PATHS + WEFT_PATH_LOCAL },
+		{ "responses_1xx", WEFT_COUNTER_STATUS + 1 },
+		{ "responses_2xx", WEFT_COUNTER_STATUS + 2 },
+		{ "responses_3xx", WEFT_COUNTER_STATUS + 3 },
+		{ "responses_4xx", WEFT_COUNTER_STATUS + 4 },
+		{ "responses_5xx", WEFT_COUNTER_STATUS + 5 },
+	};
+	json_t *object = json_object();
+
+	for (size_t i = 0; i < ARRAY_SIZE(named); i++)
+		set_number(object, named[i].name, counters[named[i].counter]);
+	return object;
+}
+
+static json_t *proxy_counters(const struct worker *worker, const struct proxy_stats *stats)
+{
+	json_t *object = json_object(), *reasons = json_object(), *responses = json_object();
+	char key[8];
+
+	set_number(object, "threads", proxy_thread_count(worker->proxy));
+	set_number(object, "connections", stats->connections);
+	set_number(object, "connections_accepted", stats->connections_accepted);
+	set_number(object, "connections_adopted", stats->connections_adopted);
+	set_number(object, "connections_unknown", stats->connections_unknown);
+	set_number(object, "connections_over_limit", stats->connections_over_limit);
+	set_number(object, "requests", stats->requests);
+	for (unsigned i = 1; i < ARRAY_SIZE(stats->responses); i++) {
+		snprintf(key, sizeof(key), "%uxx", i);
+		set_number(responses, key, stats->responses[i]);
+	}
+	set(object, "responses", responses);
+	for (int i = 0; i < PROXY_REASON_COUNT; i++) {
+		if (stats->reasons[i])
+			set_number(reasons, proxy_reason_name(i), stats->reasons[i]);
+	}
+	set(object, "reasons", reasons);
+	set_number(object, "upstreams", stats->upstreams);
+	set_number(object, "upstreams_idle", stats->upstreams_idle);
+	set_number(object, "upstreams_opened", stats->upstreams_opened);
+	set_number(object, "upstreams_reused", stats->upstreams_reused);
+	set_number(object, "retries", stats->retries);
+	set_number(object, "relays", stats->relays);
+	set_number(object, "relays_orphaned", stats->relays_orphaned);
+	set_number(object, "tunnels", stats->tunnels);
+	set_number(object, "waits", stats->waits);
+	set_number(object, "published", stats->published);
+	set_number(object, "request_body_bytes", stats->request_body_bytes);
+	set_number(object, "response_body_bytes", stats->response_body_bytes);
+	set_number(object, "spliced_bytes", stats->spliced_bytes);
+	return object;
+}
+
+static void set_limit(json_t *limits, const char *name, uint64_t value, uint64_t used)
+{
+	set(limits, name, json_pack("{s:I, s:I}", "value", (json_int_t)value, "used", (json_int_t)used));
+}
+
+static json_t *limits(const struct worker *worker, const struct pool_stats *pool, uint32_t connections)
+{
+	const uint32_t redirect_limit = worker->config->options->redirect_limit_bytes;
+	json_t *object = json_object();
+
+	set_limit(object, "pods", WEFT_PODS_MAX, worker->pods.count);
+	set_limit(object, "connections", WEFT_CONNECTIONS_MAX, connections);
+	set_limit(object, "upstreams", WEFT_UPSTREAMS_MAX, WEFT_UPSTREAMS_MAX - pool->free);
+	set_limit(object, "pools", WEFT_POOLS_MAX, pool->pools);
+	set_limit(object, "route_image_pages", WEFT_IMAGE_PAGES_MAX, worker->routes ? worker->routes->image->page_count : 0);
+	set_limit(object, "endpoint_image_pages", WEFT_IMAGE_PAGES_MAX, worker->endpoints ? worker->endpoints->image->page_count : 0);
+	set_limit(object, "descriptors_shared", table_capacity(worker->table),
+		  table_count(worker->table, TABLE_ANCHOR) + table_count(worker->table, TABLE_UPSTREAM) +
+			  table_count(worker->table, TABLE_LISTENER) + table_count(worker->table, TABLE_NETNS));
+	set(object, "redirect_limit_bytes", json_pack("{s:I}", "value", (json_int_t)(redirect_limit ? redirect_limit : WEFT_REDIRECT_LIMIT_DEFAULT)));
+	return object;
+}
+
+static uint64_t resident_bytes(void)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	unsigned long long size, resident;
+
+	if (file_read("/proc/self/statm", 4096, &text) || sscanf(strbuf_text(&text), "%llu %llu", &size, &resident) != 2)
+		return 0;
+	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static json_t *memory(const struct worker *worker, const struct proxy_stats *proxy)
+{
+	json_t *object = json_object();
+
+	set_number(object, "resident_bytes", resident_bytes());
+	set_number(object, "proxy_buffers_bytes", proxy->buffers_bytes);
+	set_number(object, "route_image_bytes", worker->routes ? worker->routes->image->size_bytes : 0);
+	set_number(object, "endpoint_image_bytes", worker->endpoints ? worker->endpoints->image->size_bytes : 0);
+	return object;
+}
+
+static json_t *status(struct worker *worker)
+{
+	uint64_t counters[WEFT_COUNTERS] = { 0 };
+	struct proxy_stats proxy = { 0 };
+	struct pool_stats pool = { 0 };
+	json_t *answer = json_object();
+	uint32_t connections = datapath_connection_count(worker->datapath);
+	struct timespec now;
+
+	if (datapath_counters(worker->datapath, counters))
+		memset(counters, 0, sizeof(counters));
+	proxy_stats(worker->proxy, &proxy);
+	pool_stats(worker->pool, &pool);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+
+	set(answer, "version", json_string(WEFT_VERSION));
+	set(answer, "worker", json_pack("{s:i, s:i, s:i}", "pid", (int)getpid(), "restarts", (int)worker->state->restarts, "keeper_pid",
+					(int)worker->state->keeper_pid));
+	set_number(answer, "uptime_s", (uint64_t)now.tv_sec - worker->state->started_ns / 1000000000u);
+	set(answer, "config", json_pack("{s:s, s:i, s:i}", "file", worker->config->options->config, "changes", (int)worker->source.changes,
+					"refusals", (int)worker->source.refusals));
+	set(answer, "fast_path", json_string(fast_path_name(worker->config->options->fast_path)));
+	set(answer, "features", features(worker));
+	set(answer, "attached", attached(worker));
+	set_number(answer, "generation", worker->state->generation);
+	set(answer, "generations", json_pack("{s:I, s:I}", "routes", (json_int_t)datapath_generation(worker->datapath, SCOPE, WEFT_IMAGE_ROUTES),
+					     "endpoints", (json_int_t)datapath_generation(worker->datapath, SCOPE, WEFT_IMAGE_ENDPOINTS)));
+	set(answer, "pods", pods(worker));
+	set_number(answer, "connections", connections);
+	set(answer, "upstreams", upstreams(&pool));
+	set(answer, "requests", requests(counters, &proxy));
+	set(answer, "slow_reasons", slow_reasons(counters));
+	set(answer, "kernel", kernel_counters(counters));
+	set(answer, "proxy", proxy_counters(worker, &proxy));
+	set(answer, "limits", limits(worker, &pool, connections));
+	set(answer, "memory", memory(worker, &proxy));
+	return answer;
+}
+
+/* ---- dump ------------------------------------------------------------------------------------------------------------------------ */
+
+static json_t *dump_image(const struct image *image, const struct image *names, enum dump_format format, json_t **out)
+{
+	_cleanup_free_ char *text = NULL;
+	json_error_t error;
+	size_t size = 0;
+	FILE *stream;
+	int r;
+
+	stream = open_memstream(&text, &size);
+	if (!stream)
+		return admin_error("out of memory");
+	r = compile_dump(stream, image, names, format);
+	if (fclose(stream) != 0 && r == 0)
+		r = -ENOMEM;
+	if (r)
+		return admin_error("reading the image: %s", strerror(-r));
+	*out = format == DUMP_TEXT ? json_stringn(text, size) : json_loadb(text, size, 0, &error);
+	return *out ? NULL : admin_error("reading the image's dump");
+}
+
+static json_t *dump(struct worker *worker, const json_t *request)
+{
+	const char *what = json_string_value(json_object_get(request, "what"));
+	enum dump_format format = json_is_true(json_object_get(request, "text")) ? DUMP_TEXT : DUMP_JSON;
+	json_t *answer, *part = NULL, *error = NULL;
+	bool has_routes, has_endpoints;
+
+	has_routes = !what || strcmp(what, "listeners") == 0 || strcmp(what, "routes") == 0;
+	has_endpoints = !what || strcmp(what, "clusters") == 0 || strcmp(what, "endpoints") == 0;
+	if (!has_routes && !has_endpoints)
+		return admin_error("dump of what? listeners, routes, clusters or endpoints");
+	if (!worker->routes || !worker->endpoints)
+		return admin_error("nothing is published yet");
+	answer = json_object();
+	if (has_routes)
+		error = dump_image(worker->routes->image, worker->endpoints->image, format, &part);
+	if (has_routes && !error)
+		set(answer, "routes", part);
+	if (has_endpoints && !error)
+		error = dump_image(worker->endpoints->image, NULL, format, &part);
+	if (has_endpoints && !error)
+		set(answer, "endpoints", part);
+	if (error) {
+		json_decref(answer);
+		return error;
+	}
+	return answer;
+}
+
+/* ---- explain --------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_served_pod(const void *arg, uint32_t ip4_be)
+{
+	const struct worker *worker = arg;
+
+	for (size_t i = 0; i < worker->pods.count; i++) {
+		if (worker->pods.items[i]->state == NODE_POD_SERVING && worker->pods.items[i]->ip4_be == ip4_be)
+			return true;
+	}
+	return false;
+}
+
+static json_t *explain(struct worker *worker, const json_t *request)
+{
+	const char *pod_name = json_string_value(json_object_get(request, "pod"));
+	const uint32_t redirect_limit = worker->config->options->redirect_limit_bytes;
+	struct explain_world world = {
+		.fast_path = worker->config->options->fast_path,
+		.redirect_limit_bytes = redirect_limit ? redirect_limit : WEFT_REDIRECT_LIMIT_DEFAULT,
+		.is_served_pod = is_served_pod,
+		.arg = worker,
+	};
+	struct datapath_feature_state states[FEATURE_COUNT];
+	const struct node_pod *pod = NULL;
+
+	if (!worker->routes || !worker->endpoints)
+		return admin_error("nothing is published yet");
+	if (pod_name) {
+		pod = pods_find_name(worker, pod_name);
+		if (!pod)
+			return admin_error("there is no pod %s in the configuration; `weftctl status` lists the pods", pod_name);
+		if (pod->state != NODE_POD_SERVING)
+			return admin_error("pod %s/%s is not served: %s", pod->namespace_name, pod->name, pod->reason);
+		world.pod_ip4_be = pod->ip4_be;
+	}
+	datapath_features(worker->datapath, states);
+	world.has_sockmap = states[FEATURE_SOCKMAP].is_on;
+	world.has_sk_skb = states[FEATURE_SK_SKB].is_on;
+	world.has_push_pop = states[FEATURE_PUSH_POP].is_on;
+	world.routes = (struct weft_image_handle){ worker->routes->image->base, worker->routes->image->size_bytes };
+	world.endpoints = (struct weft_image_handle){ worker->endpoints->image->base, worker->endpoints->image->size_bytes };
+	return explain_request(&world, request);
+}
+
+/* ---------------------------------------------------------------------------------------------------------------------------------- */
+
+json_t *answer_request(void *arg, const json_t *request)
+{
+	const char *command = json_string_value(json_object_get(request, "command"));
+	struct worker *worker = arg;
+
+	if (!command)
+		return admin_error("a request has a \"command\"");
+	if (strcmp(command, "status") == 0)
+		return status(worker);
+	if (strcmp(command, "dump") == 0)
+		return dump(worker, request);
+	if (strcmp(command, "explain") == 0)
+		return explain(worker, request);
+	return admin_error("unknown command \"%s\": status, dump and explain are known", command);
+}

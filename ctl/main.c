@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "ctl.h"
+
+#define CONTROL "/run/weft/weft.sock"
+
+static const struct command {
+	const char *name;
+	int (*run)(const struct ctl *ctl, int argc, char **argv);
+} commands[] = {
+	{ "status", ctl_status },
+	{ "dump", ctl_dump },
+	{ "explain", ctl_explain },
+};
+
+static void help(FILE *stream)
+{
+	fprintf(stream,
+		"weftctl asks the weftd of this node.\n"
+		"\n"
+		"Usage: weftctl [option...] status\n"
+		"       weftctl [option...] dump [listeners|routes|clusters|endpoints]\n"
+		"       weftctl [option...] explain METHOD URL [-H 'name: value'...] [--pod [NAMESPACE/]NAME]\n"
+		"\n"
+		"  status            features of the kernel, what is attached, pods, connections, requests by path and why\n"
+		"  dump              what is published, with the verdict on each part\n"
+		"  explain           the listener, virtual host, route, clusters and endpoints that a request would meet,\n"
+		"                    which path it would take, and why\n"
+		"\n"
+		"  -o table|json     how to print (default: table)\n"
+		"  --control PATH    weftd's socket (default: " CONTROL ")\n"
+		"  --help, --version\n");
+}
+
+int ctl_usage(const char *fmt, ...)
+{
+	va_list args;
+
+	fputs("weftctl: ", stderr);
+	va_start(args, fmt);
+	vfprintf(stderr, fmt, args);
+	va_end(args);
+	fputs("; `weftctl --help` tells more\n", stderr);
+	return 2;
+}
+
+/* 0: go on with what is not an option, from argv[*rest] on. */
+static int parse(struct ctl *ctl, int argc, char **argv, int *rest)
+{
+	static const struct option options[] = {
+		{ "control", required_argument, NULL, 'c' },
+		{ "output", required_argument, NULL, 'o' },
+		{ "header", required_argument, NULL, 'H' },
+		{ "pod", required_argument, NULL, 'p' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int option;
+
+	/* Options may stand anywhere: getopt_long() moves what is none to the end. */
+	while ((option = getopt_long(argc, argv, "o:H:hV", options, NULL)) >= 0) {
+		switch (option) {
+		case 'c':
+			ctl->control = optarg;
+			break;
+		case 'o':
+			if (strcmp(optarg, "json") != 0 && strcmp(optarg, "table") != 0)
+				exit(ctl_usage("-o %s: table or json is expected", optarg));
+			ctl->is_json = strcmp(optarg, "json") == 0;
+			break;
+		case 'H':
+			json_array_append_new(ctl->headers, json_string(optarg));
+			break;
+		case 'p':
+			ctl->pod = optarg;
+			break;
+		case 'h':
+			help(stdout);
+			exit(EXIT_SUCCESS);
+		case 'V':
+			printf("weftctl %s\n", WEFT_VERSION);
+			exit(EXIT_SUCCESS);
+		default:
+			return ctl_usage("that is not how it is asked");
+		}
+	}
+	*rest = optind;
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct ctl ctl = { .control = CONTROL, .headers = json_array() };
+	int rest = 0, r;
+
+	signal(SIGPIPE, SIG_IGN);
+	r = parse(&ctl, argc, argv, &rest);
+	if (r)
+		return r;
+	if (rest == argc) {
+		help(stderr);
+		return 2;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (strcmp(argv[rest], commands[i].name) != 0)
+			continue;
+		if (commands[i].run != ctl_explain && (ctl.pod || json_array_size(ctl.headers)))
+			return ctl_usage("%s has no headers and no --pod", argv[rest]);
+		r = commands[i].run(&ctl, argc - rest - 1, argv + rest + 1);
+		json_decref(ctl.headers);
+		return fflush(stdout) == 0 ? r : 1;
+	}
+	return ctl_usage("\"%s\" is not a command", argv[rest]);
+}

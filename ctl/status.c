@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "ctl.h"
+
+static void print_daemon(const json_t *status)
+{
+	const json_t *worker = json_object_get(status, "worker"), *config = json_object_get(status, "config");
+	const json_t *generations = json_object_get(status, "generations"), *memory = json_object_get(status, "memory");
+	long long up = ctl_number(status, "uptime_s");
+
+	printf("weftd %s, up %lldd %02lld:%02lld:%02lld, worker %lld (%lld restarts), fast path %s\n", ctl_text(status, "version"), up / 86400,
+	       up / 3600 % 24, up / 60 % 60, up % 60, ctl_number(worker, "pid"), ctl_number(worker, "restarts"), ctl_text(status, "fast_path"));
+	printf("Configuration %s: generation %lld (routes %lld, endpoints %lld), %lld changed files refused\n", ctl_text(config, "file"),
+	       ctl_number(status, "generation"), ctl_number(generations, "routes"), ctl_number(generations, "endpoints"),
+	       ctl_number(config, "refusals"));
+	printf("Memory: %.1f MB resident, images %.1f KB, proxy buffers %.1f KB\n", (double)ctl_number(memory, "resident_bytes") / 1e6,
+	       (double)(ctl_number(memory, "route_image_bytes") + ctl_number(memory, "endpoint_image_bytes")) / 1e3,
+	       (double)ctl_number(memory, "proxy_buffers_bytes") / 1e3);
+}
+
+static void print_features(const json_t *status)
+{
+	static const char *const headings[] = { "FEATURE", "STATE", "DETAIL" };
+	struct text_table table;
+	const char *name;
+	json_t *feature;
+
+	text_table_begin(&table, headings, 3);
+	json_object_foreach(json_object_get(status, "features"), name, feature) {
+		text_table_add(&table, name);
+		text_table_add(&table, json_is_true(json_object_get(feature, "on")) ? "on" : "off");
+		text_table_add(&table, ctl_text(feature, "detail"));
+	}
+	printf("\nKernel\n");
+	text_table_end(&table, 2);
+	printf("  attached: %zu", json_array_size(json_object_get(status, "attached")));
+	for (size_t i = 0; i < json_array_size(json_object_get(status, "attached")) && i < 12; i++)
+		printf("%s%s", i ? ", " : " (", json_string_value(json_array_get(json_object_get(status, "attached"), i)));
+	printf("%s\n", json_array_size(json_object_get(status, "attached")) > 12 ? ", ...)" :
+	       json_array_size(json_object_get(status, "attached")) ? ")" : "");
+}
+
+static void print_pods(const json_t *status)
+{
+	static const char *const headings[] = { "POD", "NAMESPACE", "IP", "STATE", "REASON" };
+	struct text_table table;
+	const json_t *pod;
+	size_t i;
+
+	text_table_begin(&table, headings, 5);
+	json_array_foreach(json_object_get(status, "pods"), i, pod) {
+		text_table_add(&table, ctl_text(pod, "name"));
+		text_table_add(&table, ctl_text(pod, "namespace"));
+		text_table_add(&table, ctl_text(pod, "ip"));
+		text_table_add(&table, ctl_text(pod, "state"));
+		text_table_add(&table, ctl_text(pod, "reason"));
+	}
+	printf("\nPods: %zu\n", json_array_size(json_object_get(status, "pods")));
+	text_table_end(&table, 2);
+}
+
+static void print_requests(const json_t *status)
+{
+	static const char *const paths[] = { "bypass", "remote", "local_reply", "slow" };
+	static const char *const headings[] = { "REASON", "HAND-UPS" };
+	const json_t *requests = json_object_get(status, "requests"), *proxy = json_object_get(status, "proxy");
+	struct text_table table;
+	const char *name;
+	json_t *value;
+
+	printf("\nRequests:");
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+		printf("%s %s %lld", i ? "," : "", paths[i], ctl_number(requests, paths[i]));
+	printf("\nWhy the kernel handed bytes up\n");
+	text_table_begin(&table, headings, 2);
+	json_object_foreach(json_object_get(status, "slow_reasons"), name, value) {
+		text_table_add(&table, name);
+		text_table_addf(&table, "%lld", (long long)json_integer_value(value));
+	}
+	text_table_end(&table, 2);
+
+	static const char *const own[] = { "PROXY'S OWN ANSWERS", "COUNT" };
+
+	text_table_begin(&table, own, 2);
+	json_object_foreach(json_object_get(proxy, "reasons"), name, value) {
+		text_table_add(&table, name);
+		text_table_addf(&table, "%lld", (long long)json_integer_value(value));
+	}
+	text_table_end(&table, 2);
+}
+
+static void print_connections(const json_t *status)
+{
+	static const char *const states[] = { "idle", "lent", "replying", "relayed", "dead" };
+	const json_t *upstreams = json_object_get(status, "upstreams"), *proxy = json_object_get(status, "proxy");
+
+	printf("\nConnections: %lld captured, %lld at the proxy (%lld threads, %lld upstreams of its own)\n", ctl_number(status, "connections"),
+	       ctl_number(proxy, "connections"), ctl_number(proxy, "threads"), ctl_number(proxy, "upstreams"));
+	printf("Pooled upstreams:");
+	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+		printf("%s %s %lld", i ? "," : "", states[i], ctl_number(upstreams, states[i]));
+	printf("; %lld pools, %lld misses, %lld of %lld dials failed\n", ctl_number(upstreams, "pools"), ctl_number(upstreams, "misses"),
+	       ctl_number(upstreams, "dials_failed"), ctl_number(upstreams, "dials"));
+}
+
+static void print_limits(const json_t *status)
+{
+	static const char *const headings[] = { "LIMIT", "USED", "VALUE" };
+	struct text_table table;
+	const char *name;
+	json_t *limit;
+
+	text_table_begin(&table, headings, 3);
+	json_object_foreach(json_object_get(status, "limits"), name, limit) {
+		text_table_add(&table, name);
+		if (json_object_get(limit, "used"))
+			text_table_addf(&table, "%lld", ctl_number(limit, "used"));
+		else
+			text_table_add(&table, "");
+		text_table_addf(&table, "%lld", ctl_number(limit, "value"));
+	}
+	printf("\n");
+	text_table_end(&table, 0);
+}
+
+int ctl_status(const struct ctl *ctl, int argc, char **argv)
+{
+	json_t *status;
+	int r;
+
+	if (argc > 0)
+		return ctl_usage("status takes no \"%s\"", argv[0]);
+	r = ctl_ask(ctl, json_pack("{s:s}", "command", "status"), &status);
+	if (r)
+		return r;
+	if (ctl->is_json) {
+		ctl_print_json(status);
+	} else {
+		print_daemon(status);
+		print_pods(status);
+		print_requests(status);
+		print_connections(status);
+		print_features(status);
+		print_limits(status);
+	}
+	json_decref(status);
+	return 0;
+}

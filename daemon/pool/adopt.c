@@ -93,14 +93,14 @@ int pool_adopt(struct pool *pool, struct table_entry *entry)
 
 	if (entry->slot < pool->kernel.upstream_count && !pool->upstreams[entry->slot] && is_whole(pool, entry))
 		r = take_over(pool, entry);
-	if (!r)
-		return 0;
+	if (r != -ENOENT)
+		return r;
 	/* Half dialled or half closed: the slot is freed at the end, when it is seen that nothing backs it. */
 	pool->counts.closes[POOL_CLOSE_ADOPTION]++;
 	fd = entry->fd;
 	table_release(pool->options.table, entry);
 	close(fd);
-	return r == -ENOENT ? 0 : r;
+	return 0;
 }
 
 /* A program may lend or give back at any moment: bits are only hints, so setting all that look idle is enough. */

@@ -110,8 +110,8 @@ void pool_relay_done(struct pool *pool, uint64_t exchange, bool is_reusable);
  * 0 and exchanges that are over are ignored. Never for an exchange whose relay runs: pool_relay_done() does that. Any thread. */
 void pool_client_gone(struct pool *pool, uint64_t client_cookie, uint64_t exchange);
 
-/* A TABLE_UPSTREAM entry of the former worker, after its pod was added and endpoints were published. Takes the entry and its
- * descriptor over. Fast-path exchanges in flight go on. */
+/* A TABLE_UPSTREAM entry of the former worker, after its pod was added and endpoints were published. 0: the entry and its descriptor are the
+ * pool's (one that can't go on is closed already), and fast-path exchanges in flight go on; -ENOMEM: they are still the caller's. */
 int pool_adopt(struct pool *pool, struct table_entry *entry);
 /* After the last pool_adopt(), when callbacks may be called: frees what no descriptor backs, and settles the exchanges whose
  * relay died with the former worker. */

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Threads play the programs on other CPUs: they lend, reply, pass and give back as fast as they can while the worker sweeps, times out, closes
+ * and reshapes. Whatever happens, an exchange ends exactly once, nothing is counted twice and nothing leaks. */
+#include "pool/fixture.h"
+
+#include <pthread.h>
+
+#define THREADS 3
+
+struct program {
+	pthread_t thread;
+	struct fixture *fx;
+	unsigned seed;
+	uint64_t lent, returned, passed, lost; /* lost: the worker took the lease first */
+};
+
+struct race {
+	struct program programs[THREADS];
+	int stop;
+	pthread_mutex_t lock; /* of the test's own records: the index */
+};
+
+static struct race race;
+
+static unsigned roll(struct program *p, unsigned sides)
+{
+	return (unsigned)rand_r(&p->seed) % sides;
+}
+
+static void exchange(struct program *p)
+{
+	struct fixture *fx = p->fx;
+	enum weft_upstream_state from = WEFT_UPSTREAM_LENT;
+	int slot;
+
+	pthread_mutex_lock(&race.lock);
+	slot = lend(fx, ENDPOINT);
+	pthread_mutex_unlock(&race.lock);
+	if (slot < 0)
+		return;
+	p->lent++;
+	if (roll(p, 8) == 0)
+		__atomic_store_n(&fx->upstreams[slot].deadline_ns, 1, __ATOMIC_RELAXED); /* passed already */
+	if (roll(p, 16) == 0)
+		usleep(roll(p, 12) * 1000);
+	switch (roll(p, 3)) {
+	case 0:
+		if (!move(fx, slot, WEFT_UPSTREAM_LENT, WEFT_UPSTREAM_RELAYED))
+			p->lost++;
+		else
+			p->passed++;
+		return;
+	case 1:
+		if (!move(fx, slot, WEFT_UPSTREAM_LENT, WEFT_UPSTREAM_REPLYING)) {
+			p->lost++;
+			return;
+		}
+		from = WEFT_UPSTREAM_REPLYING;
+		if (roll(p, 16) == 0)
+			usleep(roll(p, 12) * 1000);
+		break;
+	}
+	if (give_back(fx, slot, from))
+		p->returned++;
+	else
+		p->lost++;
+}
+
+static void *play(void *arg)
+{
+	struct program *p = arg;
+
+	while (!__atomic_load_n(&race.stop, __ATOMIC_RELAXED)) {
+		exchange(p);
+		if (roll(p, 4) == 0)
+			usleep(100);
+	}
+	return NULL;
+}
+
+/* The relay is the loop's own in this test: done at once, reusable or not. */
+static int relay_at_once(void *arg, const struct pool_exchange *e, int fd)
+{
+	struct fixture *fx = arg;
+
+	fx->told.relays++;
+	pool_relay_done(fx->pool, e->exchange, e->exchange % 3 != 0);
+	return 0;
+}
+
+static int client_is_always_there(void *arg, uint64_t client_cookie, uint64_t *exchange_out)
+{
+	return -EIO; /* says nothing */
+}
+
+static void test_programs_and_worker_never_end_an_exchange_twice(void **state)
+{
+	struct fixture *fx = *state;
+	const struct known_endpoint other[] = { { OTHER_ENDPOINT, fx->other_port_be } };
+	uint64_t lent = 0, returned = 0, passed = 0, lost = 0;
+	struct pool_stats s;
+
+	pool_close_all(fx->pool);
+	pool_free(&fx->pool);
+	fx->options.callbacks.relay = relay_at_once;
+	fx->options.kernel.client_exchange = client_is_always_there;
+	fx->options.idle_timeout_ms = 15;
+	fx->options.sweep_interval_ms = 2;
+	fixture_start(fx, false);
+	pthread_mutex_init(&race.lock, NULL);
+	for (unsigned i = 0; i < THREADS; i++) {
+		race.programs[i] = (struct program){ .fx = fx, .seed = i + 1 };
+		assert_int_equal(pthread_create(&race.programs[i].thread, NULL, play, &race.programs[i]), 0);
+	}
+	for (int i = 0; i < 300; i++) {
+		miss(fx, ENDPOINT);
+		fixture_run(fx, 5);
+		accept_all(fx);
+		for (unsigned n = 0; i % 10 == 5 && n < fx->accepted_count; n += 3) {
+			if (fx->accepted[n] >= 0)
+				reset_server(&fx->accepted[n]);
+		}
+		while (fx->accepted_count > SLOTS - 64) { /* room: those that the pool closed */
+			fx->accepted_count--;
+			if (fx->accepted[fx->accepted_count] >= 0)
+				close_server(&fx->accepted[fx->accepted_count]);
+		}
+		if (i % 50 == 25) {
+			pthread_mutex_lock(&race.lock);
+			publish(fx, other, 1);
+			publish_usual(fx);
+			pthread_mutex_unlock(&race.lock);
+		}
+	}
+	__atomic_store_n(&race.stop, 1, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < THREADS; i++) {
+		pthread_join(race.programs[i].thread, NULL);
+		lent += race.programs[i].lent;
+		returned += race.programs[i].returned;
+		passed += race.programs[i].passed;
+		lost += race.programs[i].lost;
+	}
+	/* Exchanges that were passed to the worker are all settled. */
+	AWAIT(fx, stats_of(fx).relayed == 0 && stats_of(fx).lent == 0 && stats_of(fx).replying == 0);
+	s = stats_of(fx);
+	assert_true(lent > 200);
+	assert_true(lent == returned + passed + lost);
+	assert_true(fx->told.relays >= passed);
+	assert_true(fx->told.failed + fx->told.cuts + (fx->told.relays - passed) == lost);
+	assert_true(s.timeouts > 0);
+	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
+	if (program_pool(fx, ENDPOINT))
+		assert_int_equal(program_pool(fx, ENDPOINT)->lent, 0);
+	print_message("%llu exchanges: %llu returned, %llu passed, %llu taken by the worker; %llu dials, %llu timeouts\n", (unsigned long long)lent,
+		      (unsigned long long)returned, (unsigned long long)passed, (unsigned long long)lost, (unsigned long long)s.dials,
+		      (unsigned long long)s.timeouts);
+	pthread_mutex_destroy(&race.lock);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_programs_and_worker_never_end_an_exchange_twice, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

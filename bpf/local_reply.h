@@ -26,11 +26,19 @@ struct local_reply {
 	u32 status;
 };
 
+/* The compiler knows the bounds that were checked and drops a mask; the verifier of 6.1 forgets them when the value is spilled. */
+#define BOUNDED(value, mask) \
+	({ \
+		u32 bounded_ = (value); \
+		asm volatile("" : "+r"(bounded_)); \
+		bounded_ &(mask); \
+	})
+
 /* head, date line, blank line, body into scratch->bytes. Returns the length, 0 when the date can't be had. */
 static __always_inline u32 local_compose(struct scratch *scratch, const struct local_reply *reply)
 {
 	struct weft_control *settings = control_get();
-	u32 off = reply->head_len & LOCAL_HEAD_MAX, date_len, sequence, body_len = reply->body_len & LOCAL_BODY_MAX;
+	u32 off, date_len, sequence, body_len;
 	u8 *bytes = scratch->bytes.data;
 
 	if (!settings)
@@ -39,13 +47,18 @@ static __always_inline u32 local_compose(struct scratch *scratch, const struct l
 	date_len = settings->date_len;
 	if (sequence & 1 || !date_len || date_len > LOCAL_DATE_MAX)
 		return 0;
+	off = BOUNDED(reply->head_len, LOCAL_HEAD_MAX);
 	if (bpf_probe_read_kernel(bytes, off, reply->head))
 		return 0;
+	off = BOUNDED(reply->head_len, LOCAL_HEAD_MAX);
+	date_len = BOUNDED(date_len, 63);
 	if (bpf_probe_read_kernel(bytes + off, date_len, settings->date) || *(volatile u32 *)&settings->date_sequence != sequence)
 		return 0;
-	off += date_len;
-	bytes[off++] = '\r';
-	bytes[off++] = '\n';
+	off = BOUNDED(off + date_len, 1023);
+	bytes[off] = '\r';
+	bytes[off + 1] = '\n';
+	off = BOUNDED(off + 2, 1023);
+	body_len = BOUNDED(reply->body_len, LOCAL_BODY_MAX);
 	if (body_len && bpf_probe_read_kernel(bytes + off, body_len, reply->body))
 		return 0;
 	return off + body_len;

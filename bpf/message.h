@@ -14,6 +14,9 @@ static __always_inline u32 message_copy(struct sk_msg_md *msg, struct scratch *s
 		return 0;
 	if (size > WEFT_KERNEL_HEAD_MAX)
 		size = WEFT_KERNEL_HEAD_MAX;
+	asm volatile("" : "+r"(size));
+	if (size > WEFT_KERNEL_HEAD_MAX) /* again, in the register that the helper gets */
+		return 0;
 	if (bpf_probe_read_kernel(scratch->bytes.data, (u32)size, (void *)start))
 		return 0;
 	return (u32)size;

@@ -151,7 +151,8 @@ int memory_keep(struct table *table, enum memory_slot slot, const void *bytes, s
 /* What a former worker kept: the bytes are appended to `out`. -ENOENT. */
 int memory_find(struct table *table, enum memory_slot slot, struct strbuf *out, struct table_entry **entry);
 
-/* status.c */
+/* answer.c: an admin_answer_fn; `arg` is the worker. */
 json_t *answer_request(void *arg, const json_t *request);
+json_t *status_answer(struct worker *worker); /* status.c */
 
 #endif

@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What weftctl asks: how the daemon is, what it serves, and what would become of a request. docs/weftctl.md describes the answers. */
-#include <errno.h>
+/* How the daemon is: features, what is attached, pods, connections, requests and why, limits. docs/weftctl.md describes the answer. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "admin/explain.h"
-#include "admin/server.h"
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "datapath/datapath.h"
-#include "kube/pods.h"
-#include "mesh/mesh.h"
 #include "pool/pool.h"
 #include "proxy/proxy.h"
 #include "weft/reason.h"
@@ -31,8 +26,6 @@ static void set_number(json_t *object, const char *key, uint64_t value)
 {
 	set(object, key, json_integer((json_int_t)value));
 }
-
-/* ---- status ---------------------------------------------------------------------------------------------------------------------- */
 
 static json_t *features(const struct worker *worker)
 {
@@ -237,7 +230,7 @@ static json_t *memory(const struct worker *worker, const struct proxy_stats *pro
 	return object;
 }
 
-static json_t *status(struct worker *worker)
+json_t *status_answer(struct worker *worker)
 {
 	uint64_t counters[WEFT_COUNTERS] = { 0 };
 	struct proxy_stats proxy = { 0 };
@@ -274,118 +267,4 @@ static json_t *status(struct worker *worker)
 	set(answer, "limits", limits(worker, &pool, connections));
 	set(answer, "memory", memory(worker, &proxy));
 	return answer;
-}
-
-/* ---- dump ------------------------------------------------------------------------------------------------------------------------ */
-
-static json_t *dump_image(const struct image *image, const struct image *names, enum dump_format format, json_t **out)
-{
-	_cleanup_free_ char *text = NULL;
-	json_error_t error;
-	size_t size = 0;
-	FILE *stream;
-	int r;
-
-	stream = open_memstream(&text, &size);
-	if (!stream)
-		return admin_error("out of memory");
-	r = compile_dump(stream, image, names, format);
-	if (fclose(stream) != 0 && r == 0)
-		r = -ENOMEM;
-	if (r)
-		return admin_error("reading the image: %s", strerror(-r));
-	*out = format == DUMP_TEXT ? json_stringn(text, size) : json_loadb(text, size, 0, &error);
-	return *out ? NULL : admin_error("reading the image's dump");
-}
-
-static json_t *dump(struct worker *worker, const json_t *request)
-{
-	const char *what = json_string_value(json_object_get(request, "what"));
-	enum dump_format format = json_is_true(json_object_get(request, "text")) ? DUMP_TEXT : DUMP_JSON;
-	json_t *answer, *part = NULL, *error = NULL;
-	bool has_routes, has_endpoints;
-
-	has_routes = !what || strcmp(what, "listeners") == 0 || strcmp(what, "routes") == 0;
-	has_endpoints = !what || strcmp(what, "clusters") == 0 || strcmp(what, "endpoints") == 0;
-	if (!has_routes && !has_endpoints)
-		return admin_error("dump of what? listeners, routes, clusters or endpoints");
-	if (!worker->routes || !worker->endpoints)
-		return admin_error("nothing is published yet");
-	answer = json_object();
-	if (has_routes)
-		error = dump_image(worker->routes->image, worker->endpoints->image, format, &part);
-	if (has_routes && !error)
-		set(answer, "routes", part);
-	if (has_endpoints && !error)
-		error = dump_image(worker->endpoints->image, NULL, format, &part);
-	if (has_endpoints && !error)
-		set(answer, "endpoints", part);
-	if (error) {
-		json_decref(answer);
-		return error;
-	}
-	return answer;
-}
-
-/* ---- explain --------------------------------------------------------------------------------------------------------------------- */
-
-static bool is_served_pod(const void *arg, uint32_t ip4_be)
-{
-	const struct worker *worker = arg;
-
-	for (size_t i = 0; i < worker->pods.count; i++) {
-		if (worker->pods.items[i]->state == NODE_POD_SERVING && worker->pods.items[i]->ip4_be == ip4_be)
-			return true;
-	}
-	return false;
-}
-
-static json_t *explain(struct worker *worker, const json_t *request)
-{
-	const char *pod_name = json_string_value(json_object_get(request, "pod"));
-	const uint32_t redirect_limit = worker->config->options->redirect_limit_bytes;
-	struct explain_world world = {
-		.fast_path = worker->config->options->fast_path,
-		.redirect_limit_bytes = redirect_limit ? redirect_limit : WEFT_REDIRECT_LIMIT_DEFAULT,
-		.is_served_pod = is_served_pod,
-		.arg = worker,
-	};
-	struct datapath_feature_state states[FEATURE_COUNT];
-	const struct node_pod *pod = NULL;
-
-	if (!worker->routes || !worker->endpoints)
-		return admin_error("nothing is published yet");
-	if (pod_name) {
-		pod = pods_find_name(worker, pod_name);
-		if (!pod)
-			return admin_error("there is no pod %s in the configuration; `weftctl status` lists the pods", pod_name);
-		if (pod->state != NODE_POD_SERVING)
-			return admin_error("pod %s/%s is not served: %s", pod->namespace_name, pod->name, pod->reason);
-		world.pod_ip4_be = pod->ip4_be;
-	}
-	datapath_features(worker->datapath, states);
-	world.has_sockmap = states[FEATURE_SOCKMAP].is_on;
-	world.has_sk_skb = states[FEATURE_SK_SKB].is_on;
-	world.has_push_pop = states[FEATURE_PUSH_POP].is_on;
-	world.routes = (struct weft_image_handle){ worker->routes->image->base, worker->routes->image->size_bytes };
-	world.endpoints = (struct weft_image_handle){ worker->endpoints->image->base, worker->endpoints->image->size_bytes };
-	return explain_request(&world, request);
-}
-
-/* ---------------------------------------------------------------------------------------------------------------------------------- */
-
-json_t *answer_request(void *arg, const json_t *request)
-{
-	const char *command = json_string_value(json_object_get(request, "command"));
-	struct worker *worker = arg;
-
-	if (!command)
-		return admin_error("a request has a \"command\"");
-	if (strcmp(command, "status") == 0)
-		return status(worker);
-	if (strcmp(command, "dump") == 0)
-		return dump(worker, request);
-	if (strcmp(command, "explain") == 0)
-		return explain(worker, request);
-	return admin_error("unknown command \"%s\": status, dump and explain are known", command);
 }

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What weftctl asks beside the status: what is published, and what would become of a request. docs/weftctl.md describes the answers. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "admin/explain.h"
+#include "admin/server.h"
+#include "base/cleanup.h"
+#include "datapath/datapath.h"
+#include "worker/internal.h"
+
+/* ---- dump ------------------------------------------------------------------------------------------------------------------------ */
+
+/* NULL after a complaint in `*error`. */
+static json_t *dump_image(const struct image *image, const struct image *names, enum dump_format format, json_t **error)
+{
+	_cleanup_free_ char *text = NULL;
+	json_error_t place;
+	json_t *value = NULL;
+	size_t size = 0;
+	FILE *stream;
+	int r;
+
+	stream = open_memstream(&text, &size);
+	if (!stream) {
+		*error = admin_error("out of memory");
+		return NULL;
+	}
+	r = compile_dump(stream, image, names, format);
+	if (fclose(stream) != 0 && r == 0)
+		r = -ENOMEM;
+	if (r == 0) {
+		value = format == DUMP_TEXT ? json_stringn(text, size) : json_loadb(text, size, 0, &place);
+		r = value ? 0 : -ENOMEM;
+	}
+	if (r)
+		*error = admin_error("reading the image: %s", strerror(-r));
+	return value;
+}
+
+/* Takes one part of an image's dump over into the answer. */
+static json_t *move_part(json_t *answer, const char *key, json_t *dump)
+{
+	json_object_set(answer, key, json_object_get(dump, key));
+	json_decref(dump);
+	return answer;
+}
+
+/* Endpoints one by one, each with its cluster. */
+static json_t *move_endpoints(json_t *answer, json_t *dump)
+{
+	json_t *list = json_array(), *cluster, *endpoint;
+	size_t i, j;
+
+	json_array_foreach(json_object_get(dump, "clusters"), i, cluster) {
+		json_array_foreach(json_object_get(cluster, "endpoints"), j, endpoint) {
+			json_object_set(endpoint, "cluster", json_object_get(cluster, "name"));
+			json_array_append(list, endpoint);
+		}
+	}
+	json_object_set_new(answer, "endpoints", list);
+	json_decref(dump);
+	return answer;
+}
+
+static json_t *dump_part(const struct worker *worker, const char *what, json_t **error)
+{
+	const struct image *routes = worker->routes->image, *endpoints = worker->endpoints->image;
+	bool is_of_routes = strcmp(what, "listeners") == 0 || strcmp(what, "routes") == 0;
+	bool is_of_endpoints = strcmp(what, "clusters") == 0 || strcmp(what, "endpoints") == 0;
+	json_t *dump;
+
+	if (!is_of_routes && !is_of_endpoints) {
+		*error = admin_error("dump of what? listeners, routes, clusters or endpoints");
+		return NULL;
+	}
+	dump = is_of_routes ? dump_image(routes, endpoints, DUMP_JSON, error) : dump_image(endpoints, NULL, DUMP_JSON, error);
+	if (!dump)
+		return NULL;
+	if (strcmp(what, "endpoints") == 0)
+		return move_endpoints(json_object(), dump);
+	return move_part(json_object(), strcmp(what, "routes") == 0 ? "route_tables" : what, dump);
+}
+
+/* Everything: {"routes": text or object, "endpoints": likewise}. */
+static json_t *dump_all(const struct worker *worker, enum dump_format format, json_t **error)
+{
+	const struct image *routes = worker->routes->image, *endpoints = worker->endpoints->image;
+	json_t *first, *second;
+
+	first = dump_image(routes, endpoints, format, error);
+	if (!first)
+		return NULL;
+	second = dump_image(endpoints, NULL, format, error);
+	if (!second) {
+		json_decref(first);
+		return NULL;
+	}
+	return json_pack("{s:o, s:o}", "routes", first, "endpoints", second);
+}
+
+static json_t *dump(struct worker *worker, const json_t *request)
+{
+	const char *what = json_string_value(json_object_get(request, "what"));
+	json_t *answer, *error = NULL;
+
+	if (!worker->routes || !worker->endpoints)
+		return admin_error("nothing is published yet");
+	if (what)
+		answer = dump_part(worker, what, &error);
+	else
+		answer = dump_all(worker, json_is_true(json_object_get(request, "text")) ? DUMP_TEXT : DUMP_JSON, &error);
+	return answer ? answer : error;
+}
+
+/* ---- explain --------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_served_pod(const void *arg, uint32_t ip4_be)
+{
+	const struct worker *worker = arg;
+
+	for (size_t i = 0; i < worker->pods.count; i++) {
+		if (worker->pods.items[i]->state == NODE_POD_SERVING && worker->pods.items[i]->ip4_be == ip4_be)
+			return true;
+	}
+	return false;
+}
+
+static json_t *explain(struct worker *worker, const json_t *request)
+{
+	const char *pod_name = json_string_value(json_object_get(request, "pod"));
+	const uint32_t redirect_limit = worker->config->options->redirect_limit_bytes;
+	struct explain_world world = {
+		.fast_path = worker->config->options->fast_path,
+		.redirect_limit_bytes = redirect_limit ? redirect_limit : WEFT_REDIRECT_LIMIT_DEFAULT,
+		.is_served_pod = is_served_pod,
+		.arg = worker,
+	};
+	struct datapath_feature_state states[FEATURE_COUNT];
+	const struct node_pod *pod = NULL;
+
+	if (!worker->routes || !worker->endpoints)
+		return admin_error("nothing is published yet");
+	if (pod_name) {
+		pod = pods_find_name(worker, pod_name);
+		if (!pod)
+			return admin_error("there is no pod %s in the configuration; `weftctl status` lists the pods", pod_name);
+		if (pod->state != NODE_POD_SERVING)
+			return admin_error("pod %s/%s is not served: %s", pod->namespace_name, pod->name, pod->reason);
+		world.pod_ip4_be = pod->ip4_be;
+	}
+	datapath_features(worker->datapath, states);
+	world.has_sockmap = states[FEATURE_SOCKMAP].is_on;
+	world.has_sk_skb = states[FEATURE_SK_SKB].is_on;
+	world.has_push_pop = states[FEATURE_PUSH_POP].is_on;
+	world.routes = (struct weft_image_handle){ worker->routes->image->base, worker->routes->image->size_bytes };
+	world.endpoints = (struct weft_image_handle){ worker->endpoints->image->base, worker->endpoints->image->size_bytes };
+	return explain_request(&world, request);
+}
+
+/* ---------------------------------------------------------------------------------------------------------------------------------- */
+
+json_t *answer_request(void *arg, const json_t *request)
+{
+	const char *command = json_string_value(json_object_get(request, "command"));
+	struct worker *worker = arg;
+
+	if (!command)
+		return admin_error("a request has a \"command\"");
+	if (strcmp(command, "status") == 0)
+		return status_answer(worker);
+	if (strcmp(command, "dump") == 0)
+		return dump(worker, request);
+	if (strcmp(command, "explain") == 0)
+		return explain(worker, request);
+	return admin_error("unknown command \"%s\": status, dump and explain are known", command);
+}

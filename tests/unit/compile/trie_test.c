@@ -168,7 +168,7 @@ static void test_a_cut_list_keeps_the_first_candidates_and_ends_in_the_overflow_
 		char path[200];
 
 		assert_int_equal(builder_init(&builder, WEFT_IMAGE_ROUTES, 16), 0);
-		make_reference(&reference, &seed, 60, 1000);
+		make_reference(&reference, &seed, 150, 1000);
 		limits.overflow_route = reference.routes;
 		assert_int_equal(trie_build(&builder, reference.literals, reference.count, reference.is_final, &limits, &root, &was_cut), 0);
 		cuts += was_cut;

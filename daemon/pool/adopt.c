@@ -129,7 +129,6 @@ static void free_unbacked(struct pool *pool, uint32_t slot)
 	struct weft_upstream *s = &pool->kernel.upstreams[slot];
 	uint32_t state = WEFT_STATE(state_load(s));
 	struct pool_exchange exchange;
-	uint64_t open = 0;
 
 	if (state == WEFT_UPSTREAM_LENT || state == WEFT_UPSTREAM_REPLYING || state == WEFT_UPSTREAM_RELAYED) {
 		if (s->endpoint_id < WEFT_ENDPOINTS_MAX)
@@ -139,7 +138,7 @@ static void free_unbacked(struct pool *pool, uint32_t slot)
 	}
 	if (state != WEFT_UPSTREAM_FREE && s->client_cookie) {
 		exchange_read(pool, slot, &exchange);
-		if (!pool->kernel.client_exchange(pool->kernel.arg, s->client_cookie, &open) && open == exchange.exchange) {
+		if (exchange_is_awaited(pool, &exchange)) {
 			pool->counts.cuts++;
 			pool->callbacks.exchange_cut(pool->callbacks.arg, &exchange);
 		}

@@ -201,6 +201,9 @@ void upstream_idle(struct upstream *u, uint64_t word);
 /* LENT: answers `status` for the upstream and closes it. false when a program was first. */
 bool upstream_fail(struct upstream *u, uint64_t word, unsigned status, enum pool_close_reason reason);
 bool upstream_cut(struct upstream *u, uint64_t word, enum pool_close_reason reason);
+/* Does its client still wait for this very exchange? Not when the program that lent has not come to say so yet (it will find the upstream gone, and
+ * the request goes to the proxy), nor when one has just completed it. Unknown counts as yes. */
+bool exchange_is_awaited(const struct pool *pool, const struct pool_exchange *exchange);
 /* A copy of the record as it is now. */
 void exchange_read(const struct pool *pool, uint32_t slot, struct pool_exchange *out);
 void upstream_hand_over(struct upstream *u, uint64_t word);

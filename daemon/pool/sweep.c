@@ -9,11 +9,12 @@
 /* Nobody waits for this exchange: its client is gone, or its connection was taken out of it. */
 static bool is_abandoned(const struct upstream *u, uint64_t word)
 {
-	const struct pool_kernel *kernel = &u->pool->kernel;
-	uint64_t exchange = 0;
-	int r = kernel->client_exchange(kernel->arg, u->shared->client_cookie, &exchange);
+	const struct pool_exchange exchange = {
+		.exchange = WEFT_EXCHANGE(u->slot, WEFT_LEASE(word)),
+		.client_cookie = u->shared->client_cookie,
+	};
 
-	return r == -ENOENT || (!r && exchange != WEFT_EXCHANGE(u->slot, WEFT_LEASE(word)));
+	return !exchange_is_awaited(u->pool, &exchange);
 }
 
 /* The record belongs to the lease in `word` for sure: it stood there a sweep ago, and a program fills it right after it lent. */

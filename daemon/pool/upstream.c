@@ -221,6 +221,14 @@ void upstream_hand_over(struct upstream *u, uint64_t word)
 	weft_assert(upstream_close_from(u, word, POOL_CLOSE_RELAY));
 }
 
+bool exchange_is_awaited(const struct pool *pool, const struct pool_exchange *exchange)
+{
+	uint64_t open = 0;
+	int r = pool->kernel.client_exchange(pool->kernel.arg, exchange->client_cookie, &open);
+
+	return r ? r != -ENOENT : open == exchange->exchange;
+}
+
 bool upstream_fail(struct upstream *u, uint64_t word, unsigned status, enum pool_close_reason reason)
 {
 	struct pool *pool = u->pool;
@@ -239,7 +247,8 @@ bool upstream_fail(struct upstream *u, uint64_t word, unsigned status, enum pool
 	else
 		pool->counts.failures++;
 	/* Told first: a worker that dies in between leaves a slot that says so. */
-	pool->callbacks.exchange_failed(pool->callbacks.arg, &exchange, status);
+	if (exchange_is_awaited(pool, &exchange))
+		pool->callbacks.exchange_failed(pool->callbacks.arg, &exchange, status);
 	weft_assert(upstream_close_from(u, exchange.record.state, reason));
 	return true;
 }
@@ -258,7 +267,8 @@ bool upstream_cut(struct upstream *u, uint64_t word, enum pool_close_reason reas
 	exchange_read(pool, u->slot, &exchange);
 	exchange_ended(u);
 	pool->counts.cuts++;
-	pool->callbacks.exchange_cut(pool->callbacks.arg, &exchange);
+	if (exchange_is_awaited(pool, &exchange))
+		pool->callbacks.exchange_cut(pool->callbacks.arg, &exchange);
 	upstream_close(u, reason);
 	return true;
 }

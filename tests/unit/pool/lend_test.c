@@ -215,6 +215,19 @@ static void test_an_end_that_a_program_explains_a_moment_later_fails_nothing(voi
 	assert_int_equal(fx->told.failed + fx->told.cuts, 0);
 }
 
+/* A program that was held up between lending and writing its record: the client in the record is that of the exchange before. */
+static void test_an_exchange_that_its_client_does_not_await_tells_nobody(void **state)
+{
+	struct fixture *fx = *state;
+	int slot = lend_first(fx);
+
+	fx->client_exchange = 0;
+	reset_server(server_of(fx, fd_of(fx, slot)));
+	AWAIT(fx, stats_of(fx).closes[POOL_CLOSE_FAILED] == 1);
+	assert_int_equal(fx->told.failed + fx->told.cuts, 0);
+	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
+}
+
 static void test_a_passed_deadline_gives_504(void **state)
 {
 	struct fixture *fx = *state;
@@ -355,6 +368,7 @@ int main(void)
 		TEST(test_an_upstream_that_ends_before_its_response_gives_503),
 		TEST(test_an_upstream_that_ends_in_its_response_cuts_the_client),
 		TEST(test_an_end_that_a_program_explains_a_moment_later_fails_nothing),
+		TEST(test_an_exchange_that_its_client_does_not_await_tells_nobody),
 		TEST(test_a_passed_deadline_gives_504),
 		TEST(test_a_passed_deadline_in_the_response_cuts_it),
 		TEST(test_the_deadline_of_a_relay_is_the_proxys),

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -64,7 +65,9 @@ struct table_entry *table_take(struct table *table, int fd)
 		    !__atomic_compare_exchange_n(&entry->kind, &expected, TABLE_RESERVED, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 			continue;
 		__atomic_store_n(&table->hint, (index + 1) % table->capacity, __ATOMIC_RELAXED);
-		*entry = (struct table_entry){ .kind = TABLE_RESERVED, .fd = fd };
+		/* All but `kind`, which must not be FREE for a moment while the compiler clears the rest. */
+		memset((char *)entry + sizeof(entry->kind), 0, sizeof(*entry) - sizeof(entry->kind));
+		entry->fd = fd;
 		return entry;
 	}
 	return NULL;

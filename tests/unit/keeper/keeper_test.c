@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The keeper runs in a child of the test and is watched from outside, as an administrator would. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "keeper/keeper.h"
+
+struct notes { /* shared with keeper and workers */
+	volatile pid_t worker;
+	volatile uint32_t begun, hangups, restarts, found_fd, closed_stray;
+	volatile int fd, stray;
+};
+
+struct scene {
+	struct notes *notes;
+	struct table *table;
+	pid_t keeper;
+};
+
+typedef int (*work_fn)(void *arg, struct keeper_state *state);
+
+static void nap(unsigned ms)
+{
+	const struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000l };
+
+	nanosleep(&time, NULL);
+}
+
+#define wait_for(condition) \
+	do { \
+		for (int tries_ = 0; !(condition) && tries_ < 1000; tries_++) \
+			nap(5); \
+		assert_true(condition); \
+	} while (0)
+
+static void scene_begin(struct scene *scene, work_fn work, uint32_t stop_timeout_ms)
+{
+	scene->notes = mmap(NULL, sizeof(*scene->notes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(scene->notes != MAP_FAILED);
+	assert_int_equal(table_new(&scene->table, 64), 0);
+	scene->keeper = fork();
+	if (scene->keeper == 0) {
+		const struct keeper_job job = { .name = "test-worker", .work = work, .arg = scene, .stop_timeout_ms = stop_timeout_ms };
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		log_set_level(LOG_LEVEL_ERROR);
+		if (keeper_block_signals())
+			_exit(99);
+		_exit(keeper_run(scene->table, &job));
+	}
+	assert_true(scene->keeper > 0);
+}
+
+static int scene_end(struct scene *scene)
+{
+	int status;
+
+	assert_int_equal(waitpid(scene->keeper, &status, 0), scene->keeper);
+	table_free(&scene->table);
+	munmap(scene->notes, sizeof(*scene->notes));
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static bool is_alive(pid_t pid)
+{
+	char path[64], text[64] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return false;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = 0;
+	close(fd);
+	return !strstr(text, ") Z");
+}
+
+static int serve(void *arg, struct keeper_state *state)
+{
+	struct scene *scene = arg;
+	sigset_t set;
+	int signal_number;
+
+	state->has_served = 1;
+	scene->notes->restarts = state->restarts;
+	scene->notes->worker = getpid();
+	scene->notes->begun++;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	while (sigwait(&set, &signal_number) == 0 && signal_number == SIGHUP)
+		scene->notes->hangups++;
+	return KEEPER_EXIT_DONE;
+}
+
+static void test_a_signal_ends_worker_and_keeper(void **state)
+{
+	struct scene scene;
+	pid_t worker;
+
+	scene_begin(&scene, serve, 0);
+	wait_for(scene.notes->begun == 1);
+	worker = scene.notes->worker;
+	kill(scene.keeper, SIGTERM);
+	assert_int_equal(scene_end(&scene), 0);
+	assert_false(is_alive(worker));
+}
+
+static void test_a_killed_worker_is_replaced_and_counted(void **state)
+{
+	struct scene scene;
+
+	scene_begin(&scene, serve, 0);
+	for (uint32_t i = 1; i <= 3; i++) {
+		wait_for(scene.notes->begun == i);
+		assert_int_equal(scene.notes->restarts, i - 1);
+		kill(scene.notes->worker, SIGKILL);
+	}
+	wait_for(scene.notes->begun == 4);
+	kill(scene.keeper, SIGINT);
+	assert_int_equal(scene_end(&scene), 0);
+}
+
+static void test_a_worker_that_leaves_by_itself_is_replaced(void **state)
+{
+	struct scene scene;
+
+	scene_begin(&scene, serve, 0);
+	wait_for(scene.notes->begun == 1);
+	kill(scene.notes->worker, SIGTERM); /* somebody told the wrong process */
+	wait_for(scene.notes->begun == 2);
+	kill(scene.keeper, SIGTERM);
+	assert_int_equal(scene_end(&scene), 0);
+}
+
+static void test_hangup_is_passed_on(void **state)
+{
+	struct scene scene;
+
+	scene_begin(&scene, serve, 0);
+	wait_for(scene.notes->begun == 1);
+	kill(scene.keeper, SIGHUP);
+	wait_for(scene.notes->hangups == 1);
+	kill(scene.keeper, SIGHUP);
+	wait_for(scene.notes->hangups == 2);
+	kill(scene.keeper, SIGTERM);
+	assert_int_equal(scene_end(&scene), 0);
+}
+
+static void test_the_worker_dies_with_its_keeper(void **state)
+{
+	struct scene scene;
+	pid_t worker;
+	int status;
+
+	scene_begin(&scene, serve, 0);
+	wait_for(scene.notes->begun == 1);
+	worker = scene.notes->worker;
+	kill(scene.keeper, SIGKILL);
+	assert_int_equal(waitpid(scene.keeper, &status, 0), scene.keeper);
+	wait_for(!is_alive(worker));
+	table_free(&scene.table);
+	munmap(scene.notes, sizeof(*scene.notes));
+}
+
+static int fail_at_once(void *arg, struct keeper_state *state)
+{
+	struct scene *scene = arg;
+
+	scene->notes->begun++;
+	return KEEPER_EXIT_FAILED;
+}
+
+static void test_a_worker_that_can_not_begin_ends_the_keeper(void **state)
+{
+	struct scene scene;
+
+	scene_begin(&scene, fail_at_once, 0);
+	assert_int_equal(scene_end(&scene), KEEPER_EXIT_FAILED);
+}
+
+static int fail_the_second_time(void *arg, struct keeper_state *state)
+{
+	struct scene *scene = arg;
+
+	return scene->notes->begun == 1 || scene->notes->begun == 2 ? fail_at_once(arg, state) : serve(arg, state);
+}
+
+static void test_after_serving_the_keeper_never_gives_up(void **state)
+{
+	struct scene scene;
+
+	scene_begin(&scene, fail_the_second_time, 0);
+	wait_for(scene.notes->begun == 1);
+	kill(scene.notes->worker, SIGKILL);
+	wait_for(scene.notes->begun == 4);
+	assert_int_equal(scene.notes->restarts, 3);
+	kill(scene.keeper, SIGTERM);
+	assert_int_equal(scene_end(&scene), 0);
+}
+
+static int ignore_signals(void *arg, struct keeper_state *state)
+{
+	struct scene *scene = arg;
+
+	scene->notes->worker = getpid();
+	scene->notes->begun++;
+	for (;;)
+		pause(); /* SIGTERM is blocked */
+	return KEEPER_EXIT_DONE;
+}
+
+static void test_a_worker_that_hangs_is_killed_in_the_end(void **state)
+{
+	struct scene scene;
+	pid_t worker;
+
+	scene_begin(&scene, ignore_signals, 200);
+	wait_for(scene.notes->begun == 1);
+	worker = scene.notes->worker;
+	kill(scene.keeper, SIGTERM);
+	assert_int_equal(scene_end(&scene), 0);
+	assert_false(is_alive(worker));
+}
+
+static void test_a_second_signal_does_not_wait(void **state)
+{
+	struct scene scene;
+
+	scene_begin(&scene, ignore_signals, 60000);
+	wait_for(scene.notes->begun == 1);
+	kill(scene.keeper, SIGTERM);
+	nap(50);
+	kill(scene.keeper, SIGTERM);
+	assert_int_equal(scene_end(&scene), 0);
+}
+
+/* The first worker opens a descriptor and names it, and one that it does not name; the second one looks for both. */
+static int hand_on(void *arg, struct keeper_state *state)
+{
+	struct scene *scene = arg;
+	struct notes *notes = scene->notes;
+
+	if (state->restarts == 0) {
+		notes->fd = memfd_create("kept", 0);
+		notes->stray = memfd_create("stray", 0);
+		if (write(notes->fd, "hello", 5) != 5)
+			return KEEPER_EXIT_FAILED;
+		table_publish(table_take(scene->table, notes->fd), TABLE_ANCHOR);
+	} else {
+		char text[6] = "";
+
+		notes->found_fd = table_count(scene->table, TABLE_ANCHOR) == 1 && pread(notes->fd, text, 5, 0) == 5 && strcmp(text, "hello") == 0;
+		notes->closed_stray = fcntl(notes->stray, F_GETFD) < 0 && errno == EBADF;
+	}
+	return serve(arg, state);
+}
+
+static void test_what_a_worker_opened_and_named_is_open_in_the_next(void **state)
+{
+	struct scene scene;
+
+	scene_begin(&scene, hand_on, 0);
+	wait_for(scene.notes->begun == 1);
+	kill(scene.notes->worker, SIGKILL);
+	wait_for(scene.notes->begun == 2);
+	assert_true(scene.notes->found_fd);
+	assert_true(scene.notes->closed_stray);
+	kill(scene.keeper, SIGTERM);
+	assert_int_equal(scene_end(&scene), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_signal_ends_worker_and_keeper),
+		cmocka_unit_test(test_a_killed_worker_is_replaced_and_counted),
+		cmocka_unit_test(test_a_worker_that_leaves_by_itself_is_replaced),
+		cmocka_unit_test(test_hangup_is_passed_on),
+		cmocka_unit_test(test_the_worker_dies_with_its_keeper),
+		cmocka_unit_test(test_a_worker_that_can_not_begin_ends_the_keeper),
+		cmocka_unit_test(test_after_serving_the_keeper_never_gives_up),
+		cmocka_unit_test(test_a_worker_that_hangs_is_killed_in_the_end),
+		cmocka_unit_test(test_a_second_signal_does_not_wait),
+		cmocka_unit_test(test_what_a_worker_opened_and_named_is_open_in_the_next),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "keeper/options.h"
+
+struct outcome {
+	int r;
+	struct options options;
+	enum options_action action;
+	char errors[512];
+};
+
+static struct outcome parse(const char *line)
+{
+	struct outcome outcome = { 0 };
+	static char copy[1024]; /* options point into it */
+	char *argv[32] = { "weftd" }, *save = NULL;
+	int argc = 1;
+	FILE *errors;
+
+	snprintf(copy, sizeof(copy), "%s", line);
+	for (char *word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save))
+		argv[argc++] = word;
+	errors = fmemopen(outcome.errors, sizeof(outcome.errors), "w");
+	assert_non_null(errors);
+	outcome.r = options_parse(argc, argv, errors, &outcome.options, &outcome.action);
+	fclose(errors);
+	return outcome;
+}
+
+static void refused(const char *line, const char *said)
+{
+	struct outcome outcome = parse(line);
+
+	if (outcome.r != -EINVAL || !strstr(outcome.errors, said))
+		fail_msg("`%s`: %d \"%s\" instead of \"...%s...\"", line, outcome.r, outcome.errors, said);
+}
+
+static void test_only_a_configuration_is_needed(void **state)
+{
+	struct outcome outcome = parse("--config a.yaml");
+
+	assert_int_equal(outcome.r, 0);
+	assert_int_equal(outcome.action, OPTIONS_RUN);
+	assert_string_equal(outcome.options.config, "a.yaml");
+	assert_string_equal(outcome.options.control, "/run/weft/weft.sock");
+	assert_string_equal(outcome.options.bpffs, "/sys/fs/bpf/weft");
+	assert_null(outcome.options.cgroup);
+	assert_int_equal(outcome.options.fast_path, WEFT_FAST_PATH_ON);
+	assert_int_equal(outcome.options.log_level, LOG_LEVEL_INFO);
+	assert_int_equal(outcome.options.proxy_threads, 0);
+	assert_int_equal(outcome.options.redirect_limit_bytes, 0);
+	assert_string_equal(outcome.errors, "");
+}
+
+static void test_every_option_has_its_place(void **state)
+{
+	struct outcome outcome = parse("--config=a --fast-path remote --control /c --bpffs /b --cgroup /g --log-level debug --proxy-threads 3 "
+				       "--redirect-limit 64K");
+
+	assert_int_equal(outcome.r, 0);
+	assert_string_equal(outcome.options.control, "/c");
+	assert_string_equal(outcome.options.bpffs, "/b");
+	assert_string_equal(outcome.options.cgroup, "/g");
+	assert_int_equal(outcome.options.fast_path, WEFT_FAST_PATH_REMOTE);
+	assert_int_equal(outcome.options.log_level, LOG_LEVEL_DEBUG);
+	assert_int_equal(outcome.options.proxy_threads, 3);
+	assert_int_equal(outcome.options.redirect_limit_bytes, 65536);
+}
+
+static void test_check_help_and_version_are_actions(void **state)
+{
+	assert_int_equal(parse("--check a").action, OPTIONS_CHECK);
+	assert_string_equal(parse("--check a").options.config, "a");
+	assert_int_equal(parse("--help").action, OPTIONS_HELP);
+	assert_int_equal(parse("--version").action, OPTIONS_VERSION);
+	assert_int_equal(parse("--help").r, 0);
+}
+
+static void test_fast_path_modes_have_names(void **state)
+{
+	assert_int_equal(parse("--config a --fast-path on").options.fast_path, WEFT_FAST_PATH_ON);
+	assert_int_equal(parse("--config a --fast-path off").options.fast_path, WEFT_FAST_PATH_OFF);
+	assert_string_equal(fast_path_name(WEFT_FAST_PATH_OFF), "off");
+	assert_string_equal(fast_path_name(WEFT_FAST_PATH_REMOTE), "remote");
+	assert_string_equal(fast_path_name(WEFT_FAST_PATH_ON), "on");
+	refused("--config a --fast-path sideways", "on, remote or off");
+}
+
+static void test_what_is_wrong_is_said(void **state)
+{
+	char line[300];
+
+	refused("", "--config FILE");
+	refused("--config", "--config needs a value");
+	refused("--frobnicate", "--frobnicate is not an option");
+	refused("--config a b", "\"b\"");
+	refused("--config a --config b", "once");
+	refused("--config a --check b", "once");
+	refused("--config a --log-level loud", "error, warning, info or debug");
+	refused("--config a --bpffs weft", "absolute");
+	refused("--config a --cgroup weft", "absolute");
+	snprintf(line, sizeof(line), "--config a --control /%0120d", 1);
+	refused(line, "too long");
+}
+
+static void test_numbers_have_bounds(void **state)
+{
+	assert_int_equal(parse("--config a --redirect-limit 1").options.redirect_limit_bytes, 1);
+	assert_int_equal(parse("--config a --redirect-limit 64M").options.redirect_limit_bytes, 64 << 20);
+	assert_int_equal(parse("--config a --redirect-limit 67108864").options.redirect_limit_bytes, 64 << 20);
+	refused("--config a --redirect-limit 0", "1 to 64M");
+	refused("--config a --redirect-limit 65M", "1 to 64M");
+	refused("--config a --redirect-limit 67108865", "1 to 64M");
+	refused("--config a --redirect-limit 4294967297", "1 to 64M");
+	refused("--config a --redirect-limit 99999999999999999999999", "1 to 64M");
+	refused("--config a --redirect-limit -1", "1 to 64M");
+	refused("--config a --redirect-limit 1G", "1 to 64M");
+	refused("--config a --redirect-limit M", "1 to 64M");
+	assert_int_equal(parse("--config a --proxy-threads 256").options.proxy_threads, 256);
+	refused("--config a --proxy-threads 0", "1 to 256");
+	refused("--config a --proxy-threads 257", "1 to 256");
+	refused("--config a --proxy-threads 1K", "1 to 256");
+}
+
+static void test_help_names_every_option(void **state)
+{
+	static const char *const names[] = { "--config", "--check", "--fast-path", "--control", "--bpffs", "--cgroup",
+					     "--log-level", "--proxy-threads", "--redirect-limit", "--help", "--version" };
+	char text[8192] = "";
+	FILE *stream = fmemopen(text, sizeof(text), "w");
+
+	options_help(stream);
+	fclose(stream);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		assert_non_null(strstr(text, names[i]));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_only_a_configuration_is_needed),
+		cmocka_unit_test(test_every_option_has_its_place),
+		cmocka_unit_test(test_check_help_and_version_are_actions),
+		cmocka_unit_test(test_fast_path_modes_have_names),
+		cmocka_unit_test(test_what_is_wrong_is_said),
+		cmocka_unit_test(test_numbers_have_bounds),
+		cmocka_unit_test(test_help_names_every_option),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "keeper/lock.h"
+#include "keeper/preflight.h"
+
+static char folder[] = "/tmp/weft-preflight-test.XXXXXX";
+
+static const char *write_file(const char *name, const char *text)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	assert_int_equal(file_write_atomic(path, text, strlen(text), 0644), 0);
+	return path;
+}
+
+static void test_missing_capabilities_are_named(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf names = STRBUF_INIT;
+
+	assert_int_equal(preflight_missing(UINT64_MAX, &names), 0);
+	assert_int_equal(names.size, 0);
+	assert_int_equal(preflight_missing(0, &names), 0);
+	assert_string_equal(strbuf_text(&names), "CAP_NET_ADMIN, CAP_SYS_ADMIN");
+	strbuf_truncate(&names, 0);
+	assert_int_equal(preflight_missing(1u << 12, &names), 0);
+	assert_string_equal(strbuf_text(&names), "CAP_SYS_ADMIN");
+}
+
+static void test_cgroup2_is_found_wherever_it_is_mounted(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
+
+	assert_int_equal(preflight_cgroup2(write_file("hybrid", "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n"
+								"cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n"
+								"cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"), &path), 0);
+	assert_string_equal(path.data, "/sys/fs/cgroup/unified");
+	strbuf_truncate(&path, 0);
+	assert_int_equal(preflight_cgroup2(write_file("odd", "none /mnt/my\\040groups cgroup2 rw 0 0\n"), &path), 0);
+	assert_string_equal(path.data, "/mnt/my groups");
+	assert_int_equal(preflight_cgroup2(write_file("v1", "cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n"), &path), -ENOENT);
+}
+
+static void worker_cgroup(const char *self, const char *wanted, const char *expected)
+{
+	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
+
+	assert_int_equal(preflight_worker_cgroup("/cg", write_file("self", self), wanted, &path), 0);
+	assert_string_equal(path.data, expected);
+}
+
+static void test_the_worker_gets_a_cgroup_below_the_one_it_began_in(void **state)
+{
+	worker_cgroup("0::/\n", NULL, "/cg/weft");
+	worker_cgroup("0::/system.slice/weftd.service\n", NULL, "/cg/system.slice/weftd.service/weft");
+	worker_cgroup("4:memory:/x\n1:name=systemd:/y\n0::/demo/daemon\n", NULL, "/cg/demo/daemon/weft");
+	worker_cgroup("4:memory:/x\n", NULL, "/cg/weft");
+	worker_cgroup("0::/../other\n", NULL, "/cg/weft");
+	worker_cgroup("0::/demo\n", "/cg/mine", "/cg/mine");
+}
+
+static void test_descriptors_are_what_the_system_gives(void **state)
+{
+	assert_true(preflight_descriptors(64) >= 64);
+}
+
+static void test_a_second_daemon_learns_who_is_first(void **state)
+{
+	pid_t holder = 0, child;
+	int first = -1, second = -1, status;
+
+	assert_int_equal(lock_take(folder, "/sys/fs/bpf/weft-test", &first, &holder), 0);
+	child = fork();
+	if (child == 0) {
+		int r = lock_take(folder, "//sys/fs/./bpf/weft-test/", &second, &holder);
+
+		_exit(r == -EBUSY && holder == getppid() ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	/* other pins, other daemon */
+	assert_int_equal(lock_take(folder, "/sys/fs/bpf/weft-test-2", &second, &holder), 0);
+	close(second);
+	close(first);
+	assert_int_equal(lock_take(folder, "/sys/fs/bpf/weft-test", &first, &holder), 0);
+	close(first);
+}
+
+static void test_a_lock_without_a_place_is_an_error(void **state)
+{
+	pid_t holder = 0;
+	int fd = -1;
+
+	assert_int_equal(lock_take("/nowhere/at/all", "/sys/fs/bpf/weft", &fd, &holder), -ENOENT);
+	assert_int_equal(fd, -1);
+}
+
+static int make_folder(void **state)
+{
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf %s", folder);
+	return system(command);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_missing_capabilities_are_named),
+		cmocka_unit_test(test_cgroup2_is_found_wherever_it_is_mounted),
+		cmocka_unit_test(test_the_worker_gets_a_cgroup_below_the_one_it_began_in),
+		cmocka_unit_test(test_descriptors_are_what_the_system_gives),
+		cmocka_unit_test(test_a_second_daemon_learns_who_is_first),
+		cmocka_unit_test(test_a_lock_without_a_place_is_an_error),
+	};
+
+	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}

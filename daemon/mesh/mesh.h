@@ -50,7 +50,7 @@ struct mesh_resource {
 	enum mesh_kind kind;
 	const char *name;
 	struct mesh_place place;
-	uint64_t content_hash; /* of the serialized resource: equal content, equal hash */
+	uint64_t content_hash; /* of the serialized resource: equal content, equal hash; 0 for one that is inline in another */
 	struct mesh_reasons reasons;
 };
 
@@ -529,7 +529,7 @@ struct mesh_cluster {
 	enum mesh_lb_policy lb_policy;
 	int64_t connect_timeout_ms;                  /* default 5000 */
 	const char *eds_name;                        /* EDS: name of its load assignment (service_name or its own name) */
-	const struct mesh_load_assignment *load_assignment; /* inline; NULL for EDS and ORIGINAL_DST */
+	const struct mesh_load_assignment *load_assignment; /* inline; NULL for EDS and ORIGINAL_DST, or when there is none */
 	struct mesh_circuit_breaker circuit_breaker;
 	struct mesh_outlier_detection *outlier_detection; /* NULL: none */
 	enum mesh_transport transport;               /* of every endpoint that no transport match takes */

@@ -84,6 +84,7 @@ enum weft_parse_error {
                                                  (several spaces in the line, empty lines before it, white space after the version) */
 #define WEFT_HEAD_WEBSOCKET 0x00100000u       /* Upgrade: websocket alone and Connection: upgrade */
 #define WEFT_HEAD_TRAILER 0x00200000u
+#define WEFT_HEAD_CONNECTION_UPGRADE 0x00400000u /* Connection has upgrade */
 
 /* An exchange with any of these is never the kernel's. */
 #define WEFT_REQUEST_PROXY_ONLY \
@@ -111,7 +112,7 @@ enum weft_method {
 struct weft_field {
 	u32 name_hash; /* weft_name_hash: over the lower-cased name, finished */
 	struct weft_span name;
-	struct weft_span value; /* trimmed of space and tab */
+	struct weft_span value; /* trimmed of space and tab; in a response with WEFT_HEAD_ODD it may hold CR and LF: drop those bytes */
 };
 
 struct weft_head {
@@ -125,7 +126,8 @@ struct weft_head {
 	struct weft_span method_span;
 	struct weft_span target;    /* as sent */
 	struct weft_span path;      /* target up to ? or # */
-	struct weft_span authority; /* value of Host, or the authority of an absolute target */
+	struct weft_span authority; /* value of Host, or the authority of an absolute target without its userinfo */
+	u16 host_len;               /* bytes of authority before the port's colon, if it has one; else all */
 	struct weft_field fields[WEFT_FIELDS_MAX];
 };
 

@@ -16,7 +16,7 @@ def cgroup_cpu_us(cgroup):
 
 def cgroup_pids(cgroup):
     pids = set()
-    for procs in [pathlib.Path(cgroup) / "cgroup.procs", *pathlib.Path(cgroup).glob("*/cgroup.procs")]:
+    for procs in pathlib.Path(cgroup).rglob("cgroup.procs"):
         try:
             pids.update(int(pid) for pid in procs.read_text().split())
         except OSError:

@@ -3,6 +3,10 @@
 deps: ## Install the Debian packages that building and testing need (root)
 	scripts/deps.sh
 
+.PHONY: e2e
+e2e: all ## Run the end-to-end tests (root; E2E="routing reload": only those)
+	BUILD=$(abspath $(BUILD)) tests/e2e/run.sh $(E2E)
+
 .PHONY: demo
 demo: deps all ## Show HTTP requests routed in the kernel (root)
 	BUILD=$(abspath $(BUILD)) demo/demo.sh

@@ -1,14 +1,24 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building, testing and the demo need. Safe to run again: it asks apt only for what is missing.
-#   scripts/deps.sh [build|test]     build: what compiling needs; test (default): that, and what tests, demo and bench need
+#   scripts/deps.sh [build|test|kernels]   build: what compiling needs; test (default): that, and what tests, demo and bench need;
+#                                          kernels: all that, and qemu for tests/kernels
 set -euo pipefail
 
 build=(gcc make pkg-config clang-16 llvm-16 bpftool libc6-dev libbpf-dev libelf-dev zlib1g-dev libprotobuf-c-dev protobuf-c-compiler
        protobuf-compiler libyaml-dev libevent-dev libjansson-dev uthash-dev libpcre2-dev)
-test=(libcmocka-dev nginx-light wrk haproxy curl iproute2 procps python3 python3-yaml python3-protobuf jq)
+test=(libcmocka-dev nginx-light wrk haproxy curl iproute2 nftables procps util-linux python3 python3-yaml python3-protobuf jq)
+kernels=(qemu-system-x86 busybox-static cpio)
 
 want=("${build[@]}")
-[ "${1:-test}" = build ] || want+=("${test[@]}")
+case "${1:-test}" in
+build) ;;
+test) want+=("${test[@]}") ;;
+kernels) want+=("${test[@]}" "${kernels[@]}") ;;
+*)
+	echo "deps: build, test or kernels is expected, not '$1'" >&2
+	exit 2
+	;;
+esac
 
 missing=()
 for package in "${want[@]}"; do

@@ -23,8 +23,9 @@ $(BUILD)/torture/torture-server: $(TORTURE_SERVER:%=$(BUILD)/torture/%.o)
 torture: all $(TORTURE_BIN) ## Check every byte under seeded random schedules (root; SEED=n TIME=s FAST_PATH=on|remote|off)
 	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through $(THROUGH) --fast-path $(FAST_PATH) --seed $(SEED) --time $(TIME) $(if $(TORTURE_ARGS),-- $(TORTURE_ARGS))
 
-# What the torture allows must be what plain TCP and a known-good proxy do.
+# What the torture allows must be what plain TCP and a known-good proxy do. HAProxy 2.6 loses bytes behind a 1xx now and then, and resets
+# a connection that ends with pipelined requests unread, which destroys the answer before: these classes are left out for it.
 .PHONY: torture-self
 torture-self: $(TORTURE_BIN) ## Test the torture itself: over plain TCP and through HAProxy (root)
 	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through direct --seed $(SEED) --time $(TIME)
-	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through haproxy --seed $(SEED) --time $(TIME)
+	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through haproxy --seed $(SEED) --time $(TIME) -- --no interim,expect,endinside

@@ -200,6 +200,9 @@ void read_end(struct connection *c, struct result *result, bool is_error_wrong)
 	ssize_t r;
 
 	atomic_store(&c->beat.reading, "end of the stream");
+	/* Of a HEAD that was not sent whole a proxy can't know that its refusal may have no body. */
+	if (result->outcome == OUTCOME_LOCAL)
+		return;
 	if (c->reader.end > c->reader.start) {
 		wrong(result, "bytes after the last answer: %.60s", c->reader.buf + c->reader.start);
 		return;

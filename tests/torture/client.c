@@ -21,7 +21,7 @@ enum { REQUESTS_MAX = LEDGER_REQUESTS - 1024 };
 struct options {
 	unsigned int seconds, connections, processes;
 	const char *ledger;
-	bool is_stall;
+	bool is_stall, is_show;
 	struct stall_options stall;
 };
 
@@ -37,6 +37,7 @@ static void usage(void)
 		"  --direct            no proxy between: stricter\n"
 		"  --only A,B --no A,B classes of behaviour, below\n"
 		"  --replay CONN:BATCH every connection does this batch of the schedule again and again\n"
+		"  --show CONN:BATCH   print that batch and exit\n"
 		"  --stall             measure what connections pin whose reader has stopped [--limit BYTES each]\n"
 		"classes:\n");
 	for (unsigned int i = 0; i < FEATURE_COUNT; i++)
@@ -61,7 +62,7 @@ static bool parse_options(int argc, char **argv, struct client *client, struct o
 		{"time", required_argument, NULL, 'T'},   {"connections", required_argument, NULL, 'c'}, {"processes", required_argument, NULL, 'p'},
 		{"batches", required_argument, NULL, 'b'}, {"direct", no_argument, NULL, 'd'},           {"only", required_argument, NULL, 'o'},
 		{"no", required_argument, NULL, 'n'},     {"replay", required_argument, NULL, 'r'},      {"stall", no_argument, NULL, 'S'},
-		{"limit", required_argument, NULL, 'l'},  {},
+		{"limit", required_argument, NULL, 'l'},  {"show", required_argument, NULL, 'w'},         {},
 	};
 	unsigned long long conn, batch;
 	uint32_t bits;
@@ -88,7 +89,9 @@ static bool parse_options(int argc, char **argv, struct client *client, struct o
 			}
 			client->schedule.features = c == 'o' ? bits : client->schedule.features & ~bits;
 			break;
+		case 'w':
 		case 'r':
+			options->is_show = c == 'w';
 			if (sscanf(optarg, "%llu:%llu", &conn, &batch) != 2)
 				return false;
 			client->is_replay = true;
@@ -102,7 +105,7 @@ static bool parse_options(int argc, char **argv, struct client *client, struct o
 	}
 	client->schedule.target_count = client->target_count;
 	client->schedule.is_direct = client->is_direct;
-	return options->ledger && client->target_count && options->connections && options->connections < LEDGER_CONNECTIONS && options->processes;
+	return (options->ledger || options->is_show) && client->target_count && options->connections && options->connections < LEDGER_CONNECTIONS && options->processes;
 }
 
 /* Says everything that is known of a connection that does not move, and breaks it. Under c->lock. */
@@ -296,6 +299,20 @@ static int run_torture(struct client *client, const struct options *options)
 	return summary(client, (now_ms() - start) / 1000);
 }
 
+static int show(const struct client *client)
+{
+	struct batch batch;
+	char fields[600];
+
+	schedule_batch(&client->schedule, client->replay_conn, client->replay_batch, 1, &batch);
+	for (unsigned int i = 0; i < batch.count; i++) {
+		spec_print(&batch.specs[i], fields, sizeof(fields));
+		printf("%s %s%s %s\n", method_name(batch.specs[i].method), client->targets[batch.specs[i].target].host,
+		       client->targets[batch.specs[i].target].prefix, fields);
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct client client = {.schedule = {.seed = 1, .features = (1u << FEATURE_COUNT) - 1}};
@@ -306,6 +323,8 @@ int main(int argc, char **argv)
 		usage();
 		return 2;
 	}
+	if (options.is_show)
+		return show(&client);
 	signal(SIGPIPE, SIG_IGN); /* EPIPE says the same, and is counted */
 	r = ledger_open(options.ledger, &client.ledger);
 	if (r) {

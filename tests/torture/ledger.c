@@ -33,3 +33,21 @@ _Atomic uint8_t *ledger_entry(struct ledger *ledger, uint64_t conn, uint64_t req
 {
 	return &ledger->requests[conn % LEDGER_CONNECTIONS][req % LEDGER_REQUESTS];
 }
+
+void ledger_note_idle_reset(struct ledger *ledger, uint64_t now_ms)
+{
+	uint64_t idx = atomic_fetch_add(&ledger->idle_resets, 1);
+
+	atomic_store(&ledger->idle_reset_ms[idx % LEDGER_RESETS], now_ms);
+}
+
+bool ledger_idle_reset_between(struct ledger *ledger, uint64_t from_ms, uint64_t to_ms)
+{
+	for (unsigned int i = 0; i < LEDGER_RESETS; i++) {
+		uint64_t at = atomic_load(&ledger->idle_reset_ms[i]);
+
+		if (at >= from_ms && at <= to_ms)
+			return true;
+	}
+	return false;
+}

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
 	LEDGER_CONNECTIONS = 1024,
 	LEDGER_REQUESTS = 1 << 20,
+	LEDGER_RESETS = 256,
 
 	LEDGER_COUNT = 0x0f, /* how often a server began to execute it */
 	LEDGER_DONE = 0x40,  /* a server wrote its answer to the end */
@@ -20,7 +22,8 @@ struct ledger {
 	_Atomic uint64_t duplicate;
 	_Atomic uint64_t error;
 	_Atomic uint64_t stuck_at_ms;   /* when a client last found a connection stuck: servers then print what they know */
-	_Atomic uint64_t idle_reset_ms; /* when a server last reset an idle connection */
+	_Atomic uint64_t idle_resets;
+	_Atomic uint64_t idle_reset_ms[LEDGER_RESETS]; /* when servers reset idle connections, the last ones, at idle_resets % LEDGER_RESETS */
 	_Atomic uint64_t moved[LEDGER_CONNECTIONS];   /* changes while the server of the present request reads or writes */
 	_Atomic uint64_t written[LEDGER_CONNECTIONS]; /* body bytes of the present answer that a server got rid of */
 	_Atomic uint8_t requests[LEDGER_CONNECTIONS][LEDGER_REQUESTS];
@@ -28,5 +31,9 @@ struct ledger {
 
 /* Creates the file when it is missing; it is sparse: only what is used takes room. 0 or -errno. */
 int ledger_open(const char *path, struct ledger **out);
+
+void ledger_note_idle_reset(struct ledger *ledger, uint64_t now_ms);
+/* Whether one of the last idle connections that servers reset was reset between these times. */
+bool ledger_idle_reset_between(struct ledger *ledger, uint64_t from_ms, uint64_t to_ms);
 
 _Atomic uint8_t *ledger_entry(struct ledger *ledger, uint64_t conn, uint64_t req);

@@ -268,10 +268,11 @@ static bool may_end(const struct spec *spec)
 
 static void make_end(struct maker *maker, struct spec *spec, bool is_last)
 {
-	bool may = maker->is_wild && (is_last || pick(maker, 4) == 0);
+	bool is_inside = draw(maker, FEATURE_endinside, 250);
+	bool may = maker->is_wild && (is_last || is_inside);
 	uint64_t kind = pick(maker, 1000);
 
-	if (draw(maker, FEATURE_idleclose, 30)) {
+	if (draw(maker, FEATURE_idleclose, 20) && (is_last || is_inside)) {
 		spec->after = AFTER_IDLE;
 		spec->after_ms = pick(maker, 3) ? pick(maker, 6) : pick(maker, 300);
 	}

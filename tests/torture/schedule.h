@@ -35,6 +35,7 @@
 	F(serverfault, "servers that close or reset before or in an answer")                                         \
 	F(clientclose, "clients that say Connection: close, or close between requests")                              \
 	F(clientfault, "clients that close or reset in a request or in an answer")                                   \
+	F(endinside, "ends of connections inside a pipeline, not only after it")                                     \
 	F(halfclose, "clients that shut their direction down")
 
 enum feature {

@@ -78,7 +78,7 @@ static void serve_all(struct served *served)
 		atomic_store(&served->is_idle, true);
 		if (stays_idle(served)) {
 			if (served->idle_reset)
-				atomic_store(&ledger->idle_reset_ms, now_ms());
+				ledger_note_idle_reset(ledger, now_ms());
 			else
 				hang_up(served, true);
 			io_close(&served->io, served->idle_reset);

@@ -4,6 +4,7 @@
 #ifndef WEFT_BPF_COMMAND_H
 #define WEFT_BPF_COMMAND_H
 
+#include "delivered.h"
 #include "drained.h"
 #include "maps.h"
 
@@ -41,7 +42,7 @@ int weft_connection_command(struct weft_connection_command *command)
 	}
 	socket_queues_read(connection->sock, cookie, &queues);
 	if (queues.is_known) {
-		if (queues.undelivered)
+		if (queues.undelivered || !delivery_is_proven(connection, cookie, false))
 			answer |= WEFT_ANSWER_UNDELIVERED;
 		if (queues.has_messages)
 			answer |= WEFT_ANSWER_UNREAD;

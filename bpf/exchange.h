@@ -167,7 +167,8 @@ WEFT_STAGE int upstream_lend(u32 pod_id, u32 endpoint_id, struct lease *lease)
 }
 
 /* The exchange is over: request and response are complete, and the last byte is on its way to the client. */
-static __always_inline void exchange_complete(struct weft_upstream *upstream, u32 slot, u64 word, struct weft_connection *connection)
+static __always_inline void exchange_complete(struct weft_upstream *upstream, u32 slot, u64 word, struct weft_connection *connection,
+					      enum weft_mover mover)
 {
 	u64 exchange = WEFT_EXCHANGE(slot, WEFT_LEASE(word));
 
@@ -179,6 +180,9 @@ static __always_inline void exchange_complete(struct weft_upstream *upstream, u3
 		u32 flags;
 
 		connection->kernel_exchanges++;
+		connection->mover_sock = mover == WEFT_MOVER_SERVER ? upstream->server_sock : upstream->sock;
+		connection->mover_cookie = mover == WEFT_MOVER_SERVER ? upstream->server_cookie : upstream->cookie;
+		connection->mover = mover;
 		connection->exchange = 0;
 		flags = __sync_fetch_and_and(&connection->flags, ~WEFT_CONNECTION_WAITED_FOR);
 		if (flags & WEFT_CONNECTION_WAITED_FOR)

@@ -31,14 +31,40 @@ struct sk_psock {
 typedef struct {
 	s64 counter;
 } atomic64_t;
+typedef struct {
+	int counter;
+} atomic_t;
+typedef struct refcount_struct {
+	atomic_t refs;
+} refcount_t;
 struct sock_common {
 	atomic64_t skc_cookie;
+	refcount_t skc_refcnt;
 };
+struct hlist_node {
+	struct hlist_node **pprev;
+};
+struct timer_list {
+	struct hlist_node entry;
+};
+typedef struct spinlock {
+	int value; /* read as raw bytes: any bit set means that somebody holds it or waits */
+} spinlock_t;
+typedef struct {
+	spinlock_t slock;
+	int owned;
+} socket_lock_t;
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
+	struct timer_list sk_timer;
 	void *sk_user_data;
 	int sk_wmem_queued;
 	int sk_sndbuf;
+};
+struct inet_connection_sock {
+	struct timer_list icsk_retransmit_timer;
+	struct timer_list icsk_delack_timer;
 };
 struct tcp_sock {
 	u32 rcv_nxt;

@@ -38,7 +38,7 @@ static __always_inline int reply_first(struct sk_msg_md *msg, struct scratch *sc
 	upstream->status = scratch->head.status;
 	upstream->first_byte_ns = bpf_ktime_get_ns();
 	upstream->response_remaining = total;
-	response_advance(upstream, slot, replying, connection, size);
+	response_advance(upstream, slot, replying, connection, size, WEFT_MOVER_SERVER);
 	return SK_PASS;
 }
 
@@ -60,7 +60,7 @@ static __always_inline int reply_rest(struct sk_msg_md *msg, struct weft_upstrea
 		count(WEFT_COUNTER_REASONS + WEFT_REASON_RESPONSE_LOOKUP_MISS, 1);
 		return SK_PASS;
 	}
-	response_advance(upstream, slot, word, bpf_map_lookup_elem(&connections, &client), n);
+	response_advance(upstream, slot, word, bpf_map_lookup_elem(&connections, &client), n, WEFT_MOVER_SERVER);
 	return SK_PASS;
 }
 

@@ -4,6 +4,7 @@
 #ifndef WEFT_BPF_REQUEST_H
 #define WEFT_BPF_REQUEST_H
 
+#include "delivered.h"
 #include "exchange.h"
 #include "kernel.h"
 #include "local_reply.h"
@@ -80,7 +81,7 @@ static __always_inline u32 parse_reason(int parsed)
  * went up to the proxy has been taken and answered, and the client has read the answers. */
 static __always_inline u32 connection_reason(struct sk_msg_md *msg, const struct request_run *run)
 {
-	const struct weft_connection *connection = run->connection;
+	struct weft_connection *connection = run->connection;
 	struct socket_queues queues;
 
 	socket_queues_read(connection->sock, run->cookie, &queues);
@@ -93,6 +94,9 @@ static __always_inline u32 connection_reason(struct sk_msg_md *msg, const struct
 #endif
 	if (!queues_are_drained(&queues))
 		return WEFT_REASON_NOT_DRAINED;
+	if (!delivery_is_proven(run->connection, run->cookie, true))
+		return WEFT_REASON_NOT_DELIVERED;
+	run->connection->mover = WEFT_MOVER_NONE;
 	return WEFT_REASON_NONE;
 }
 
@@ -215,6 +219,7 @@ static __always_inline enum step local_reply(struct sk_msg_md *msg, struct reque
 		return pass(run, WEFT_REASON_DIRECT_WITH_BODY);
 	if (!local_reply_send(msg, scratch, reply, run->cookie))
 		return pass(run, reason);
+	run->connection->mover = WEFT_MOVER_CLIENT;
 	count(WEFT_COUNTER_PATHS + WEFT_PATH_LOCAL, 1);
 	count(WEFT_COUNTER_PATHS_OVER + WEFT_PATH_LOCAL, 1);
 	count(WEFT_COUNTER_STATUS + (reply->status / 100 & 7), 1);

@@ -33,7 +33,7 @@ static __always_inline int response_first(struct __sk_buff *skb, struct scratch 
 	upstream->status = scratch->head.status;
 	upstream->first_byte_ns = bpf_ktime_get_ns();
 	upstream->response_remaining = total;
-	response_advance(upstream, slot, replying, connection, size);
+	response_advance(upstream, slot, replying, connection, size, WEFT_MOVER_UPSTREAM);
 	return SK_PASS;
 }
 
@@ -55,7 +55,7 @@ static __always_inline int response_rest(struct __sk_buff *skb, struct weft_upst
 		count(WEFT_COUNTER_REASONS + WEFT_REASON_RESPONSE_LOOKUP_MISS, 1);
 		return SK_PASS;
 	}
-	response_advance(upstream, slot, word, bpf_map_lookup_elem(&connections, &client), n);
+	response_advance(upstream, slot, word, bpf_map_lookup_elem(&connections, &client), n, WEFT_MOVER_UPSTREAM);
 	return SK_PASS;
 }
 

@@ -71,12 +71,13 @@ static __always_inline u32 client_judge(const struct weft_upstream *upstream, u3
 }
 
 /* `n` more bytes of the response have been redirected. */
-static __always_inline void response_advance(struct weft_upstream *upstream, u32 slot, u64 word, struct weft_connection *connection, u64 n)
+static __always_inline void response_advance(struct weft_upstream *upstream, u32 slot, u64 word, struct weft_connection *connection, u64 n,
+					     enum weft_mover mover)
 {
 	upstream->response_bytes += n;
 	upstream->response_remaining -= n;
 	if (!upstream->response_remaining)
-		exchange_complete(upstream, slot, word, connection);
+		exchange_complete(upstream, slot, word, connection, mover);
 }
 
 #endif

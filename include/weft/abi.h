@@ -98,7 +98,16 @@ struct weft_connection { /* hash `connections`; key: client socket cookie */
 	u32 proxy_written;      /* bytes of whole responses that it wrote, or is about to finish writing, to the anchor */
 	u32 kernel_exchanges;   /* for people */
 	u32 last_reason;        /* enum weft_reason of the last hand-up, for people */
+	u32 mover;              /* enum weft_mover: who carries the last response here; 0 once it is proven to be delivered */
+	u32 zero;
+	u64 mover_sock;         /* the socket whose run decided so: address and cookie */
+	u64 mover_cookie;
 };
+
+/* A program decides that a response's last bytes go to the client, and returns; the kernel moves them after that. Until then the
+ * queues of the client look empty: see bpf/delivered.h. */
+enum weft_mover { WEFT_MOVER_NONE = 0, WEFT_MOVER_SERVER = 1, WEFT_MOVER_UPSTREAM = 2, WEFT_MOVER_CLIENT = 3 };
+
 #define WEFT_CONNECTION_PROXY_ONLY 0x1u  /* pipelined, early data ...: the proxy keeps it for good */
 #define WEFT_CONNECTION_WAITED_FOR 0x2u  /* the proxy wants WEFT_EVENT_EXCHANGE_OVER */
 #define WEFT_CONNECTION_CLOSED 0x4u      /* the client socket is gone */

@@ -11,6 +11,7 @@
 	X(PROXY_ONLY_CONNECTION, "proxy_only_connection") \
 	X(PROXY_BUSY, "proxy_busy") \
 	X(NOT_DRAINED, "not_drained") \
+	X(NOT_DELIVERED, "not_delivered") \
 	X(PIPELINED, "pipelined") \
 	X(FAST_PATH_OFF, "fast_path_off") \
 	X(NO_SCRATCH, "no_scratch") \

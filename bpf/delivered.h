@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* Is the last response really in the client's queue? A program's verdict comes before the move: between the two the client's queues look
+ * empty, and if the server's task is preempted there, a pipelined request would be answered by a faster server first. Nothing runs
+ * after the move that could tell, but the move itself leaves marks, in an order that has no gap:
+ *
+ *   server's sendmsg:  [socket locked by its task: program, sock_hold(client)] [client held: the bytes are queued, sock_put(client)]
+ *   softirq:           [upstream's lock held: program, the bytes are queued]
+ *
+ * So: first the mover's lock, then the references of the client beyond the known ones. What holds one for another cause (a timer that
+ * we don't know, a packet in softirq) only makes the answer "not proven": the proxy takes the request, and asks again. */
+#ifndef WEFT_BPF_DELIVERED_H
+#define WEFT_BPF_DELIVERED_H
+
+#include "kernel.h"
+#include "weft/abi.h"
+
+/* An open TCP socket in a sockmap is held by its file and by its psock (sk_psock_init). Timers hold it while they are pending. */
+#define CLIENT_REFERENCES 2
+
+static __always_inline u32 timer_is_pending(struct timer_list *timer)
+{
+	return BPF_CORE_READ(timer, entry.pprev) != NULL;
+}
+
+static __always_inline bool lock_is_free(struct sock *sk)
+{
+	u32 slock = 0;
+
+	if (BPF_CORE_READ(sk, sk_lock.owned))
+		return false;
+	bpf_core_read(&slock, sizeof(slock), &sk->sk_lock.slock);
+	return !slock;
+}
+
+/* `is_own_run`: asked by the client's own program run, which holds the client's lock. */
+static __always_inline bool delivery_is_proven(struct weft_connection *connection, u64 cookie, bool is_own_run)
+{
+	struct sock *client = (void *)connection->sock, *mover = (void *)connection->mover_sock;
+	struct inet_connection_sock *icsk = (void *)client;
+	u32 kind = connection->mover, references;
+
+	if (kind == WEFT_MOVER_NONE)
+		return true;
+	if (kind == WEFT_MOVER_CLIENT) {
+		if (!is_own_run && !lock_is_free(client))
+			return false;
+	} else if ((u64)BPF_CORE_READ(mover, __sk_common.skc_cookie.counter) == connection->mover_cookie && !lock_is_free(mover)) {
+		return false;
+	}
+	if (kind == WEFT_MOVER_UPSTREAM)
+		return true;
+	__sync_fetch_and_add(&connection->mover, 0); /* the lock is looked at before the references, on every machine */
+	references = (u32)BPF_CORE_READ(client, __sk_common.skc_refcnt.refs.counter);
+	references -= timer_is_pending(&client->sk_timer);
+	references -= timer_is_pending(&icsk->icsk_retransmit_timer);
+	references -= timer_is_pending(&icsk->icsk_delack_timer);
+	return references <= CLIENT_REFERENCES;
+}
+
+#endif

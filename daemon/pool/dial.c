@@ -98,7 +98,7 @@ static void dial_failed(struct upstream *u, int r)
 	endpoint_pool_back_off(u->pool, u->owner);
 	log_write_error(LOG_LEVEL_DEBUG, __FILE__, r, "dialling endpoint %u (%u.%u.%u.%u:%u) for pod %u, again in %u ms", u->owner->key.endpoint_id,
 			a[0], a[1], a[2], a[3], ntohs(u->owner->port_be), u->owner->key.pod_id, u->owner->backoff_ms);
-	upstream_close(u, POOL_CLOSE_DIAL);
+	upstream_drop(u, POOL_CLOSE_DIAL);
 }
 
 static int connected(struct upstream *u)

@@ -193,7 +193,7 @@ bool upstream_is_quiet(const struct upstream *u);
 /* The next worker must know whether the client may have had a part of the answer from this one. */
 void upstream_set_busy(struct upstream *u, bool is_busy);
 /* The state is CLOSING or DIALLING: nobody else's. What the exchange counted is taken off already. `u` is gone afterwards. */
-void upstream_close(struct upstream *u, enum pool_close_reason reason);
+void upstream_drop(struct upstream *u, enum pool_close_reason reason);
 /* Swaps from `word` to CLOSING and closes (of a lent one the exchange is over); false when a program was first. */
 bool upstream_close_from(struct upstream *u, uint64_t word, enum pool_close_reason reason);
 /* Makes it IDLE from `word` (DIALLING or RELAYED), or closes it when it ended meanwhile. */

@@ -97,7 +97,7 @@ static void unregister(struct upstream *u)
 	pool_pod_forget_upstream(pool, u->pod);
 }
 
-void upstream_close(struct upstream *u, enum pool_close_reason reason)
+void upstream_drop(struct upstream *u, enum pool_close_reason reason)
 {
 	struct weft_upstream *s = u->shared;
 	struct pool *pool = u->pool;
@@ -141,7 +141,7 @@ bool upstream_close_from(struct upstream *u, uint64_t word, enum pool_close_reas
 		return false;
 	if (is_lease(word))
 		exchange_ended(u);
-	upstream_close(u, reason);
+	upstream_drop(u, reason);
 	return true;
 }
 
@@ -269,7 +269,7 @@ bool upstream_cut(struct upstream *u, uint64_t word, enum pool_close_reason reas
 	pool->counts.cuts++;
 	if (exchange_is_awaited(pool, &exchange))
 		pool->callbacks.exchange_cut(pool->callbacks.arg, &exchange);
-	upstream_close(u, reason);
+	upstream_drop(u, reason);
 	return true;
 }
 

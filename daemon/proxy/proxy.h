@@ -44,6 +44,10 @@ struct proxy_options {
 	uint32_t threads;         /* 0: a quarter of the processors, at least one */
 	bool is_fast_path_on;     /* see proxy_set_fast_path */
 	struct proxy_limits limits;
+	/* The client of an open kernel exchange is gone: its anchor is about to be closed. On a thread of the proxy; may be NULL. Not for
+	 * exchanges that are relayed (their `done` says it). `exchange` as in struct weft_connection. */
+	void (*client_gone)(void *arg, uint64_t client_cookie, uint64_t exchange);
+	void *client_gone_arg;
 };
 
 /* Starts the threads. `datapath` outlives the proxy. -ENOMEM, -EMFILE ... */
@@ -137,13 +141,14 @@ enum proxy_reason {
 	PROXY_REASON_NOT_HTTP,            /* other bytes, and no other_choice: 400 */
 	PROXY_REASON_UPGRADE,             /* 403: an upgrade that the listener does not allow */
 	PROXY_REASON_NO_IMAGE,            /* 503: nothing published for the scope yet */
-	PROXY_REASON_NO_LISTENER,         /* no listener for the original destination any more: closed */
+	PROXY_REASON_NO_LISTENER,         /* no listener for the original destination any more: passed on to it as it is */
 	PROXY_REASON_LISTENER_REFUSED,    /* 503: weft does not enforce what the listener asks for */
 	PROXY_REASON_ROUTE_NOT_FOUND,     /* 404 */
 	PROXY_REASON_ROUTE_REFUSED,       /* 503: weft can't do this route exactly */
 	PROXY_REASON_DIRECT_RESPONSE,
 	PROXY_REASON_NO_CLUSTER,          /* 503, or the route's cluster_not_found_response_code */
 	PROXY_REASON_CLUSTER_REFUSED,     /* 503 */
+	PROXY_REASON_OVERFLOW,            /* 503: max_requests of the cluster's circuit breaker */
 	PROXY_REASON_NO_HEALTHY_UPSTREAM, /* 503 */
 	PROXY_REASON_CONNECT_FAILURE,     /* 503 */
 	PROXY_REASON_CONNECT_TIMEOUT,     /* 503 */
@@ -151,6 +156,7 @@ enum proxy_reason {
 	PROXY_REASON_UPSTREAM_PROTOCOL,   /* 502: a head that is not HTTP, or only a part of one */
 	PROXY_REASON_TIMEOUT,             /* 504 */
 	PROXY_REASON_CUT_IN_BODY,         /* the upstream failed in mid-body: the client's connection was cut */
+	PROXY_REASON_BLOCKED,             /* the destination is refused (REGISTRY_ONLY): closed */
 	PROXY_REASON_BAD_BODY,            /* the client's chunked body is malformed: 400, or cut when the response had begun */
 	PROXY_REASON_CLIENT_GONE,         /* the client closed in mid-exchange */
 	PROXY_REASON_NO_MEMORY,           /* closed */

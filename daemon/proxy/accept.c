@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where connections come from: the pods' loopback listeners, and the anchors of a worker that died. */
+#include "proxy/internal.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+/* Accepts nothing for a moment when descriptors ran out: the listener stays readable, and the loop would spin. */
+#define ACCEPT_PAUSE_MS 10
+
+static struct table_entry *name_anchor(struct thread *thread, const struct pod *pod, int fd, u64 cookie, const struct sockaddr_in *peer)
+{
+	struct table *table = thread->proxy->table;
+	struct table_entry *entry = table ? table_take(table, fd) : NULL;
+
+	if (!entry)
+		return NULL;
+	entry->cookie = cookie;
+	entry->pod_id = pod->is.pod_id;
+	entry->is_busy = 0;
+	entry->consumed = 0;
+	entry->written = 0;
+	entry->peer_ip4_be = peer->sin_addr.s_addr;
+	entry->peer_port_be = peer->sin_port;
+	table_publish(entry, TABLE_ANCHOR);
+	return entry;
+}
+
+static void anchor_accepted(struct thread *thread, struct pod *pod, int fd, const struct sockaddr_in *peer)
+{
+	struct proxy *proxy = thread->proxy;
+	struct weft_connection record = {0};
+	struct connection *connection;
+	struct table_entry *entry;
+	u64 cookie = 0;
+	int r;
+
+	COUNT(thread, connections_accepted);
+	if (__atomic_load_n(&proxy->connection_count, __ATOMIC_RELAXED) >= proxy->limits.connections) {
+		COUNT(thread, connections_over_limit);
+		close(fd);
+		return;
+	}
+	r = proxy->backend.connection_find(proxy->backend.arg, pod->is.netns_cookie, peer->sin_addr.s_addr, peer->sin_port, &cookie, &record);
+	if (r) {
+		COUNT(thread, connections_unknown);
+		close(fd);
+		return;
+	}
+	entry = name_anchor(thread, pod, fd, cookie, peer);
+	r = connection_new(thread, pod, fd, &record, cookie, entry, &connection);
+	if (r) {
+		COUNT(thread, reasons[PROXY_REASON_NO_MEMORY]);
+		if (entry)
+			table_release(proxy->table, entry);
+		close(fd);
+		return;
+	}
+	connection_drive(connection);
+}
+
+static void on_listener(evutil_socket_t fd, short what, void *arg)
+{
+	static const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
+	struct listener *listener = arg;
+	struct thread *thread = listener->thread;
+
+	connections_bury(thread);
+	if (what & EV_TIMEOUT) {
+		event_del(&listener->event);
+		event_assign(&listener->event, thread->base, fd, EV_READ | EV_PERSIST, on_listener, listener);
+		event_add(&listener->event, NULL);
+	}
+	for (int i = 0; i < ACCEPT_BATCH; i++) {
+		struct sockaddr_in peer = {0};
+		socklen_t len = sizeof(peer);
+		int accepted = accept4(fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (accepted < 0) {
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+				event_del(&listener->event);
+				evtimer_assign(&listener->event, thread->base, on_listener, listener);
+				listener->event.ev_fd = fd;
+				event_add(&listener->event, &pause);
+			} else if (errno == ECONNABORTED || errno == EINTR) {
+				continue;
+			}
+			return;
+		}
+		anchor_accepted(thread, listener->pod, accepted, &peer);
+	}
+}
+
+int listener_add(struct thread *thread, struct pod *pod)
+{
+	struct listener *listener = calloc(1, sizeof(*listener));
+	int on = 1;
+
+	if (!listener)
+		return -ENOMEM;
+	/* Accepted sockets inherit it. */
+	(void)setsockopt(pod->is.listener_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	listener->thread = thread;
+	listener->pod = pod_get(pod);
+	event_assign(&listener->event, thread->base, pod->is.listener_fd, EV_READ | EV_PERSIST, on_listener, listener);
+	if (event_add(&listener->event, NULL)) {
+		pod_put(listener->pod);
+		free(listener);
+		return -ENOMEM;
+	}
+	listener->next = thread->listeners;
+	thread->listeners = listener;
+	return 0;
+}
+
+void listener_remove(struct thread *thread, u32 pod_id)
+{
+	struct listener **at = &thread->listeners;
+
+	while (*at) {
+		struct listener *listener = *at;
+
+		if (pod_id && listener->pod->is.pod_id != pod_id) {
+			at = &listener->next;
+			continue;
+		}
+		*at = listener->next;
+		event_del(&listener->event);
+		if (thread->netns_cookie == listener->pod->is.netns_cookie)
+			thread_go_home(thread);
+		pod_put(listener->pod);
+		free(listener);
+	}
+}
+
+/* An exchange that the dead worker had begun: an error if the client has seen nothing of its answer, else the end. */
+static void adopt_busy(struct connection *connection, u32 busy)
+{
+	struct exchange *exchange = &connection->own;
+
+	if (busy > 1) {
+		COUNT(connection->thread, reasons[PROXY_REASON_ADOPTED_ERROR]);
+		connection_finish(connection);
+		return;
+	}
+	exchange_begin(exchange, connection);
+	connection->state = CONNECTION_EXCHANGE;
+	connection->discards = true;
+	exchange->closes = true;
+	local_reply(exchange, PROXY_REASON_ADOPTED_ERROR, 503,
+		    "upstream connect error or disconnect/reset before headers. reset reason: local connection failure");
+}
+
+void anchor_adopt(struct thread *thread, struct pod *pod, struct table_entry *entry)
+{
+	struct proxy *proxy = thread->proxy;
+	struct weft_connection record = {0};
+	struct connection *connection;
+	u32 busy = entry->is_busy;
+	u64 cookie = 0;
+	int fd = entry->fd;
+
+	if (proxy->backend.connection_find(proxy->backend.arg, pod->is.netns_cookie, entry->peer_ip4_be, entry->peer_port_be, &cookie, &record) ||
+	    cookie != entry->cookie || connection_new(thread, pod, fd, &record, cookie, entry, &connection)) {
+		/* The client is gone. */
+		COUNT(thread, connections_unknown);
+		table_release(proxy->table, entry);
+		close(fd);
+		return;
+	}
+	COUNT(thread, connections_adopted);
+	connection->consumed = entry->consumed;
+	connection->written = entry->written;
+	connection->is_first = !record.kernel_exchanges && !connection->consumed && !connection->written;
+	if (busy)
+		adopt_busy(connection, busy);
+	connection_drive(connection);
+}

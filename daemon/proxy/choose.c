@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a cluster to an upstream: the engine's balancer over the current endpoint image, circuit breaker, and further tries when a
+ * connect fails. */
+#include "proxy/internal.h"
+
+/* Envoy: host_selection_retry_max_attempts of istiod's policy, after which the same host will do. */
+#define OTHER_HOST_TRIES 5
+
+int choose_cluster(struct connection *connection, weft_ref ref, u32 *cluster_id)
+{
+	struct thread *thread = connection->thread;
+	struct weft_image_handle image = thread_routes(thread, connection->pod->is.scope);
+	const struct weft_choice *choice = weft_at(&image, ref);
+	u32 pick;
+
+	if (!choice || !choice->count)
+		return -ENOENT;
+	pick = choice->total_weight ? (u32)(((u64)thread_random(thread) * choice->total_weight) >> 32) : 0;
+	for (u32 i = 0; i + 1 < choice->count; i++) {
+		if (pick < choice->items[i].until) {
+			*cluster_id = choice->items[i].cluster_id;
+			return 0;
+		}
+	}
+	*cluster_id = choice->items[choice->count - 1].cluster_id;
+	return 0;
+}
+
+static int refuse(u16 *status, const char **body, enum proxy_reason reason, const char *text)
+{
+	*status = 503;
+	*body = text;
+	return (int)reason;
+}
+
+/* A policy that is not balanced by the engine but may be served (no hash input: Envoy picks at random too). */
+static int pick_any(struct thread *thread, const struct weft_image_handle *image, const struct weft_cluster *cluster,
+		    struct weft_endpoint *endpoint)
+{
+	const struct weft_endpoint *endpoints = weft_at(image, cluster->endpoints);
+
+	if (!endpoints || !cluster->endpoint_count)
+		return -EHOSTUNREACH;
+	*endpoint = endpoints[((u64)thread_random(thread) * cluster->endpoint_count) >> 32];
+	return 0;
+}
+
+int choose_endpoint(struct exchange *exchange, struct weft_endpoint *endpoint, u32 *connect_timeout_ms, u16 *status, const char **body)
+{
+	struct connection *connection = exchange->connection;
+	struct thread *thread = connection->thread;
+	const struct proxy_backend *backend = &thread->proxy->backend;
+	const struct weft_balance_state state = {backend->clusters, WEFT_CLUSTERS_MAX, backend->endpoints, WEFT_ENDPOINTS_MAX};
+	struct weft_balance_query query = {
+		.image = thread_endpoints(thread, connection->pod->is.scope),
+		.cluster_id = exchange->cluster_id,
+		.random = thread_random(thread),
+		.state = &state,
+	};
+	const struct weft_cluster *cluster;
+	int r;
+
+	if (!query.image.base)
+		return refuse(status, body, PROXY_REASON_NO_IMAGE, NULL);
+	cluster = weft_at(&query.image, weft_find_cluster(&query.image, exchange->cluster_id));
+	if (!cluster) {
+		*body = NULL;
+		*status = exchange->missing_status ? exchange->missing_status : 503;
+		return PROXY_REASON_NO_CLUSTER;
+	}
+	*connect_timeout_ms = cluster->connect_timeout_ms ? cluster->connect_timeout_ms : CONNECT_TIMEOUT_DEFAULT_MS;
+	switch (cluster->kind) {
+	case WEFT_CLUSTER_ORIGINAL_DST:
+		*endpoint = (struct weft_endpoint){.ip4_be = connection->original_ip4_be, .port_be = connection->original_port_be};
+		return 0;
+	case WEFT_CLUSTER_BLACK_HOLE:
+		return refuse(status, body, PROXY_REASON_NO_HEALTHY_UPSTREAM, "no healthy upstream");
+	case WEFT_CLUSTER_ENDPOINTS:
+		break;
+	default:
+		return refuse(status, body, PROXY_REASON_CLUSTER_REFUSED, NULL);
+	}
+	if (cluster->verdict == WEFT_VERDICT_REFUSED)
+		return refuse(status, body, PROXY_REASON_CLUSTER_REFUSED, NULL);
+	if (exchange->cluster_id < WEFT_CLUSTERS_MAX && !exchange->is_counted &&
+	    __atomic_load_n(&backend->clusters[exchange->cluster_id].active, __ATOMIC_RELAXED) >= cluster->max_requests)
+		return refuse(status, body, PROXY_REASON_OVERFLOW, "upstream connect error or disconnect/reset before headers. reset reason: overflow");
+	r = weft_pick_endpoint(&query, endpoint);
+	if (r == -EOPNOTSUPP)
+		r = pick_any(thread, &query.image, cluster, endpoint);
+	if (r)
+		return refuse(status, body, PROXY_REASON_NO_HEALTHY_UPSTREAM, "no healthy upstream");
+	return 0;
+}
+
+static void count_active(struct exchange *exchange, int by)
+{
+	const struct proxy_backend *backend = &exchange->connection->thread->proxy->backend;
+
+	if (exchange->cluster_id < WEFT_CLUSTERS_MAX)
+		__atomic_fetch_add(&backend->clusters[exchange->cluster_id].active, (u32)by, __ATOMIC_RELAXED);
+	if (exchange->endpoint_id && exchange->endpoint_id < WEFT_ENDPOINTS_MAX)
+		__atomic_fetch_add(&backend->endpoints[exchange->endpoint_id].active, (u32)by, __ATOMIC_RELAXED);
+	exchange->is_counted = by > 0;
+}
+
+void exchange_release_upstream(struct exchange *exchange, bool is_reusable)
+{
+	struct upstream *upstream = TAKE_PTR(exchange->upstream);
+
+	exchange->connect_deadline_ms = 0;
+	if (exchange->is_counted)
+		count_active(exchange, -1);
+	if (!upstream)
+		return;
+	upstream->exchange = NULL;
+	upstream_done(upstream, is_reusable);
+}
+
+/* One try. 0; -errno: the connect failed at once; -ECANCELED: answered. */
+static int try_upstream(struct exchange *exchange, const struct weft_endpoint *except)
+{
+	struct weft_endpoint endpoint = {0};
+	const char *body = NULL;
+	u32 connect_timeout_ms = 0;
+	u16 status = 0;
+	int r;
+
+	for (int i = 0; i <= (except ? OTHER_HOST_TRIES : 0); i++) {
+		r = choose_endpoint(exchange, &endpoint, &connect_timeout_ms, &status, &body);
+		if (r) {
+			const char *extra = r == PROXY_REASON_OVERFLOW ? "x-envoy-overloaded: true\r\n" : NULL;
+
+			local_reply_headers(exchange, (enum proxy_reason)r, status, body, extra);
+			return -ECANCELED;
+		}
+		if (!except || endpoint.ip4_be != except->ip4_be || endpoint.port_be != except->port_be)
+			break;
+	}
+	exchange->endpoint_id = endpoint.id;
+	count_active(exchange, 1);
+	exchange->attempts++;
+	r = upstream_open(exchange, &endpoint);
+	if (r) {
+		count_active(exchange, -1);
+		return r;
+	}
+	if (!exchange->upstream->is_connected) {
+		exchange->connect_deadline_ms = now_ms() + connect_timeout_ms;
+		connection_timer(exchange->connection);
+	}
+	return 0;
+}
+
+void choose_upstream(struct exchange *exchange, const struct weft_endpoint *except)
+{
+	int r = try_upstream(exchange, except);
+
+	if (r && r != -ECANCELED && !choose_again(exchange))
+		response_fail(exchange, PROXY_REASON_CONNECT_FAILURE);
+}
+
+bool choose_again(struct exchange *exchange)
+{
+	struct weft_endpoint except = {0};
+	int r;
+
+	if (exchange->upstream) {
+		except.ip4_be = exchange->upstream->key.ip4_be;
+		except.port_be = (u16)exchange->upstream->key.port_be;
+	}
+	exchange_release_upstream(exchange, false);
+	while (exchange->retries_left) {
+		exchange->retries_left--;
+		COUNT(exchange->connection->thread, retries);
+		r = try_upstream(exchange, except.ip4_be ? &except : NULL);
+		if (!r || r == -ECANCELED)
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the proxy share. A thread owns its connections, upstreams, buffers and counters; nothing in here is locked but
+ * the inbox of a thread and, in struct proxy, the registry of captured connections.
+ *
+ * A connection is driven: whatever happened to one of its sockets, connection_drive() takes every step that is possible until
+ * nothing moves any more. Descriptors are edge-triggered; is_readable and is_writable remember what the last edge said. */
+#ifndef WEFT_PROXY_INTERNAL_H
+#define WEFT_PROXY_INTERNAL_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "base/assert.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "proxy/proxy.h"
+#include "weft/balance.h"
+#include "weft/chunked.h"
+#include "weft/head.h"
+#include "weft/lookup.h"
+#include "weft/names.h"
+
+#define uthash_noexpand_fyi(table) ((void)0)
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#define READ_SMALL (16u << 10)                       /* bytes of the usual block */
+#define READ_LARGE ((64u << 10) + 2048u)             /* ... of one for long heads and streams */
+#define BLOCK_SLACK 64u                              /* the parser loads words */
+#define HEAD_MAX WEFT_PROXY_HEAD_MAX
+#define SPLICE_MIN (48u << 10)                       /* bodies with less to come are copied */
+#define PIPE_BYTES (512u << 10)
+#define ACCEPT_BATCH 64
+#define DRIVE_ROUNDS 32                              /* before others get their turn */
+#define LINGER_MS 1000u                              /* Envoy: delayed_close_timeout */
+#define ORDER_POLL_MS 1u
+#define ORDER_EOF_WAIT_MS 1000u                      /* how long a client that half-closed keeps its kernel exchange */
+#define RELAY_WAIT_MS 2000u                          /* for an anchor that was not accepted yet */
+#define CONNECT_TIMEOUT_DEFAULT_MS 5000u             /* Envoy: cluster connect_timeout */
+
+/* ---- buffers (buffer.c) ------------------------------------------------------------------------------------------------- */
+
+struct block {
+	struct block *next;
+	u32 capacity;
+	u8 data[];
+};
+
+/* Bytes [begin, end) of a block; no block while empty. */
+struct buffer {
+	struct block *block;
+	u32 begin, end;
+};
+
+struct splice_pipe {
+	struct splice_pipe *next;
+	int in, out;
+};
+
+struct thread;
+
+static inline u32 buffer_len(const struct buffer *buffer)
+{
+	return buffer->end - buffer->begin;
+}
+static inline u8 *buffer_bytes(const struct buffer *buffer)
+{
+	return buffer->block->data + buffer->begin;
+}
+/* Bytes that can be added at the end as things are. */
+static inline u32 buffer_room(const struct buffer *buffer)
+{
+	return buffer->block ? buffer->block->capacity - buffer->end : 0;
+}
+/* Makes room for `bytes` more in one piece: takes, compacts or enlarges the block. -ENOSPC: more than a block can hold. */
+int buffer_reserve(struct thread *thread, struct buffer *buffer, u32 bytes);
+/* Bytes that buffer_reserve() could make room for. */
+u32 buffer_space(const struct buffer *buffer);
+void buffer_consume(struct thread *thread, struct buffer *buffer, u32 bytes);
+void buffer_release(struct thread *thread, struct buffer *buffer);
+/* The caller reserved. */
+static inline void buffer_put(struct buffer *buffer, const void *bytes, size_t len)
+{
+	memcpy(buffer->block->data + buffer->end, bytes, len);
+	buffer->end += (u32)len;
+}
+#define buffer_put_text(buffer, literal) buffer_put((buffer), (literal), sizeof(literal) - 1)
+void buffer_put_number(struct buffer *buffer, u64 number);
+
+struct splice_pipe *pipe_take(struct thread *thread);
+/* A pipe that still holds bytes is closed. */
+void pipe_give(struct thread *thread, struct splice_pipe **pipe, bool is_empty);
+void buffers_free(struct thread *thread);
+
+/* ---- one direction of an exchange (flow.c) ------------------------------------------------------------------------------- */
+
+enum flow_body {
+	FLOW_NONE = 0,
+	FLOW_LENGTH,      /* `left` bytes */
+	FLOW_CHUNKED,
+	FLOW_UNTIL_CLOSE,
+};
+
+/* Bytes go out in this order: `out` (heads, re-framed bodies), what is in the pipe, then `left` bytes as they came. */
+struct flow {
+	struct buffer out;
+	struct splice_pipe *pipe;
+	u32 piped;             /* bytes in the pipe */
+	u8 body;               /* enum flow_body: how the source frames it */
+	bool is_chunked_out;   /* written chunked; LENGTH and not this: verbatim */
+	bool is_source_done;   /* every byte of the message was taken */
+	bool is_large;         /* a stream: read in large pieces */
+	bool is_unspliceable;  /* splice said no */
+	u64 left;              /* LENGTH: bytes still to be taken from the source */
+	struct weft_chunked chunked;
+};
+
+static inline bool flow_is_verbatim(const struct flow *flow)
+{
+	return flow->body == FLOW_LENGTH && !flow->is_chunked_out;
+}
+void flow_begin(struct flow *flow);
+void flow_release(struct thread *thread, struct flow *flow);
+/* Takes from `in` what must be re-framed, as far as there is room. 0 or -EBADMSG; -ENOMEM. `taken` grows by what was consumed. */
+int flow_transform(struct thread *thread, struct flow *flow, struct buffer *in, bool is_end, u32 *taken);
+/* Everything was taken and written. */
+bool flow_is_done(const struct flow *flow, const struct buffer *in);
+/* Bytes that are in hand and not yet written. */
+u64 flow_pending(const struct flow *flow, const struct buffer *in);
+/* The rest of the message is in hand. */
+bool flow_is_whole(const struct flow *flow, const struct buffer *in);
+/* Should more be read from the source into `in`? */
+bool flow_wants_bytes(const struct flow *flow, const struct buffer *in);
+bool flow_wants_splice(const struct flow *flow, const struct buffer *in);
+/* Bytes moved (> 0), 0 at the end of the stream, -EAGAIN, -EINVAL (can't be spliced) or -errno. */
+ssize_t flow_splice(struct thread *thread, struct flow *flow, int from);
+/* Writes what is pending. Bytes written, or -errno; `taken` grows by what was consumed from `in`. */
+ssize_t flow_write(struct thread *thread, struct flow *flow, struct buffer *in, int to, u32 *taken);
+
+/* ---- pods and images ------------------------------------------------------------------------------------------------------ */
+
+struct pod {
+	struct proxy_pod is;      /* netns_fd is our own */
+	u32 references;           /* atomic */
+	struct pod *next;         /* in struct proxy; control side only */
+};
+struct pod *pod_get(struct pod *pod);
+void pod_put(struct pod *pod);
+
+struct published {           /* an image in use */
+	struct weft_image_handle handle;
+	u32 references;           /* atomic */
+	void (*release)(void *arg);
+	void *arg;
+};
+void published_put(struct published *published);
+
+struct listener {            /* a pod's listener, on one thread */
+	struct listener *next;
+	struct thread *thread;
+	struct pod *pod;
+	struct event event;
+};
+
+/* ---- upstreams (upstream.c) ------------------------------------------------------------------------------------------------ */
+
+struct group_key {
+	u32 pod_id;
+	u32 ip4_be;
+	u32 port_be;
+};
+struct group {               /* a thread's idle upstreams of one pod to one endpoint, the last used first */
+	struct group_key key;
+	u32 idle_count;
+	struct upstream *idle;
+	UT_hash_handle hh;
+};
+
+struct upstream {
+	struct thread *thread;
+	struct event event;
+	int fd;
+	bool is_connected;
+	bool is_readable;
+	bool is_writable;
+	bool is_ended;            /* FIN, RST or an error was seen */
+	bool is_reset;            /* ... and it was not a FIN */
+	bool is_reused;
+	bool is_borrowed;         /* the pool's: never closed here */
+	bool is_write_failed;
+	bool is_registered;
+	bool has_hang_up;         /* the poller said that a FIN is there */
+	struct group_key key;
+	struct buffer in;
+	struct exchange *exchange; /* NULL: idle */
+	struct upstream *group_next, *group_prev;
+	struct upstream *idle_next, *idle_prev; /* of the thread, the longest idle first */
+	struct upstream *next_dead;
+	u64 idle_since_ms;
+};
+
+struct weft_endpoint;
+/* An idle one, or a new one that is connecting. -errno as connect() says; -EMFILE ... */
+int upstream_open(struct exchange *exchange, const struct weft_endpoint *endpoint);
+/* Borrows a descriptor of the pool. */
+int upstream_borrow(struct exchange *exchange, int fd);
+/* The exchange is over: keeps the upstream for another one, or closes it. */
+void upstream_done(struct upstream *upstream, bool is_reusable);
+void upstream_close(struct upstream *upstream);
+/* Reads into `in` (or, for a spliced response, into its pipe); true: something happened. */
+bool upstream_read(struct upstream *upstream);
+void upstreams_expire(struct thread *thread, u64 now_ms);
+void upstreams_free(struct thread *thread);
+
+/* ---- connections ----------------------------------------------------------------------------------------------------------- */
+
+enum connection_state {
+	CONNECTION_HEAD = 0,   /* between requests */
+	CONNECTION_EXCHANGE,
+	CONNECTION_TUNNEL,
+	CONNECTION_LINGER,     /* all is written, the FIN is sent: reads and throws away */
+	CONNECTION_FINISH,     /* waits until a FIN may be sent */
+	CONNECTION_DEAD,       /* only its memory is left, until the event is over */
+};
+
+struct exchange {
+	struct connection *connection;
+	struct upstream *upstream;  /* NULL: a local reply, or none yet */
+	struct flow response;
+	u8 method;                  /* enum weft_method */
+	u16 status;
+	bool is_relay;
+	bool is_local;              /* the response is ours */
+	bool is_http_10;            /* the client's version */
+	bool wants_keep_alive;      /* HTTP/1.0 with Connection: keep-alive */
+	bool is_upgrade;            /* a websocket request that may become a tunnel */
+	bool is_switching;          /* ... and the upstream said 101 */
+	bool has_head;              /* the final response's head was made */
+	bool has_interim;
+	bool is_begun;              /* the first byte was written to the client */
+	bool is_published;
+	bool is_ended;              /* relay: END_EXCHANGE was said */
+	bool closes;                /* the client's connection ends with this response */
+	bool is_reusable;           /* the upstream, as far as the response's head says */
+	bool is_cut;                /* in mid-body: the client's connection goes when what is in hand is written */
+	bool is_counted;            /* in the endpoint's and the cluster's `active` */
+	u8 retries_left;
+	u8 attempts;
+	u16 missing_status;         /* of the reply when there is no such cluster */
+	u32 cluster_id;
+	u32 endpoint_id;
+	u32 timeout_ms;
+	u64 deadline_ms;            /* 0: none */
+	u64 connect_deadline_ms;
+};
+
+struct relay {
+	struct exchange exchange;
+	struct proxy_relay is;      /* done == NULL: a local error */
+	struct relay *next;         /* free list */
+};
+
+struct connection {
+	struct thread *thread;
+	struct connection *next, *prev;
+	struct connection *next_dead;
+	struct connection *next_ready;
+	struct pod *pod;
+	struct table_entry *entry;  /* or NULL */
+	struct event event;
+	struct event timer;
+	u64 cookie;
+	u64 timer_at_ms;            /* 0: not armed */
+	u64 finish_at_ms;           /* LINGER, FINISH: then it closes whatever is still to come */
+	int fd;
+	u8 state;                   /* enum connection_state */
+	bool is_registered;         /* in the proxy's registry */
+	bool is_readable;
+	bool is_writable;
+	bool is_ended;              /* the client sent a FIN or RST, and what came before it was read */
+	bool has_hang_up;           /* the poller said so */
+	bool is_first;              /* nothing was served yet: the bytes may be no HTTP at all */
+	bool was_looked_up;         /* the listener, for what it decides before a byte is read */
+	bool is_read_short;         /* the last read got all there was */
+	bool is_ready;              /* in the thread's list of those that did not finish their turn */
+	bool is_driven;             /* connection_drive is below us */
+	bool is_ordered;            /* the kernel may carry exchanges: command it */
+	bool may_kernel_run;        /* a kernel exchange may be open, or its bytes on the way */
+	bool is_kernel_listener;    /* ... and may carry the next request */
+	bool is_held;               /* the response waits for the kernel */
+	bool discards;              /* request bytes that still come are thrown away */
+	bool is_request_whole;      /* every byte of the request was taken */
+	bool shuts_upstream;        /* tunnel: the client's FIN was passed on */
+	bool shuts_client;          /* tunnel: the upstream's */
+	u32 original_ip4_be;
+	u16 original_port_be;
+	u32 consumed;               /* modulo 2^32, see abi.h */
+	u32 written;
+	u32 parsed;                 /* bytes of `in` that are known to hold no whole head */
+	struct buffer in;
+	struct flow request;
+	struct exchange own;        /* what the proxy serves itself */
+	struct relay *relay;        /* what it relays for the kernel: an earlier request than `own` */
+	UT_hash_handle hh;          /* proxy->registry, by cookie */
+};
+
+int connection_new(struct thread *thread, struct pod *pod, int fd, const struct weft_connection *record, u64 cookie,
+		   struct table_entry *entry, struct connection **out);
+void connection_drive(struct connection *connection);
+/* Reads what the connection's state has a use for; true: something happened. */
+bool anchor_read(struct connection *connection);
+/* At once; a response in flight may be lost. */
+void connection_close(struct connection *connection);
+/* In order: after the client has what the kernel redirected; then a FIN, and what still comes is thrown away for a second. */
+void connection_finish(struct connection *connection);
+void connection_abort(struct connection *connection, enum proxy_reason reason);
+void connection_timer(struct connection *connection);
+/* The exchange has no more to do with the client: next request, or the end. */
+void exchange_over(struct exchange *exchange);
+/* Gives the upstream back or closes it, and takes the request off the counts of its endpoint. */
+void exchange_release_upstream(struct exchange *exchange, bool is_reusable);
+void exchange_begin(struct exchange *exchange, struct connection *connection);
+void connections_bury(struct thread *thread);
+
+/* ---- requests and responses -------------------------------------------------------------------------------------------------- */
+
+/* Takes what can be taken of the client's bytes; true: something moved. */
+bool request_advance(struct connection *connection);
+/* Sends what can be sent upstream. */
+bool request_write(struct connection *connection);
+bool response_advance(struct exchange *exchange);
+/* The upstream failed; what the client gets depends on how far the response was. */
+void response_fail(struct exchange *exchange, enum proxy_reason reason);
+/* Picks an endpoint of the exchange's cluster and opens an upstream; answers the client if there is none. */
+void choose_upstream(struct exchange *exchange, const struct weft_endpoint *except);
+int choose_cluster(struct connection *connection, weft_ref choice, u32 *cluster_id);
+/* Tries again elsewhere after a failed connect. False: no try is left. */
+bool choose_again(struct exchange *exchange);
+/* 0, or the reason why there is no endpoint. */
+int choose_endpoint(struct exchange *exchange, struct weft_endpoint *endpoint, u32 *connect_timeout_ms, u16 *status, const char **body);
+
+enum order { ORDER_GO, ORDER_HOLD };
+/* Asks before the next write of a response. `is_last`: all that is left of it, `pending` bytes, goes now. */
+enum order order_before_write(struct exchange *exchange, bool is_last, u32 pending);
+/* May the connection be ended without overtaking bytes? `open_exchange`: what is open in the kernel, or 0. */
+bool order_may_finish(struct connection *connection, u64 *open_exchange);
+void order_end_relay(struct relay *relay);
+
+/* Gives the upstream back to the pool. */
+void relay_end(struct relay *relay, bool is_reusable);
+
+void tunnel_begin(struct connection *connection);
+/* Dials the cluster that the listener names for what is not HTTP; cluster 0: the original destination. */
+void tunnel_open(struct connection *connection, weft_ref choice, bool is_original_destination);
+bool tunnel_advance(struct connection *connection);
+
+/* ---- replies of our own (local_reply.c) ----------------------------------------------------------------------------------------- */
+
+/* Puts a whole response into the exchange. `body` NULL: none. */
+void local_reply(struct exchange *exchange, enum proxy_reason reason, u16 status, const char *body);
+void local_reply_headers(struct exchange *exchange, enum proxy_reason reason, u16 status, const char *body, const char *extra);
+void local_reply_direct(struct exchange *exchange, const struct weft_direct_response *direct, const struct weft_image_handle *image);
+const char *status_reason_phrase(u16 status);
+
+/* ---- header fields (headers.c) --------------------------------------------------------------------------------------------------- */
+
+struct request_plan {
+	bool is_changed;       /* the head can't go out as it came */
+	bool is_upgrade;       /* Upgrade and Connection: upgrade, and not h2c */
+	bool is_websocket;     /* ... for websocket alone */
+	bool wants_close;
+	bool wants_keep_alive;
+	bool drops_length;     /* Connection names content-length */
+	bool has_content_type;
+	bool has_empty_scheme; /* x-forwarded-proto without a value: no route */
+	const u8 *lines;       /* the fields that go on, as they are to be sent */
+	u32 lines_len;
+	const struct weft_head_bytes *bytes; /* what head's spans now refer to */
+};
+/* Decides what of the request's head goes on, as Envoy: connection headers, private ones, te, joined repeats. Changes `head` so that the
+ * router sees what Envoy's would. */
+void headers_plan_request(struct thread *thread, const u8 *bytes, struct weft_head *head, struct request_plan *plan);
+
+struct response_plan {
+	bool keeps_upgrade;    /* 101 to an upgrade */
+	bool drops_length;
+	bool drops_coding;
+	bool is_chunked;       /* the extra lines say so */
+	const char *extra;     /* whole lines */
+};
+/* Appends the response's head to `out` (reserved by this). */
+int headers_put_response(struct thread *thread, struct buffer *out, const u8 *bytes, const struct weft_head *head,
+			 const struct response_plan *plan);
+
+/* ---- threads ----------------------------------------------------------------------------------------------------------------------- */
+
+struct message {
+	struct message *next;
+	void (*run)(struct thread *thread, struct message *message);
+	struct connection *target;   /* who it is for, if the sender named one by cookie */
+	u64 cookie;
+	u64 expires_ms;
+	bool is_synchronous;         /* the sender waits and owns it */
+	bool is_done;
+};
+
+struct thread {
+	struct proxy *proxy;
+	pthread_t handle;
+	u32 index;
+	bool is_started;
+	bool is_stopping;
+	bool is_draining;
+	struct event_base *base;
+	struct event wake;
+	struct event tick;
+	struct event ready;
+	int wake_fd;
+	int home_netns_fd;
+	u64 netns_cookie;            /* of the network namespace that the thread is in; 0: its own */
+	pthread_mutex_t lock;        /* inbox */
+	pthread_cond_t answered;
+	struct message *inbox, **inbox_tail;
+	struct listener *listeners;
+	struct connection *connections;
+	struct connection *dead_connections;
+	struct connection *ready_first, **ready_tail;
+	struct upstream *dead_upstreams;
+	struct upstream *idle_first, *idle_last;
+	struct group *groups;
+	struct upstream *free_upstreams;
+	struct connection *free_connections;
+	struct relay *free_relays;
+	struct block *free_small, *free_large;
+	u32 free_small_count, free_large_count;
+	struct splice_pipe *free_pipes;
+	u32 pipe_count;
+	u64 random_state;
+	u64 date_second;
+	u32 date_len;
+	char date[48];               /* "date: ...\r\n" */
+	struct {
+		struct published *routes, *endpoints;
+	} scopes[WEFT_SCOPES_MAX];
+	struct weft_head head;       /* of the message being read: used within one step */
+	u8 *scratch;                 /* rewritten fields */
+	u8 *target;                  /* normalised target */
+	struct proxy_stats stats;
+};
+#define SCRATCH_BYTES ((64u << 10) + 4096u)
+#define TARGET_BYTES (192u << 10)
+
+/* Counters have one writer; readers of other threads may see a moment ago. */
+#define COUNT_ADD(thread, field, n) \
+	__atomic_store_n(&(thread)->stats.field, (thread)->stats.field + (u64)(n), __ATOMIC_RELAXED)
+#define COUNT(thread, field) COUNT_ADD(thread, field, 1)
+
+struct proxy {
+	struct proxy_backend backend;
+	struct table *table;
+	struct proxy_limits limits;
+	void (*client_gone)(void *arg, uint64_t client_cookie, uint64_t exchange);
+	void *client_gone_arg;
+	bool is_fast_path_on;        /* atomic */
+	u32 connection_count;        /* atomic */
+	u32 next_thread;             /* for adoption */
+	struct pod *pods;
+	pthread_mutex_t lock;        /* registry and waiting messages */
+	struct connection *registry;
+	struct message *waiting;     /* for an anchor that was not accepted yet */
+	u32 waiting_count;           /* atomic */
+	u32 thread_count;
+	struct thread threads[];
+};
+
+int thread_start(struct thread *thread, struct proxy *proxy, u32 index);
+void thread_stop(struct thread *thread);
+void thread_post(struct thread *thread, struct message *message);
+/* Runs it there and returns when it was run. */
+void thread_call(struct thread *thread, struct message *message);
+u64 now_ms(void);
+u32 thread_random(struct thread *thread);
+/* "date: ...\r\n" of now. */
+const char *thread_date(struct thread *thread, u32 *len);
+/* A TCP socket inside the pod's network namespace, non-blocking. */
+int thread_socket(struct thread *thread, const struct pod *pod);
+void thread_go_home(struct thread *thread);
+struct weft_image_handle thread_routes(const struct thread *thread, u32 scope);
+struct weft_image_handle thread_endpoints(const struct thread *thread, u32 scope);
+
+int listener_add(struct thread *thread, struct pod *pod);
+void listener_remove(struct thread *thread, u32 pod_id);
+void anchor_adopt(struct thread *thread, struct pod *pod, struct table_entry *entry);
+
+/* The registry of captured connections, while the fast path is on. */
+void registry_add(struct connection *connection);
+void registry_remove(struct connection *connection);
+void registry_expire(struct proxy *proxy, struct thread *thread, u64 now);
+
+#endif

@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests: read a head, decide what it may do, route it, and pass it on. */
+#include "proxy/internal.h"
+
+#include "weft/http1.h"
+#include "weft/path.h"
+#include "weft/router.h"
+
+/* Statuses that the parser's verdict stands for; 0: no reply at all. */
+static void refuse_head(struct connection *connection, enum weft_parse verdict, const struct weft_head *head)
+{
+	static const struct {
+		enum proxy_reason reason;
+		u16 status;
+		const char *body;
+	} replies[] = {
+		[WEFT_PARSE_BAD] = {PROXY_REASON_BAD_REQUEST, 400, "Bad Request"},
+		[WEFT_PARSE_TOO_LARGE] = {PROXY_REASON_HEAD_TOO_LARGE, 431, "Request Header Fields Too Large"},
+		[WEFT_PARSE_VERSION] = {PROXY_REASON_VERSION, 426, "Upgrade Required"},
+		[WEFT_PARSE_NOT_HTTP] = {PROXY_REASON_NOT_HTTP, 400, "Bad Request"},
+		[WEFT_PARSE_CODING] = {PROXY_REASON_CODING, 501, "Not Implemented"},
+	};
+	struct exchange *exchange = &connection->own;
+	const char *body = replies[verdict].body;
+
+	log_debug("request refused: verdict %d, error %d", (int)verdict, (int)head->error);
+	if (verdict == WEFT_PARSE_PREFACE) {
+		connection_abort(connection, PROXY_REASON_PREFACE);
+		return;
+	}
+	exchange_begin(exchange, connection);
+	connection->state = CONNECTION_EXCHANGE;
+	connection->discards = true;
+	exchange->closes = true;
+	exchange->is_http_10 = head->flags & WEFT_HEAD_HTTP_10;
+	/* Envoy refuses a missing Host after its parser, with an empty reply. */
+	if (verdict == WEFT_PARSE_BAD && head->error == WEFT_ERROR_HOST && !head->authority.len)
+		body = NULL;
+	local_reply(exchange, replies[verdict].reason, replies[verdict].status, body);
+}
+
+/* ---- the listener ---------------------------------------------------------------------------------------------------------------- */
+
+static const struct weft_listener *find_listener(struct connection *connection, struct weft_image_handle *image)
+{
+	weft_ref ref = 0;
+
+	*image = thread_routes(connection->thread, connection->pod->is.scope);
+	if (!image->base || weft_find_listener(image, connection->original_ip4_be, connection->original_port_be, &ref))
+		return NULL;
+	return weft_at(image, ref);
+}
+
+/* What is decided before a byte is read: a server may be the first to speak. True: the connection is a tunnel, or gone. */
+static bool listener_decides(struct connection *connection, const struct weft_listener *listener, const struct weft_image_handle *image)
+{
+	if (!image->base)
+		return false;
+	if (!listener) {
+		/* The listener went between capture and now: without the mesh the connection would be left alone, too. */
+		COUNT(connection->thread, reasons[PROXY_REASON_NO_LISTENER]);
+		tunnel_open(connection, 0, true);
+		return true;
+	}
+	switch (listener->kind) {
+	case WEFT_LISTENER_TCP:
+		tunnel_open(connection, listener->tcp_choice, false);
+		return true;
+	case WEFT_LISTENER_PASS:
+		tunnel_open(connection, 0, true);
+		return true;
+	case WEFT_LISTENER_BLOCK:
+		connection_abort(connection, PROXY_REASON_BLOCKED);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* ---- one request -------------------------------------------------------------------------------------------------------------------- */
+
+struct request_target {
+	const u8 *bytes;
+	u32 len, path_len;
+	bool is_changed;
+};
+
+/* The origin form of the target, normalised. 0 or the status that refuses it. */
+static u16 target_of(struct thread *thread, const u8 *bytes, const struct weft_head *head, u32 listener_flags, struct request_target *target)
+{
+	u32 changes = WEFT_HEAD_NORMALIZES | (listener_flags & WEFT_LISTENER_MERGE_SLASHES ? WEFT_HEAD_SLASHES : 0);
+
+	target->bytes = bytes + head->path.off;
+	target->len = (u32)head->target.off + head->target.len - head->path.off;
+	target->path_len = head->path.len;
+	target->is_changed = head->flags & WEFT_HEAD_ABSOLUTE_FORM;
+	if (!target->len) {
+		/* An absolute target without a path; the engine loads words. */
+		memcpy(thread->target, "/\0\0\0\0\0\0\0", 9);
+		target->bytes = thread->target;
+		target->len = target->path_len = 1;
+		return 0;
+	}
+	if (*target->bytes != '/')
+		return 404;
+	if (!(head->flags & changes))
+		return 0;
+	if (WEFT_PATH_ROOM(target->len) > TARGET_BYTES)
+		return 431;
+	if (weft_path_normalize(target->bytes, target->len, listener_flags, thread->target, TARGET_BYTES, &target->len, &target->path_len))
+		return 400;
+	target->bytes = thread->target;
+	target->is_changed = true;
+	return 0;
+}
+
+static bool method_has_length(u8 method)
+{
+	return method != WEFT_METHOD_GET && method != WEFT_METHOD_HEAD && method != WEFT_METHOD_DELETE && method != WEFT_METHOD_TRACE &&
+	       method != WEFT_METHOD_CONNECT;
+}
+
+/* Puts the head that goes upstream before the body. 0, -ENOSPC (431) or -ENOMEM. */
+static int put_head(struct connection *connection, const u8 *bytes, const struct weft_head *head, const struct weft_span *method,
+		    const struct request_plan *plan, const struct request_target *target, const char *extra)
+{
+	struct thread *thread = connection->thread;
+	struct buffer *out = &connection->request.out;
+	int r = buffer_reserve(thread, out, method->len + target->len + head->authority.len + plan->lines_len + 128);
+
+	if (r)
+		return r;
+	buffer_put(out, bytes + method->off, method->len);
+	buffer_put_text(out, " ");
+	buffer_put(out, target->bytes, target->len);
+	buffer_put_text(out, " HTTP/1.1\r\n");
+	if (head->flags & WEFT_HEAD_ABSOLUTE_FORM) {
+		buffer_put_text(out, "host: ");
+		buffer_put(out, plan->bytes->data + head->authority.off, head->authority.len);
+		buffer_put_text(out, "\r\n");
+	}
+	buffer_put(out, plan->lines, plan->lines_len);
+	buffer_put(out, extra, strlen(extra));
+	buffer_put_text(out, "\r\n");
+	return 0;
+}
+
+/* How the body comes, and how it goes on; the head is made or, if nothing in it changes, sent as it came. */
+static int begin_request(struct connection *connection, const u8 *bytes, const struct weft_head *head, const struct weft_span *method,
+			 const struct request_plan *plan, const struct request_target *target)
+{
+	struct flow *flow = &connection->request;
+	const char *extra = "";
+	bool is_changed = plan->is_changed || target->is_changed;
+	int r;
+
+	flow_begin(flow);
+	if (head->flags & WEFT_HEAD_CHUNKED && !plan->is_upgrade) {
+		flow->body = FLOW_CHUNKED;
+		flow->is_chunked_out = true;
+		weft_chunked_init(&flow->chunked);
+	} else if (head->flags & WEFT_HEAD_CONTENT_LENGTH && head->content_length) {
+		flow->body = FLOW_LENGTH;
+		flow->left = head->content_length;
+		if (plan->drops_length) {
+			flow->is_chunked_out = true;
+			extra = "transfer-encoding: chunked\r\n";
+		}
+	} else if (!(head->flags & WEFT_HEAD_CONTENT_LENGTH) && method_has_length(head->method) && !plan->is_upgrade) {
+		extra = "content-length: 0\r\n";
+		is_changed = true;
+	}
+	if (!is_changed && (flow->body == FLOW_NONE || flow_is_verbatim(flow))) {
+		/* Head and body are one run of bytes. */
+		flow->body = FLOW_LENGTH;
+		if (__builtin_add_overflow(flow->left, (u64)head->head_len, &flow->left))
+			return -ENOSPC;
+		return 0;
+	}
+	r = put_head(connection, bytes, head, method, plan, target, extra);
+	if (r)
+		return r;
+	connection->consumed += head->head_len;
+	buffer_consume(connection->thread, &connection->in, head->head_len);
+	return 0;
+}
+
+static bool has_body(const struct weft_head *head)
+{
+	return head->flags & WEFT_HEAD_CHUNKED || (head->flags & WEFT_HEAD_CONTENT_LENGTH && head->content_length);
+}
+
+/* Answers without an upstream. A body that comes, or came along, is thrown away with the connection, as Envoy does. */
+static void answer(struct connection *connection, const struct weft_head *head, const struct request_plan *plan)
+{
+	connection->is_request_whole = !has_body(head) && !(plan && plan->is_upgrade);
+	if (!connection->is_request_whole) {
+		connection->discards = true;
+		connection->own.closes = true;
+	}
+	connection->consumed += head->head_len;
+	buffer_consume(connection->thread, &connection->in, head->head_len);
+}
+
+static void reply(struct connection *connection, const struct weft_head *head, const struct request_plan *plan, enum proxy_reason reason,
+		  u16 status, const char *body)
+{
+	answer(connection, head, plan);
+	local_reply(&connection->own, reason, status, body);
+}
+
+static void reply_and_close(struct connection *connection, const struct weft_head *head, enum proxy_reason reason, u16 status, const char *body)
+{
+	connection->own.closes = true;
+	reply(connection, head, NULL, reason, status, body);
+}
+
+/* The request was taken to its end: the route's time runs from here (Envoy: route timeout). */
+static void request_is_whole(struct connection *connection)
+{
+	struct exchange *exchange = &connection->own;
+
+	connection->is_request_whole = true;
+	if (connection->is_read_short)
+		connection->is_readable = false;
+	if (exchange->timeout_ms && !exchange->is_local) {
+		exchange->deadline_ms = now_ms() + exchange->timeout_ms;
+		connection_timer(connection);
+	}
+}
+
+static void send_on(struct connection *connection, const u8 *bytes, const struct weft_head *head, const struct weft_span *method,
+		    const struct request_plan *plan, const struct request_target *target, const struct weft_route_result *result,
+		    const struct weft_image_handle *image)
+{
+	const struct weft_route *route = weft_at(image, result->route);
+	struct exchange *exchange = &connection->own;
+	int r;
+
+	exchange->cluster_id = result->cluster_id;
+	exchange->timeout_ms = result->timeout_ms;
+	exchange->retries_left = route ? route->retries : 0;
+	exchange->missing_status = route && route->missing_status ? (u16)route->missing_status : 503;
+	exchange->is_upgrade = plan->is_upgrade;
+	r = begin_request(connection, bytes, head, method, plan, target);
+	if (r == -ENOSPC) {
+		reply_and_close(connection, head, PROXY_REASON_HEAD_TOO_LARGE, 431, "Request Header Fields Too Large");
+		return;
+	}
+	if (r) {
+		connection_abort(connection, PROXY_REASON_NO_MEMORY);
+		return;
+	}
+	if (!has_body(head) || plan->is_upgrade)
+		request_is_whole(connection);
+	choose_upstream(exchange, NULL);
+}
+
+static void route_request(struct connection *connection, const u8 *bytes, struct weft_head *head, const struct weft_listener *listener,
+			  const struct weft_image_handle *image)
+{
+	struct thread *thread = connection->thread;
+	struct exchange *exchange = &connection->own;
+	struct weft_span method = head->method_span;
+	struct request_target target = {0};
+	struct weft_route_result result = {0};
+	struct weft_route_query query = {.image = *image, .route_table = listener->route_table, .random = thread_random(thread)};
+	struct request_plan plan;
+	const struct weft_direct_response *direct;
+	u16 status;
+
+	headers_plan_request(thread, bytes, head, &plan);
+	exchange->wants_keep_alive = plan.wants_keep_alive;
+	exchange->closes = exchange->is_http_10 ? !plan.wants_keep_alive : plan.wants_close;
+	if (thread->is_draining)
+		exchange->closes = true;
+	if (head->flags & WEFT_HEAD_CONNECT) {
+		reply_and_close(connection, head, PROXY_REASON_UPGRADE, 403, NULL);
+		return;
+	}
+	if (head->flags & WEFT_HEAD_ASTERISK || plan.has_empty_scheme) {
+		reply(connection, head, &plan, PROXY_REASON_ROUTE_NOT_FOUND, 404, NULL);
+		return;
+	}
+	status = target_of(thread, bytes, head, listener->flags, &target);
+	if (status == 404) {
+		reply(connection, head, &plan, PROXY_REASON_ROUTE_NOT_FOUND, 404, NULL);
+		return;
+	}
+	if (status) {
+		bool is_large = status == 431;
+
+		reply_and_close(connection, head, is_large ? PROXY_REASON_HEAD_TOO_LARGE : PROXY_REASON_BAD_REQUEST, status,
+				is_large ? "Request Header Fields Too Large" : NULL);
+		return;
+	}
+	query.target = target.bytes;
+	query.target_len = target.len;
+	query.path_len = target.path_len;
+	switch (weft_route(&query, plan.bytes, head, &result)) {
+	case WEFT_ROUTE_CLUSTER:
+		break;
+	case WEFT_ROUTE_DIRECT:
+		direct = weft_at(image, result.direct);
+		weft_assert(direct);
+		answer(connection, head, &plan);
+		local_reply_direct(exchange, direct, image);
+		return;
+	case WEFT_ROUTE_NOT_FOUND:
+		reply(connection, head, &plan, PROXY_REASON_ROUTE_NOT_FOUND, 404, NULL);
+		return;
+	default:
+		reply(connection, head, &plan, PROXY_REASON_ROUTE_REFUSED, 503, NULL);
+		return;
+	}
+	if (plan.is_upgrade && !(plan.is_websocket && listener->flags & WEFT_LISTENER_WEBSOCKET)) {
+		reply_and_close(connection, head, PROXY_REASON_UPGRADE, 403, NULL);
+		return;
+	}
+	send_on(connection, bytes, head, &method, &plan, &target, &result, image);
+}
+
+static void request_begin(struct connection *connection, struct weft_head *head)
+{
+	const u8 *bytes = buffer_bytes(&connection->in);
+	struct exchange *exchange = &connection->own;
+	struct weft_image_handle image;
+	const struct weft_listener *listener = find_listener(connection, &image);
+
+	COUNT(connection->thread, requests);
+	exchange_begin(exchange, connection);
+	connection->state = CONNECTION_EXCHANGE;
+	connection->is_first = false;
+	connection->is_request_whole = false;
+	connection->is_kernel_listener = listener && listener->flags & WEFT_LISTENER_KERNEL;
+	connection->parsed = 0;
+	exchange->method = head->method;
+	exchange->is_http_10 = head->flags & WEFT_HEAD_HTTP_10;
+	if (!image.base) {
+		reply_and_close(connection, head, PROXY_REASON_NO_IMAGE, 503, NULL);
+	} else if (!listener || listener->kind != WEFT_LISTENER_HTTP) {
+		/* Changed under an open connection: its next one sees the new state of things. */
+		reply_and_close(connection, head, listener && listener->kind == WEFT_LISTENER_REFUSED ? PROXY_REASON_LISTENER_REFUSED :
+				PROXY_REASON_NO_LISTENER, 503, NULL);
+	} else if (exchange->is_http_10 && !(listener->flags & WEFT_LISTENER_ACCEPT_HTTP_10)) {
+		reply_and_close(connection, head, PROXY_REASON_VERSION, 426, "Upgrade Required");
+	} else {
+		route_request(connection, bytes, head, listener, &image);
+	}
+}
+
+/* ---- steps ------------------------------------------------------------------------------------------------------------------------------ */
+
+static bool head_advance(struct connection *connection)
+{
+	struct weft_head *head = &connection->thread->head;
+	struct weft_image_handle image;
+	const struct weft_listener *listener;
+	const u8 *bytes;
+	u32 len = buffer_len(&connection->in);
+	int verdict;
+
+	if (connection->relay)
+		return false;
+	if (connection->is_first && !connection->was_looked_up) {
+		listener = find_listener(connection, &image);
+		connection->was_looked_up = true;
+		if (listener_decides(connection, listener, &image))
+			return true;
+	}
+	if (!len)
+		return false;
+	bytes = buffer_bytes(&connection->in);
+	/* A head that drips in is not parsed again for every drop. */
+	if (connection->parsed && len < HEAD_MAX && !memchr(bytes + connection->parsed, '\n', len - connection->parsed)) {
+		connection->parsed = len;
+		return false;
+	}
+	verdict = weft_parse_request((const struct weft_head_bytes *)bytes, len, head);
+	if (verdict == WEFT_PARSE_DONE) {
+		if (connection->is_read_short && len == head->head_len)
+			connection->is_readable = false;
+		request_begin(connection, head);
+		return true;
+	}
+	if (verdict == WEFT_PARSE_MORE) {
+		connection->parsed = connection->is_first ? 0 : len;
+		return false;
+	}
+	if (connection->is_first) {
+		listener = find_listener(connection, &image);
+		if (verdict == WEFT_PARSE_NOT_HTTP && listener && listener->flags & WEFT_LISTENER_SNIFF) {
+			/* Envoy's http_inspector: what does not begin with a request line belongs to another filter chain. */
+			if (listener->kind == WEFT_LISTENER_HTTP && listener->other_choice)
+				tunnel_open(connection, listener->other_choice, false);
+			else
+				connection_abort(connection, PROXY_REASON_NOT_HTTP);
+			return true;
+		}
+	}
+	COUNT(connection->thread, requests);
+	refuse_head(connection, (enum weft_parse)verdict, head);
+	return true;
+}
+
+static bool body_advance(struct connection *connection)
+{
+	struct exchange *exchange = &connection->own;
+	u32 taken = 0;
+	int r;
+
+	if (connection->is_request_whole || connection->discards)
+		return false;
+	r = flow_transform(connection->thread, &connection->request, &connection->in, false, &taken);
+	connection->consumed += taken;
+	if (r == -EBADMSG) {
+		connection->discards = true;
+		if (exchange->has_head) {
+			exchange->is_cut = true;
+			COUNT(connection->thread, reasons[PROXY_REASON_BAD_BODY]);
+			exchange_release_upstream(exchange, false);
+		} else {
+			exchange_release_upstream(exchange, false);
+			exchange->closes = true;
+			local_reply(exchange, PROXY_REASON_BAD_BODY, 400, "Bad Request");
+		}
+		return true;
+	}
+	if (r) {
+		connection_abort(connection, PROXY_REASON_NO_MEMORY);
+		return false;
+	}
+	if (flow_is_whole(&connection->request, &connection->in)) {
+		request_is_whole(connection);
+		return true;
+	}
+	return taken > 0;
+}
+
+bool request_advance(struct connection *connection)
+{
+	return connection->state == CONNECTION_HEAD ? head_advance(connection) : body_advance(connection);
+}
+
+bool request_write(struct connection *connection)
+{
+	struct upstream *upstream = connection->own.upstream;
+	u32 taken = 0;
+	ssize_t n;
+
+	if (!upstream->is_writable || upstream->is_write_failed || !flow_pending(&connection->request, &connection->in))
+		return false;
+	n = flow_write(connection->thread, &connection->request, &connection->in, upstream->fd, &taken);
+	connection->consumed += taken;
+	if (n >= 0) {
+		upstream->is_connected = true;
+		connection->own.connect_deadline_ms = 0;
+		return n > 0;
+	}
+	if (n == -EAGAIN || n == -EINTR) {
+		upstream->is_writable = n == -EINTR;
+		return n == -EINTR;
+	}
+	if (!upstream->is_connected && n != -EPIPE && n != -ECONNRESET) {
+		if (!choose_again(&connection->own))
+			response_fail(&connection->own, PROXY_REASON_CONNECT_FAILURE);
+		return true;
+	}
+	/* A server may answer and close before it read everything: its answer is still to be read. */
+	upstream->is_connected = true;
+	upstream->is_write_failed = true;
+	upstream->is_readable = true;
+	return true;
+}

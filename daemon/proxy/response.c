@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Responses: read the upstream's head, decide how the body comes and goes on, and what a failure means at which point. */
+#include "proxy/internal.h"
+
+#include "weft/http1.h"
+
+static const struct {
+	u16 status;
+	const char *text; /* after "reset reason: " */
+} failures[PROXY_REASON_COUNT] = {
+	[PROXY_REASON_CONNECT_FAILURE] = {503, "remote connection failure"},
+	[PROXY_REASON_CONNECT_TIMEOUT] = {503, "connection timeout"},
+	[PROXY_REASON_UPSTREAM_CLOSED] = {503, "connection termination"},
+	[PROXY_REASON_UPSTREAM_PROTOCOL] = {502, "protocol error"},
+};
+
+void response_fail(struct exchange *exchange, enum proxy_reason reason)
+{
+	struct connection *connection = exchange->connection;
+	char body[160];
+
+	if (connection->state == CONNECTION_TUNNEL && !exchange->is_relay) {
+		connection_abort(connection, reason);
+		return;
+	}
+	if (exchange->has_head) {
+		/* The client has seen that the response began: only the end of its connection can say that it is not whole. */
+		COUNT(connection->thread, reasons[PROXY_REASON_CUT_IN_BODY]);
+		exchange->is_cut = true;
+		exchange->deadline_ms = 0;
+		if (exchange->upstream) {
+			exchange->upstream->is_ended = true;
+			exchange->upstream->is_write_failed = true;
+		}
+		return;
+	}
+	if (reason == PROXY_REASON_TIMEOUT) {
+		local_reply(exchange, reason, 504, "upstream request timeout");
+		return;
+	}
+	weft_assert(failures[reason].status);
+	snprintf(body, sizeof(body), "upstream connect error or disconnect/reset before headers. %s: %s",
+		 exchange->attempts > 1 ? "retried and the latest reset reason" : "reset reason", failures[reason].text);
+	local_reply(exchange, reason, failures[reason].status, body);
+}
+
+/* Envoy passes the first interim response, if it is one it knows. */
+static int put_interim(struct exchange *exchange, const u8 *bytes, const struct weft_head *head)
+{
+	static const struct response_plan plan = {.drops_length = true, .drops_coding = true};
+	struct thread *thread = exchange->connection->thread;
+
+	if (exchange->has_interim || exchange->is_http_10 || (head->status != 100 && head->status != 102 && head->status != 103))
+		return 0;
+	exchange->has_interim = true;
+	COUNT(thread, responses[1]);
+	return headers_put_response(thread, &exchange->response.out, bytes, head, &plan);
+}
+
+/* The body's way in and out; adds to `plan` what the head must say of it. */
+static void begin_body(struct exchange *exchange, const struct weft_head *head, struct response_plan *plan)
+{
+	struct flow *flow = &exchange->response;
+
+	flow->body = FLOW_NONE;
+	flow->is_source_done = true;
+	if (head->status == 204 || head->status < 200)
+		plan->drops_length = true;
+	if (head->flags & WEFT_HEAD_NO_BODY) {
+		/* A HEAD is told what a GET would have been. */
+		if (exchange->method == WEFT_METHOD_HEAD && head->status >= 200 && head->status != 204 && head->status != 304 &&
+		    !(head->flags & (WEFT_HEAD_CONTENT_LENGTH | WEFT_HEAD_CHUNKED)) && !exchange->is_http_10)
+			plan->is_chunked = true;
+		return;
+	}
+	if (head->flags & WEFT_HEAD_CONTENT_LENGTH) {
+		flow->body = FLOW_LENGTH;
+		flow->left = head->content_length;
+		return;
+	}
+	flow->is_source_done = false;
+	flow->is_chunked_out = !exchange->is_http_10;
+	if (exchange->is_http_10) {
+		plan->drops_coding = true;
+		exchange->closes = true;
+	}
+	if (head->flags & WEFT_HEAD_CHUNKED) {
+		flow->body = FLOW_CHUNKED;
+		weft_chunked_init(&flow->chunked);
+	} else {
+		flow->body = FLOW_UNTIL_CLOSE;
+		plan->is_chunked = flow->is_chunked_out;
+	}
+}
+
+static const char *extra_lines(const struct exchange *exchange, const struct response_plan *plan)
+{
+	if (exchange->closes)
+		return plan->is_chunked ? "transfer-encoding: chunked\r\nconnection: close\r\n" : "connection: close\r\n";
+	if (exchange->is_http_10)
+		return "connection: keep-alive\r\n";
+	return plan->is_chunked ? "transfer-encoding: chunked\r\n" : NULL;
+}
+
+static int put_final(struct exchange *exchange, const u8 *bytes, const struct weft_head *head)
+{
+	struct connection *connection = exchange->connection;
+	struct response_plan plan = {0};
+	int r;
+
+	exchange->status = head->status;
+	exchange->has_head = true;
+	COUNT(connection->thread, responses[WEFT_MIN(head->status / 100, 5)]);
+	if (exchange->is_upgrade && head->status == 101) {
+		exchange->is_switching = true;
+		plan.keeps_upgrade = true;
+		exchange->response.is_source_done = true;
+		return headers_put_response(connection->thread, &exchange->response.out, bytes, head, &plan);
+	}
+	if (exchange->is_relay) {
+		exchange->closes = exchange->closes || connection->relay->is.request_remaining;
+	} else {
+		/* Envoy: a response that begins before its request has ended is the last one. */
+		exchange->closes = exchange->closes || exchange->is_upgrade || !connection->is_request_whole;
+	}
+	if (connection->thread->is_draining)
+		exchange->closes = true;
+	exchange->is_reusable = !(head->flags & (WEFT_HEAD_CLOSE | WEFT_HEAD_UNTIL_CLOSE)) && head->status != 101 &&
+				(!(head->flags & WEFT_HEAD_HTTP_10) || head->flags & WEFT_HEAD_KEEP_ALIVE);
+	begin_body(exchange, head, &plan);
+	plan.extra = extra_lines(exchange, &plan);
+	r = headers_put_response(connection->thread, &exchange->response.out, bytes, head, &plan);
+	return r;
+}
+
+/* Reads heads until the final one. True: something moved. */
+static bool head_step(struct exchange *exchange)
+{
+	struct connection *connection = exchange->connection;
+	struct thread *thread = connection->thread;
+	struct upstream *upstream = exchange->upstream;
+	struct weft_head *head = &thread->head;
+	u32 len = buffer_len(&upstream->in);
+	const u8 *bytes;
+	int verdict, r;
+
+	if (!len) {
+		if (!upstream->is_ended)
+			return false;
+		response_fail(exchange, PROXY_REASON_UPSTREAM_CLOSED);
+		return true;
+	}
+	bytes = buffer_bytes(&upstream->in);
+	verdict = weft_parse_response((const struct weft_head_bytes *)bytes, len, exchange->method, head);
+	if (verdict == WEFT_PARSE_MORE && !upstream->is_ended)
+		return false;
+	if (verdict != WEFT_PARSE_DONE) {
+		response_fail(exchange, PROXY_REASON_UPSTREAM_PROTOCOL);
+		return true;
+	}
+	if (head->status < 200 && head->status != 101) {
+		r = put_interim(exchange, bytes, head);
+	} else if (exchange->is_upgrade && head->status != 101 && head->status < 400) {
+		/* Envoy: websocket_handshake_unsuccessful. */
+		exchange->closes = true;
+		local_reply(exchange, PROXY_REASON_UPGRADE, head->status, NULL);
+		return true;
+	} else {
+		r = put_final(exchange, bytes, head);
+	}
+	if (r) {
+		connection_abort(connection, PROXY_REASON_NO_MEMORY);
+		return false;
+	}
+	buffer_consume(thread, &upstream->in, head->head_len);
+	return true;
+}
+
+static bool body_step(struct exchange *exchange)
+{
+	struct connection *connection = exchange->connection;
+	struct upstream *upstream = exchange->upstream;
+	struct flow *flow = &exchange->response;
+	u32 taken = 0;
+	int r;
+
+	if (exchange->is_cut)
+		return false;
+	if (flow_is_verbatim(flow)) {
+		if (upstream->is_ended && buffer_len(&upstream->in) < flow->left) {
+			response_fail(exchange, PROXY_REASON_UPSTREAM_CLOSED);
+			return true;
+		}
+		return false;
+	}
+	if (flow->is_source_done)
+		return false;
+	r = flow_transform(connection->thread, flow, &upstream->in, upstream->is_ended && !upstream->is_reset, &taken);
+	if (r == -EBADMSG) {
+		response_fail(exchange, PROXY_REASON_UPSTREAM_PROTOCOL);
+		return true;
+	}
+	if (r) {
+		connection_abort(connection, PROXY_REASON_NO_MEMORY);
+		return false;
+	}
+	if (!flow->is_source_done && upstream->is_ended && !buffer_len(&upstream->in)) {
+		response_fail(exchange, PROXY_REASON_UPSTREAM_CLOSED);
+		return true;
+	}
+	return taken || flow->is_source_done;
+}
+
+bool response_advance(struct exchange *exchange)
+{
+	if (!exchange->has_head)
+		return head_step(exchange);
+	return body_step(exchange);
+}

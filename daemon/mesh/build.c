@@ -82,17 +82,10 @@ void build_refuse(struct build *b, const char *fmt, ...)
 	b->refused_text = build_text(b, strbuf_text(&text));
 }
 
-void build_reason(struct build *b, enum mesh_effect effect, const char *fmt, ...)
+static void add_reason(struct build *b, enum mesh_effect effect, const char *text)
 {
-	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	struct mesh_reasons *reasons = b->reasons;
 	size_t count = reasons->count;
-	va_list args;
-
-	va_start(args, fmt);
-	strbuf_vprintf(&text, fmt, args);
-	va_end(args);
-	tell(b, MESH_WARNING, strbuf_text(&text));
 
 	/* room doubles whenever the count reaches a power of two */
 	if ((count & (count - 1)) == 0) {
@@ -106,8 +99,20 @@ void build_reason(struct build *b, enum mesh_effect effect, const char *fmt, ...
 	}
 	reasons->items[count].effect = effect;
 	reasons->items[count].path = build_text(b, strbuf_text(&b->path));
-	reasons->items[count].text = build_text(b, strbuf_text(&text));
+	reasons->items[count].text = build_text(b, text);
 	reasons->count++;
+}
+
+void build_reason(struct build *b, enum mesh_effect effect, const char *fmt, ...)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	va_list args;
+
+	va_start(args, fmt);
+	strbuf_vprintf(&text, fmt, args);
+	va_end(args);
+	tell(b, MESH_WARNING, strbuf_text(&text));
+	add_reason(b, effect, strbuf_text(&text));
 }
 
 void build_warn(struct build *b, const char *fmt, ...)
@@ -129,9 +134,10 @@ static bool is_known(const char *name, const char *const *known)
 	return false;
 }
 
-/* The YAML reader leaves the names of keys it did not know; the wire has only numbers. */
+/* The YAML reader leaves the names of keys it did not know, and has told of them; the wire has only numbers. */
 static void unknown_field(struct build *b, const ProtobufCMessage *message, const ProtobufCMessageUnknownField *field, enum mesh_effect effect)
 {
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	size_t prefix = 0;
 
 	if (field->tag != UNKNOWN_NAME_FIELD || field->wire_type != PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED) {
@@ -141,8 +147,9 @@ static void unknown_field(struct build *b, const ProtobufCMessage *message, cons
 	while (prefix < field->len && (field->data[prefix] & 0x80))
 		prefix++;
 	prefix++;
-	build_reason(b, effect, "`%.*s` is not known in %s", prefix < field->len ? (int)(field->len - prefix) : 0, field->data + prefix,
-		     message->descriptor->name);
+	strbuf_printf(&text, "`%.*s` is not known in %s", prefix < field->len ? (int)(field->len - prefix) : 0, field->data + prefix,
+		      message->descriptor->name);
+	add_reason(b, effect, strbuf_text(&text));
 }
 
 void build_check_fields(struct build *b, const ProtobufCMessage *message, enum mesh_effect effect, const char *const *known)

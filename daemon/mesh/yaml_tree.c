@@ -238,10 +238,11 @@ static int keys_check(struct parser *p, const struct yaml_node *node)
 	return 0;
 }
 
-static int on_end(struct parser *p, const yaml_event_t *event)
+static int on_end(struct parser *p)
 {
 	struct open_node *open = &p->stack[p->depth - 1];
 	struct yaml_node *node = open->node;
+	yaml_mark_t start = { .line = node->line - 1, .column = node->column - 1 };
 	size_t count = open->items.count;
 	int r = 0;
 
@@ -276,8 +277,8 @@ static int on_end(struct parser *p, const yaml_event_t *event)
 	/* only now: a node that holds an alias of itself would be endless */
 	r = anchor_add(p, open->anchor, node);
 	if (r)
-		return r == -E2BIG ? fail(p, &event->start_mark, "too many anchors") : r;
-	return node_done(p, node, &event->start_mark);
+		return r == -E2BIG ? fail(p, &start, "too many anchors") : r;
+	return node_done(p, node, &start);
 }
 
 static int on_event(struct parser *p, const yaml_event_t *event, int *documents)
@@ -295,7 +296,7 @@ static int on_event(struct parser *p, const yaml_event_t *event, int *documents)
 		return on_start(p, NODE_MAPPING, event->data.mapping_start.anchor, event->data.mapping_start.tag, &event->start_mark);
 	case YAML_SEQUENCE_END_EVENT:
 	case YAML_MAPPING_END_EVENT:
-		return on_end(p, event);
+		return on_end(p);
 	default:
 		return 0;
 	}

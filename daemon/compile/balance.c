@@ -277,44 +277,35 @@ static int compare_turns(const void *a, const void *b)
 	return left->index < right->index ? -1 : left->index > right->index;
 }
 
-/* The smallest whole numbers in the ratio of the weights, if they are whole and few enough. */
-static bool whole_turns(const struct share *shares, size_t count, uint32_t *turns)
+/* The fewest turns, if few enough, in which every share is whole. */
+static bool whole_turns(const struct share *shares, size_t count, double total, uint32_t *turns)
 {
-	uint64_t divisor = 0, total = 0;
+	uint32_t all;
 	size_t i;
 
-	for (i = 0; i < count; i++) {
-		uint64_t a = (uint64_t)shares[i].weight, b = divisor;
+	for (all = (uint32_t)count; all <= WEFT_SCHEDULE_MAX; all++) {
+		for (i = 0; i < count; i++) {
+			double exact = shares[i].weight / total * all;
 
-		if (shares[i].weight > UINT32_MAX || shares[i].weight != (double)(uint64_t)shares[i].weight)
-			return false;
-		while (b) {
-			uint64_t rest = a % b;
-
-			a = b;
-			b = rest;
+			turns[i] = (uint32_t)(exact + 0.5);
+			if (!turns[i] || exact - turns[i] > 1e-6 || turns[i] - exact > 1e-6)
+				break;
 		}
-		divisor = a;
+		if (i == count)
+			return true;
 	}
-	for (i = 0; i < count; i++) {
-		turns[i] = (uint32_t)((uint64_t)shares[i].weight / divisor);
-		total += turns[i];
-	}
-	return total <= WEFT_SCHEDULE_MAX;
+	return false;
 }
 
 /* WEFT_SCHEDULE_MAX turns by largest remainder; one at least for each. */
-static int apportioned_turns(const struct share *shares, size_t count, uint32_t *turns)
+static int apportioned_turns(const struct share *shares, size_t count, double total, uint32_t *turns)
 {
 	_cleanup_free_ struct turn *remainders = calloc(count, sizeof(*remainders));
 	uint32_t left = WEFT_SCHEDULE_MAX;
-	double total = 0;
 	size_t i;
 
 	if (!remainders)
 		return -ENOMEM;
-	for (i = 0; i < count; i++)
-		total += shares[i].weight;
 	for (i = 0; i < count; i++) {
 		double exact = shares[i].weight / total * WEFT_SCHEDULE_MAX;
 
@@ -344,15 +335,18 @@ int balance_schedule(const struct share *shares, size_t count, uint16_t **turns,
 	_cleanup_free_ struct turn *all = NULL;
 	_cleanup_free_ uint16_t *out = NULL;
 	size_t i, total = 0;
+	double weight = 0;
 	uint32_t k;
 
 	if (!per_share)
 		return -ENOMEM;
+	for (i = 0; i < count; i++)
+		weight += shares[i].weight;
 	if (weights_are_equal(shares, count)) {
 		for (i = 0; i < count; i++)
 			per_share[i] = 1;
-	} else if (!whole_turns(shares, count, per_share)) {
-		int r = apportioned_turns(shares, count, per_share);
+	} else if (!whole_turns(shares, count, weight, per_share)) {
+		int r = apportioned_turns(shares, count, weight, per_share);
 
 		if (r)
 			return r;

@@ -236,6 +236,8 @@ void dump_print_routes(const json_t *root, struct strbuf *out)
 	}
 }
 
+#define TURNS_SHOWN 32u
+
 static bool is_plain_order(const json_t *schedule)
 {
 	size_t i;
@@ -263,9 +265,10 @@ static void print_cluster(struct strbuf *out, const json_t *cluster)
 			      number_of(endpoint, "weight"), json_object_get(endpoint, "mtls_capable") ? " mtls_capable" : "");
 	}
 	if (!is_plain_order(schedule)) {
-		strbuf_append_text(out, "\tturns");
-		print_numbers(out, schedule);
-		strbuf_append_byte(out, '\n');
+		strbuf_printf(out, "\t%zu turns:", json_array_size(schedule));
+		for (i = 0; i < json_array_size(schedule) && i < TURNS_SHOWN; i++)
+			strbuf_printf(out, " %lld", (long long)json_integer_value(json_array_get(schedule, i)));
+		strbuf_append_text(out, i < json_array_size(schedule) ? " ...\n" : "\n");
 	}
 }
 

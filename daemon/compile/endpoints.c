@@ -65,11 +65,11 @@ static enum weft_lb_policy policy_of(const struct mesh_cluster *cluster, struct 
 	case MESH_LB_CLUSTER_PROVIDED:
 		if (cluster->kind == MESH_CLUSTER_ORIGINAL_DST)
 			return WEFT_LB_PROXY;
+		refuse(judgement, WEFT_CLUSTER_REFUSED);
+		reason_add(&judgement->reason, "balancing by a cluster that is not ORIGINAL_DST is not supported");
 		break;
 	case MESH_LB_OTHER: break;
 	}
-	refuse(judgement, WEFT_CLUSTER_REFUSED);
-	reason_add(&judgement->reason, "this load balancing policy is not supported");
 	return WEFT_LB_PROXY;
 }
 
@@ -112,10 +112,7 @@ static void judge_kind(const struct mesh *mesh, const struct mesh_cluster *clust
 		refuse(judgement, WEFT_CLUSTER_DNS);
 		reason_add(&judgement->reason, "clusters whose endpoints are found by DNS are not supported yet");
 		break;
-	case MESH_CLUSTER_OTHER:
-		refuse(judgement, WEFT_CLUSTER_REFUSED);
-		reason_add(&judgement->reason, "this type of cluster is not supported");
-		break;
+	case MESH_CLUSTER_OTHER: refuse(judgement, WEFT_CLUSTER_REFUSED); break;
 	}
 }
 
@@ -124,17 +121,27 @@ static void judge(const struct mesh *mesh, const struct mesh_cluster *cluster, s
 	judgement->verdict = WEFT_VERDICT_KERNEL;
 	judge_kind(mesh, cluster, judgement);
 
+	if (cluster->upstream_protocol == MESH_UPSTREAM_HTTP2) {
+		refuse(judgement, WEFT_CLUSTER_REFUSED);
+		reason_add(&judgement->reason, "HTTP/2 to endpoints is not supported yet");
+	}
+	/* What the model can't represent says so itself, with its place. */
+	if (cluster->resource.reasons.count) {
+		refuse(judgement, WEFT_CLUSTER_REFUSED);
+		reason_add_mesh(&judgement->reason, &cluster->resource.reasons);
+		return;
+	}
 	if (cluster->transport != MESH_TRANSPORT_RAW) {
 		refuse(judgement, WEFT_CLUSTER_REFUSED);
 		reason_add(&judgement->reason, "the cluster's own transport socket (TLS to its endpoints) is not supported yet");
 	}
-	if (cluster->upstream_protocol == MESH_UPSTREAM_HTTP2 || cluster->upstream_protocol == MESH_UPSTREAM_OTHER) {
+	if (cluster->upstream_protocol == MESH_UPSTREAM_OTHER) {
 		refuse(judgement, WEFT_CLUSTER_REFUSED);
-		reason_add(&judgement->reason, "HTTP/2 to endpoints is not supported yet");
+		reason_add(&judgement->reason, "this choice of the upstream protocol is not supported");
 	}
-	if (cluster->resource.reasons.count) {
+	if (cluster->kind == MESH_CLUSTER_OTHER || cluster->lb_policy == MESH_LB_OTHER) {
 		refuse(judgement, WEFT_CLUSTER_REFUSED);
-		reason_add_mesh(&judgement->reason, &cluster->resource.reasons);
+		reason_add(&judgement->reason, "this type of cluster or balancing is not supported");
 	}
 }
 

@@ -97,6 +97,13 @@ void ids_free(struct ids **ids)
 
 void ids_set_time(struct ids *ids, uint64_t now_ms)
 {
+	struct entry *entry;
+
+	/* What was adopted before anybody told the time rests from now on. */
+	for (entry = ids->now_ms ? NULL : ids->clusters.oldest; entry; entry = entry->newer)
+		entry->rests_since_ms = now_ms;
+	for (entry = ids->now_ms ? NULL : ids->endpoints.oldest; entry; entry = entry->newer)
+		entry->rests_since_ms = now_ms;
 	ids->now_ms = now_ms;
 }
 

@@ -177,12 +177,16 @@ static bool judge_chain(const struct mesh_filter_chain *chain, struct strbuf *re
 {
 	size_t before = reason->size;
 
+	/* The mesh's own reasons say the same of filters and transport, with their places. */
+	if (chain->reasons.count) {
+		reason_add_mesh(reason, &chain->reasons);
+		return false;
+	}
 	if (chain->transport != MESH_TRANSPORT_RAW)
 		reason_add(reason, "terminating TLS is not supported");
 	judge_filters(&chain->filters, reason);
 	if (chain->http)
 		judge_filters(&chain->http->filters, reason);
-	reason_add_mesh(reason, &chain->reasons);
 	return reason->size == before;
 }
 

@@ -67,14 +67,8 @@ void route_remark_level(struct strbuf *reason, const char *level, const struct m
 	for (i = 0; i < configs->count; i++) {
 		const struct mesh_filter_config *config = &configs->items[i];
 
-		/* Envoy: CORS does nothing to direct responses. */
-		if (config->is_disabled || config->kind == MESH_FILTER_IGNORED || (is_direct && config->kind == MESH_FILTER_CORS))
-			continue;
-		if (config->kind == MESH_FILTER_CORS)
-			reason_add(reason, "CORS (%s) is not supported yet", level);
-		else if (config->kind == MESH_FILTER_FAULT)
-			reason_add(reason, "fault injection (%s) is not supported yet", level);
-		else
+		/* The mesh gives reasons of its own where CORS or a fault would do something. */
+		if (!config->is_disabled && (config->kind == MESH_FILTER_POLICY || config->kind == MESH_FILTER_UNKNOWN))
 			reason_add(reason, "configuration for filter %s (%s) is not supported", config->name, level);
 	}
 }
@@ -355,7 +349,7 @@ int route_refused(struct routes_compile *c, const char *name, const char *reason
 	};
 
 	route.path = builder_text(&c->builder, "");
-	route.name = builder_text(&c->builder, name);
+	route.name = *name ? builder_text(&c->builder, name) : 0;
 	route.reason = builder_text(&c->builder, reason);
 	*out = builder_alloc(&c->builder, sizeof(route));
 	if (!*out)

@@ -155,7 +155,8 @@ int route_table_compile(struct routes_compile *c, const struct mesh_route_config
 	struct strbuf reason = STRBUF_INIT;
 	int r;
 
-	reason_add_mesh(&reason, &config->resource.reasons);
+	if (reasons_have(&config->resource.reasons, MESH_EFFECT_MATCH))
+		reason_add_mesh(&reason, &config->resource.reasons);
 	if (has_long_domain(config))
 		reason_add(&reason, "a domain has more than %u bytes", WEFT_HOST_LENGTH_MAX);
 	if (config->virtual_host_count > HOSTS_IN_PAGE)

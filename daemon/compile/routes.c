@@ -54,9 +54,10 @@ static int remember_table(struct listeners *all, const struct mesh_route_config 
 	return 0;
 }
 
-/* One table a configuration. A listener may only ask what is missing: it then answers 503. */
-static int find_table(struct routes_compile *c, struct listeners *all, const struct mesh_http *http, struct strbuf *reason, weft_ref *out)
+/* One table a configuration. What has not come (yet) answers 503. */
+static int find_table(struct routes_compile *c, struct listeners *all, struct listener_plan *plan, weft_ref *out)
 {
+	const struct mesh_http *http = plan->http;
 	const struct mesh_route_config *config = mesh_http_routes(c->mesh, http);
 	size_t i;
 	int r;
@@ -70,7 +71,8 @@ static int find_table(struct routes_compile *c, struct listeners *all, const str
 	if (config) {
 		r = route_table_compile(c, config, out);
 	} else {
-		reason_add(reason, "route configuration %s has not come yet: 503", http->route_config_name);
+		reason_add(&plan->reason, "route configuration %s has not come yet: 503", http->route_config_name);
+		plan->verdict = WEFT_VERDICT_REFUSED;
 		r = route_table_refused(c, http->route_config_name, "the route configuration has not come yet", out);
 	}
 	return r ? r : remember_table(all, config, *out);
@@ -124,14 +126,13 @@ static int write_listener(struct routes_compile *c, struct listeners *all, const
 	struct weft_listener listener = {
 		.key = { .ip4_be = plan->ip4_be, .port_be = plan->port_be },
 		.kind = (uint8_t)plan->kind,
-		.verdict = (uint8_t)plan->verdict,
 		.flags = plan->flags,
 	};
 	struct listener_entry entry = { .ip4_be = plan->ip4_be, .port_be = plan->port_be, .name = name };
 	int r = 0;
 
 	if (plan->kind == WEFT_LISTENER_HTTP)
-		r = find_table(c, all, plan->http, &plan->reason, &listener.route_table);
+		r = find_table(c, all, plan, &listener.route_table);
 	if (!r)
 		r = compile_choice(c, plan->kind == WEFT_LISTENER_TCP ? plan->tcp : NULL, &listener.tcp_choice);
 	if (!r)
@@ -140,6 +141,7 @@ static int write_listener(struct routes_compile *c, struct listeners *all, const
 		r = strbuf_status(&plan->reason);
 	if (r)
 		return r;
+	listener.verdict = (uint8_t)plan->verdict;
 	listener.name = builder_text(&c->builder, name);
 	listener.reason = plan->reason.size ? builder_text(&c->builder, strbuf_text(&plan->reason)) : 0;
 	entry.ref = builder_alloc(&c->builder, sizeof(listener));

@@ -212,6 +212,8 @@ static int compile_members(struct routes_compile *c, const struct route_context 
 
 static void judge_levels(const struct mesh_route_config *config, const struct mesh_virtual_host *host, bool is_direct, struct strbuf *reason)
 {
+	reason_add_mesh(reason, &config->resource.reasons);
+	reason_add_mesh(reason, &host->reasons);
 	route_remark_level(reason, "route configuration", &config->edits, &config->filter_configs, is_direct);
 	route_remark_level(reason, "virtual host", &host->edits, &host->filter_configs, is_direct);
 	if (host->require_tls != MESH_TLS_NOT_REQUIRED)
@@ -235,7 +237,8 @@ int virtual_host_compile(struct routes_compile *c, const struct mesh_route_confi
 	struct route_context context = { .config = config, .virtual_host = host };
 	int r;
 
-	if (host->reasons.count)
+	/* Reasons about what happens to requests refuse each route; which requests those are is then still exact. */
+	if (reasons_have(&host->reasons, MESH_EFFECT_MATCH))
 		reason_add_mesh(&reason, &host->reasons);
 	if (host->route_count > ROUTES_MAX)
 		reason_add(&reason, "%zu routes are more than the %zu that fit", host->route_count, (size_t)ROUTES_MAX);

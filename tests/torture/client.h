@@ -140,7 +140,7 @@ void report(struct connection *c, unsigned int idx, _Atomic uint64_t *counter, c
 	__attribute__((format(printf, 5, 6)));
 
 /* request.c: the head of a request; its length */
-size_t write_request_head(const struct connection *c, const struct spec *spec, char *out, size_t len);
+size_t write_request_head(const struct client *client, const struct spec *spec, char *out, size_t len);
 
 /* stall.c: measures what connections pin whose reader has stopped; exit status */
 struct stall_options {

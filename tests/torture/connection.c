@@ -214,7 +214,7 @@ static void write_batch(struct connection *c)
 
 	for (unsigned int i = 0; i < c->batch.count; i++) {
 		const struct spec *spec = &c->batch.specs[i];
-		size_t head_len = write_request_head(c, spec, c->heads[i], CLIENT_HEAD_BYTES);
+		size_t head_len = write_request_head(c->client, spec, c->heads[i], CLIENT_HEAD_BYTES);
 
 		wire_begin(&wires[i], c->heads[i], head_len, (enum framing)spec->request_framing,
 			   bytes_key(spec->run, spec->conn, spec->req, BYTES_REQUEST_BODY), spec->request_body,

@@ -4,9 +4,9 @@
 #include "client.h"
 #include "pads.h"
 
-size_t write_request_head(const struct connection *c, const struct spec *spec, char *out, size_t len)
+size_t write_request_head(const struct client *client, const struct spec *spec, char *out, size_t len)
 {
-	const struct target *target = &c->client->targets[spec->target];
+	const struct target *target = &client->targets[spec->target];
 	size_t used = 0;
 
 	used += (size_t)snprintf(out + used, len - used, "%s %s/%llu.%llu.%llu", method_name(spec->method), target->prefix,

@@ -227,6 +227,9 @@ static enum verdict serve_spec(struct served *served, const struct head *head, s
 	atomic_fetch_or(ledger_entry(served->server->ledger, spec->conn, spec->req), LEDGER_DONE);
 	if (fault)
 		return HANG_UP;
+	/* Who was answered before the 100 it waited for may keep its body, and waits for the end that was announced. */
+	if (says_close && expects)
+		return HANG_UP;
 	if (is_partly_read && read_body(served, spec, &body, UINT64_MAX) < 0)
 		return HANG_UP;
 	if (says_close)

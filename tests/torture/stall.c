@@ -1,2 +1,397 @@
+// SPDX-License-Identifier: Apache-2.0
+/* --stall: how much does each connection pin whose reader has stopped, and are others slowed by it? A third of the connections
+ * ask for 256 MB with a Content-Length, a third for an endless chunked answer, and stop reading early; a third upload 256 MB to
+ * servers that stop reading. Meanwhile probes make small requests, before and during. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include "client.h"
-int stall_run(struct client *client, const struct stall_options *options){return 0;}
+
+enum {
+	BODY_BYTES = 256 << 20,
+	READ_BYTES = 64 << 10,   /* what is read before the stop */
+	RESUME_BYTES = 32 << 20, /* what some read after it, every byte checked */
+	RESUMING = 4,            /* of each kind */
+	PROBES = 8,
+	PROBE_SAMPLES = 20000,
+	PROBE_PAUSE_MS = 2,
+	BASELINE_SECONDS = 5,
+};
+
+enum kind { KIND_LENGTH, KIND_ENDLESS, KIND_UPLOAD, KINDS };
+
+static const char *const kind_names[KINDS] = {"256 MB with Content-Length", "endless chunked", "256 MB uploads"};
+
+enum phase { PHASE_BASELINE, PHASE_STALL, PHASE_RESUME, PHASE_END };
+
+struct stage {
+	struct client *client;
+	_Atomic int phase;
+	unsigned int server_stall_ms;
+};
+
+struct stalled {
+	struct stage *stage;
+	enum kind kind;
+	uint64_t conn;
+	bool resumes;
+	pthread_t thread;
+	_Atomic uint64_t moved; /* read by a download, accepted from an upload */
+	char error[400];
+};
+
+struct probe {
+	struct stage *stage;
+	uint64_t conn;
+	pthread_t thread;
+	unsigned int count[2];
+	uint32_t samples_us[2][PROBE_SAMPLES];
+	char error[200];
+};
+
+static void plan(const struct stalled *stalled, struct spec *spec)
+{
+	*spec = (struct spec){
+		.run = stalled->stage->client->schedule.seed,
+		.conn = stalled->conn,
+		.req = 1,
+		.status = 200,
+		.method = stalled->kind == KIND_UPLOAD ? METHOD_POST : METHOD_GET,
+		.reply_framing = stalled->kind == KIND_ENDLESS ? FRAMING_CHUNKED : FRAMING_LENGTH,
+		.reply_body = stalled->kind == KIND_LENGTH ? BODY_BYTES : stalled->kind == KIND_ENDLESS ? 1ULL << 40 : 10,
+		.target = stalled->conn % stalled->stage->client->target_count,
+		.may_be_cut = 1,
+	};
+	if (stalled->kind == KIND_UPLOAD) {
+		spec->request_framing = FRAMING_LENGTH;
+		spec->request_body = BODY_BYTES;
+		spec->server_stall_at = READ_BYTES;
+		spec->server_stall_ms = stalled->stage->server_stall_ms;
+	}
+}
+
+static void wait_phase(const struct stage *stage, enum phase phase)
+{
+	while (atomic_load(&stage->phase) < (int)phase)
+		sleep_ms(20);
+}
+
+static void download(struct stalled *stalled, struct reader *reader, const struct spec *spec)
+{
+	struct body body = {.is_checked = true, .key = bytes_key(spec->run, spec->conn, spec->req, BYTES_REPLY_BODY), .expected = spec->reply_body};
+	struct head head;
+	struct text value;
+	int r;
+
+	reader_style(reader, READ_BLOCK, 16384, false);
+	r = reader_head(reader, &head);
+	if (r || !text_is(head.first[1], "200") || !head_field(&head, "x-r", 0, &value)) {
+		snprintf(stalled->error, sizeof(stalled->error), "no answer: %s %.*s", strerror(-r), r ? 0 : 20, r ? "" : head.first[0].at);
+		return;
+	}
+	body.framing = head_field(&head, "content-length", 0, &value) ? FRAMING_LENGTH : FRAMING_CHUNKED;
+	body.length = spec->reply_body;
+	body.stop_at = READ_BYTES;
+	r = reader_body(reader, &body);
+	atomic_store(&stalled->moved, body.got);
+	wait_phase(stalled->stage, PHASE_RESUME);
+	if (r == 1 && stalled->resumes) {
+		body.stop_at = body.got + RESUME_BYTES;
+		r = reader_body(reader, &body);
+	}
+	if (r != 1)
+		snprintf(stalled->error, sizeof(stalled->error), "after %llu bytes: %s", (unsigned long long)body.got, body.error[0] ? body.error : strerror(-r));
+}
+
+static void upload(struct stalled *stalled, int fd, struct wire *wire)
+{
+	struct stage *stage = stalled->stage;
+	uint64_t end = UINT64_MAX;
+	size_t len = 0, done = 0;
+	char *piece = malloc(65536);
+
+	while (piece && atomic_load(&stalled->moved) < end) {
+		struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+		ssize_t n;
+
+		if (atomic_load(&stage->phase) >= PHASE_RESUME && end == UINT64_MAX)
+			end = stalled->resumes ? atomic_load(&stalled->moved) + RESUME_BYTES : 0;
+		if (done == len) {
+			len = wire_next(wire, piece, 65536, false);
+			done = 0;
+			if (!len)
+				break;
+		}
+		if (poll(&pfd, 1, 100) <= 0)
+			continue;
+		n = send(fd, piece + done, len - done, MSG_DONTWAIT);
+		if (n > 0) {
+			done += (size_t)n;
+			atomic_fetch_add(&stalled->moved, (uint64_t)n);
+		} else if (errno != EAGAIN) {
+			snprintf(stalled->error, sizeof(stalled->error), "after %llu bytes: %s", (unsigned long long)atomic_load(&stalled->moved), strerror(errno));
+			break;
+		}
+	}
+	free(piece);
+}
+
+static void *stalled_thread(void *arg)
+{
+	struct stalled *stalled = arg;
+	struct client *client = stalled->stage->client;
+	struct batch tuning = {.no_delay = true};
+	struct reader reader = {};
+	struct beat beat = {};
+	struct io io = {};
+	struct wire wire;
+	struct spec spec;
+	char head[1024];
+	_Atomic uint64_t written = 0;
+	int fd, r;
+
+	plan(stalled, &spec);
+	fd = connect_to(&client->targets[spec.target].address, &tuning);
+	if (fd < 0 || reader_init(&reader)) {
+		snprintf(stalled->error, sizeof(stalled->error), "connecting: %s", strerror(-fd));
+		return NULL;
+	}
+	io_open(&io, fd, &beat);
+	reader_reset(&reader, &io);
+	wire_begin(&wire, head, write_request_head(client, &spec, head, sizeof(head)), (enum framing)spec.request_framing,
+		   bytes_key(spec.run, spec.conn, spec.req, BYTES_REQUEST_BODY), spec.request_body, 0);
+	if (stalled->kind == KIND_UPLOAD) {
+		upload(stalled, fd, &wire);
+	} else {
+		r = io_write(&io, head, wire.head_len, WRITE_BLOCK, false, &written);
+		if (r)
+			snprintf(stalled->error, sizeof(stalled->error), "writing the request: %s", strerror(-r));
+		else
+			download(stalled, &reader, &spec);
+	}
+	wait_phase(stalled->stage, PHASE_END);
+	io_close(&io, false);
+	reader_free(&reader);
+	return NULL;
+}
+
+/* One small exchange; 0 or -errno. */
+static int probe_once(struct probe *probe, struct io *io, struct reader *reader, uint64_t req)
+{
+	struct client *client = probe->stage->client;
+	struct spec spec = {.run = client->schedule.seed, .conn = probe->conn, .req = req, .target = req % client->target_count, .bare = 1};
+	struct body body = {.is_checked = true, .framing = FRAMING_LENGTH, .stop_at = UINT64_MAX};
+	_Atomic uint64_t written = 0;
+	struct head head;
+	struct text value;
+	char text[512];
+	size_t len;
+	int r;
+
+	if (client->is_direct)
+		spec.target = probe->conn % client->target_count;
+	spec_derive_bare(&spec);
+	len = write_request_head(client, &spec, text, sizeof(text));
+	r = io_write(io, text, len, WRITE_BLOCK, false, &written);
+	if (!r)
+		r = reader_head(reader, &head);
+	if (r)
+		return r;
+	if (!text_is(head.first[1], "200") || !head_field(&head, "content-length", 0, &value) || !text_number(value, &body.length))
+		return -EBADMSG;
+	body.key = bytes_key(spec.run, spec.conn, spec.req, BYTES_REPLY_BODY);
+	body.expected = spec.reply_body;
+	return reader_body(reader, &body);
+}
+
+static void *probe_thread(void *arg)
+{
+	struct probe *probe = arg;
+	struct stage *stage = probe->stage;
+	struct batch tuning = {.no_delay = true};
+	struct reader reader = {};
+	struct beat beat = {};
+	struct io io = {};
+	int fd = connect_to(&stage->client->targets[probe->conn % stage->client->target_count].address, &tuning);
+
+	if (fd < 0 || reader_init(&reader)) {
+		snprintf(probe->error, sizeof(probe->error), "connecting: %s", strerror(-fd));
+		return NULL;
+	}
+	io_open(&io, fd, &beat);
+	reader_reset(&reader, &io);
+	reader_style(&reader, READ_BLOCK, 0, false);
+	for (uint64_t req = 1; atomic_load(&stage->phase) < PHASE_RESUME; req++) {
+		int phase = atomic_load(&stage->phase);
+		uint64_t start = now_us();
+		int r = probe_once(probe, &io, &reader, req);
+
+		if (r) {
+			snprintf(probe->error, sizeof(probe->error), "request %llu: %s", (unsigned long long)req, strerror(-r));
+			break;
+		}
+		if (phase < 2 && probe->count[phase] < PROBE_SAMPLES)
+			probe->samples_us[phase][probe->count[phase]++] = (uint32_t)(now_us() - start);
+		sleep_ms(PROBE_PAUSE_MS);
+	}
+	io_close(&io, false);
+	reader_free(&reader);
+	return NULL;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+struct latency {
+	unsigned int count;
+	uint32_t p50, p99;
+};
+
+static struct latency latency_of(const struct probe *probes, int phase)
+{
+	uint32_t *all = malloc(PROBES * PROBE_SAMPLES * sizeof(*all));
+	struct latency latency = {};
+
+	if (!all)
+		return latency;
+	for (unsigned int i = 0; i < PROBES; i++) {
+		memcpy(all + latency.count, probes[i].samples_us[phase], probes[i].count[phase] * sizeof(*all));
+		latency.count += probes[i].count[phase];
+	}
+	qsort(all, latency.count, sizeof(*all), compare);
+	if (latency.count) {
+		latency.p50 = all[latency.count / 2];
+		latency.p99 = all[(uint64_t)latency.count * 99 / 100];
+	}
+	free(all);
+	return latency;
+}
+
+static uint64_t memory_available(void)
+{
+	unsigned long long kb = 0;
+	char line[128];
+	FILE *f = fopen("/proc/meminfo", "re");
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "MemAvailable: %llu kB", &kb) == 1)
+			break;
+	}
+	if (f)
+		fclose(f);
+	return kb << 10;
+}
+
+/* Bytes that a sender got rid of and its reader has not read. */
+static uint64_t pinned_by(const struct stalled *stalled)
+{
+	uint64_t moved = atomic_load(&stalled->moved);
+	uint64_t sent = stalled->kind == KIND_UPLOAD ? moved : atomic_load(&stalled->stage->client->ledger->written[stalled->conn]);
+	uint64_t read = stalled->kind == KIND_UPLOAD ? READ_BYTES : moved;
+
+	return sent > read ? sent - read : 0;
+}
+
+static bool report_pinned(const struct stalled *all, unsigned int count, uint64_t limit)
+{
+	bool is_right = true;
+
+	for (int kind = 0; kind < KINDS; kind++) {
+		uint64_t most = 0, sum = 0;
+		unsigned int n = 0;
+
+		for (unsigned int i = 0; i < count; i++) {
+			uint64_t pinned;
+
+			if ((int)all[i].kind != kind)
+				continue;
+			pinned = pinned_by(&all[i]);
+			most = pinned > most ? pinned : most;
+			sum += pinned;
+			n++;
+		}
+		printf("stall: %-27s %3u connections: pinned %6.2f MB on average, %6.2f MB at most", kind_names[kind], n,
+		       n ? (double)sum / n / 1048576 : 0, (double)most / 1048576);
+		if (limit)
+			printf(" (limit %.2f MB: %s)", (double)limit / 1048576, most <= limit ? "kept" : "EXCEEDED");
+		printf("\n");
+		printf("stall-pinned %s %llu\n", kind == KIND_UPLOAD ? "upload" : "download", (unsigned long long)most);
+		is_right = is_right && (!limit || most <= limit);
+	}
+	return is_right;
+}
+
+static bool report_latency(const struct probe *probes)
+{
+	struct latency before = latency_of(probes, PHASE_BASELINE), during = latency_of(probes, PHASE_STALL);
+	/* Twice is more than noise on a shared machine makes of a median; a p99 needs more room. */
+	bool is_right = during.count && during.p50 <= 2 * before.p50 + 300 && during.p99 <= 4 * before.p99 + 10000;
+
+	printf("stall: %u small requests before: p50 %u us, p99 %u us; %u during: p50 %u us, p99 %u us: %s\n", before.count, before.p50, before.p99,
+	       during.count, during.p50, during.p99, is_right ? "not slowed" : "SLOWED");
+	return is_right;
+}
+
+int stall_run(struct client *client, const struct stall_options *options)
+{
+	struct stage stage = {.client = client, .server_stall_ms = (options->seconds + 2) * 1000};
+	struct stalled *all = calloc(options->connections, sizeof(*all));
+	struct probe *probes = calloc(PROBES, sizeof(*probes));
+	uint64_t before, during;
+	unsigned int failures = 0;
+	bool is_right;
+
+	if (!all || !probes)
+		return 1;
+	for (unsigned int i = 0; i < PROBES; i++) {
+		probes[i] = (struct probe){.stage = &stage, .conn = 500 + i};
+		if (pthread_create(&probes[i].thread, NULL, probe_thread, &probes[i]))
+			return 1;
+	}
+	sleep_ms(BASELINE_SECONDS * 1000);
+	before = memory_available();
+	for (unsigned int i = 0; i < options->connections; i++) {
+		all[i] = (struct stalled){.stage = &stage, .kind = (enum kind)(i % KINDS), .conn = 1 + i, .resumes = i / KINDS < RESUMING};
+		if (pthread_create(&all[i].thread, NULL, stalled_thread, &all[i]))
+			return 1;
+	}
+	sleep_ms(2000); /* filling the buffers is work for everybody; being stalled should be none */
+	atomic_store(&stage.phase, PHASE_STALL);
+	sleep_ms(options->seconds * 1000ULL);
+	during = memory_available();
+	is_right = report_pinned(all, options->connections, options->limit_bytes);
+	printf("stall: the machine has %.0f MB less to give (%.2f MB each)\n", ((double)before - (double)during) / 1048576,
+	       ((double)before - (double)during) / 1048576 / options->connections);
+	atomic_store(&stage.phase, PHASE_RESUME);
+	for (unsigned int i = 0; i < PROBES; i++)
+		pthread_join(probes[i].thread, NULL);
+	is_right = report_latency(probes) && is_right;
+	sleep_ms(5000); /* those that resume read on */
+	atomic_store(&stage.phase, PHASE_END);
+	for (unsigned int i = 0; i < options->connections; i++) {
+		pthread_join(all[i].thread, NULL);
+		if (all[i].error[0]) {
+			failures++;
+			printf("stall: ERROR conn=%llu %s: %s\n", (unsigned long long)all[i].conn, kind_names[all[i].kind], all[i].error);
+		}
+	}
+	for (unsigned int i = 0; i < PROBES; i++) {
+		if (probes[i].error[0]) {
+			failures++;
+			printf("stall: ERROR probe: %s\n", probes[i].error);
+		}
+	}
+	free(all);
+	free(probes);
+	printf("torture: stall: %u connections, %s, %u errors\n", options->connections, is_right ? "all within limits" : "limits EXCEEDED", failures);
+	return is_right && !failures ? 0 : 1;
+}

@@ -36,7 +36,7 @@ static uint64_t chunk_size(struct wire *wire)
 	static const uint64_t limits[] = {1, 16, 256, 4096, 4097, 16384, 65536, 262144};
 	uint64_t left = wire->body_len - wire->body_done;
 	uint64_t size = 1 + rng_below(&wire->chunk_sizes, limits[rng_below(&wire->chunk_sizes, 8)]);
-	uint64_t least = wire->body_len / 2000;
+	uint64_t least = wire->body_len >> 32 ? 0 : wire->body_len / 2000; /* an endless one has time */
 
 	if (rng_permille(&wire->chunk_sizes, 100))
 		size = left;

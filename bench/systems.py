@@ -106,7 +106,7 @@ class Weft(System):
 
     def start(self):
         self.process = self.stage.start("daemon", self.name, self.stage.build / "weftd", "--config", self.stage.config,
-                                        "--control", self.stage.state / "weft.sock", "--bpffs", self.stage.state / "bpffs", "--fast-path", self.fast_path)
+                                        "--control", self.stage.state / "weft.sock", "--bpffs", self.stage.state / "bpffs" / "weft", "--fast-path", self.fast_path)
         for _ in range(300):
             if self.process.poll() is not None:
                 raise RuntimeError(f"weftd ended with {self.process.returncode}:\n{self.stage.tail(self.name)}")

@@ -67,7 +67,7 @@ ends 'no root' 'root|capabilit|CAP_|sudo' --config "$config" $(elsewhere)
 as=(env)
 
 weft_start "$config" || exit 1
-ends 'a second daemon' 'already|running|in use|another' --config "$config" --control "$(weft_state)/weft.sock" --bpffs "$(weft_state)/bpffs"
+ends 'a second daemon' 'already|running|in use|another' --config "$config" --control "$(weft_state)/weft.sock" --bpffs "$(weft_state)/bpffs/weft"
 equal 'the first one serves on' 'v1 v3' "$(who http://reviews/stable/1) $(who http://reviews/canary/1)"
 like 'weftctl says so when nobody is there' 'weftd|running|No such file|connect' "$("$weftctl" --control "$(weft_state)/nobody.sock" status 2>&1)"
 check 'weftd ends cleanly' weft_stop

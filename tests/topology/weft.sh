@@ -40,7 +40,7 @@ weft_start() {
 	state=$(weft_state)
 	shift
 	# not through topology(): a function in the background is a shell of its own, and $! must be weftd
-	"$repository/tests/topology/topology.sh" exec --prefix "$prefix" daemon -- "$weftd" --config "$config" --control "$state/weft.sock" --bpffs "$state/bpffs" "$@" >>"$state/weft.log" 2>&1 </dev/null &
+	"$repository/tests/topology/topology.sh" exec --prefix "$prefix" daemon -- "$weftd" --config "$config" --control "$state/weft.sock" --bpffs "$state/bpffs/weft" "$@" >>"$state/weft.log" 2>&1 </dev/null &
 	weft_pid=$!
 	for tries in $(seq 300); do
 		if ! kill -0 "$weft_pid" 2>/dev/null; then
@@ -50,7 +50,7 @@ weft_start() {
 			weft_pid=
 			return 1
 		fi
-		if weft_control status -o json 2>/dev/null | jq -e '.generation >= 1 and .worker.pid > 0' >/dev/null 2>&1; then
+		if [ "$(weft_control status -o json 2>/dev/null | jq '.generation >= 1 and .worker.pid > 0' 2>/dev/null)" = true ]; then
 			return 0
 		fi
 		sleep 0.05

@@ -124,6 +124,14 @@ targets() {
 	[ "$through" = direct ] || echo --target "torture.test,/w,v1+v2+v3,$address"
 }
 
+# What a connection may pin: all that plain TCP's own buffers may grow to, and the largest message that the kernel may redirect.
+pinned_limit() {
+	local sent received
+	sent=$(cut -f 3 /proc/sys/net/ipv4/tcp_wmem)
+	received=$(cut -f 3 /proc/sys/net/ipv4/tcp_rmem)
+	echo $((sent + received + 2097152))
+}
+
 main() {
 	local options=() code=0
 	: >"$logs/servers.log"
@@ -138,7 +146,7 @@ main() {
 	*) echo "torture: through what? weft, direct, haproxy or envoy" >&2 && return 2 ;;
 	esac
 	[ -z "$kill_worker" ] || start_killing
-	[ -z "$stall" ] || options+=(--stall)
+	[ -z "$stall" ] || options+=(--stall --limit "$(pinned_limit)")
 	# shellcheck disable=SC2046 # words are wanted
 	in_pod cli timeout --kill-after=10 $((time + 240)) "$build/torture/torture-client" --ledger "$ledger" --seed "$seed" --time "$time" \
 		$(targets) "${options[@]}" "$@" || code=$?

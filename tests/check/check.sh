@@ -120,9 +120,22 @@ check_licences()
 	return 0
 }
 
+# A reason that an operator meets in status must be explained.
+check_reasons()
+{
+	local name
+
+	[ -f include/weft/reason.h ] && [ -f docs/troubleshooting.md ] || return 0
+	while read -r name; do
+		[ "$name" = none ] || grep -qF "\`$name\`" docs/troubleshooting.md || finding "docs/troubleshooting.md: the reason $name is not explained"
+	done < <(sed -nE 's/.*X\([A-Z0-9_]+, "([a-z0-9_]+)"\).*/\1/p' include/weft/reason.h)
+	return 0
+}
+
 check_includes
 check_lengths
 check_words
 check_licences
+check_reasons
 [ $findings -eq 0 ] || echo "findings: $findings"
 [ $findings -eq 0 ]

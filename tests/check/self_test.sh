@@ -71,5 +71,9 @@ expect "a source without a licence" 'daemon/base/x.c: the SPDX'
 echo '/* SPDX-License-Identifier: Apache-2.0 */' >"$tree/bpf/maps.h"
 expect "a kernel header under one licence only" 'bpf/maps.h: compiled into kernel programs'
 
+echo 'X(NEW_ONE, "new_one")' >"$tree/include/weft/reason.h" && sed -i '1i /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */' "$tree/include/weft/reason.h"
+mkdir "$tree/docs" && echo '| `old_one` |' >"$tree/docs/troubleshooting.md"
+expect "a reason that nobody explains" 'the reason new_one is not explained'
+
 [ $failures -eq 0 ] && echo "check.sh finds what it should"
 [ $failures -eq 0 ]

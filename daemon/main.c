@@ -45,7 +45,6 @@ static int preflight(const struct options *options, struct strbuf *cgroup2, stru
 {
 	_cleanup_(strbuf_release) struct strbuf missing = STRBUF_INIT;
 	uint64_t effective;
-	uint32_t descriptors;
 	int r;
 
 	r = preflight_capabilities(&effective);
@@ -69,10 +68,6 @@ static int preflight(const struct options *options, struct strbuf *cgroup2, stru
 	r = preflight_worker_cgroup(cgroup2->data, "/proc/self/cgroup", options->cgroup, own_cgroup);
 	if (r)
 		return log_err(r, "reading /proc/self/cgroup");
-	descriptors = preflight_descriptors(DESCRIPTORS_WANTED);
-	if (descriptors < DESCRIPTORS_WANTED)
-		log_warning("only %u descriptors are allowed (of %u that many connections would need): raise the limit of open files", descriptors,
-			    DESCRIPTORS_WANTED);
 	return 0;
 }
 
@@ -112,6 +107,15 @@ static int name_own_fd(struct table *table, int fd, enum table_kind kind)
 	return 0;
 }
 
+static void raise_limits(void)
+{
+	uint32_t descriptors = preflight_descriptors(DESCRIPTORS_WANTED);
+
+	if (descriptors < DESCRIPTORS_WANTED)
+		log_warning("only %u descriptors are allowed (of %u that as many connections as weft can hold would need): raise the limit of "
+			    "open files", descriptors, DESCRIPTORS_WANTED);
+}
+
 static void clear_away(const struct options *options, const char *own_cgroup)
 {
 	int r = datapath_uninstall(options->bpffs);
@@ -137,6 +141,7 @@ static int run(const struct options *options)
 
 	if (preflight(options, &cgroup2, &own_cgroup) || take_lock(options, &lock_fd) || listen_control(options, &control_fd))
 		return EXIT_FAILURE;
+	raise_limits();
 	r = table_new(&table, TABLE_CAPACITY);
 	if (r == 0)
 		r = name_own_fd(table, lock_fd, TABLE_KEEPER);

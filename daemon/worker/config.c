@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -20,6 +21,8 @@
 #define FILE_BYTES_MAX (256u << 20)
 #define MESSAGES_LOGGED_MAX 40
 #define SETTLE_MS 100
+#define SETTLE_MAX_MS 1000
+#define RECENT_S 2 /* a file that was written so lately may be written again without its times showing it */
 #define WATCHED (IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB)
 
 static void log_message(const struct mesh_message *message)
@@ -83,7 +86,6 @@ static int apply(struct worker *worker, struct mesh **mesh)
 		log_err(r, "enrolling pods");
 	mesh_free(&worker->mesh);
 	worker->mesh = TAKE_PTR(*mesh);
-	worker->state->generation++;
 	return 0;
 }
 
@@ -91,11 +93,20 @@ static void remember_file(struct worker *worker)
 {
 	struct stat info;
 
-	if (stat(worker->config->options->config, &info) < 0)
+	if (stat(worker->config->options->config, &info) < 0) {
+		worker->source.identity = (struct file_identity){ 0 };
 		return;
+	}
 	worker->source.identity = (struct file_identity){ info.st_dev, info.st_ino };
 	worker->source.modified = info.st_mtim;
 	worker->source.size = (uint64_t)info.st_size;
+}
+
+static void move_text(struct strbuf *to, struct strbuf *from)
+{
+	strbuf_release(to);
+	*to = *from;
+	*from = (struct strbuf)STRBUF_INIT;
 }
 
 static void keep_text(struct worker *worker, struct strbuf *text)
@@ -104,9 +115,13 @@ static void keep_text(struct worker *worker, struct strbuf *text)
 
 	if (r)
 		log_warn(r, "keeping the configuration for a next worker: should this one die, the file must be good then");
-	strbuf_release(&worker->source.text);
-	worker->source.text = *text;
-	*text = (struct strbuf)STRBUF_INIT;
+	move_text(&worker->source.text, text);
+}
+
+static bool is_equal(const struct strbuf *a, const struct strbuf *b)
+{
+	/* Nothing was refused yet: an empty buffer without memory is not an empty file. */
+	return b->data && a->size == b->size && memcmp(strbuf_text(a), b->data, a->size) == 0;
 }
 
 /* Reads, loads and publishes. Nothing has changed when this fails. */
@@ -121,15 +136,19 @@ static int take_file(struct worker *worker, bool even_if_equal)
 	r = file_read(path, FILE_BYTES_MAX, &text);
 	if (r)
 		return log_err(r, "%s", path);
-	if (!even_if_equal && text.size == worker->source.text.size && memcmp(strbuf_text(&text), strbuf_text(&worker->source.text), text.size) == 0)
+	if (!even_if_equal && (is_equal(&text, &worker->source.text) || is_equal(&text, &worker->source.refused)))
 		return -EALREADY;
 	r = load(path, &text, &mesh);
-	if (r)
+	if (r == 0)
+		r = apply(worker, &mesh);
+	if (r) {
+		/* Said once is enough, however often the folder changes. */
+		move_text(&worker->source.refused, &text);
 		return r;
-	r = apply(worker, &mesh);
-	if (r)
-		return r;
+	}
+	strbuf_release(&worker->source.refused);
 	keep_text(worker, &text);
+	worker->state->generation++;
 	return 0;
 }
 
@@ -171,10 +190,29 @@ static void watch(struct worker *worker)
 		watch_folder(worker->source.inotify_fd, real);
 }
 
+/* By what stat() says, which costs nothing: other files of the folder, such as our own log, change all the time. */
+static bool has_changed(const struct worker *worker, bool counts_recent)
+{
+	const struct config_source *source = &worker->source;
+	struct stat info;
+
+	/* Gone is a change too: once, since a file that can't be read has no identity. */
+	if (stat(worker->config->options->config, &info) < 0)
+		return source->identity.inode != 0;
+	return info.st_dev != source->identity.device || info.st_ino != source->identity.inode || (uint64_t)info.st_size != source->size ||
+	       info.st_mtim.tv_sec != source->modified.tv_sec || info.st_mtim.tv_nsec != source->modified.tv_nsec ||
+	       (counts_recent && time(NULL) - info.st_mtim.tv_sec <= RECENT_S);
+}
+
+/* A burst of changes is one, but a folder that never rests must not put it off for ever. */
 static void settle(struct worker *worker)
 {
 	const struct timeval soon = { .tv_usec = SETTLE_MS * 1000 };
 
+	if (!evtimer_pending(worker->source.settle_event, NULL))
+		worker->source.changed_ms = worker_now_ms();
+	else if (worker_now_ms() - worker->source.changed_ms > SETTLE_MAX_MS)
+		return;
 	evtimer_add(worker->source.settle_event, &soon);
 }
 
@@ -184,7 +222,7 @@ static void on_settled(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (worker->is_stopping)
+	if (worker->is_stopping || !has_changed(worker, true))
 		return;
 	watch(worker);
 	config_reload(worker, false);
@@ -195,7 +233,7 @@ static void on_inotify(evutil_socket_t fd, short what, void *arg)
 	char events[8192] __attribute__((aligned(__alignof__(struct inotify_event))));
 
 	(void)what;
-	/* Which file it was does not matter: the text is compared. */
+	/* Which file it was does not matter: has_changed() looks at ours. */
 	while (read(fd, events, sizeof(events)) > 0)
 		;
 	settle(arg);
@@ -203,13 +241,7 @@ static void on_inotify(evutil_socket_t fd, short what, void *arg)
 
 void config_check_file(struct worker *worker)
 {
-	const struct config_source *source = &worker->source;
-	struct stat info;
-
-	if (stat(worker->config->options->config, &info) < 0)
-		return;
-	if (info.st_dev != source->identity.device || info.st_ino != source->identity.inode || (uint64_t)info.st_size != source->size ||
-	    info.st_mtim.tv_sec != source->modified.tv_sec || info.st_mtim.tv_nsec != source->modified.tv_nsec)
+	if (has_changed(worker, false))
 		settle(worker);
 }
 
@@ -251,8 +283,7 @@ static int take_kept(struct worker *worker)
 	r = apply(worker, &mesh);
 	if (r)
 		return r;
-	worker->source.text = text;
-	text = (struct strbuf)STRBUF_INIT;
+	move_text(&worker->source.text, &text);
 	return 0;
 }
 
@@ -284,5 +315,6 @@ void config_stop(struct worker *worker)
 	if (source->settle_event)
 		event_free(source->settle_event);
 	strbuf_release(&source->text);
+	strbuf_release(&source->refused);
 	mesh_free(&worker->mesh);
 }

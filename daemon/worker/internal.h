@@ -84,10 +84,12 @@ const char *node_pod_state_name(enum node_pod_state state);
 
 struct config_source {
 	struct strbuf text;          /* what serves */
+	struct strbuf refused;       /* what was refused last */
 	struct table_entry *entry;   /* its memfd */
 	int inotify_fd;
 	struct event *inotify_event;
-	struct event *settle_event;  /* a burst of changes is one change */
+	struct event *settle_event;
+	uint64_t changed_ms;         /* first change of the burst */
 	struct file_identity identity;
 	struct timespec modified;
 	uint64_t size;

@@ -287,7 +287,7 @@ int worker_run(void *arg, struct keeper_state *state)
 		.is_successor = __atomic_load_n(&state->has_served, __ATOMIC_RELAXED) != 0,
 		.signal_fd = -1,
 		.retire_fd = -1,
-		.source = { .text = STRBUF_INIT, .inotify_fd = -1 },
+		.source = { .text = STRBUF_INIT, .refused = STRBUF_INIT, .inotify_fd = -1 },
 	};
 	int r;
 

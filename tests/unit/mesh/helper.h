@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "base/strbuf.h"
 #include "mesh/mesh.h"
 
 struct loaded {

@@ -41,7 +41,7 @@ static void sweep_exchange(struct upstream *u, uint64_t word, uint64_t now)
 		upstream_look(u);
 }
 
-static void sweep_idle(struct upstream *u, uint64_t word, uint64_t now)
+static void sweep_idle(struct upstream *u, uint64_t word, bool is_same, uint64_t now)
 {
 	uint64_t rest_ns = u->pool->options.idle_timeout_ms * NS_PER_MS;
 
@@ -52,6 +52,9 @@ static void sweep_idle(struct upstream *u, uint64_t word, uint64_t now)
 	/* One stays warm as long as the pool is used at all. */
 	else if (now - u->seen_ns >= rest_ns && u->owner->upstream_count > 1)
 		upstream_close_from(u, word, POOL_CLOSE_IDLE);
+	/* A bit is only a hint, but an upstream without it is never found. Rather one too many. */
+	else if (is_same)
+		idle_bit_set(u->owner->shared, u->shared->pool_position);
 }
 
 static void sweep_upstream(struct upstream *u, uint64_t now)
@@ -70,7 +73,7 @@ static void sweep_upstream(struct upstream *u, uint64_t now)
 	}
 	switch (WEFT_STATE(word)) {
 	case WEFT_UPSTREAM_IDLE:
-		sweep_idle(u, word, now);
+		sweep_idle(u, word, is_same, now);
 		break;
 	case WEFT_UPSTREAM_LENT:
 	case WEFT_UPSTREAM_REPLYING:

@@ -342,6 +342,20 @@ static void test_told_of_relays_the_loop_sleeps_through_bytes(void **state)
 	AWAIT(fx, fx->told.failed == 1);
 }
 
+static void test_an_idle_upstream_whose_bit_was_lost_is_found_again(void **state)
+{
+	struct fixture *fx = *state;
+	int slot = lend_first(fx);
+	struct weft_pool *p = program_pool(fx, ENDPOINT);
+
+	AWAIT(fx, stats_of(fx).idle == 1);
+	assert_true(lend(fx, ENDPOINT) >= 0);
+	assert_true(give_back(fx, slot, WEFT_UPSTREAM_LENT));
+	memset(p->idle, 0, sizeof(p->idle));
+	assert_int_equal(lend(fx, ENDPOINT), -1);
+	AWAIT(fx, lend(fx, ENDPOINT) == slot);
+}
+
 static void test_every_close_reason_has_a_name(void **state)
 {
 	for (int i = 0; i < POOL_CLOSE_COUNT; i++)
@@ -376,6 +390,7 @@ int main(void)
 		TEST(test_the_sweep_finds_a_client_that_went_unnoticed),
 		TEST(test_a_freed_slot_keeps_counting_its_leases),
 		TEST(test_told_of_relays_the_loop_sleeps_through_bytes),
+		TEST(test_an_idle_upstream_whose_bit_was_lost_is_found_again),
 		TEST(test_every_close_reason_has_a_name),
 	};
 

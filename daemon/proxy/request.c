@@ -2,9 +2,19 @@
 /* Requests: read a head, decide what it may do, route it, and pass it on. */
 #include "proxy/internal.h"
 
+#include <strings.h>
+
 #include "weft/http1.h"
 #include "weft/path.h"
 #include "weft/router.h"
+
+static bool has_host_line(const struct buffer *in)
+{
+	for (u32 i = 0; i + 6 <= buffer_len(in); i++)
+		if (buffer_bytes(in)[i] == '\n' && !strncasecmp((const char *)buffer_bytes(in) + i + 1, "host:", 5))
+			return true;
+	return false;
+}
 
 /* Statuses that the parser's verdict stands for; 0: no reply at all. */
 static void refuse_head(struct connection *connection, enum weft_parse verdict, const struct weft_head *head)
@@ -34,7 +44,7 @@ static void refuse_head(struct connection *connection, enum weft_parse verdict, 
 	exchange->closes = true;
 	exchange->is_http_10 = head->flags & WEFT_HEAD_HTTP_10;
 	/* Envoy refuses a missing Host after its parser, with an empty reply. */
-	if (verdict == WEFT_PARSE_BAD && head->error == WEFT_ERROR_HOST && !head->authority.len)
+	if (verdict == WEFT_PARSE_BAD && head->error == WEFT_ERROR_HOST && !has_host_line(&connection->in))
 		body = NULL;
 	local_reply(exchange, replies[verdict].reason, replies[verdict].status, body);
 }

@@ -13,10 +13,10 @@ struct view {
 	uint32_t size_bytes;
 };
 
-/* NULL for 0 and for what does not lie inside. `count` times `size`. */
+/* NULL for 0, for what does not lie inside and for what no builder made (objects are 8-byte aligned). `count` times `size`. */
 static inline const void *view_at(const struct view *view, weft_ref ref, uint64_t count, size_t size)
 {
-	if (!ref || ref % 4 || count > UINT32_MAX || (uint64_t)ref + count * size > view->size_bytes)
+	if (!ref || ref % 8 || count > UINT32_MAX || (uint64_t)ref + count * size > view->size_bytes)
 		return NULL;
 	return view->base + ref;
 }

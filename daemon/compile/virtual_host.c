@@ -129,7 +129,7 @@ static int build_tries(struct routes_compile *c, struct members *members, struct
 	bool has_both = members->exact_case_count && members->no_case_count, cut[2];
 	int r;
 
-	for (;; limits.list /= 4) {
+	for (;; limits.list /= 2) {
 		if (limits.list < LIST_MIN)
 			return -EOVERFLOW;
 		r = trie_build(&c->builder, members->exact_case, members->exact_case_count, members->is_final, &limits, &host->paths, &cut[0]);

@@ -33,7 +33,8 @@ struct datapath_options {
 	bool adopt;                   /* a worker that follows another one: use the pinned objects as they are */
 };
 
-/* Loads the programs, or with `adopt` opens what is pinned. -EPERM: capabilities; -ENOTSUP: the kernel lacks something
+/* Loads the programs, or with `adopt` opens what is pinned. Where the kernel refuses the message programs, FEATURE_SOCKMAP is off and so is
+ * the fast path, whatever the options say. -EPERM: capabilities; -ENOTSUP: the kernel lacks something
  * essential (logged); -EBUSY never: the keeper's lock decides who may run. */
 int datapath_new(struct datapath **out, const struct datapath_options *options);
 /* Releases user-space handles; attached programs and pins stay. */
@@ -59,6 +60,8 @@ int datapath_pod_remove(struct datapath *dp, uint32_t pod_id, uint64_t netns_coo
 /* Publishes the image as the next generation of (scope, kind); readers that began with the old one keep it. -E2BIG: beyond
  * WEFT_IMAGE_PAGES_MAX (the old one keeps serving). */
 int datapath_publish(struct datapath *dp, uint32_t scope, const struct image *image);
+/* What is in force: the option, unless the kernel can't. */
+enum weft_fast_path datapath_fast_path(const struct datapath *dp);
 uint64_t datapath_generation(const struct datapath *dp, uint32_t scope, enum weft_image_kind kind);
 
 void datapath_set_fast_path(struct datapath *dp, enum weft_fast_path mode);

@@ -70,6 +70,14 @@ void features_by_release(struct datapath_feature_state features[FEATURE_COUNT])
 		    edits ? "local replies in the kernel" : "overflow before 6.1.180 and 6.12.100: local replies by the proxy");
 }
 
+void features_without_fast_path(struct datapath_feature_state features[FEATURE_COUNT])
+{
+	feature_set(&features[FEATURE_SOCKMAP], "sockmap", false, "this kernel refuses the message programs: the proxy serves everything");
+	feature_set(&features[FEATURE_SK_SKB], "sk_skb", false, "this kernel refuses the message programs");
+	feature_set(&features[FEATURE_CORK], "cork", false, "no fast path");
+	feature_set(&features[FEATURE_PUSH_POP], "push_pop", false, "no fast path");
+}
+
 static int loopback_pair(int *client, int *server)
 {
 	_cleanup_close_ int listener = -1, c = -1;

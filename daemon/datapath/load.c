@@ -63,13 +63,14 @@ static int program_array_set(struct bpf_map *array, uint32_t key, const struct b
 	return 0;
 }
 
-static int program_arrays_fill(struct weft *skeleton)
+static int program_arrays_fill(struct weft *skeleton, bool fast_path)
 {
 	const struct {
 		struct bpf_map *array;
 		uint32_t key;
 		struct bpf_program *program;
 	} entries[] = {
+		/* the first three carry messages */
 		{skeleton->maps.msg_programs, 0, skeleton->progs.weft_request},
 		{skeleton->maps.msg_programs, 1, skeleton->progs.weft_reply},
 		{skeleton->maps.skb_programs, 0, skeleton->progs.weft_response},
@@ -79,7 +80,7 @@ static int program_arrays_fill(struct weft *skeleton)
 		{skeleton->maps.getsockname4_programs, 0, skeleton->progs.weft_getsockname4},
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(entries); i++) {
+	for (size_t i = fast_path ? 0 : 3; i < ARRAY_SIZE(entries); i++) {
 		int r = program_array_set(entries[i].array, entries[i].key, entries[i].program);
 
 		if (r)
@@ -149,15 +150,14 @@ static void skeleton_destroy(struct weft **skeleton)
 		weft__destroy(*skeleton);
 }
 
-int datapath_load(struct datapath *dp, const struct datapath_options *options)
+/* Opens and loads; without `fast_path` the programs that carry messages stay out, and their stubs pass everything on. */
+static int skeleton_load(struct datapath *dp, bool fast_path, struct weft **out)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, open_options, .pin_root_path = dp->bpffs);
 	_cleanup_(skeleton_destroy) struct weft *skeleton = NULL;
 	char path[PATH_MAX];
 	int r;
 
-	libbpf_set_print(libbpf_log);
-	features_by_release(dp->features);
 	skeleton = weft__open_opts(&open_options);
 	if (!skeleton)
 		return log_err(-errno, "opening the BPF object");
@@ -165,17 +165,48 @@ int datapath_load(struct datapath *dp, const struct datapath_options *options)
 	bpf_map__set_pin_path(skeleton->maps.images, path);
 	skeleton->rodata->has_cork = dp->features[FEATURE_CORK].is_on;
 	skeleton->rodata->has_push_pop = dp->features[FEATURE_PUSH_POP].is_on;
-
+	if (!fast_path) {
+		bpf_program__set_autoload(skeleton->progs.weft_request, false);
+		bpf_program__set_autoload(skeleton->progs.weft_reply, false);
+		bpf_program__set_autoload(skeleton->progs.weft_response, false);
+	}
 	r = weft__load(skeleton);
+	if (r)
+		return r;
+	*out = TAKE_PTR(skeleton);
+	return 0;
+}
+
+int datapath_load(struct datapath *dp, const struct datapath_options *options)
+{
+	_cleanup_(skeleton_destroy) struct weft *skeleton = NULL;
+	struct datapath_options settings = *options;
+	bool fast_path = true;
+	int r;
+
+	libbpf_set_print(libbpf_log);
+	features_by_release(dp->features);
+	r = skeleton_load(dp, true, &skeleton);
 	if (r == -EPERM)
 		return log_err(r, "loading BPF programs (are CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON there, and no lockdown?)");
-	if (r)
-		return log_err(r, "loading BPF programs (--log-level debug shows what the kernel said)");
-	settings_write(skeleton, options);
+	if (r) {
+		/* This kernel refuses a message program: connections are still captured, and the proxy serves them all. */
+		log_warn(r, "loading the fast path; the proxy serves everything (--log-level debug shows what the kernel said)");
+		datapath_uninstall(dp->bpffs);
+		r = bpffs_prepare(dp->bpffs);
+		if (!r)
+			r = skeleton_load(dp, false, &skeleton);
+		if (r)
+			return log_err(r, "loading BPF programs");
+		fast_path = false;
+		settings.fast_path = WEFT_FAST_PATH_OFF;
+		features_without_fast_path(dp->features);
+	}
+	settings_write(skeleton, &settings);
 	features_by_trying(dp->features, bpf_program__fd(skeleton->progs.stub_reply));
 	r = socket_programs_attach(skeleton, dp->features[FEATURE_FIONREAD_MEND].is_on);
 	if (!r)
-		r = program_arrays_fill(skeleton);
+		r = program_arrays_fill(skeleton, fast_path);
 	if (!r)
 		r = programs_pin(dp, skeleton);
 	if (!r)

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "compile/balance.h"
 #include "compile/builder.h"
+#include "compile/cluster.h"
 #include "compile/ids.h"
 #include "compile/report.h"
 
@@ -22,155 +23,6 @@ struct endpoints_compile {
 	weft_ref *directory;      /* by cluster id */
 	uint32_t directory_count, directory_capacity;
 };
-
-/* What the verdict on one cluster is made of. */
-struct judgement {
-	enum weft_cluster_kind kind;
-	enum weft_verdict verdict;
-	struct strbuf reason;
-};
-
-static void refuse(struct judgement *judgement, enum weft_cluster_kind kind)
-{
-	judgement->kind = kind;
-	judgement->verdict = WEFT_VERDICT_REFUSED;
-}
-
-/* ---- what a cluster asks for ----------------------------------------------------------------------------------------------------- */
-
-static bool is_black_hole(const struct mesh *mesh, const struct mesh_cluster *cluster)
-{
-	const struct mesh_load_assignment *assignment = mesh_cluster_endpoints(mesh, cluster);
-
-	return cluster->kind == MESH_CLUSTER_STATIC && (!assignment || !assignment->endpoint_count);
-}
-
-static enum weft_lb_policy policy_of(const struct mesh_cluster *cluster, struct judgement *judgement)
-{
-	switch (cluster->lb_policy) {
-	case MESH_LB_ROUND_ROBIN: return WEFT_LB_ROUND_ROBIN;
-	case MESH_LB_LEAST_REQUEST:
-		if (cluster->least_request_choices != 2) {
-			refuse(judgement, WEFT_CLUSTER_REFUSED);
-			reason_add(&judgement->reason, "least request of %u choices is not supported yet, only of 2", cluster->least_request_choices);
-		}
-		return WEFT_LB_LEAST_REQUEST;
-	case MESH_LB_RANDOM: return WEFT_LB_RANDOM;
-	case MESH_LB_RING_HASH:
-	case MESH_LB_MAGLEV:
-		refuse(judgement, WEFT_CLUSTER_REFUSED);
-		reason_add(&judgement->reason, "consistent hashing (%s) is not supported yet",
-			   cluster->lb_policy == MESH_LB_MAGLEV ? "MAGLEV" : "RING_HASH");
-		return WEFT_LB_PROXY;
-	case MESH_LB_CLUSTER_PROVIDED:
-		if (cluster->kind == MESH_CLUSTER_ORIGINAL_DST)
-			return WEFT_LB_PROXY;
-		refuse(judgement, WEFT_CLUSTER_REFUSED);
-		reason_add(&judgement->reason, "balancing by a cluster that is not ORIGINAL_DST is not supported");
-		break;
-	case MESH_LB_OTHER: break;
-	}
-	return WEFT_LB_PROXY;
-}
-
-/* Limits and timers that weft does not keep yet: requests go where they should, so the cluster serves, and says what is missing. */
-static void remark_missing(const struct mesh_cluster *cluster, struct strbuf *reason)
-{
-	const struct mesh_circuit_breaker *breaker = &cluster->circuit_breaker;
-
-	if (breaker->max_connections < 1024 || breaker->max_pending_requests < 1024)
-		reason_add(reason, "circuit breaker max_connections %u, max_pending_requests %u is not enforced yet", breaker->max_connections,
-			   breaker->max_pending_requests);
-	if (cluster->outlier_detection)
-		reason_add(reason, "outlier detection is not done yet");
-	if (cluster->max_requests_per_connection)
-		reason_add(reason, "max_requests_per_connection %u is not enforced yet", cluster->max_requests_per_connection);
-	if (cluster->max_connection_duration_ms)
-		reason_add(reason, "max_connection_duration is not enforced yet");
-	if (cluster->slow_start_ms)
-		reason_add(reason, "slow start is not done yet");
-}
-
-static void judge_kind(const struct mesh *mesh, const struct mesh_cluster *cluster, struct judgement *judgement)
-{
-	switch (cluster->kind) {
-	case MESH_CLUSTER_STATIC:
-	case MESH_CLUSTER_EDS:
-		judgement->kind = is_black_hole(mesh, cluster) ? WEFT_CLUSTER_BLACK_HOLE : WEFT_CLUSTER_ENDPOINTS;
-		break;
-	case MESH_CLUSTER_ORIGINAL_DST:
-		judgement->kind = WEFT_CLUSTER_ORIGINAL_DST;
-		judgement->verdict = WEFT_VERDICT_PROXY;
-		reason_add(&judgement->reason, "the proxy dials the original destination");
-		if (cluster->original_dst_port) {
-			refuse(judgement, WEFT_CLUSTER_REFUSED);
-			reason_add(&judgement->reason, "an original destination with a port of the cluster's own is not supported yet");
-		}
-		break;
-	case MESH_CLUSTER_STRICT_DNS:
-	case MESH_CLUSTER_LOGICAL_DNS:
-		refuse(judgement, WEFT_CLUSTER_DNS);
-		reason_add(&judgement->reason, "clusters whose endpoints are found by DNS are not supported yet");
-		break;
-	case MESH_CLUSTER_OTHER: refuse(judgement, WEFT_CLUSTER_REFUSED); break;
-	}
-}
-
-static void judge(const struct mesh *mesh, const struct mesh_cluster *cluster, struct judgement *judgement)
-{
-	judgement->verdict = WEFT_VERDICT_KERNEL;
-	judge_kind(mesh, cluster, judgement);
-
-	if (cluster->upstream_protocol == MESH_UPSTREAM_HTTP2) {
-		refuse(judgement, WEFT_CLUSTER_REFUSED);
-		reason_add(&judgement->reason, "HTTP/2 to endpoints is not supported yet");
-	}
-	/* What the model can't represent says so itself, with its place. */
-	if (cluster->resource.reasons.count) {
-		refuse(judgement, WEFT_CLUSTER_REFUSED);
-		reason_add_mesh(&judgement->reason, &cluster->resource.reasons);
-		return;
-	}
-	if (cluster->transport != MESH_TRANSPORT_RAW) {
-		refuse(judgement, WEFT_CLUSTER_REFUSED);
-		reason_add(&judgement->reason, "the cluster's own transport socket (TLS to its endpoints) is not supported yet");
-	}
-	if (cluster->upstream_protocol == MESH_UPSTREAM_OTHER) {
-		refuse(judgement, WEFT_CLUSTER_REFUSED);
-		reason_add(&judgement->reason, "this choice of the upstream protocol is not supported");
-	}
-	if (cluster->kind == MESH_CLUSTER_OTHER || cluster->lb_policy == MESH_LB_OTHER) {
-		refuse(judgement, WEFT_CLUSTER_REFUSED);
-		reason_add(&judgement->reason, "this type of cluster or balancing is not supported");
-	}
-}
-
-/* ---- transport of an endpoint ---------------------------------------------------------------------------------------------------- */
-
-enum reach { REACH_PLAIN, REACH_MTLS_CAPABLE, REACH_TLS_ONLY };
-
-/* The first transport match that fits decides. An endpoint of tlsMode istio is capable of mTLS and takes plaintext as well
- * (PERMISSIVE), so weft reaches it in plaintext until it speaks mTLS. Matches on other metadata (ambient's `tunnel`) only concern
- * endpoints behind internal listeners, which have no IP address. */
-static enum reach reach_of(const struct mesh_cluster *cluster, const struct mesh_endpoint *endpoint)
-{
-	size_t i;
-
-	for (i = 0; i < cluster->transport_match_count; i++) {
-		const struct mesh_transport_match *match = &cluster->transport_matches[i];
-		bool takes_mode = *match->tls_mode && !strcmp(match->tls_mode, endpoint->tls_mode);
-
-		if (!match->matches_all && !takes_mode) {
-			if (!*match->tls_mode && match->transport == MESH_TRANSPORT_TLS)
-				return REACH_TLS_ONLY;
-			continue;
-		}
-		if (match->transport == MESH_TRANSPORT_RAW)
-			return REACH_PLAIN;
-		return takes_mode && !strcmp(match->tls_mode, "istio") ? REACH_MTLS_CAPABLE : REACH_TLS_ONLY;
-	}
-	return REACH_PLAIN;
-}
 
 static bool is_usable(const struct mesh_endpoint *endpoint)
 {
@@ -256,14 +108,14 @@ static int write_endpoints(struct endpoints_compile *c, const struct mesh_cluste
 		memcpy(&endpoints[i].ip4_be, endpoint->address.ip, 4);
 		endpoints[i].port_be = htons(endpoint->address.port);
 		endpoints[i].weight = endpoint->weight;
-		if (reach_of(source, endpoint) == REACH_MTLS_CAPABLE)
+		if (cluster_reach(source, endpoint) == REACH_MTLS_CAPABLE)
 			endpoints[i].flags |= WEFT_ENDPOINT_MTLS_CAPABLE;
 		r = ids_endpoint(c->claim, endpoints[i].ip4_be, endpoints[i].port_be, &endpoints[i].id);
 		if (r == -ENOSPC) {
 			/* Without an id an endpoint has no counters and no pool. */
 			cluster->endpoint_count = 0;
 			cluster->schedule_len = 0;
-			refuse(judgement, WEFT_CLUSTER_REFUSED);
+			cluster_refuse(judgement, WEFT_CLUSTER_REFUSED);
 			reason_add(&judgement->reason, "the node has no endpoint ids left");
 			return 0;
 		}
@@ -286,7 +138,7 @@ static int compile_members(struct endpoints_compile *c, const struct mesh_cluste
 		return 0;
 	}
 	if (assignment->resource.reasons.count) {
-		refuse(judgement, WEFT_CLUSTER_REFUSED);
+		cluster_refuse(judgement, WEFT_CLUSTER_REFUSED);
 		reason_add_mesh(&judgement->reason, &assignment->resource.reasons);
 		return 0;
 	}
@@ -305,14 +157,14 @@ static int compile_members(struct endpoints_compile *c, const struct mesh_cluste
 		return 0;
 	}
 	if (count > ENDPOINTS_MAX) {
-		refuse(judgement, WEFT_CLUSTER_REFUSED);
+		cluster_refuse(judgement, WEFT_CLUSTER_REFUSED);
 		reason_add(&judgement->reason, "%zu endpoints are more than the %zu that fit", count, ENDPOINTS_MAX);
 		return 0;
 	}
 	for (i = 0; i < count; i++) {
-		if (reach_of(source, shares[i].endpoint) != REACH_TLS_ONLY)
+		if (cluster_reach(source, shares[i].endpoint) != REACH_TLS_ONLY)
 			continue;
-		refuse(judgement, WEFT_CLUSTER_REFUSED);
+		cluster_refuse(judgement, WEFT_CLUSTER_REFUSED);
 		reason_add(&judgement->reason, "endpoint %s takes TLS only, which is not supported yet", shares[i].endpoint->address.text);
 		return 0;
 	}
@@ -344,7 +196,7 @@ static int directory_set(struct endpoints_compile *c, uint32_t id, weft_ref ref)
 
 static int compile_cluster(struct endpoints_compile *c, const struct mesh_cluster *source)
 {
-	struct judgement judgement = { .reason = STRBUF_INIT };
+	struct judgement judgement;
 	struct weft_cluster *cluster;
 	weft_ref ref;
 	uint32_t id;
@@ -366,12 +218,12 @@ static int compile_cluster(struct endpoints_compile *c, const struct mesh_cluste
 	cluster->connect_timeout_ms = (uint32_t)WEFT_MIN(source->connect_timeout_ms, (int64_t)UINT32_MAX);
 	cluster->max_requests = source->circuit_breaker.max_requests;
 
-	judge(c->mesh, source, &judgement);
-	cluster->policy = (uint8_t)policy_of(source, &judgement);
+	cluster_judge(c->mesh, source, &judgement);
+	cluster->policy = (uint8_t)judgement.policy;
 	if (judgement.kind == WEFT_CLUSTER_ENDPOINTS)
 		r = compile_members(c, source, ref, &judgement);
 	if (judgement.kind == WEFT_CLUSTER_ENDPOINTS || judgement.kind == WEFT_CLUSTER_ORIGINAL_DST)
-		remark_missing(source, &judgement.reason);
+		cluster_remark_missing(source, &judgement.reason);
 	if (!r)
 		r = strbuf_status(&judgement.reason);
 	if (!r) {

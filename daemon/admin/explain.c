@@ -401,11 +401,11 @@ static enum weft_reason head_reason(const struct weft_head *head, uint16_t liste
 /* What keeps this request from the kernel whatever its route; NONE: nothing. */
 static enum weft_reason early_reason(const struct explanation *x, const char **why)
 {
+	*why = "this kernel has no usable sockmap (`weftctl status` says why)";
+	if (!x->world->has_sockmap)
+		return WEFT_REASON_FAST_PATH_OFF;
 	*why = "the kernel may carry nothing (--fast-path off)";
 	if (x->world->fast_path == WEFT_FAST_PATH_OFF)
-		return WEFT_REASON_FAST_PATH_OFF;
-	*why = "this kernel has no usable sockmap";
-	if (!x->world->has_sockmap)
 		return WEFT_REASON_FAST_PATH_OFF;
 	*why = "the listener is the proxy's (its reason says why)";
 	if (!(x->listener->flags & WEFT_LISTENER_KERNEL))

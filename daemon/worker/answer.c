@@ -132,7 +132,7 @@ static json_t *explain(struct worker *worker, const json_t *request)
 	const char *pod_name = json_string_value(json_object_get(request, "pod"));
 	const uint32_t redirect_limit = worker->config->options->redirect_limit_bytes;
 	struct explain_world world = {
-		.fast_path = worker->config->options->fast_path,
+		.fast_path = datapath_fast_path(worker->datapath),
 		.redirect_limit_bytes = redirect_limit ? redirect_limit : WEFT_REDIRECT_LIMIT_DEFAULT,
 		.is_served_pod = is_served_pod,
 		.arg = worker,

@@ -113,7 +113,7 @@ int handover_start_proxy(struct worker *worker)
 	const struct proxy_options options = {
 		.table = worker->table,
 		.threads = worker->config->options->proxy_threads,
-		.is_fast_path_on = worker->config->options->fast_path != WEFT_FAST_PATH_OFF,
+		.is_fast_path_on = datapath_fast_path(worker->datapath) != WEFT_FAST_PATH_OFF,
 	};
 
 	return proxy_new(&worker->proxy, worker->datapath, &options);

@@ -125,6 +125,38 @@ static void keep_ids(struct worker *worker)
 		log_warn(r, "keeping endpoint ids for a next worker: after a crash, pooled connections would be dialled anew");
 }
 
+/* Some cluster that routes may still name is not in the new mesh. */
+static bool loses_clusters(const struct mesh *former, const struct mesh *mesh)
+{
+	for (size_t i = 0; former && i < former->cluster_count; i++) {
+		if (!mesh_find_cluster(mesh, former->clusters[i]->resource.name))
+			return true;
+	}
+	return false;
+}
+
+static bool gains_clusters(const struct mesh *former, const struct mesh *mesh)
+{
+	return !former || loses_clusters(mesh, former);
+}
+
+static int publish_endpoints(struct worker *worker, struct image **endpoints)
+{
+	int r;
+
+	if (is_served(worker->endpoints, *endpoints))
+		return 0;
+	r = publish_image(worker, endpoints, &worker->endpoints);
+	if (r == 0)
+		keep_ids(worker);
+	return r;
+}
+
+static int publish_routes(struct worker *worker, struct image **routes)
+{
+	return is_served(worker->routes, *routes) ? 0 : publish_image(worker, routes, &worker->routes);
+}
+
 int publish_mesh(struct worker *worker, const struct mesh *mesh)
 {
 	_cleanup_(compile_report_release) struct compile_report report = COMPILE_REPORT_INIT;
@@ -143,18 +175,18 @@ int publish_mesh(struct worker *worker, const struct mesh *mesh)
 	has_new_endpoints = !is_served(worker->endpoints, endpoints);
 	has_new_routes = !is_served(worker->routes, routes);
 
-	/* Endpoints first: routes of this mesh never name a cluster that is not there yet. */
-	if (has_new_endpoints) {
-		r = publish_image(worker, &endpoints, &worker->endpoints);
-		if (r)
-			return r;
-		keep_ids(worker);
+	/* A route must never name a cluster that is not there yet, nor one that is gone already. */
+	if (loses_clusters(worker->mesh, mesh) && !gains_clusters(worker->mesh, mesh)) {
+		r = publish_routes(worker, &routes);
+		if (r == 0)
+			r = publish_endpoints(worker, &endpoints);
+	} else {
+		r = publish_endpoints(worker, &endpoints);
+		if (r == 0)
+			r = publish_routes(worker, &routes);
 	}
-	if (has_new_routes) {
-		r = publish_image(worker, &routes, &worker->routes);
-		if (r)
-			return r;
-	}
+	if (r)
+		return r;
 	log_info("published%s%s%s: %zu kernel, %zu proxy, %zu refused", has_new_routes ? " routes" : "", has_new_endpoints ? " endpoints" : "",
 		 has_new_routes || has_new_endpoints ? "" : " nothing new", report.totals[WEFT_VERDICT_KERNEL],
 		 report.totals[WEFT_VERDICT_PROXY], report.totals[WEFT_VERDICT_REFUSED]);

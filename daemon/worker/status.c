@@ -251,7 +251,7 @@ json_t *status_answer(struct worker *worker)
 	set_number(answer, "uptime_s", (uint64_t)now.tv_sec - worker->state->started_ns / 1000000000u);
 	set(answer, "config", json_pack("{s:s, s:i, s:i}", "file", worker->config->options->config, "changes", (int)worker->source.changes,
 					"refusals", (int)worker->source.refusals));
-	set(answer, "fast_path", json_string(fast_path_name(worker->config->options->fast_path)));
+	set(answer, "fast_path", json_string(fast_path_name(datapath_fast_path(worker->datapath))));
 	set(answer, "features", features(worker));
 	set(answer, "attached", attached(worker));
 	set_number(answer, "generation", worker->state->generation);

@@ -38,6 +38,7 @@ static void usage(void)
 		"  --only A,B --no A,B classes of behaviour, below\n"
 		"  --replay CONN:BATCH every connection does this batch of the schedule again and again\n"
 		"  --show CONN:BATCH   print that batch and exit\n"
+		"  --crashes           what is tested is killed now and then: only wrong bytes, repetitions and standstill count\n"
 		"  --stall             measure what connections pin whose reader has stopped [--limit BYTES each]\n"
 		"classes:\n");
 	for (unsigned int i = 0; i < FEATURE_COUNT; i++)
@@ -62,7 +63,8 @@ static bool parse_options(int argc, char **argv, struct client *client, struct o
 		{"time", required_argument, NULL, 'T'},   {"connections", required_argument, NULL, 'c'}, {"processes", required_argument, NULL, 'p'},
 		{"batches", required_argument, NULL, 'b'}, {"direct", no_argument, NULL, 'd'},           {"only", required_argument, NULL, 'o'},
 		{"no", required_argument, NULL, 'n'},     {"replay", required_argument, NULL, 'r'},      {"stall", no_argument, NULL, 'S'},
-		{"limit", required_argument, NULL, 'l'},  {"show", required_argument, NULL, 'w'},         {},
+		{"limit", required_argument, NULL, 'l'},  {"show", required_argument, NULL, 'w'},         {"crashes", no_argument, NULL, 'C'},
+		{},
 	};
 	unsigned long long conn, batch;
 	uint32_t bits;
@@ -98,6 +100,7 @@ static bool parse_options(int argc, char **argv, struct client *client, struct o
 			client->replay_conn = conn;
 			client->replay_batch = batch;
 			break;
+		case 'C': client->has_crashes = true; break;
 		case 'S': options->is_stall = true; break;
 		case 'l': options->stall.limit_bytes = strtoull(optarg, NULL, 0); break;
 		default: return false;

@@ -37,7 +37,8 @@ struct target {
 	F(half_close, "half-closed by the client")                                        \
 	F(early, "answered early, the rest of the request cut off")                       \
 	F(raced, "raced with the close of an idle connection")                            \
-	F(after_end, "behind an exchange that ended the connection")
+	F(after_end, "behind an exchange that ended the connection")                      \
+	F(crash, "cut off or refused while what carries it is being killed")
 
 enum allowance {
 #define ALLOWANCE(name, text) ALLOW_##name,
@@ -62,6 +63,7 @@ struct client {
 	struct target targets[TARGETS_MAX];
 	unsigned int target_count;
 	bool is_direct;
+	bool has_crashes; /* what is tested is killed now and then: only wrong bytes, repetitions and standstill count */
 	bool is_replay;
 	uint64_t replay_conn, replay_batch;
 	uint64_t max_batches; /* of each connection; 0: until told to stop */

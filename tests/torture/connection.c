@@ -62,7 +62,9 @@ static bool open_connection(struct connection *c)
 	c->target = c->batch.specs[0].target;
 	fd = connect_to(&client->targets[c->target].address, &c->batch);
 	if (fd < 0) {
-		if (fd == -EINPROGRESS || fd == -ETIMEDOUT)
+		if (client->has_crashes && fd != -EINPROGRESS && fd != -ETIMEDOUT)
+			atomic_fetch_add(&client->stats->allowed[ALLOW_crash], 1);
+		else if (fd == -EINPROGRESS || fd == -ETIMEDOUT)
 			report(c, 0, &client->stats->stuck, "STUCK", "connecting");
 		else
 			report(c, 0, &client->stats->error, "ERROR", "connecting: %s", strerror(-fd));
@@ -261,7 +263,7 @@ static bool ends_in_silence(const struct connection *c)
 		const struct spec *spec = &c->batch.specs[i];
 
 		/* A proxy is to hide what its server does between exchanges; plain TCP can't, and an early answer excuses both. */
-		if (spec->early || (c->client->is_direct && spec->after >= AFTER_SILENT))
+		if (spec->early || c->client->has_crashes || (c->client->is_direct && spec->after >= AFTER_SILENT))
 			return true;
 	}
 	return false;

@@ -113,6 +113,8 @@ static enum allowance allowance_of(struct connection *c, unsigned int idx)
 		return ALLOW_after_end;
 	if (idx == 0 && c->may_have_ended && is_unanswered)
 		return ALLOW_after_end;
+	if (c->client->has_crashes && (is_cut || is_gateway_error(result)))
+		return ALLOW_crash;
 	if ((is_unanswered || is_gateway_error(result)) && !is_direct && has_raced(c, spec, result))
 		return ALLOW_raced;
 	return NOT_ALLOWED;
@@ -165,7 +167,7 @@ static void judge_writing(struct connection *c)
 	const struct spec *last = &c->batch.specs[c->batch.count - 1];
 	int error = c->write_error;
 
-	if (!error || error == -ECANCELED || last->early || last->client_fault)
+	if (!error || error == -ECANCELED || last->early || last->client_fault || c->client->has_crashes)
 		return;
 	for (unsigned int i = 0; i < c->batch.count; i++) {
 		if (c->results[i].outcome != OUTCOME_COMPLETE || c->results[i].says_close)
@@ -195,7 +197,7 @@ void judge_batch(struct connection *c)
 		/* What comes behind an exchange that failed, or that ended the connection against the schedule, is its consequence. */
 		if (result->outcome != OUTCOME_COMPLETE && result->outcome != OUTCOME_LOCAL)
 			break;
-		if (result->says_close && i + 1 < c->batch.count && !c->batch.specs[i + 1].after_end) {
+		if (result->says_close && i + 1 < c->batch.count && !c->batch.specs[i + 1].after_end && !c->client->has_crashes) {
 			report(c, i + 1, &stats->lost, "LOST", "the connection was closed before it, which no schedule asked for");
 			break;
 		}

@@ -106,7 +106,7 @@ static size_t write_head(struct served *served, const struct spec *spec, const c
 /* What a peer that went away in the middle does to us; which is right only where the schedule says so. */
 static void report_cut(struct served *served, const struct spec *spec, const char *where, int error, uint64_t got, uint64_t of)
 {
-	if (spec->may_be_cut)
+	if (spec->may_be_cut || served->server->has_crashes)
 		return;
 	if (error == -EPIPE && !strcmp(where, "reading"))
 		server_report(served, &served->server->ledger->lost, "LOST", "request body ends after %llu of %llu bytes", (unsigned long long)got,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* torture-server --name NAME --listen ADDRESS:PORT --ledger FILE: accepts, and runs one thread a connection. */
+/* torture-server --name NAME --listen ADDRESS:PORT --ledger FILE [--crashes]: accepts, and runs one thread a connection. */
 #include "server.h"
 
 #include <arpa/inet.h>
@@ -251,6 +251,7 @@ int main(int argc, char **argv)
 		{"name", required_argument, NULL, 'n'},
 		{"listen", required_argument, NULL, 'l'},
 		{"ledger", required_argument, NULL, 'g'},
+		{"crashes", no_argument, NULL, 'C'},
 		{},
 	};
 	struct server server = {.name = "server", .lock = PTHREAD_MUTEX_INITIALIZER};
@@ -263,11 +264,12 @@ int main(int argc, char **argv)
 		case 'n': server.name = optarg; break;
 		case 'l': where = optarg; break;
 		case 'g': ledger = optarg; break;
+		case 'C': server.has_crashes = true; break;
 		default: where = NULL; optind = argc; break;
 		}
 	}
 	if (!where || !ledger) {
-		fprintf(stderr, "usage: torture-server --name NAME --listen ADDRESS:PORT --ledger FILE\n");
+		fprintf(stderr, "usage: torture-server --name NAME --listen ADDRESS:PORT --ledger FILE [--crashes]\n");
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);

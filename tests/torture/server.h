@@ -18,6 +18,7 @@ enum { SERVER_HEAD_BYTES = 80 * 1024 };
 struct server {
 	const char *name;
 	struct ledger *ledger;
+	bool has_crashes; /* whoever carries the requests is killed now and then: cut ones need no reason */
 	pthread_mutex_t lock; /* of the list of connections, for the watchdog */
 	struct served *connections;
 	_Atomic uint64_t accepted, executed;

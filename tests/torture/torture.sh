@@ -5,8 +5,8 @@
 #              [--stall] [--prefix NAME] [--subnet A.B.C] [--keep] [-- options of torture-client]
 #
 # Through direct, haproxy and envoy the torture tests itself: what it allows must be what plain TCP and known-good proxies do.
-# With --stall it measures what connections pin whose reader has stopped. --kill-worker kills weftd's worker every S seconds; only
-# failures of the fast path count then (see the classes that are left out). BUILD says where the binaries are. Exit status 0: nothing
+# With --stall it measures what connections pin whose reader has stopped. --kill-worker kills weftd's worker every S seconds; then
+# exchanges may be cut off or refused, but none may be wrong, stuck or executed twice. BUILD says where the binaries are. Exit status 0: nothing
 # was wrong, lost, stuck or in error. Logs stay in $BUILD/torture/.
 set -euo pipefail
 
@@ -56,7 +56,7 @@ clean_up() {
 start_servers() {
 	local pod
 	for pod in v1 v2 v3; do
-		(in_pod "$pod" "$build/torture/torture-server" --name "$pod" --listen "$(topology show ip "$pod"):$service_port" --ledger "$ledger" \
+		(in_pod "$pod" "$build/torture/torture-server" --name "$pod" --listen "$(topology show ip "$pod"):$service_port" --ledger "$ledger" ${kill_worker:+--crashes} \
 			>>"$logs/servers.log" 2>&1 </dev/null) &
 		others+=($!)
 	done
@@ -145,7 +145,7 @@ main() {
 	weft) start_weft ;;
 	*) echo "torture: through what? weft, direct, haproxy or envoy" >&2 && return 2 ;;
 	esac
-	[ -z "$kill_worker" ] || start_killing
+	[ -z "$kill_worker" ] || { options+=(--crashes) && start_killing; }
 	[ -z "$stall" ] || options+=(--stall --limit "$(pinned_limit)")
 	# shellcheck disable=SC2046 # words are wanted
 	in_pod cli timeout --kill-after=10 $((time + 240)) "$build/torture/torture-client" --ledger "$ledger" --seed "$seed" --time "$time" \

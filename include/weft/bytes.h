@@ -50,7 +50,10 @@
 #define WEFT_FORGET(slot, value) ((slot) = (value))
 #endif
 
-/* Calls step(index, context) for 0 .. count - 1 until it returns something other than 0. */
+/* Calls step(index, context) for 0 .. count - 1 until it returns something other than 0. Old kernels (6.1) check a step once, with the
+ * context as it is before the first: what a step changes and a later step decides by must not stand in the context, which is on the
+ * stack, but in memory that the verifier does not track (struct weft_parser, struct weft_walk). And what grows with every step could
+ * not be proved by newer ones: places are computed from the index. */
 #ifdef __bpf__
 #define WEFT_STEP static __attribute__((noinline)) long
 #define WEFT_LOOP(count, step, context) bpf_loop((count), (step), (context), 0)
@@ -132,6 +135,12 @@ WEFT_INLINE u32 weft_count_before(u64 before)
 WEFT_INLINE u64 weft_first_bytes(u32 n)
 {
 	return n >= 8 ? ~0ull : (1ull << (8 * n)) - 1;
+}
+
+/* All bits of the bytes that a text of `len` has in its last word, if that is not full: those of len % 8 bytes. */
+WEFT_INLINE u64 weft_bytes_of(u32 len)
+{
+	return (1ull << (8 * (len & 7))) - 1;
 }
 
 /* A-Z to a-z; other bytes, those from 0x80 on too, stay. */

@@ -18,6 +18,18 @@ struct weft_parser {
 	u32 tokens; /* names in Connection lines */
 	u32 name_len;
 	u32 value;  /* where the value that is being read begins */
+
+	/* of a target, as it is read byte by byte */
+	u32 path_end;  /* 0: not found yet */
+	u32 fragment;  /* 1: after a # */
+	u32 segment;   /* bytes of the current segment: 0, 1 `.`, 2 `..`, 3 anything else */
+	u32 state;     /* enum weft_authority_state */
+	u32 host;      /* where the host begins: after a userinfo */
+	u32 colon;     /* before the port; 0: none */
+	u32 port;
+	u32 bad;       /* no host */
+	u32 bad_user;  /* no userinfo */
+	u32 user;      /* an @ came */
 };
 
 #define WEFT_PARSER_RESPONSE 0x01u
@@ -107,9 +119,14 @@ WEFT_INLINE bool weft_text_is(const u8 *text, u32 len, u64 first, u64 second, u3
 
 /* The first byte from `at` on that is a control character other than tab, or something >= len where there is none. A false flag
  * (see weft_zero_bytes; and above 0xff) is looked at and passed. */
-WEFT_INLINE u32 weft_text_end(const u8 *p, u32 at, u32 len)
+WEFT_STAGE u32 weft_text_end(const struct weft_head_bytes *bytes, u32 at, u32 len)
 {
+	const u8 *p;
 	u32 i;
+
+	if (!bytes)
+		return len;
+	p = bytes->data;
 
 	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_KERNEL_HEAD_MAX / 8); i++) {
 		u64 word, flags;
@@ -137,7 +154,6 @@ WEFT_INLINE u32 weft_text_end(const u8 *p, u32 at, u32 len)
 
 /* ---- white space -------------------------------------------------------------------------------------------------------- */
 
-/* Contexts of loops say where they begin; the place is that plus the index. What would grow with every step could not be proved. */
 struct weft_blanks {
 	const u8 *p;
 	u32 begin;
@@ -585,7 +601,7 @@ WEFT_STAGE int weft_parse_field(const struct weft_head_bytes *bytes, struct weft
 		begin = weft_skip_blanks(bytes, begin, len, 0);
 	end = begin = WEFT_FORGET(parser->value, begin);
 	for (i = 0; i < WEFT_KERNEL_LIMIT(1); i++) {
-		end = weft_text_end(p, end, len);
+		end = weft_text_end(bytes, end, len);
 		if (end >= len)
 			return WEFT_PARSE_MORE;
 		byte = p[WEFT_OFFSET(end)];
@@ -625,6 +641,10 @@ WEFT_STAGE int weft_parse_field(const struct weft_head_bytes *bytes, struct weft
 		end = weft_trim_blanks(bytes, begin, end, 0);
 	}
 
+	/* again, where it is used: kernel 6.1 forgets what it knew of a value that was spilled */
+	count = WEFT_FORGET(parser->value, count);
+	if (count >= WEFT_FIELDS_MAX)
+		return WEFT_PARSE_TOO_LARGE;
 	field = &head->fields[count];
 	field->name_hash = hash;
 	field->name.off = start;

@@ -38,13 +38,11 @@ WEFT_INLINE void weft_head_clear(struct weft_head *head)
 }
 
 /* Every line after the first. */
-WEFT_STAGE int weft_parse_fields(const struct weft_head_bytes *bytes, struct weft_parser *parser, struct weft_head *head)
+WEFT_INLINE int weft_parse_fields(const struct weft_head_bytes *bytes, struct weft_parser *parser, struct weft_head *head)
 {
 	int r = WEFT_PARSE_TOO_LARGE;
 	u32 i;
 
-	if (!bytes || !parser || !head)
-		return WEFT_PARSE_BAD;
 	for (i = 0; i <= WEFT_FIELDS_MAX; i++) {
 		r = weft_parse_field(bytes, parser, head);
 		if (r != WEFT_PARSE_NEXT)
@@ -150,7 +148,7 @@ WEFT_STAGE int weft_parse_status_line(const struct weft_head_bytes *bytes, struc
 		head->flags |= WEFT_HEAD_ODD;
 	head->status = status;
 
-	end = weft_text_end(p, at, len);
+	end = weft_text_end(bytes, at, len);
 	if (end >= len)
 		return WEFT_PARSE_MORE;
 	byte = p[WEFT_OFFSET(end)];

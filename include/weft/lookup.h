@@ -4,6 +4,7 @@
 #define WEFT_LOOKUP_H
 
 #include "weft/base.h"
+#include "weft/bytes.h"
 #include "weft/image.h"
 
 #ifdef __bpf__
@@ -23,47 +24,169 @@ struct weft_image_handle {
 };
 #endif
 
-/* The largest object that weft_at() reaches; longer ones (tables, lists, text) are read entry by entry. */
+/* The page that a reader has in hand, so that what stands in one page costs one look-up. */
+struct weft_cursor {
+	const u8 *page;
+	u32 number;
+};
+
+/* The page of `ref`; on the host an image is one piece. NULL: there is no such image or page. */
+WEFT_INLINE const u8 *weft_seek(const struct weft_image_handle *image, struct weft_cursor *cursor, weft_ref ref)
+{
+#ifdef __bpf__
+	u32 number = ref >> WEFT_PAGE_SHIFT, slot;
+	void *pages;
+
+	if (cursor->page && cursor->number == number)
+		return cursor->page;
+	slot = image->slot; /* on the stack: 6.1 takes no key from a global function's argument */
+	pages = bpf_map_lookup_elem(&images, &slot);
+	if (!pages)
+		return NULL;
+	cursor->page = bpf_map_lookup_elem(pages, &number);
+	cursor->number = number;
+	return cursor->page;
+#else
+	return ref < image->size ? image->base : NULL;
+#endif
+}
+
+/* Offset in the page, for an object of `size` bytes that begins there. The last possible one in place of a greater one: no object
+ * of an image stands there, and the verifier sees the bound. */
+WEFT_INLINE u32 weft_offset(weft_ref ref, u32 size)
+{
+#ifdef __bpf__
+	u32 offset = ref & WEFT_PAGE_MASK;
+
+	return offset > WEFT_PAGE_SIZE - size ? WEFT_PAGE_SIZE - size : offset;
+#else
+	return ref;
+#endif
+}
+
+/* `size` bytes of the object at `ref` (sizeof of its fixed part; up to WEFT_PAGE_SLACK bytes more are always there). */
+WEFT_INLINE const void *weft_object(const struct weft_image_handle *image, struct weft_cursor *cursor, weft_ref ref, u32 size)
+{
+	const u8 *page = weft_seek(image, cursor, ref);
+
+	return page ? page + weft_offset(ref, size) : NULL;
+}
+
+#define WEFT_OBJECT(type, image, cursor, ref) ((const struct type *)weft_object((image), (cursor), (ref), sizeof(struct type)))
+
+/* The aligned eight bytes at an offset of `page`. */
+WEFT_INLINE u64 weft_image_word(const u8 *page, u32 offset)
+{
+#ifdef __bpf__
+	offset &= WEFT_PAGE_MASK & ~7u; /* inside whatever it was; and what stands in an image is aligned */
+#endif
+	return weft_load8(page + offset);
+}
+
+/* Bytes i .. i + 7 of the struct weft_text at an offset of `page`, i a multiple of 8: they begin 4 bytes after an aligned word. */
+WEFT_INLINE u64 weft_text_word(const u8 *page, u32 offset, u32 i)
+{
+	return weft_image_word(page, offset + i) >> 32 | weft_image_word(page, offset + i + 8) << 32;
+}
+
+/* Entry `index` of an array of u32, or 0 where there is no such page. */
+WEFT_INLINE u32 weft_entry(const struct weft_image_handle *image, struct weft_cursor *cursor, weft_ref array, u32 index)
+{
+	const u32 *entry = weft_object(image, cursor, array + index * sizeof(u32), sizeof(u32));
+
+	return entry ? *entry : 0;
+}
+
+/* Item `index` of a list; its count is the caller's to check. */
+WEFT_INLINE u32 weft_item(const struct weft_image_handle *image, struct weft_cursor *cursor, weft_ref list, u32 index)
+{
+	return weft_entry(image, cursor, list + sizeof(struct weft_list), index);
+}
+
 #define WEFT_OBJECT_MAX WEFT_PAGE_SLACK
 
-/* The first WEFT_OBJECT_MAX bytes of the object at `ref`, or NULL: no such image, page, or `ref` is 0. */
-WEFT_INLINE const void *weft_at(const struct weft_image_handle *image, weft_ref ref);
+/* The first WEFT_OBJECT_MAX bytes of the object at `ref`, or NULL: no such image, no such page, or `ref` is 0. */
+WEFT_INLINE const void *weft_at(const struct weft_image_handle *image, weft_ref ref)
+{
+	struct weft_cursor cursor = {};
+
+	return ref ? weft_object(image, &cursor, ref, WEFT_OBJECT_MAX) : NULL;
+}
+
+/* The listener of exactly this key, or 0. */
+WEFT_INLINE weft_ref weft_find_listener_key(const struct weft_image_handle *image, struct weft_cursor *cursor, weft_ref slots, u32 mask,
+					    u32 ip4_be, u32 port_be)
+{
+	u32 hash = weft_listener_hash(ip4_be, port_be), i;
+
+	for (i = 0; i < WEFT_HASH_PROBES_MAX; i++) {
+		const struct weft_slot *slot = WEFT_OBJECT(weft_slot, image, cursor, slots + ((hash + i) & mask) * sizeof(*slot));
+		const struct weft_listener *listener;
+		weft_ref object;
+
+		if (!slot)
+			return 0;
+		object = slot->object;
+		if (!object)
+			return 0;
+		if (slot->hash != hash)
+			continue;
+		listener = WEFT_OBJECT(weft_listener, image, cursor, object);
+		if (!listener)
+			return 0;
+		if (listener->key.ip4_be == ip4_be && listener->key.port_be == port_be)
+			return object;
+	}
+	return 0;
+}
 
 /* Finds the listener for a destination: exact address first, then any address on that port. Returns 0, -ENOENT, or -ENODATA when
  * there is no image. */
-WEFT_STAGE int weft_find_listener(const struct weft_image_handle *image, u32 ip4_be, u32 port_be, weft_ref *listener);
-
-#ifdef __bpf__
-WEFT_INLINE const void *weft_at(const struct weft_image_handle *image, weft_ref ref)
-{
-	u32 page = ref >> WEFT_PAGE_SHIFT, offset = ref & WEFT_PAGE_MASK;
-	const u8 *bytes;
-	void *pages;
-
-	if (offset > WEFT_PAGE_SIZE - WEFT_OBJECT_MAX || !ref)
-		return NULL;
-	pages = bpf_map_lookup_elem(&images, &image->slot);
-	if (!pages)
-		return NULL;
-	bytes = bpf_map_lookup_elem(pages, &page);
-	if (!bytes)
-		return NULL;
-	return bytes + offset;
-}
-#else
-WEFT_INLINE const void *weft_at(const struct weft_image_handle *image, weft_ref ref)
-{
-	if (!ref || ref >= image->size)
-		return NULL;
-	return image->base + ref;
-}
-#endif
-
 WEFT_STAGE int weft_find_listener(const struct weft_image_handle *image, u32 ip4_be, u32 port_be, weft_ref *listener)
 {
+	const struct weft_image_header *header;
+	struct weft_cursor cursor = {};
+	u32 slots, mask;
+	weft_ref found;
+
 	if (!image || !listener)
 		return -EINVAL;
-	return -ENOENT;
+	header = WEFT_OBJECT(weft_image_header, image, &cursor, 0);
+	if (!header)
+		return -ENODATA;
+	slots = header->listener_slots;
+	mask = header->listener_mask;
+	if (!slots)
+		return -ENOENT;
+	found = weft_find_listener_key(image, &cursor, slots, mask, ip4_be, port_be);
+	if (!found && ip4_be)
+		found = weft_find_listener_key(image, &cursor, slots, mask, 0, port_be);
+	if (!found)
+		return -ENOENT;
+	*listener = found;
+	return 0;
 }
+
+#ifndef __bpf__
+/* What compile stores in the slots of a route table: exact and prefix keys are hashed forwards, suffix keys from their last byte to
+ * their first; keys in lower case and without the `*`. */
+static inline u32 weft_host_hash(const u8 *key, u32 len)
+{
+	u32 h = WEFT_HASH_SEED, i;
+
+	for (i = 0; i < len; i++)
+		h = weft_hash_step(h, key[i]);
+	return weft_hash_finish(h);
+}
+
+static inline u32 weft_host_suffix_hash(const u8 *key, u32 len)
+{
+	u32 h = WEFT_HASH_SEED;
+
+	while (len)
+		h = weft_hash_step(h, key[--len]);
+	return weft_hash_finish(h);
+}
+#endif
 
 #endif

@@ -4,7 +4,9 @@
 #define WEFT_ROUTER_H
 
 #include "weft/base.h"
+#include "weft/conditions.h"
 #include "weft/head.h"
+#include "weft/hosts.h"
 #include "weft/image.h"
 #include "weft/lookup.h"
 #include "weft/reason.h"
@@ -13,21 +15,8 @@ enum weft_route_kind {
 	WEFT_ROUTE_CLUSTER = 1,
 	WEFT_ROUTE_DIRECT = 2,
 	WEFT_ROUTE_NOT_FOUND = 3, /* 404 */
-	WEFT_ROUTE_PROXY = 4,     /* the kernel hands up, `reason` says why. Never on the host */
+	WEFT_ROUTE_PROXY = 4,     /* the kernel hands up, `reason` says why. Never on the host, but for a broken image */
 	WEFT_ROUTE_REFUSED = 5,   /* 503: weft can't do this route as Envoy would */
-};
-
-/* What is asked beside the head. On the host `target` is the normalised target (path and query, no fragment) with at least 8
- * readable bytes after it; NULL: the head's own is right. */
-struct weft_route_query {
-	struct weft_image_handle image; /* route image */
-	weft_ref route_table;
-	u32 random;                     /* for weighted choices: any 32 bits */
-#ifndef __bpf__
-	const u8 *target;
-	u32 target_len;
-	u32 path_len;                   /* bytes of target before `?` */
-#endif
 };
 
 struct weft_route_result {
@@ -47,14 +36,372 @@ struct weft_route_result {
 WEFT_STAGE int weft_route(const struct weft_route_query *query, const struct weft_head_bytes *bytes, const struct weft_head *head,
 			  struct weft_route_result *result);
 
+/* ---- path automaton ------------------------------------------------------------------------------------------------------ */
+
+/* A walk; what changes on the way stands here (see WEFT_LOOP). */
+struct weft_walk {
+	struct weft_image_handle image;
+	weft_ref node;  /* the next; at first the root */
+	u32 at;         /* offset of the path's bytes not yet walked */
+	u32 rest;       /* how many */
+	u32 fold;       /* over lower-cased literals */
+	weft_ref found; /* list of candidates; 0: none */
+	u32 is_over;    /* 0 at the end: the walk was too long, or the image is gone */
+};
+
+/* Which child the byte leads to, or -1. Paths hold ASCII only, so half of the set is enough in the kernel. */
+WEFT_INLINE int weft_branch(const struct weft_trie_node *node, u8 byte)
+{
+	u64 low = node->branch[0], high = node->branch[1], below_low, below_high;
+
+#ifndef __bpf__
+	if (byte & 0x80)
+		return -1; /* no target holds such a byte, normalised or not */
+#endif
+	if (byte < 64) {
+		if (!(low >> byte & 1))
+			return -1;
+		below_low = low & ((1ull << byte) - 1);
+		below_high = 0;
+	} else {
+		if (!(high >> (byte & 63) & 1))
+			return -1;
+		below_low = low;
+		below_high = high & ((1ull << (byte & 63)) - 1);
+	}
+	/* both counts of bits in one */
+	below_low -= (below_low >> 1) & 0x5555555555555555ull;
+	below_high -= (below_high >> 1) & 0x5555555555555555ull;
+	below_low = (below_low & 0x3333333333333333ull) + ((below_low >> 2) & 0x3333333333333333ull);
+	below_high = (below_high & 0x3333333333333333ull) + ((below_high >> 2) & 0x3333333333333333ull);
+	below_low += below_high;
+	below_low = (below_low & 0x0f0f0f0f0f0f0f0full) + ((below_low >> 4) & 0x0f0f0f0f0f0f0f0full);
+	return (below_low * WEFT_ONES) >> 56;
+}
+
+struct weft_walk_context {
+	const u8 *p;
+	struct weft_walk *walk;
+	struct weft_cursor cursor;
+};
+
+WEFT_STEP weft_walk_step(u32 index, void *context)
+{
+	struct weft_walk_context *c = context;
+	struct weft_walk *walk = c->walk;
+	const struct weft_trie_node *node;
+	u32 at, label, label_len, i;
+	u64 differ = 0, fold;
+	const u8 *page;
+	int child;
+	u8 byte;
+
+	page = weft_seek(&walk->image, &c->cursor, walk->node);
+	if (!page)
+		return 1;
+	node = (const struct weft_trie_node *)(page + weft_offset(walk->node, sizeof(*node)));
+	label = weft_offset(walk->node, sizeof(*node)) + sizeof(*node);
+	label_len = node->label_len;
+	walk->is_over = 1;
+	if (label_len > walk->rest)
+		return 1;
+	at = walk->at;
+	fold = walk->fold ? ~0ull : 0;
+	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_TRIE_LABEL_MAX); i += 8) {
+		u64 word;
+
+		if (i >= label_len)
+			break;
+		word = weft_load8(c->p + WEFT_OFFSET(at + i));
+		word ^= (word ^ weft_lower_word(word)) & fold;
+		differ |= (word ^ weft_image_word(page, label + i)) & weft_first_bytes(label_len - i);
+	}
+	if (differ)
+		return 1;
+	at += label_len;
+	walk->at = at;
+	walk->rest -= label_len;
+	if (node->at_prefix)
+		walk->found = node->at_prefix;
+	if (!walk->rest) {
+		if (node->at_end)
+			walk->found = node->at_end;
+		return 1;
+	}
+	byte = c->p[WEFT_OFFSET(at)];
+	if (fold)
+		byte = weft_lower(byte);
+	child = weft_branch(node, byte);
+	if (child < 0)
+		return 1;
+	walk->node = weft_entry(&walk->image, &c->cursor, node->children, child);
+	walk->is_over = 0;
+	return !walk->node;
+}
+
+/* Walks the path down the trie (image.h says how). Returns 0 with walk->found, or WEFT_EXCEEDS. */
+WEFT_STAGE int weft_walk_path(struct weft_walk *walk, const struct weft_head_bytes *bytes)
+{
+	struct weft_walk_context context = {.walk = walk};
+
+	if (!walk || !bytes)
+		return WEFT_EXCEEDS;
+	walk->found = 0;
+	if (!walk->node)
+		return 0;
+	if (!weft_seek(&walk->image, &context.cursor, walk->node))
+		return WEFT_EXCEEDS;
+	context.p = bytes->data;
+	walk->is_over = 0;
+	WEFT_LOOP(WEFT_KERNEL_LIMIT(WEFT_TRIE_NODES_MAX), weft_walk_step, &context);
+	return walk->is_over ? 0 : WEFT_EXCEEDS;
+}
+
+/* ---- candidates ------------------------------------------------------------------------------------------------------------ */
+
+/* Two lists of route indexes in order, merged as they are tried; what changes on the way stands here (see WEFT_LOOP). */
+struct weft_candidates {
+	weft_ref virtual_host;
+	weft_ref routes;
+	weft_ref lists[2];
+	u32 counts[2];
+	u32 taken[2];
+	weft_ref route;      /* the one to try now */
+	weft_ref conditions; /* its conditions */
+	u32 condition_count;
+};
+
+/* Fills the result with what the route does. */
+WEFT_STAGE int weft_take_route(const struct weft_route_query *query, weft_ref ref, struct weft_route_result *result)
+{
+	const struct weft_choice *choice;
+	const struct weft_route *route;
+	struct weft_cursor cursor = {};
+	u32 action, count, total, target, i;
+	weft_ref choice_ref;
+
+	if (!query || !result)
+		return WEFT_ROUTE_PROXY;
+	route = WEFT_OBJECT(weft_route, &query->image, &cursor, ref);
+	if (!route)
+		return WEFT_ROUTE_PROXY;
+	result->route = ref;
+	result->route_id = route->id;
+	result->timeout_ms = route->timeout_ms;
+	result->direct = route->direct;
+	action = route->action;
+	choice_ref = route->choice;
+	if (action == WEFT_ACTION_REFUSED || (route->flags & WEFT_ROUTE_MATCH_UNSUPPORTED)) {
+		result->reason = WEFT_REASON_ROUTE_REFUSED;
+		return WEFT_ROUTE_REFUSED;
+	}
+	if (action == WEFT_ACTION_PROXY) {
+#ifdef __bpf__
+		result->reason = WEFT_REASON_ROUTE_PROXY;
+		return WEFT_ROUTE_PROXY;
+#else
+		action = choice_ref ? WEFT_ACTION_CLUSTER : WEFT_ACTION_DIRECT;
+#endif
+	}
+	if (action == WEFT_ACTION_DIRECT)
+		return WEFT_ROUTE_DIRECT;
+
+	choice = WEFT_OBJECT(weft_choice, &query->image, &cursor, choice_ref);
+	if (!choice_ref || !choice) {
+		result->reason = WEFT_REASON_IMAGE_MISSING;
+		return WEFT_ROUTE_PROXY;
+	}
+	count = choice->count;
+	total = choice->total_weight;
+	target = ((u64)query->random * total) >> 32;
+	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_WEIGHTED_MAX); i++) {
+		const u32 *item; /* cluster_id, until */
+
+		if (i >= count)
+			break;
+		item = weft_object(&query->image, &cursor, choice_ref + sizeof(*choice) + i * 8, 8);
+		if (!item)
+			break;
+		if (target < item[1] || count == 1) {
+			result->cluster_id = item[0];
+			return WEFT_ROUTE_CLUSTER;
+		}
+	}
+	result->reason = WEFT_REASON_LIMIT_EXCEEDED;
+	return WEFT_ROUTE_PROXY;
+}
+
+/* Opens the lists. Returns 0 or WEFT_EXCEEDS. */
+WEFT_STAGE int weft_count_candidates(const struct weft_route_query *query, struct weft_candidates *candidates)
+{
+	struct weft_cursor cursor = {};
+	u32 i;
+
+	if (!query || !candidates)
+		return WEFT_EXCEEDS;
+	for (i = 0; i < 2; i++) {
+		const struct weft_list *list;
+
+		candidates->counts[i] = candidates->taken[i] = 0;
+		if (!candidates->lists[i])
+			continue;
+		list = WEFT_OBJECT(weft_list, &query->image, &cursor, candidates->lists[i]);
+		if (!list)
+			return WEFT_EXCEEDS;
+		candidates->counts[i] = list->count;
+	}
+	return 0;
+}
+
+/* The next route to try, into candidates->route; 0: there is none. Returns 0 or WEFT_EXCEEDS. */
+WEFT_STAGE int weft_next_candidate(const struct weft_route_query *query, struct weft_candidates *candidates)
+{
+	struct weft_cursor cursor = {};
+	u32 first = ~0u, second = ~0u;
+	const struct weft_route *route;
+
+	if (!query || !candidates)
+		return WEFT_EXCEEDS;
+	candidates->route = 0;
+	if (candidates->taken[0] < candidates->counts[0])
+		first = weft_item(&query->image, &cursor, candidates->lists[0], candidates->taken[0]);
+	if (candidates->taken[1] < candidates->counts[1])
+		second = weft_item(&query->image, &cursor, candidates->lists[1], candidates->taken[1]);
+	if (first == ~0u && second == ~0u)
+		return 0;
+	/* a route stands in one of the lists only */
+	if (first < second)
+		candidates->taken[0]++;
+	else
+		candidates->taken[1]++;
+	candidates->route = weft_item(&query->image, &cursor, candidates->routes, WEFT_MIN(first, second));
+	route = WEFT_OBJECT(weft_route, &query->image, &cursor, candidates->route);
+	if (!candidates->route || !route)
+		return WEFT_EXCEEDS;
+	candidates->conditions = route->conditions;
+	candidates->condition_count = route->condition_count;
+	return 0;
+}
+
+/* The first candidate whose conditions hold; returns enum weft_route_kind. */
+WEFT_INLINE int weft_choose_route(const struct weft_route_query *query, const struct weft_head_bytes *bytes, const struct weft_head *head,
+				  struct weft_candidates *candidates, struct weft_route_result *result)
+{
+	u32 i;
+
+	result->reason = WEFT_REASON_IMAGE_MISSING;
+	if (weft_count_candidates(query, candidates))
+		return WEFT_ROUTE_PROXY;
+	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_CANDIDATES_MAX); i++) {
+		int r = WEFT_HOLDS;
+
+		if (weft_next_candidate(query, candidates))
+			return WEFT_ROUTE_PROXY;
+		if (!candidates->route) {
+			result->reason = WEFT_REASON_NOT_FOUND;
+			return WEFT_ROUTE_NOT_FOUND;
+		}
+		if (candidates->condition_count)
+			r = weft_conditions_hold(query, bytes, head, candidates->conditions, candidates->condition_count);
+		if (r == WEFT_HOLDS) {
+			result->reason = WEFT_REASON_NONE;
+			return weft_take_route(query, candidates->route, result);
+		}
+		if (r < 0)
+			break;
+	}
+	result->reason = WEFT_REASON_LIMIT_EXCEEDED;
+	return WEFT_ROUTE_PROXY;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------------------------------------- */
+
+#ifndef __bpf__
+/* Requests that reach no route whatever the configuration (FACTS): OPTIONS *, CONNECT (there are no routes for it), an absolute target
+ * with a query and no path, an empty x-forwarded-proto. */
+static inline bool weft_reaches_no_route(const struct weft_head_bytes *bytes, const struct weft_head *head)
+{
+	struct weft_span value;
+
+	if (head->flags & (WEFT_HEAD_ASTERISK | WEFT_HEAD_CONNECT))
+		return true;
+	if ((head->flags & WEFT_HEAD_ABSOLUTE_FORM) && !head->path.len && head->path.off < head->target.off + head->target.len)
+		return true;
+	return (head->flags & WEFT_HEAD_PRIVATE) && !(head->flags & WEFT_HEAD_REPEATED_JOINED) &&
+	       weft_forwarded_proto(bytes, head, &value) && !value.len;
+}
+#endif
+
+WEFT_INLINE int weft_routed(struct weft_route_result *result, u32 kind, u32 reason)
+{
+	result->kind = kind;
+	result->reason = reason;
+	return kind;
+}
+
 WEFT_STAGE int weft_route(const struct weft_route_query *query, const struct weft_head_bytes *bytes, const struct weft_head *head,
 			  struct weft_route_result *result)
 {
+	const struct weft_head_bytes *path_bytes = bytes;
+	const struct weft_virtual_host *virtual_host;
+	struct weft_candidates candidates = {};
+	struct weft_cursor cursor = {};
+	struct weft_walk walk = {};
+	weft_ref nocase;
+	u32 off, len;
+	int r;
+
 	if (!query || !bytes || !head || !result)
 		return WEFT_ROUTE_PROXY;
-	result->kind = WEFT_ROUTE_PROXY;
-	result->reason = WEFT_REASON_ROUTE_PROXY;
-	return result->kind;
+	*result = (struct weft_route_result){};
+	r = weft_find_virtual_host(query, bytes, head, &candidates.virtual_host);
+	if (r < 0)
+		return weft_routed(result, WEFT_ROUTE_PROXY, r == WEFT_EXCEEDS ? WEFT_REASON_LIMIT_EXCEEDED : WEFT_REASON_IMAGE_MISSING);
+	if (!candidates.virtual_host)
+		return weft_routed(result, WEFT_ROUTE_NOT_FOUND, WEFT_REASON_NOT_FOUND);
+	result->virtual_host = candidates.virtual_host;
+	virtual_host = WEFT_OBJECT(weft_virtual_host, &query->image, &cursor, candidates.virtual_host);
+	if (!virtual_host)
+		return weft_routed(result, WEFT_ROUTE_PROXY, WEFT_REASON_IMAGE_MISSING);
+
+	walk.image = query->image;
+	walk.node = virtual_host->paths;
+	walk.at = head->path.off;
+	walk.rest = head->path.len;
+	nocase = virtual_host->paths_nocase;
+	candidates.routes = virtual_host->routes;
+#ifndef __bpf__
+	if (weft_reaches_no_route(bytes, head))
+		return weft_routed(result, WEFT_ROUTE_NOT_FOUND, WEFT_REASON_NOT_FOUND);
+	if (query->target) {
+		path_bytes = (const struct weft_head_bytes *)query->target;
+		walk.at = 0;
+		walk.rest = query->path_len;
+	} else if (!walk.rest) {
+		static const u8 slash[16] = "/";
+
+		path_bytes = (const struct weft_head_bytes *)slash;
+		walk.at = 0;
+		walk.rest = 1;
+	}
+#endif
+	off = walk.at;
+	len = walk.rest;
+	r = weft_walk_path(&walk, path_bytes);
+	candidates.lists[0] = walk.found;
+	if (!r && nocase) {
+		walk.node = nocase;
+		walk.at = off;
+		walk.rest = len;
+		walk.fold = 1;
+		r = weft_walk_path(&walk, path_bytes);
+		candidates.lists[1] = walk.found;
+	}
+	if (r)
+		return weft_routed(result, WEFT_ROUTE_PROXY, WEFT_REASON_LIMIT_EXCEEDED);
+	r = weft_choose_route(query, bytes, head, &candidates, result);
+	result->kind = r;
+	return r;
 }
 
 #endif

@@ -62,17 +62,17 @@ WEFT_STAGE int weft_parse_method(const struct weft_head_bytes *bytes, u32 at, u3
 	return WEFT_METHOD_NONE;
 }
 
+#define WEFT_TARGET_BAD 0xffffffffu
+
 /* ---- path and query ------------------------------------------------------------------------------------------------------ */
 
 struct weft_target_scan {
 	const u8 *p;
+	struct weft_parser *parser;
+	struct weft_head *head;
 	u32 begin;
 	u32 len;
-	u32 end;      /* len: not found */
-	u32 path_end; /* 0: not found yet */
-	u32 fragment; /* 1: after a # */
-	u32 segment;  /* bytes of the current segment: 0, 1 `.`, 2 `..`, 3 anything else */
-	u32 flags;
+	u32 end; /* len: not found */
 };
 
 /* What a raw byte of a path becomes (FACTS): these are escaped, and a backslash is made a slash. */
@@ -91,34 +91,37 @@ WEFT_INLINE u32 weft_hex(u8 byte)
 	return digit < 10 ? digit : letter < 6 ? letter + 10 : 16;
 }
 
-WEFT_INLINE void weft_target_path_byte(struct weft_target_scan *scan, u32 at, u8 byte)
+WEFT_INLINE void weft_target_path_byte(const struct weft_target_scan *scan, u32 at, u8 byte)
 {
+	struct weft_parser *parser = scan->parser;
+
 	if (byte == '/') {
-		if (scan->segment == 1 || scan->segment == 2)
-			scan->flags |= WEFT_HEAD_NORMALIZES;
-		if (scan->segment == 0)
-			scan->flags |= WEFT_HEAD_SLASHES;
-		scan->segment = 0;
+		if (parser->segment == 1 || parser->segment == 2)
+			scan->head->flags |= WEFT_HEAD_NORMALIZES;
+		if (parser->segment == 0)
+			scan->head->flags |= WEFT_HEAD_SLASHES;
+		parser->segment = 0;
 		return;
 	}
-	if (byte == '.' && scan->segment < 2) {
-		scan->segment++;
+	if (byte == '.' && parser->segment < 2) {
+		parser->segment++;
 		return;
 	}
-	scan->segment = 3;
+	parser->segment = 3;
 	if (byte == '%') {
 		u32 high = weft_hex(scan->p[WEFT_OFFSET(at) + 1]), low = weft_hex(scan->p[WEFT_OFFSET(at) + 2]);
 
 		if (high < 16 && low < 16 && weft_in_set(high << 4 | low, WEFT_DECODED_LOW, WEFT_DECODED_HIGH))
-			scan->flags |= WEFT_HEAD_NORMALIZES;
+			scan->head->flags |= WEFT_HEAD_NORMALIZES;
 	} else if (weft_in_set(byte, WEFT_REWRITTEN_LOW, WEFT_REWRITTEN_HIGH)) {
-		scan->flags |= WEFT_HEAD_NORMALIZES;
+		scan->head->flags |= WEFT_HEAD_NORMALIZES;
 	}
 }
 
 WEFT_STEP weft_target_scan_step(u32 index, void *context)
 {
 	struct weft_target_scan *scan = context;
+	struct weft_parser *parser = scan->parser;
 	u32 at = scan->begin + index;
 	u8 byte;
 
@@ -129,14 +132,14 @@ WEFT_STEP weft_target_scan_step(u32 index, void *context)
 		scan->end = at;
 		return 1;
 	}
-	if (byte == '#' && !scan->fragment) {
-		scan->flags |= WEFT_HEAD_NORMALIZES;
-		scan->fragment = 1;
-		if (!scan->path_end)
-			scan->path_end = at;
-	} else if (!scan->path_end) {
+	if (byte == '#' && !parser->fragment) {
+		scan->head->flags |= WEFT_HEAD_NORMALIZES;
+		parser->fragment = 1;
+		if (!parser->path_end)
+			parser->path_end = at;
+	} else if (!parser->path_end) {
 		if (byte == '?')
-			scan->path_end = at;
+			parser->path_end = at;
 		else
 			weft_target_path_byte(scan, at, byte);
 	}
@@ -144,21 +147,24 @@ WEFT_STEP weft_target_scan_step(u32 index, void *context)
 }
 
 /* Reads path, query and fragment from `at`, where a slash or a question mark stands. Returns where the target ends. */
-WEFT_STAGE u32 weft_parse_path(const struct weft_head_bytes *bytes, u32 at, u32 len, struct weft_head *head)
+WEFT_STAGE u32 weft_parse_path(const struct weft_head_bytes *bytes, struct weft_parser *parser, struct weft_head *head, u32 at)
 {
-	struct weft_target_scan scan = {.begin = at, .len = len, .end = len, .segment = 3};
+	struct weft_target_scan scan = {.parser = parser, .head = head, .begin = at};
 
-	if (!bytes || !head)
-		return len;
+	if (!bytes || !parser || !head)
+		return WEFT_TARGET_BAD;
 	scan.p = bytes->data;
+	scan.len = scan.end = parser->len;
+	parser->path_end = 0;
+	parser->fragment = 0;
+	parser->segment = 3;
 	WEFT_LOOP(WEFT_HEAD_MAX, weft_target_scan_step, &scan);
-	if (!scan.path_end)
-		scan.path_end = scan.end;
-	if (scan.segment == 1 || scan.segment == 2)
-		scan.flags |= WEFT_HEAD_NORMALIZES;
-	head->flags |= scan.flags;
+	if (!parser->path_end)
+		parser->path_end = scan.end;
+	if (parser->segment == 1 || parser->segment == 2)
+		head->flags |= WEFT_HEAD_NORMALIZES;
 	head->path.off = at;
-	head->path.len = scan.path_end - at;
+	head->path.len = parser->path_end - at;
 	return scan.end;
 }
 
@@ -175,16 +181,10 @@ enum weft_authority_state {
 
 struct weft_authority_scan {
 	const u8 *p;
+	struct weft_parser *parser;
 	u32 begin;
 	u32 len;
-	u32 end;   /* len: not found */
-	u32 host;  /* where it begins: after a userinfo */
-	u32 colon; /* before the port; 0: none */
-	u32 port;
-	u32 state;
-	u32 bad;      /* as a host */
-	u32 bad_user; /* as a userinfo */
-	u32 user;     /* an @ came */
+	u32 end; /* len: not found */
 };
 
 /* Userinfo: unreserved, %, sub-delims and the colon. Host: letters, digits, . - _ (Envoy's URL parser). */
@@ -196,56 +196,57 @@ struct weft_authority_scan {
 #define WEFT_URL_HOST_LOW (WEFT_DIGIT_BITS | WEFT_BIT('-') | WEFT_BIT('.'))
 #define WEFT_URL_HOST_HIGH (WEFT_LETTER_BITS | WEFT_BIT('_'))
 
-WEFT_INLINE void weft_authority_host_byte(struct weft_authority_scan *scan, u32 at, u8 byte)
+WEFT_INLINE void weft_authority_host_byte(struct weft_parser *parser, u32 at, u8 byte)
 {
 	u32 digit = (u32)byte - '0';
 
-	switch (scan->state) {
+	switch (parser->state) {
 	case WEFT_AUTHORITY_START:
 		if (byte == '[')
-			scan->state = WEFT_AUTHORITY_BRACKET;
+			parser->state = WEFT_AUTHORITY_BRACKET;
 		else if (weft_in_set(byte, WEFT_URL_HOST_LOW, WEFT_URL_HOST_HIGH))
-			scan->state = WEFT_AUTHORITY_HOST;
+			parser->state = WEFT_AUTHORITY_HOST;
 		else
-			scan->bad = 1;
+			parser->bad = 1;
 		return;
 	case WEFT_AUTHORITY_HOST:
 		if (byte == ':') {
-			scan->state = WEFT_AUTHORITY_PORT_START;
-			scan->colon = at;
+			parser->state = WEFT_AUTHORITY_PORT_START;
+			parser->colon = at;
 		} else if (!weft_in_set(byte, WEFT_URL_HOST_LOW, WEFT_URL_HOST_HIGH)) {
-			scan->bad = 1;
+			parser->bad = 1;
 		}
 		return;
 	case WEFT_AUTHORITY_BRACKET:
 		if (byte == ']')
-			scan->state = WEFT_AUTHORITY_BRACKETED;
+			parser->state = WEFT_AUTHORITY_BRACKETED;
 		else if (weft_hex(byte) == 16 && byte != ':' && byte != '.')
-			scan->bad = 1;
+			parser->bad = 1;
 		return;
 	case WEFT_AUTHORITY_BRACKETED:
 		if (byte == ':') {
-			scan->state = WEFT_AUTHORITY_PORT_START;
-			scan->colon = at;
+			parser->state = WEFT_AUTHORITY_PORT_START;
+			parser->colon = at;
 		} else {
-			scan->bad = 1;
+			parser->bad = 1;
 		}
 		return;
 	default:
-		if (digit > 9 || scan->port > 65535) {
-			scan->bad = 1;
+		if (digit > 9 || parser->port > 65535) {
+			parser->bad = 1;
 			return;
 		}
-		scan->state = WEFT_AUTHORITY_PORT;
-		scan->port = scan->port * 10 + digit;
-		if (scan->port > 65535)
-			scan->bad = 1;
+		parser->state = WEFT_AUTHORITY_PORT;
+		parser->port = parser->port * 10 + digit;
+		if (parser->port > 65535)
+			parser->bad = 1;
 	}
 }
 
 WEFT_STEP weft_authority_scan_step(u32 index, void *context)
 {
 	struct weft_authority_scan *scan = context;
+	struct weft_parser *parser = scan->parser;
 	u32 at = scan->begin + index;
 	u8 byte;
 
@@ -256,69 +257,71 @@ WEFT_STEP weft_authority_scan_step(u32 index, void *context)
 		scan->end = at;
 		return 1;
 	}
-	if (byte == '@' && !scan->user) {
+	if (byte == '@' && !parser->user) {
 		/* all before it was userinfo: the host begins anew */
-		scan->user = 1;
-		scan->bad = scan->bad_user;
-		scan->state = WEFT_AUTHORITY_START;
-		scan->host = at + 1;
-		scan->colon = 0;
-		scan->port = 0;
+		parser->user = 1;
+		parser->bad = parser->bad_user;
+		parser->state = WEFT_AUTHORITY_START;
+		parser->host = at + 1;
+		parser->colon = 0;
+		parser->port = 0;
 		return 0;
 	}
-	if (!scan->user && !weft_in_set(byte, WEFT_USER_LOW, WEFT_USER_HIGH))
-		scan->bad_user = 1;
-	weft_authority_host_byte(scan, at, byte);
+	if (!weft_in_set(byte, WEFT_USER_LOW, WEFT_USER_HIGH))
+		parser->bad_user = 1;
+	weft_authority_host_byte(parser, at, byte);
 	return 0;
 }
 
-/* Reads the authority at `at`; `is_connect`: with a port and without userinfo. Fills head->authority. Returns where it ends, or -1: not
- * an authority. At the end of the bytes it may be not complete: the caller sees that from the result. */
-WEFT_STAGE int weft_parse_authority(const struct weft_head_bytes *bytes, u32 at, u32 len, u32 is_connect, struct weft_head *head)
+/* Reads the authority at `at`; `is_connect`: with a port and without userinfo. Fills head->authority. Returns where it ends (len: not
+ * complete), or WEFT_TARGET_BAD. */
+WEFT_STAGE u32 weft_parse_authority(const struct weft_head_bytes *bytes, struct weft_parser *parser, struct weft_head *head, u32 at,
+				    u32 is_connect)
 {
-	struct weft_authority_scan scan = {.begin = at, .len = len, .end = len, .host = at};
+	struct weft_authority_scan scan = {.parser = parser, .begin = at};
 	u32 state;
 
-	if (!bytes || !head)
-		return -1;
+	if (!bytes || !parser || !head)
+		return WEFT_TARGET_BAD;
 	scan.p = bytes->data;
+	scan.len = scan.end = parser->len;
+	parser->state = WEFT_AUTHORITY_START;
+	parser->host = at;
+	parser->colon = parser->port = parser->bad = parser->bad_user = parser->user = 0;
 	WEFT_LOOP(WEFT_HEAD_MAX, weft_authority_scan_step, &scan);
-	if (scan.end >= len)
-		return len;
-	state = scan.state;
-	if (scan.bad || (state != WEFT_AUTHORITY_HOST && state != WEFT_AUTHORITY_BRACKETED && state != WEFT_AUTHORITY_PORT))
-		return -1;
-	if (is_connect && (scan.user || state != WEFT_AUTHORITY_PORT))
-		return -1;
-	head->authority.off = scan.host;
-	head->authority.len = scan.end - scan.host;
-	head->host_len = (scan.colon ? scan.colon : scan.end) - scan.host;
+	if (scan.end >= parser->len)
+		return parser->len;
+	state = parser->state;
+	if (parser->bad || (state != WEFT_AUTHORITY_HOST && state != WEFT_AUTHORITY_BRACKETED && state != WEFT_AUTHORITY_PORT))
+		return WEFT_TARGET_BAD;
+	if (is_connect && (parser->user || state != WEFT_AUTHORITY_PORT))
+		return WEFT_TARGET_BAD;
+	head->authority.off = parser->host;
+	head->authority.len = scan.end - parser->host;
+	head->host_len = (parser->colon ? parser->colon : scan.end) - parser->host;
 #ifndef __bpf__
-	if (bytes->data[scan.host] == '[') {
+	if (bytes->data[parser->host] == '[') {
 		/* Envoy wants an address here; the kernel hands all such targets up */
 		char text[INET6_ADDRSTRLEN];
 		struct in6_addr address;
 		u32 text_len = head->host_len - 2;
 
 		if (text_len >= sizeof(text))
-			return -1;
-		memcpy(text, bytes->data + scan.host + 1, text_len);
+			return WEFT_TARGET_BAD;
+		memcpy(text, bytes->data + parser->host + 1, text_len);
 		text[text_len] = 0;
 		if (inet_pton(AF_INET6, text, &address) != 1)
-			return -1;
+			return WEFT_TARGET_BAD;
 	}
 #endif
 	return scan.end;
 }
-
-#define WEFT_TARGET_BAD 0xffffffffu
 
 /* Reads the target at `at`. Returns where it ends (>= len: not complete) or WEFT_TARGET_BAD. */
 WEFT_STAGE u32 weft_parse_target(const struct weft_head_bytes *bytes, struct weft_parser *parser, struct weft_head *head, u32 at)
 {
 	u32 len, scheme, i, end;
 	const u8 *p;
-	int r;
 
 	if (!bytes || !parser || !head)
 		return WEFT_TARGET_BAD;
@@ -330,16 +333,13 @@ WEFT_STAGE u32 weft_parse_target(const struct weft_head_bytes *bytes, struct wef
 		head->flags |= WEFT_HEAD_CONNECT;
 		parser->facts |= WEFT_PARSER_AUTHORITY;
 		head->path.off = at;
-		r = weft_parse_authority(bytes, at, len, 1, head);
-		if (r < 0)
-			return WEFT_TARGET_BAD;
-		end = r;
+		end = weft_parse_authority(bytes, parser, head, at, 1);
 		if (end < len && bytes->data[WEFT_OFFSET(end)] > 0x20)
 			return WEFT_TARGET_BAD; /* something after the port */
 		return end;
 	}
 	if (p[0] == '/')
-		return weft_parse_path(bytes, at, len, head);
+		return weft_parse_path(bytes, parser, head, at);
 	if (p[0] == '*') {
 		if (head->method != WEFT_METHOD_OPTIONS)
 			return WEFT_TARGET_BAD;
@@ -370,10 +370,8 @@ WEFT_STAGE u32 weft_parse_target(const struct weft_head_bytes *bytes, struct wef
 	scheme = parser->facts & WEFT_PARSER_SECURE ? 8 : 7;
 	head->flags |= WEFT_HEAD_ABSOLUTE_FORM;
 	parser->facts |= WEFT_PARSER_AUTHORITY;
-	r = weft_parse_authority(bytes, at + scheme, len, 0, head);
-	if (r < 0)
-		return WEFT_TARGET_BAD;
-	return weft_parse_path(bytes, r, len, head);
+	end = weft_parse_authority(bytes, parser, head, at + scheme, 0);
+	return end >= len ? end : weft_parse_path(bytes, parser, head, end);
 }
 
 /* ---- the line, quickly ---------------------------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 #ifndef WEFT_TEST_ENGINE_IO_H
 #define WEFT_TEST_ENGINE_IO_H
 
+#include "weft/balance.h"
 #include "weft/head.h"
 #include "weft/router.h"
 
@@ -11,6 +12,8 @@ struct engine_head {
 	u8 fixed[__builtin_offsetof(struct weft_head, fields)];
 	struct weft_field fields[WEFT_KERNEL_FIELDS_MAX];
 };
+
+#define ENGINE_STATES 64
 
 struct engine_io {
 	u32 len;

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The endpoint image through the engine's balancer, and its ids over generations and workers. */
+#include <arpa/inet.h>
+#include <errno.h>
+
+#include "fixture.h"
+#include "compile/compile.h"
+#include "mesh/mesh.h"
+#include "weft/balance.h"
+
+#define CLUSTER(name, endpoints) \
+	"  - \"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster\n" \
+	"    name: " name "\n" \
+	"    type: STATIC\n" \
+	"    lb_policy: ROUND_ROBIN\n" \
+	"    load_assignment: {cluster_name: a, endpoints: [{lb_endpoints: [" endpoints "]}]}\n"
+#define ENDPOINT(ip, weight) "{endpoint: {address: {socket_address: {address: " ip ", port_value: 80}}}, load_balancing_weight: " weight "}"
+
+static struct mesh *load(const char *text)
+{
+	struct mesh_report report = MESH_REPORT_INIT;
+	struct mesh *mesh = NULL;
+
+	assert_int_equal(mesh_load_text("test", text, strlen(text), &mesh, &report), 0);
+	mesh_report_release(&report);
+	return mesh;
+}
+
+static struct image *compile(struct ids *ids, const char *text)
+{
+	struct mesh *mesh = load(text);
+	struct image *image = NULL;
+
+	assert_int_equal(compile_endpoints(mesh, ids, &image, NULL), 0);
+	mesh_free(&mesh);
+	return image;
+}
+
+static int pick(const struct image *image, const struct ids *ids, const char *cluster, struct weft_balance_state *state, uint32_t random,
+		struct weft_endpoint *out)
+{
+	struct weft_balance_query query = {
+		.image = { image->base, image->size_bytes }, .cluster_id = ids_cluster_find(ids, cluster), .random = random, .state = state,
+	};
+
+	return weft_pick_endpoint(&query, out);
+}
+
+static void test_round_robin_follows_weights(void **state)
+{
+	static struct weft_cluster_state clusters[16];
+	struct weft_balance_state balance = { .clusters = clusters, .cluster_count = 16 };
+	struct ids *ids = NULL;
+	struct weft_endpoint endpoint;
+	struct image *image;
+	uint32_t counts[3] = { 0 }, i;
+
+	assert_int_equal(ids_new(&ids, NULL), 0);
+	image = compile(ids, "resources:\n" CLUSTER("a", ENDPOINT("10.0.0.1", "2") "," ENDPOINT("10.0.0.2", "3") "," ENDPOINT("10.0.0.3", "1")));
+	for (i = 0; i < 600; i++) {
+		assert_int_equal(pick(image, ids, "a", &balance, i, &endpoint), 0);
+		counts[(ntohl(endpoint.ip4_be) & 3) - 1]++;
+		assert_int_equal(ntohs(endpoint.port_be), 80);
+	}
+	assert_int_equal(counts[0], 200);
+	assert_int_equal(counts[1], 300);
+	assert_int_equal(counts[2], 100);
+	assert_int_equal(pick(image, ids, "b", &balance, 0, &endpoint), -ENOENT);
+	image_free(&image);
+	ids_free(&ids);
+}
+
+static void test_an_endpoint_keeps_its_id_when_others_come_and_go(void **state)
+{
+	struct ids *ids = NULL;
+	struct weft_endpoint before, after;
+	struct image *first, *second;
+
+	assert_int_equal(ids_new(&ids, NULL), 0);
+	first = compile(ids, "resources:\n" CLUSTER("a", ENDPOINT("10.0.0.1", "1")) CLUSTER("b", ENDPOINT("10.0.0.2", "1")));
+	assert_int_equal(pick(first, ids, "b", NULL, 0, &before), 0);
+	second = compile(ids, "resources:\n" CLUSTER("new", ENDPOINT("10.0.0.3", "1")) CLUSTER("b", ENDPOINT("10.0.0.2", "1")));
+	image_free(&first);
+	assert_int_equal(pick(second, ids, "b", NULL, 0, &after), 0);
+	assert_int_equal(before.id, after.id);
+	assert_int_equal(pick(second, ids, "new", NULL, 0, &after), 0);
+	assert_int_not_equal(before.id, after.id);
+	image_free(&second);
+	ids_free(&ids);
+}
+
+static void test_the_next_worker_takes_over_the_ids_of_an_image(void **state)
+{
+	static const char text[] = "resources:\n" CLUSTER("a", ENDPOINT("10.0.0.1", "1")) CLUSTER("b", ENDPOINT("10.0.0.2", "1"));
+	static const char later[] = "resources:\n" CLUSTER("first now", ENDPOINT("10.0.0.9", "1")) CLUSTER("b", ENDPOINT("10.0.0.2", "1"));
+	struct ids *ids = NULL, *next = NULL;
+	struct weft_endpoint before, after;
+	struct image *first, *second;
+	uint32_t b;
+
+	assert_int_equal(ids_new(&ids, NULL), 0);
+	first = compile(ids, text);
+	b = ids_cluster_find(ids, "b");
+	assert_int_equal(pick(first, ids, "b", NULL, 0, &before), 0);
+
+	assert_int_equal(ids_new(&next, NULL), 0);
+	assert_int_equal(ids_adopt(next, first->base, first->size_bytes), 0);
+	assert_int_equal(ids_adopt(next, first->base, first->size_bytes), 0);
+	second = compile(next, later);
+	assert_int_equal(ids_cluster_find(next, "b"), b);
+	assert_int_equal(pick(second, next, "b", NULL, 0, &after), 0);
+	assert_int_equal(after.id, before.id);
+	assert_int_not_equal(ids_cluster_find(next, "first now"), ids_cluster_find(ids, "a"));
+
+	first->base[0] ^= 1;
+	assert_int_equal(ids_adopt(next, first->base, first->size_bytes), -EINVAL);
+	image_free(&first);
+	image_free(&second);
+	ids_free(&ids);
+	ids_free(&next);
+}
+
+static void test_a_cluster_without_endpoints_and_one_that_is_refused_answer_differently(void **state)
+{
+	struct ids *ids = NULL;
+	struct weft_endpoint endpoint;
+	struct image *image;
+
+	assert_int_equal(ids_new(&ids, NULL), 0);
+	image = compile(ids, "resources:\n"
+			     "  - {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: none, type: EDS, eds_cluster_config: {eds_config: {ads: {}}}}\n"
+			     "  - {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: hash, type: EDS, lb_policy: MAGLEV, eds_cluster_config: {eds_config: {ads: {}}}}\n"
+			     "  - {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: hole, type: STATIC}\n");
+	assert_int_equal(pick(image, ids, "none", NULL, 0, &endpoint), -EHOSTUNREACH);
+	assert_int_equal(pick(image, ids, "hole", NULL, 0, &endpoint), -EHOSTUNREACH);
+	assert_int_equal(pick(image, ids, "hash", NULL, 0, &endpoint), -EOPNOTSUPP);
+	image_free(&image);
+	ids_free(&ids);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_round_robin_follows_weights),
+		cmocka_unit_test(test_an_endpoint_keeps_its_id_when_others_come_and_go),
+		cmocka_unit_test(test_the_next_worker_takes_over_the_ids_of_an_image),
+		cmocka_unit_test(test_a_cluster_without_endpoints_and_one_that_is_refused_answer_differently),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

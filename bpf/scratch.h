@@ -13,6 +13,7 @@
 struct scratch {
 	u32 is_taken;
 	u32 zero;
+	u64 cookie; /* of the client */
 	struct weft_head_bytes bytes;
 	struct weft_head head;
 	struct weft_route_query route_query;

@@ -8,6 +8,8 @@
 
 /* Accepts nothing for a moment when descriptors ran out: the listener stays readable, and the loop would spin. */
 #define ACCEPT_PAUSE_MS 10
+/* The kernel doubles it. */
+#define ANCHOR_BUFFER_BYTES (512 << 10)
 
 static struct table_entry *name_anchor(struct thread *thread, const struct pod *pod, int fd, u64 cookie, const struct sockaddr_in *peer)
 {
@@ -95,12 +97,15 @@ static void on_listener(evutil_socket_t fd, short what, void *arg)
 int listener_add(struct thread *thread, struct pod *pod)
 {
 	struct listener *listener = calloc(1, sizeof(*listener));
-	int on = 1;
+	int on = 1, bytes = ANCHOR_BUFFER_BYTES;
 
 	if (!listener)
 		return -ENOMEM;
-	/* Accepted sockets inherit it. */
+	/* Accepted sockets inherit them. The anchor's leg is within the pod: it needs no large buffers, and what a client that stalls
+	 * pins stays near what plain TCP would. */
 	(void)setsockopt(pod->is.listener_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	(void)setsockopt(pod->is.listener_fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	(void)setsockopt(pod->is.listener_fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 	listener->thread = thread;
 	listener->pod = pod_get(pod);
 	event_assign(&listener->event, thread->base, pod->is.listener_fd, EV_READ | EV_PERSIST, on_listener, listener);

@@ -140,6 +140,7 @@ static struct relay *relay_new(struct connection *connection, const struct proxy
 	relay->exchange.is_relay = true;
 	relay->exchange.method = is->method;
 	connection->relay = relay;
+	connection->is_kernel_listener = true;
 	if (is->request_remaining) {
 		/* What still comes of the request is no request; the connection ends with the response. */
 		connection->discards = true;

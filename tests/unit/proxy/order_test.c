@@ -1,0 +1,799 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The order of bytes with those that the kernel programs carry. The test is the kernel: it answers connection commands, passes
+ * responses to be relayed, and looks at what was published. */
+#include <sys/mman.h>
+
+#include "keeper/table.h"
+#include "proxy/harness.h"
+
+#define REQUEST "GET /u HTTP/1.1\r\nHost: a\r\n\r\n"
+#define OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+static int setup(void **state)
+{
+	*state = harness_new(&(struct harness_options){.is_fast_path_on = true});
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	harness_free(*state);
+	return 0;
+}
+
+static void kernel_answers(struct harness *h, uint32_t answer, uint64_t exchange)
+{
+	pthread_mutex_lock(&h->lock);
+	h->answer = answer;
+	h->open_exchange = exchange;
+	pthread_mutex_unlock(&h->lock);
+}
+
+static uint32_t command_count(struct harness *h)
+{
+	uint32_t count;
+
+	pthread_mutex_lock(&h->lock);
+	count = h->command_count;
+	pthread_mutex_unlock(&h->lock);
+	return count;
+}
+
+static struct weft_connection_command last_command(struct harness *h)
+{
+	struct weft_connection_command command;
+
+	pthread_mutex_lock(&h->lock);
+	assert_true(h->command_count > 0);
+	command = h->commands[h->command_count - 1];
+	pthread_mutex_unlock(&h->lock);
+	return command;
+}
+
+static void forget_commands(struct harness *h)
+{
+	pthread_mutex_lock(&h->lock);
+	h->command_count = 0;
+	pthread_mutex_unlock(&h->lock);
+}
+
+/* Length of a reply as the client saw it. */
+static uint32_t exchange_on(int client, int server)
+{
+	struct reply reply;
+	uint32_t len;
+
+	put_text(client, REQUEST);
+	expect_bytes(server, REQUEST);
+	put_text(server, OK);
+	get_reply(client, &reply);
+	assert_int_equal(reply.status, 200);
+	len = (uint32_t)(strlen(reply.head) + reply.body.size);
+	reply_release(&reply);
+	return len;
+}
+
+static void test_what_was_taken_and_written_is_published_before_the_last_write(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h), server;
+	uint32_t consumed = 0, written = 0;
+	struct weft_connection_command command;
+
+	put_text(client, REQUEST);
+	server = server_accept(h, 0);
+	expect_bytes(server, REQUEST);
+	put_text(server, OK);
+	expect_reply(client, 200, "ok");
+	consumed += strlen(REQUEST);
+	written += strlen(OK);
+	/* One command for a response in one write: wait and publish. */
+	assert_int_equal(command_count(h), 1);
+	for (int i = 0; i < 3; i++) {
+		command = last_command(h);
+		assert_int_equal(command.cookie, client_cookie(client));
+		assert_int_equal(command.commands, WEFT_COMMAND_WAIT | WEFT_COMMAND_PUBLISH);
+		assert_int_equal(command.proxy_consumed, consumed);
+		assert_int_equal(command.proxy_written, written);
+		consumed += (uint32_t)strlen(REQUEST);
+		written += exchange_on(client, server);
+	}
+	assert_int_equal(command_count(h), 4);
+	close(client);
+	close(server);
+}
+
+static void test_a_large_body_is_published_with_its_last_piece(void **state)
+{
+	enum { SIZE = 3000000 };
+	struct harness *h = *state;
+	_cleanup_free_ char *body = pattern(SIZE, 1), *got = calloc(1, SIZE + 1);
+	int client = client_new(h), server;
+	struct weft_connection_command command;
+	char *head, text[100];
+	uint32_t written;
+
+	put_text(client, REQUEST);
+	server = server_accept(h, 0);
+	expect_bytes(server, REQUEST);
+	snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", SIZE);
+	put_text(server, text);
+	head = get_head(client);
+	written = (uint32_t)strlen(head);
+	free(head);
+	/* Asked before the first write, and nothing is published while bytes are to come. */
+	assert_int_equal(command_count(h), 1);
+	assert_int_equal(last_command(h).commands, WEFT_COMMAND_WAIT);
+	put_bytes(server, body, SIZE - 1);
+	get_exactly(client, got, SIZE - 1);
+	assert_int_equal(command_count(h), 1);
+	put_bytes(server, body + SIZE - 1, 1);
+	get_exactly(client, got + SIZE - 1, 1);
+	assert_memory_equal(got, body, SIZE);
+	command = last_command(h);
+	assert_int_equal(command_count(h), 2);
+	assert_int_equal(command.commands, WEFT_COMMAND_PUBLISH);
+	assert_int_equal(command.proxy_consumed, strlen(REQUEST));
+	assert_int_equal(command.proxy_written, written + SIZE);
+	close(client);
+	close(server);
+}
+
+static void test_a_response_waits_for_the_kernels_exchange(void **state)
+{
+	struct harness *h = *state;
+	const uint64_t exchange = WEFT_EXCHANGE(7, 3);
+	int client = client_new(h), server;
+	struct proxy_stats stats;
+
+	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN, exchange);
+	put_text(client, REQUEST);
+	server = server_accept(h, 0);
+	expect_bytes(server, REQUEST);
+	put_text(server, OK);
+	/* Not by time ... */
+	assert_int_equal(what_comes(client, 100), -1);
+	assert_in_range(command_count(h), 2, COMMANDS_MAX);
+	/* ... nor while redirected bytes are on their way ... */
+	kernel_answers(h, WEFT_ANSWER_UNDELIVERED, 0);
+	proxy_exchange_over(h->proxy, client_cookie(client));
+	assert_int_equal(what_comes(client, 50), -1);
+	/* ... but then at once. */
+	kernel_answers(h, WEFT_ANSWER_UNREAD, 0);
+	proxy_exchange_over(h->proxy, client_cookie(client));
+	expect_reply(client, 200, "ok");
+	proxy_stats(h->proxy, &stats);
+	assert_in_range(stats.waits, 2, 1000);
+	close(client);
+	close(server);
+}
+
+static void test_a_local_reply_waits_too(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h);
+
+	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN, WEFT_EXCHANGE(1, 1));
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	assert_int_equal(what_comes(client, 50), -1);
+	/* The event may be lost: a poll finds out as well. */
+	kernel_answers(h, 0, 0);
+	expect_reply(client, 200, "direct");
+	close(client);
+}
+
+static void test_a_held_body_holds_its_server_back(void **state)
+{
+	enum { SIZE = 32 << 20 };
+	struct harness *h = *state;
+	int client = client_new(h), server;
+	_cleanup_free_ char *body = pattern(SIZE, 1), *got = malloc(SIZE);
+	struct proxy_stats stats;
+	size_t sent = 0;
+	char text[100];
+
+	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN, WEFT_EXCHANGE(1, 1));
+	put_text(client, REQUEST);
+	server = server_accept(h, 0);
+	expect_bytes(server, REQUEST);
+	snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", SIZE);
+	put_text(server, text);
+	for (int quiet = 0; quiet < 20;) {
+		ssize_t n = send(server, body + sent, SIZE - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n > 0) {
+			sent += (size_t)n;
+			quiet = 0;
+		} else {
+			usleep(10000);
+			quiet++;
+		}
+	}
+	assert_in_range(sent, 1, SIZE / 2);
+	proxy_stats(h->proxy, &stats);
+	assert_in_range(stats.buffers_bytes, 1, 200000);
+	assert_int_equal(what_comes(client, 10), -1);
+	kernel_answers(h, 0, 0);
+	free(get_head(client));
+	for (size_t received = 0; received < SIZE;) {
+		ssize_t n = sent < SIZE ? send(server, body + sent, SIZE - sent, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+
+		if (n > 0)
+			sent += (size_t)n;
+		n = recv(client, got + received, SIZE - received, sent < SIZE ? MSG_DONTWAIT : 0);
+		if (n > 0)
+			received += (size_t)n;
+	}
+	assert_memory_equal(got, body, SIZE);
+	close(client);
+	close(server);
+}
+
+static void test_nothing_is_published_while_a_further_request_waits(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h), server;
+	struct weft_connection_command command;
+
+	put_text(client, REQUEST REQUEST "GET /u/par");
+	server = server_accept(h, 0);
+	for (int i = 0; i < 2; i++) {
+		expect_bytes(server, REQUEST);
+		put_text(server, OK);
+		expect_reply(client, 200, "ok");
+	}
+	/* The first response asked; the kernel can't have begun anything since. */
+	assert_int_equal(command_count(h), 1);
+	assert_int_equal(last_command(h).commands, WEFT_COMMAND_WAIT);
+	put_text(client, "tial HTTP/1.1\r\nHost: a\r\n\r\n");
+	free(get_head(server));
+	put_text(server, OK);
+	expect_reply(client, 200, "ok");
+	command = last_command(h);
+	assert_int_equal(command_count(h), 2);
+	assert_int_equal(command.commands, WEFT_COMMAND_PUBLISH);
+	assert_int_equal(command.proxy_consumed, 2 * strlen(REQUEST) + strlen("GET /u/partial HTTP/1.1\r\nHost: a\r\n\r\n"));
+	assert_int_equal(command.proxy_written, 3 * strlen(OK));
+	close(client);
+	close(server);
+}
+
+static void test_nothing_is_published_for_a_connection_that_ends(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h);
+
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+	expect_reply(client, 200, "direct");
+	expect_end(client);
+	close(client);
+	for (uint32_t i = 0; i < command_count(h); i++)
+		assert_false(h->commands[i].commands & WEFT_COMMAND_PUBLISH);
+}
+
+static void test_a_listener_that_the_kernel_does_not_serve_costs_no_publication(void **state)
+{
+	struct harness *h = *state;
+	int client, server;
+
+	h->original_port_be = htons(10); /* accepts HTTP/1.0: the proxy's */
+	client = client_new(h);
+	put_text(client, REQUEST);
+	server = server_accept(h, 0);
+	expect_bytes(server, REQUEST);
+	put_text(server, OK);
+	expect_reply(client, 200, "ok");
+	for (int i = 0; i < 5; i++)
+		exchange_on(client, server);
+	for (uint32_t i = 0; i < command_count(h); i++)
+		assert_false(h->commands[i].commands & WEFT_COMMAND_PUBLISH && !(h->commands[i].commands & WEFT_COMMAND_WAIT));
+	close(client);
+	close(server);
+}
+
+static void test_without_the_fast_path_there_are_no_commands(void **state)
+{
+	struct harness *h = *state;
+	int client, server;
+
+	proxy_set_fast_path(h->proxy, false);
+	client = client_new(h);
+	put_text(client, REQUEST);
+	server = server_accept(h, 0);
+	expect_bytes(server, REQUEST);
+	put_text(server, OK);
+	expect_reply(client, 200, "ok");
+	close(client);
+	usleep(20000);
+	assert_int_equal(command_count(h), 0);
+	close(server);
+}
+
+static void test_a_fin_waits_for_the_kernels_bytes(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h);
+
+	/* The client closes its side while the kernel's response is on its way: the anchor's FIN must not overtake it. */
+	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN, WEFT_EXCHANGE(2, 2));
+	usleep(20000);
+	shutdown(client, SHUT_WR);
+	assert_int_equal(what_comes(client, 100), -1);
+	kernel_answers(h, WEFT_ANSWER_UNDELIVERED, 0);
+	assert_int_equal(what_comes(client, 100), -1);
+	kernel_answers(h, 0, 0);
+	expect_end(client);
+	close(client);
+	assert_int_equal(h->gone_exchange, 0);
+	/* An exchange that does not end is given up, and its upstream with it. */
+	client = client_new(h);
+	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN, WEFT_EXCHANGE(2, 3));
+	usleep(20000);
+	shutdown(client, SHUT_WR);
+	expect_end(client);
+	pthread_mutex_lock(&h->lock);
+	assert_int_equal(h->gone_exchange, WEFT_EXCHANGE(2, 3));
+	pthread_mutex_unlock(&h->lock);
+	close(client);
+}
+
+static void test_a_client_that_is_gone_needs_no_order(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h);
+	uint64_t before;
+
+	pthread_mutex_lock(&h->lock);
+	h->is_gone = true;
+	pthread_mutex_unlock(&h->lock);
+	before = test_now_ms();
+	shutdown(client, SHUT_WR);
+	expect_end(client);
+	assert_in_range(test_now_ms() - before, 0, 500);
+	close(client);
+}
+
+/* ---- relays -------------------------------------------------------------------------------------------------------------------- */
+
+static void relay_done(void *arg, uint32_t slot, uint32_t lease, bool is_reusable)
+{
+	struct harness *h = arg;
+
+	(void)slot;
+	(void)lease;
+	pthread_mutex_lock(&h->lock);
+	h->relays_done++;
+	h->was_reusable = is_reusable;
+	pthread_cond_broadcast(&h->changed);
+	pthread_mutex_unlock(&h->lock);
+}
+
+static bool wait_for_relays(struct harness *h, uint32_t count)
+{
+	struct timespec until;
+	bool is_reusable;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += PATIENCE_S;
+	pthread_mutex_lock(&h->lock);
+	while (h->relays_done < count)
+		if (pthread_cond_timedwait(&h->changed, &h->lock, &until))
+			break;
+	assert_int_equal(h->relays_done, count);
+	is_reusable = h->was_reusable;
+	pthread_mutex_unlock(&h->lock);
+	return is_reusable;
+}
+
+/* An upstream of the pool and its server's end. */
+static void pool_pair(struct harness *h, int *upstream, int *server)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(h->ports[1]), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+	*upstream = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(*upstream, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(fcntl(*upstream, F_SETFL, O_NONBLOCK), 0);
+	*server = server_accept(h, 1);
+}
+
+static void begin_relay(struct harness *h, int client, int upstream, uint32_t lease, uint64_t request_remaining)
+{
+	const struct proxy_relay relay = {
+		.client_cookie = client_cookie(client),
+		.fd = upstream,
+		.slot = 5,
+		.lease = lease,
+		.method = WEFT_METHOD_GET,
+		.request_remaining = request_remaining,
+		.done = relay_done,
+		.arg = h,
+	};
+
+	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN, WEFT_EXCHANGE(5, lease));
+	assert_int_equal(proxy_relay(h->proxy, &relay), 0);
+}
+
+static void test_a_relayed_response_ends_its_exchange_with_its_last_write(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h), upstream, server;
+	uint32_t written = 0;
+	struct weft_connection_command command;
+
+	pool_pair(h, &upstream, &server);
+	for (uint32_t i = 1; i <= 3; i++) {
+		static const char raw[] = "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+		struct reply reply;
+
+		put_bytes(server, raw, 40);
+		begin_relay(h, client, upstream, i, 0);
+		usleep(10000);
+		put_text(server, raw + 40);
+		get_reply(client, &reply);
+		assert_string_equal(strbuf_text(&reply.body), "hello");
+		written += (uint32_t)strlen(reply.head) + 5 + 5 + 5 + 2 - 2;
+		reply_release(&reply);
+		assert_true(wait_for_relays(h, i));
+		command = last_command(h);
+		assert_int_equal(command.commands, WEFT_COMMAND_END_EXCHANGE | WEFT_COMMAND_PUBLISH);
+		assert_int_equal(command.exchange, WEFT_EXCHANGE(5, i));
+		assert_int_equal(command.proxy_consumed, 0);
+		assert_int_equal(command.proxy_written, written);
+	}
+	/* The anchor goes on with requests of its own; what was relayed counts. */
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	expect_reply(client, 200, "direct");
+	command = last_command(h);
+	assert_int_equal(command.proxy_consumed, strlen("GET /direct HTTP/1.1\r\nHost: a\r\n\r\n"));
+	assert_true(command.proxy_written > written);
+	close(client);
+	/* The descriptor is still the pool's. */
+	assert_true(fcntl(upstream, F_GETFD) >= 0);
+	close(upstream);
+	close(server);
+}
+
+static void test_requests_that_come_during_a_relay_are_served_after_it(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h), upstream, server;
+
+	pool_pair(h, &upstream, &server);
+	put_text(server, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+	begin_relay(h, client, upstream, 1, 0);
+	usleep(20000);
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	usleep(20000);
+	put_text(server, "world");
+	expect_reply(client, 200, "helloworld");
+	expect_reply(client, 200, "direct");
+	assert_true(wait_for_relays(h, 1));
+	close(client);
+	close(upstream);
+	close(server);
+}
+
+static void test_a_relay_goes_before_a_request_that_the_proxy_has_already(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h), upstream, server;
+
+	pool_pair(h, &upstream, &server);
+	/* Pipelined: the kernel has the first request, the proxy the second. */
+	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN, WEFT_EXCHANGE(5, 9));
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	assert_int_equal(what_comes(client, 30), -1);
+	begin_relay(h, client, upstream, 9, 0);
+	put_text(server, OK);
+	expect_reply(client, 200, "ok");
+	expect_reply(client, 200, "direct");
+	wait_for_relays(h, 1);
+	close(client);
+	close(upstream);
+	close(server);
+}
+
+static void test_a_relay_waits_for_an_anchor_that_was_not_accepted_yet(void **state)
+{
+	struct harness *h = *state;
+	int upstream, server, client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+	harness_give_up_after_a_while(client);
+	assert_int_equal(bind(client, (struct sockaddr *)&own, sizeof(own)), 0);
+	pool_pair(h, &upstream, &server);
+	put_text(server, OK);
+	begin_relay(h, client, upstream, 1, 0);
+	usleep(50000);
+	assert_int_equal(connect(client, (struct sockaddr *)&h->address, sizeof(h->address)), 0);
+	expect_reply(client, 200, "ok");
+	assert_true(wait_for_relays(h, 1));
+	close(client);
+	/* And not forever. */
+	client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(client, (struct sockaddr *)&own, sizeof(own)), 0);
+	begin_relay(h, client, upstream, 2, 0);
+	assert_false(wait_for_relays(h, 2));
+	close(client);
+	close(upstream);
+	close(server);
+}
+
+static void test_a_relayed_response_to_an_unfinished_request_ends_the_connection(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h), upstream, server;
+	struct reply reply;
+
+	pool_pair(h, &upstream, &server);
+	put_text(server, "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig");
+	begin_relay(h, client, upstream, 1, 100000);
+	get_reply(client, &reply);
+	assert_int_equal(reply.status, 413);
+	assert_true(has_line(reply.head, "connection: close"));
+	reply_release(&reply);
+	put_text(client, "the rest of the body, by the anchor now");
+	expect_end(client);
+	assert_false(wait_for_relays(h, 1));
+	close(client);
+	close(upstream);
+	close(server);
+}
+
+static void test_an_upstream_that_dies_in_a_relay(void **state)
+{
+	static const struct {
+		const char *raw;
+		int status;
+		bool is_whole;
+	} cases[] = {{"", 503, true}, {"HTTP/1.1 200 OK\r\nContent-Le", 502, true}, {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", 200, false}};
+	struct harness *h = *state;
+
+	for (uint32_t i = 0; i < 3; i++) {
+		int client = client_new(h), upstream, server;
+		struct reply reply;
+
+		pool_pair(h, &upstream, &server);
+		put_text(server, cases[i].raw);
+		begin_relay(h, client, upstream, i + 1, 0);
+		usleep(10000);
+		close(server);
+		get_reply(client, &reply);
+		assert_int_equal(reply.status, cases[i].status);
+		assert_int_equal(reply.is_whole, cases[i].is_whole);
+		reply_release(&reply);
+		assert_false(wait_for_relays(h, i + 1));
+		close(client);
+		close(upstream);
+	}
+}
+
+static void test_a_failed_exchange_of_the_kernels_is_answered(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h);
+	struct proxy_local_error error = {.client_cookie = client_cookie(client), .slot = 5, .lease = 1, .status = 503, .method = WEFT_METHOD_GET};
+	struct weft_connection_command command;
+	struct reply reply;
+	char *head;
+
+	for (error.lease = 1; error.lease <= 2; error.lease++) {
+		kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN, WEFT_EXCHANGE(5, error.lease));
+		error.status = error.lease == 1 ? 503 : 504;
+		assert_int_equal(proxy_local_error(h->proxy, &error), 0);
+		get_reply(client, &reply);
+		assert_int_equal(reply.status, error.status);
+		assert_string_equal(strbuf_text(&reply.body), error.status == 504 ? "upstream request timeout" :
+				    "upstream connect error or disconnect/reset before headers. reset reason: connection termination");
+		assert_false(has_line(reply.head, "connection: close"));
+		reply_release(&reply);
+		command = last_command(h);
+		assert_int_equal(command.commands, WEFT_COMMAND_END_EXCHANGE | WEFT_COMMAND_PUBLISH);
+		assert_int_equal(command.exchange, WEFT_EXCHANGE(5, error.lease));
+	}
+	/* A HEAD gets no body; the connection goes on. */
+	error.method = WEFT_METHOD_HEAD;
+	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN, WEFT_EXCHANGE(5, error.lease));
+	assert_int_equal(proxy_local_error(h->proxy, &error), 0);
+	head = get_head(client);
+	free(head);
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	expect_reply(client, 200, "direct");
+	/* A response that was begun is cut, after what the kernel redirected is delivered. */
+	error.status = 0;
+	error.lease++;
+	kernel_answers(h, WEFT_ANSWER_UNDELIVERED, 0);
+	assert_int_equal(proxy_local_error(h->proxy, &error), 0);
+	assert_int_equal(what_comes(client, 50), -1);
+	kernel_answers(h, 0, 0);
+	expect_end(client);
+	close(client);
+}
+
+/* ---- a worker's death ------------------------------------------------------------------------------------------------------------- */
+
+static void count_entries(void *arg, struct table_entry *entry)
+{
+	(*(struct table_entry **)arg) = entry;
+}
+
+static struct table_entry *the_anchor(struct table *table)
+{
+	struct table_entry *entry = NULL;
+
+	for (int i = 0; i < 100 && table_count(table, TABLE_ANCHOR) != 1; i++)
+		usleep(10000);
+	assert_int_equal(table_count(table, TABLE_ANCHOR), 1);
+	table_each(table, count_entries, &entry);
+	return entry;
+}
+
+/* A second proxy takes what the first one left: its threads are gone, descriptors and table are not. */
+static void test_the_next_worker_adopts_anchors(void **state)
+{
+	struct table *table;
+	struct harness *first, *second;
+	struct table_entry *entry, copy;
+	int client, server, fd, busy[3] = {0, 1, 2};
+
+	(void)state;
+	assert_int_equal(table_new(&table, 64), 0);
+	for (int i = 0; i < 3; i++) {
+		first = harness_new(&(struct harness_options){.is_fast_path_on = true, .table = table});
+		second = harness_new(&(struct harness_options){.is_fast_path_on = true, .table = table});
+		client = client_new(first);
+		put_text(client, REQUEST);
+		server = server_accept(first, 0);
+		expect_bytes(server, REQUEST);
+		put_text(server, i == 2 ? "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello" : OK);
+		free(get_head(client));
+		expect_bytes(client, i == 2 ? "hello" : "ok");
+		entry = the_anchor(table);
+		for (int wait = 0; i != 2 && wait < 100 && __atomic_load_n(&entry->is_busy, __ATOMIC_ACQUIRE); wait++)
+			usleep(1000);
+		assert_int_equal(entry->is_busy, i == 2 ? 2 : 0);
+		if (i == 1) {
+			put_text(client, REQUEST);
+			expect_bytes(server, REQUEST);
+		}
+		assert_int_equal(entry->is_busy, busy[i]);
+		if (i == 0) {
+			assert_int_equal(entry->consumed, strlen(REQUEST));
+			assert_int_equal(entry->written, strlen(OK));
+		}
+		/* kill -9, as far as descriptors and table are concerned: they outlive the threads. */
+		copy = *entry;
+		fd = fcntl(entry->fd, F_DUPFD_CLOEXEC, 100);
+		harness_free(first);
+		assert_int_equal(table_count(table, TABLE_ANCHOR), 0);
+		entry = table_take(table, fd);
+		entry->cookie = copy.cookie;
+		entry->pod_id = copy.pod_id;
+		entry->is_busy = copy.is_busy;
+		entry->consumed = copy.consumed;
+		entry->written = copy.written;
+		entry->peer_ip4_be = copy.peer_ip4_be;
+		entry->peer_port_be = copy.peer_port_be;
+		table_publish(entry, TABLE_ANCHOR);
+		forget_commands(second);
+		assert_int_equal(proxy_adopt_anchor(second->proxy, entry), 0);
+		close(server);
+		if (i == 0) {
+			put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+			expect_reply(client, 200, "direct");
+			assert_int_equal(last_command(second).proxy_consumed, strlen(REQUEST) + strlen("GET /direct HTTP/1.1\r\nHost: a\r\n\r\n"));
+			assert_in_range(last_command(second).proxy_written, strlen(OK) + 50, strlen(OK) + 300);
+		} else if (i == 1) {
+			struct reply reply;
+
+			get_reply(client, &reply);
+			assert_int_equal(reply.status, 503);
+			assert_true(has_line(reply.head, "connection: close"));
+			reply_release(&reply);
+			expect_end(client);
+		} else {
+			expect_end(client);
+		}
+		close(client);
+		harness_free(second);
+	}
+	table_free(&table);
+}
+
+static void test_draining_ends_idle_connections_and_lets_the_others_finish(void **state)
+{
+	struct harness *h = *state;
+	int idle = client_new(h), busy = client_new(h), server;
+	struct reply reply;
+
+	put_text(idle, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	expect_reply(idle, 200, "direct");
+	put_text(busy, REQUEST);
+	server = server_accept(h, 0);
+	expect_bytes(server, REQUEST);
+	proxy_drain(h->proxy);
+	expect_end(idle);
+	put_text(server, OK);
+	get_reply(busy, &reply);
+	assert_true(has_line(reply.head, "connection: close"));
+	reply_release(&reply);
+	expect_end(busy);
+	close(idle);
+	close(busy);
+	close(server);
+}
+
+static void test_connections_beyond_the_limit_are_closed(void **state)
+{
+	struct harness *h = harness_new(&(struct harness_options){.limits = {.connections = 2}});
+	int first = client_new(h), second = client_new(h), third = client_new(h);
+	struct proxy_stats stats;
+
+	(void)state;
+	assert_int_equal(what_comes(third, 2000), 0);
+	put_text(first, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	expect_reply(first, 200, "direct");
+	proxy_stats(h->proxy, &stats);
+	assert_int_equal(stats.connections_over_limit, 1);
+	close(first);
+	close(second);
+	close(third);
+	harness_free(h);
+}
+
+static void test_a_stranger_on_the_loopback_listener_is_closed(void **state)
+{
+	struct harness *h = *state;
+	int client;
+	struct proxy_stats stats;
+
+	h->original_ip4_be = 0;
+	client = client_new(h);
+	assert_int_equal(what_comes(client, 2000), 0);
+	proxy_stats(h->proxy, &stats);
+	assert_int_equal(stats.connections_unknown, 1);
+	close(client);
+}
+
+static void test_without_an_image_the_answer_is_503(void **state)
+{
+	struct harness *h = harness_new(&(struct harness_options){.has_no_images = true});
+	int client = client_new(h);
+
+	(void)state;
+	put_text(client, REQUEST);
+	expect_reply(client, 503, "");
+	close(client);
+	harness_free(h);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_what_was_taken_and_written_is_published_before_the_last_write, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_large_body_is_published_with_its_last_piece, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_response_waits_for_the_kernels_exchange, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_local_reply_waits_too, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_held_body_holds_its_server_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nothing_is_published_while_a_further_request_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nothing_is_published_for_a_connection_that_ends, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_listener_that_the_kernel_does_not_serve_costs_no_publication, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_without_the_fast_path_there_are_no_commands, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_fin_waits_for_the_kernels_bytes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_client_that_is_gone_needs_no_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_relayed_response_ends_its_exchange_with_its_last_write, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_requests_that_come_during_a_relay_are_served_after_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_relay_goes_before_a_request_that_the_proxy_has_already, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_relay_waits_for_an_anchor_that_was_not_accepted_yet, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_relayed_response_to_an_unfinished_request_ends_the_connection, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_upstream_that_dies_in_a_relay, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_failed_exchange_of_the_kernels_is_answered, setup, teardown),
+		cmocka_unit_test(test_the_next_worker_adopts_anchors),
+		cmocka_unit_test_setup_teardown(test_draining_ends_idle_connections_and_lets_the_others_finish, setup, teardown),
+		cmocka_unit_test(test_connections_beyond_the_limit_are_closed),
+		cmocka_unit_test_setup_teardown(test_a_stranger_on_the_loopback_listener_is_closed, setup, teardown),
+		cmocka_unit_test(test_without_an_image_the_answer_is_503),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -37,6 +37,10 @@ static int check(const char *path)
 			printf("%s: %s\n", path, strerror(-r));
 		return EXIT_FAILURE;
 	}
+	if (worker_config_is_empty(mesh)) {
+		printf("%s: error: it says nothing: neither pods nor resources\n", path);
+		return EXIT_FAILURE;
+	}
 	return compile_check_report(stdout, mesh) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "kube/pods.h"
 #include "mesh/mesh.h"
 #include "worker/internal.h"
 
@@ -57,6 +58,12 @@ static void log_report(const struct mesh_report *report)
 			    report->error_count + report->warning_count - logged);
 }
 
+bool worker_config_is_empty(const struct mesh *mesh)
+{
+	return !pods_count(mesh->pods) && !mesh->listener_count && !mesh->route_config_count && !mesh->cluster_count &&
+	       !mesh->load_assignment_count && !mesh->refused_count;
+}
+
 /* 0 and a mesh in which nothing was refused. */
 static int load(const char *path, const struct strbuf *text, struct mesh **out)
 {
@@ -66,6 +73,10 @@ static int load(const char *path, const struct strbuf *text, struct mesh **out)
 
 	r = mesh_load_text(path, strbuf_text(text), text->size, &mesh, &report);
 	log_report(&report);
+	if (r == 0 && worker_config_is_empty(mesh)) {
+		log_error("%s: it says nothing: neither pods nor resources", path);
+		r = -EINVAL;
+	}
 	if (r == 0 && mesh->refused_count)
 		r = -EINVAL;
 	if (r)

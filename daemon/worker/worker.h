@@ -4,6 +4,8 @@
 #ifndef WEFT_WORKER_WORKER_H
 #define WEFT_WORKER_WORKER_H
 
+#include <stdbool.h>
+
 #include "keeper/keeper.h"
 #include "keeper/options.h"
 #include "keeper/table.h"
@@ -15,6 +17,11 @@ struct worker_config {
 	const char *own_cgroup;    /* the worker's own folder in it */
 	int control_fd;            /* the control socket's listener */
 };
+
+struct mesh;
+
+/* Neither pods nor resources: a file that was cut short or is not the one that was meant. Such a one is refused. */
+bool worker_config_is_empty(const struct mesh *mesh);
 
 /* For keeper_job.work; `arg` is a struct worker_config. */
 int worker_run(void *arg, struct keeper_state *state);

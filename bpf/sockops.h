@@ -104,13 +104,13 @@ static __always_inline void upstream_established(struct bpf_sock_ops *ctx, struc
 static __always_inline void slot_died(u32 slot, u64 upstream_cookie)
 {
 	struct weft_upstream *upstream = bpf_map_lookup_elem(&upstreams, &slot);
-	u64 word;
 
 	if (!upstream || upstream->cookie != upstream_cookie)
 		return;
 #ifndef WEFT_WITHOUT_DEAD_SLOTS
 	upstream->is_dead = 1;
-	word = upstream->state;
+	u64 word = upstream->state;
+
 	if (WEFT_STATE(word) == WEFT_UPSTREAM_IDLE)
 		__sync_val_compare_and_swap(&upstream->state, word, WEFT_STATE_WORD(WEFT_LEASE(word), WEFT_UPSTREAM_DEAD));
 #endif

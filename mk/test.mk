@@ -1,10 +1,6 @@
 # Everything that proves weft, in the order of what it costs. Each part is a target of its own; all of them run even if one fails.
 TEST_PARTS := check unit golden order e2e torture
 
-.PHONY: e2e
-e2e: all ## Run the end-to-end tests (root; NAMES="routing reload" runs some)
-	BUILD=$(abspath $(BUILD)) tests/e2e/run.sh $(NAMES)
-
 .PHONY: test
 test: deps ## Run all tests (root): check, unit, golden, order, end to end, torture
 	@$(MAKE) --no-print-directory all

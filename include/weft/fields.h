@@ -576,6 +576,8 @@ WEFT_STAGE int weft_parse_field(const struct weft_head_bytes *bytes, struct weft
 			break;
 		}
 		at += 8;
+		if (at >= len)
+			break;
 		word = weft_load8(p + WEFT_OFFSET(at));
 	}
 	if (!name_len || start + name_len >= len) {

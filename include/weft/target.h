@@ -47,7 +47,7 @@ WEFT_STAGE int weft_parse_method(const struct weft_head_bytes *bytes, u32 at, u3
 	first_mask = weft_first_bytes(len);
 	second_mask = len > 8 ? weft_first_bytes(len - 8) : 0;
 	first = weft_load8(bytes->data + WEFT_OFFSET(at)) & first_mask;
-	second = weft_load8(bytes->data + WEFT_OFFSET(at) + 8) & second_mask;
+	second = len > 8 ? weft_load8(bytes->data + WEFT_OFFSET(at) + 8) & second_mask : 0;
 	for (i = 0; i < WEFT_METHOD_TEXTS; i++) {
 		u64 a = weft_load8(weft_methods[i].text);
 		u64 b = weft_load8(weft_methods[i].text + 8) & weft_first_bytes(7);
@@ -641,9 +641,9 @@ WEFT_STAGE int weft_parse_request_line(const struct weft_head_bytes *bytes, stru
 
 	/* the preface of HTTP/2 decides itself by its first 12 bytes */
 	if ((weft_load8(p) & weft_first_bytes(len)) == (WEFT_TEXT8('P', 'R', 'I', ' ', '*', ' ', 'H', 'T') & weft_first_bytes(len))) {
-		u64 rest = len > 8 ? weft_first_bytes(WEFT_MIN(len - 8, 4)) : 0;
-
-		if (((weft_load8(p + 8) ^ WEFT_TEXT8('T', 'P', '/', '2', 0, 0, 0, 0)) & rest) == 0)
+		if (len <= 8)
+			return WEFT_PARSE_MORE;
+		if (((weft_load8(p + 8) ^ WEFT_TEXT8('T', 'P', '/', '2', 0, 0, 0, 0)) & weft_first_bytes(WEFT_MIN(len - 8, 4))) == 0)
 			return len >= 12 ? WEFT_PARSE_PREFACE : WEFT_PARSE_MORE;
 	}
 

@@ -222,13 +222,8 @@ void pool_event(struct pool *pool, const struct weft_event *event)
 	case WEFT_EVENT_POOL_MISS:
 		on_miss(pool, event->pod_id, event->endpoint_id);
 		break;
-	case WEFT_EVENT_UPSTREAM_DEAD:
+	default:
 		look_at_slot(pool, event->slot, event->cookie);
 		break;
 	}
-}
-
-void pool_upstream_relayed(struct pool *pool, uint32_t slot, uint64_t upstream_cookie)
-{
-	look_at_slot(pool, slot, upstream_cookie);
 }

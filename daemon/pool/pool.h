@@ -73,8 +73,8 @@ struct pool_options {
 	uint32_t quarantine_ms;          /* 0: 1000; how long a freed slot or pool index rests before it is used again */
 	uint32_t backoff_min_ms;         /* 0: 100; after a failed dial, doubled at each further one */
 	uint32_t backoff_max_ms;         /* 0: 10000 */
-	/* The programs tell of every response that becomes the worker's, by pool_upstream_relayed(). Upstreams are then watched for
-	 * their end only, and a redirected response does not wake the loop. */
+	/* The programs tell by events of every response that becomes the worker's, and of bytes on an idle upstream. Upstreams are then
+	 * watched for their end only: watched for bytes, they wake the loop at every redirected response although there is nothing to read. */
 	bool is_told_of_relays;
 	/* Another worker ran before this one on the same maps: nothing is touched until pool_adopt_finish(). */
 	bool adopt;
@@ -98,10 +98,9 @@ void pool_pod_remove(struct pool *pool, uint32_t pod_id);
  * ones finish first. -EINVAL: not an endpoint image (nothing changed). */
 int pool_publish_endpoints(struct pool *pool, uint32_t scope, const void *image, size_t size);
 
-/* Events of the ring buffer; other kinds than POOL_MISS and UPSTREAM_DEAD are ignored. */
+/* Events of the ring buffer. POOL_MISS, and whatever names an upstream by slot and cookie: its state then says what is to be done. Others
+ * are ignored. */
 void pool_event(struct pool *pool, const struct weft_event *event);
-/* See is_told_of_relays. */
-void pool_upstream_relayed(struct pool *pool, uint32_t slot, uint64_t upstream_cookie);
 
 /* The relay is over and `fd` is no longer used by the callee. is_reusable: request and response were both whole, nothing was left
  * unread, and neither side asked to close. Any thread. */

@@ -36,6 +36,11 @@ static void sweep_exchange(struct upstream *u, uint64_t word, uint64_t now)
 			upstream_close_from(u, word, POOL_CLOSE_CLIENT_GONE);
 			return;
 		}
+		/* Bytes that no program claimed. */
+		if (u->pool->options.is_told_of_relays) {
+			upstream_look(u);
+			return;
+		}
 	}
 	if (is_marked_dead(s))
 		upstream_look(u);

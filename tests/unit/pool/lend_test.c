@@ -315,9 +315,24 @@ static void test_a_freed_slot_keeps_counting_its_leases(void **state)
 	}
 }
 
+static void test_told_of_relays_a_response_that_no_program_claimed_is_found(void **state)
+{
+	struct fixture *fx = *state;
+
+	pool_close_all(fx->pool);
+	pool_free(&fx->pool);
+	fx->options.is_told_of_relays = true;
+	fixture_start(fx, false);
+	assert_int_equal(write(*server_of(fx, fd_of(fx, lend_first(fx))), "HTTP/1.1 200 OK", 15), 15);
+	AWAIT(fx, fx->told.relays == 1);
+	pool_relay_done(fx->pool, fx->told.exchange.exchange, false);
+	AWAIT(fx, stats_of(fx).closes[POOL_CLOSE_RELAY] == 1);
+}
+
 static void test_told_of_relays_the_loop_sleeps_through_bytes(void **state)
 {
 	struct fixture *fx = *state;
+	struct weft_event relayed = { .kind = 99 };
 	int slot;
 
 	pool_close_all(fx->pool);
@@ -330,7 +345,12 @@ static void test_told_of_relays_the_loop_sleeps_through_bytes(void **state)
 	fixture_run(fx, 20);
 	assert_int_equal(fx->told.relays, 0);
 	assert_true(move(fx, slot, WEFT_UPSTREAM_LENT, WEFT_UPSTREAM_RELAYED));
-	pool_upstream_relayed(fx->pool, (uint32_t)slot, fx->upstreams[slot].cookie);
+	relayed.slot = (uint32_t)slot;
+	relayed.cookie = fx->upstreams[slot].cookie + 1;
+	pool_event(fx->pool, &relayed); /* of the slot's former life */
+	assert_int_equal(fx->told.relays, 0);
+	relayed.cookie--;
+	pool_event(fx->pool, &relayed);
 	assert_int_equal(fx->told.relays, 1);
 	pool_relay_done(fx->pool, fx->told.exchange.exchange, false);
 	AWAIT(fx, stats_of(fx).closes[POOL_CLOSE_RELAY] == 1);
@@ -389,6 +409,7 @@ int main(void)
 		TEST(test_an_exchange_whose_client_went_frees_its_upstream),
 		TEST(test_the_sweep_finds_a_client_that_went_unnoticed),
 		TEST(test_a_freed_slot_keeps_counting_its_leases),
+		TEST(test_told_of_relays_a_response_that_no_program_claimed_is_found),
 		TEST(test_told_of_relays_the_loop_sleeps_through_bytes),
 		TEST(test_an_idle_upstream_whose_bit_was_lost_is_found_again),
 		TEST(test_every_close_reason_has_a_name),

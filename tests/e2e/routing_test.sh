@@ -85,7 +85,6 @@ by_error() {
 	equal "$1: HEAD has no body and the connection goes on" '200 0 1 200 10240 0' \
 		"$(tell '%{http_code} %{size_download} %{num_connects}' --head http://reviews/stable/10KB --next --silent --connect-to reviews::10.96.0.11: \
 			--write-out '%{stderr}%{http_code} %{size_download} %{num_connects}\n' http://reviews/stable/10KB | xargs)"
-	equal "$1: a redirect" '301 http://elsewhere.test/new' "$(tell '%{http_code} %{redirect_url}' http://strict:8000/moved)"
 	equal "$1: a server that hangs up without an answer" 503 "$(status_code http://script:8000/hang-up)"
 	equal "$1: and one that is not there" 503 "$(status_code http://gone:8000/)"
 	like "$1: a POST is routed like any other" '^v1 POST reviews /stable/post' "$(get --data hello http://reviews/stable/post)"

@@ -262,7 +262,7 @@ static int normalize(struct explanation *x, uint8_t *room, size_t size, struct w
 /* ---- clusters and endpoints ------------------------------------------------------------------------------------------------------ */
 
 struct choice_outcome {
-	bool has_bypass, has_remote, has_proxy, has_missing, has_none;
+	bool has_bypass, has_remote, has_proxy, has_missing, has_none, has_refused;
 };
 
 static const char *policy_name(uint8_t policy)
@@ -319,10 +319,12 @@ static void describe_cluster(struct explanation *x, json_t *list, uint32_t id, u
 	set(object, "policy", json_string(policy_name(cluster->policy)));
 	set(object, "verdict", json_string(verdict_text(cluster->verdict)));
 	set(object, "reason", text(&x->world->endpoints, cluster->reason));
-	if (cluster->kind != WEFT_CLUSTER_ENDPOINTS || cluster->policy == WEFT_LB_PROXY)
-		outcome->has_proxy = true;
-	else if (cluster->endpoint_count == 0)
+	if (cluster->kind == WEFT_CLUSTER_REFUSED || cluster->kind == WEFT_CLUSTER_DNS)
+		outcome->has_refused = true;
+	else if (cluster->kind == WEFT_CLUSTER_BLACK_HOLE || (cluster->kind == WEFT_CLUSTER_ENDPOINTS && cluster->endpoint_count == 0))
 		outcome->has_none = true;
+	else if (cluster->kind != WEFT_CLUSTER_ENDPOINTS || cluster->policy == WEFT_LB_PROXY)
+		outcome->has_proxy = true;
 	else
 		set(object, "endpoints", describe_endpoints(x, cluster, outcome));
 }
@@ -347,7 +349,10 @@ static json_t *conclude_cluster(struct explanation *x, const struct choice_outco
 	if (outcome->has_missing)
 		return conclude_status(x, x->route->missing_status, "slow", weft_reason_names[WEFT_REASON_NO_CLUSTER],
 				       "the route names a cluster that does not exist");
-	if (outcome->has_proxy)
+	if (outcome->has_refused && !outcome->has_bypass && !outcome->has_remote && !outcome->has_proxy)
+		return conclude_status(x, 503, "slow", weft_reason_names[WEFT_REASON_BALANCE_PROXY],
+				       "weft can't do exactly what the cluster asks for (its reason says why)");
+	if (outcome->has_refused || outcome->has_proxy)
 		return conclude_slow(x, WEFT_REASON_BALANCE_PROXY, "the proxy chooses the endpoint of this cluster (the cluster's reason says why)");
 	if (outcome->has_none && !outcome->has_bypass && !outcome->has_remote)
 		return conclude_status(x, 503, world->has_push_pop ? "local_reply" : "slow", weft_reason_names[WEFT_REASON_NO_ENDPOINT],

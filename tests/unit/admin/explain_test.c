@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* explain over images that were compiled from a configuration, as weftd has them. */
+#include <arpa/inet.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "admin/explain.h"
+#include "admin/explain_head.h"
+#include "base/cleanup.h"
+#include "compile/compile.h"
+#include "mesh/mesh.h"
+
+#define LISTENER(name, address, port, filter) \
+	"- {\"@type\": type.googleapis.com/envoy.config.listener.v3.Listener, name: " name ",\n" \
+	"   address: {socket_address: {address: " address ", port_value: " port "}},\n" \
+	"   filter_chains: [{filters: [" filter "]}]}\n"
+
+#define HTTP(routes) \
+	"{name: h, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, " \
+	"stat_prefix: x, normalize_path: true, rds: {route_config_name: " routes ", config_source: {ads: {}, resource_api_version: V3}}, " \
+	"http_filters: [{name: envoy.filters.http.router, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]}}"
+
+#define TCP(cluster) \
+	"{name: t, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: x, cluster: " cluster "}}"
+
+#define CLUSTER(name, endpoints) \
+	"- {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: " name ", type: STATIC, load_assignment: {cluster_name: " name \
+	", endpoints: [{lb_endpoints: [" endpoints "]}]}}\n"
+
+#define ENDPOINT(address) "{endpoint: {address: {socket_address: {address: " address ", port_value: 8080}}}}"
+
+static const char config[] =
+	"resources:\n"
+	LISTENER("any", "0.0.0.0", "80", HTTP("\"80\""))
+	LISTENER("own", "10.96.0.9", "81", HTTP("\"80\""))
+	LISTENER("bytes", "10.96.0.9", "5432", TCP("near"))
+	"- \"@type\": type.googleapis.com/envoy.config.route.v3.RouteConfiguration\n"
+	"  name: \"80\"\n"
+	"  virtual_hosts:\n"
+	"  - name: shop\n"
+	"    domains: [shop]\n"
+	"    routes:\n"
+	"    - {name: canary, match: {prefix: /, headers: [{name: end-user, string_match: {exact: jason}}]}, route: {cluster: far}}\n"
+	"    - {name: near, match: {path_separated_prefix: /near}, route: {cluster: near}}\n"
+	"    - {name: far, match: {prefix: /far/}, route: {cluster: far}}\n"
+	"    - {name: split, match: {prefix: /split}, route: {weighted_clusters: {clusters: [{name: near, weight: 30}, {name: far, weight: 70}]}}}\n"
+	"    - {name: empty, match: {prefix: /empty}, route: {cluster: empty}}\n"
+	"    - {name: missing, match: {prefix: /missing}, route: {cluster: nowhere}}\n"
+	"    - {name: health, match: {path: /healthz}, direct_response: {status: 418, body: {inline_string: short}}}\n"
+	CLUSTER("near", ENDPOINT("10.7.0.3") ", " ENDPOINT("10.7.0.4"))
+	CLUSTER("far", ENDPOINT("10.8.0.1"))
+	CLUSTER("empty", "");
+
+struct scene {
+	struct mesh *mesh;
+	struct ids *ids;
+	struct image *routes, *endpoints;
+	struct explain_world world;
+};
+
+static bool is_served_pod(const void *arg, uint32_t ip4_be)
+{
+	return (ntohl(ip4_be) & 0xffffff00) == 0x0a070000;
+}
+
+static int begin(void **state)
+{
+	_cleanup_(mesh_report_release) struct mesh_report report = MESH_REPORT_INIT;
+	struct scene *scene = calloc(1, sizeof(*scene));
+
+	if (mesh_load_text("test.yaml", config, sizeof(config) - 1, &scene->mesh, &report) || scene->mesh->refused_count) {
+		mesh_report_print(&report, stderr);
+		return -1;
+	}
+	if (ids_new(&scene->ids, NULL) || compile_endpoints(scene->mesh, scene->ids, &scene->endpoints, NULL) ||
+	    compile_routes(scene->mesh, scene->ids, &scene->routes, NULL))
+		return -1;
+	scene->world = (struct explain_world){
+		.routes = { scene->routes->base, scene->routes->size_bytes },
+		.endpoints = { scene->endpoints->base, scene->endpoints->size_bytes },
+		.fast_path = WEFT_FAST_PATH_ON,
+		.redirect_limit_bytes = 1 << 20,
+		.has_sockmap = true,
+		.has_sk_skb = true,
+		.has_push_pop = true,
+		.is_served_pod = is_served_pod,
+	};
+	*state = scene;
+	return 0;
+}
+
+static int end(void **state)
+{
+	struct scene *scene = *state;
+
+	image_free(&scene->routes);
+	image_free(&scene->endpoints);
+	ids_free(&scene->ids);
+	mesh_free(&scene->mesh);
+	free(scene);
+	return 0;
+}
+
+static json_t *ask(const struct explain_world *world, const char *method, const char *url, const char *header)
+{
+	json_t *request = json_pack("{s:s, s:s, s:[]}", "method", method, "url", url, "headers"), *answer;
+
+	if (header)
+		json_array_append_new(json_object_get(request, "headers"), json_string(header));
+	answer = explain_request(world, request);
+	json_decref(request);
+	assert_non_null(answer);
+	return answer;
+}
+
+static const char *text(const json_t *object, const char *key)
+{
+	const char *value = json_string_value(json_object_get(object, key));
+
+	return value ? value : "";
+}
+
+/* What people want to know, in one line: listener, virtual host, route, status, path, reason. */
+static void explains(const struct explain_world *world, const char *method, const char *url, const char *header, const char *expected)
+{
+	json_t *answer = ask(world, method, url, header);
+	char line[512];
+
+	snprintf(line, sizeof(line), "%s|%s|%s|%lld|%s|%s", text(json_object_get(answer, "listener"), "name"), text(answer, "virtual_host"),
+		 text(json_object_get(answer, "route"), "name"), (long long)json_integer_value(json_object_get(answer, "status")),
+		 text(answer, "path"), text(answer, "reason"));
+	assert_string_equal(line, expected);
+	json_decref(answer);
+}
+
+static void complains(const struct explain_world *world, const char *method, const char *url, const char *header, const char *expected)
+{
+	json_t *answer = ask(world, method, url, header);
+
+	if (!strstr(text(answer, "error"), expected))
+		fail_msg("%s %s: \"%s\" instead of \"...%s...\"", method, url, text(answer, "error"), expected);
+	json_decref(answer);
+}
+
+static void test_the_path_follows_from_where_endpoints_are(void **state)
+{
+	const struct scene *scene = *state;
+
+	explains(&scene->world, "GET", "http://shop/near/1", NULL, "any|shop|near|0|bypass|");
+	explains(&scene->world, "GET", "http://shop/far/1", NULL, "any|shop|far|0|remote|");
+	explains(&scene->world, "GET", "http://shop/split", NULL, "any|shop|split|0|bypass or remote|");
+	explains(&scene->world, "GET", "http://shop/near?q=1", NULL, "any|shop|near|0|bypass|");
+}
+
+static void test_headers_decide(void **state)
+{
+	const struct scene *scene = *state;
+
+	explains(&scene->world, "GET", "http://shop/near/1", "end-user: jason", "any|shop|canary|0|remote|");
+	explains(&scene->world, "GET", "http://shop/near/1", "end-user: sara", "any|shop|near|0|bypass|");
+	explains(&scene->world, "GET", "http://10.1.2.3/near/1", "Host: shop", "any|shop|near|0|bypass|");
+}
+
+static void test_what_weft_answers_itself_has_a_status(void **state)
+{
+	const struct scene *scene = *state;
+
+	explains(&scene->world, "GET", "http://shop/nothing", NULL, "any|shop||404|local_reply|");
+	explains(&scene->world, "GET", "http://other/near", NULL, "any|||404|local_reply|");
+	explains(&scene->world, "GET", "http://shop/healthz", NULL, "any|shop|health|418|local_reply|");
+	explains(&scene->world, "POST", "http://shop/healthz", "content-length: 3", "any|shop|health|418|slow|direct_with_body");
+	explains(&scene->world, "GET", "http://shop/empty", NULL, "any|shop|empty|503|local_reply|no_endpoint");
+	explains(&scene->world, "GET", "http://shop/missing", NULL, "any|shop|missing|503|slow|no_cluster");
+}
+
+static void test_what_only_the_proxy_carries_has_its_reason(void **state)
+{
+	const struct scene *scene = *state;
+
+	explains(&scene->world, "POST", "http://shop/near", "transfer-encoding: chunked", "any|shop|near|0|slow|chunked_request");
+	explains(&scene->world, "GET", "http://shop/near", "connection: close", "any|shop|near|0|slow|connection_close");
+	explains(&scene->world, "PUT", "http://shop/near", "content-length: 2000000", "any|shop|near|0|slow|body_too_large");
+	explains(&scene->world, "PUT", "http://shop/near", "content-length: 20000", "any|shop|near|0|bypass|");
+	explains(&scene->world, "GET", "http://shop/far/../near/x", NULL, "any|shop|near|0|slow|normalizes");
+	explains(&scene->world, "GET", "http://shop/near", "bad header: x", "any|||400|slow|bad_head");
+}
+
+static void test_options_and_kernels_limit_the_path(void **state)
+{
+	struct explain_world world = ((const struct scene *)*state)->world;
+
+	world.fast_path = WEFT_FAST_PATH_REMOTE;
+	explains(&world, "GET", "http://shop/near", NULL, "any|shop|near|0|remote|");
+	world.fast_path = WEFT_FAST_PATH_OFF;
+	explains(&world, "GET", "http://shop/near", NULL, "any|shop|near|0|slow|fast_path_off");
+	explains(&world, "GET", "http://shop/nothing", NULL, "any|shop||404|slow|fast_path_off");
+	world.fast_path = WEFT_FAST_PATH_ON;
+	world.has_push_pop = false;
+	explains(&world, "GET", "http://shop/nothing", NULL, "any|shop||404|slow|direct_too_large");
+	world.has_sk_skb = false;
+	explains(&world, "GET", "http://shop/far/1", NULL, "any|shop|far|0|slow|");
+	world.has_sockmap = false;
+	explains(&world, "GET", "http://shop/near", NULL, "any|shop|near|0|slow|fast_path_off");
+}
+
+static void test_listeners_are_found_by_address_or_by_host(void **state)
+{
+	struct explain_world world = ((const struct scene *)*state)->world;
+
+	explains(&world, "GET", "http://10.96.0.9:81/near", "Host: shop", "own|shop|near|0|bypass|");
+	explains(&world, "GET", "http://shop:81/near", "Host: shop", "own|shop|near|0|bypass|");
+	explains(&world, "GET", "http://10.96.0.10:81/near", "Host: shop", "|||0|untouched|");
+	explains(&world, "GET", "http://shop:82/near", NULL, "|||0|untouched|");
+	explains(&world, "GET", "http://10.96.0.9:5432/", NULL, "bytes|||0|tunnel|");
+	world.pod_ip4_be = inet_addr("10.7.0.3");
+	explains(&world, "GET", "http://10.7.0.3/near", "Host: shop", "|||0|untouched|");
+}
+
+static void test_clusters_come_with_weights_and_endpoints(void **state)
+{
+	const struct scene *scene = *state;
+	json_t *answer = ask(&scene->world, "GET", "http://shop/split", NULL), *clusters = json_object_get(answer, "clusters"), *endpoints;
+
+	assert_int_equal(json_array_size(clusters), 2);
+	assert_string_equal(text(json_array_get(clusters, 0), "name"), "near");
+	assert_int_equal(json_integer_value(json_object_get(json_array_get(clusters, 0), "weight")), 30);
+	assert_string_equal(text(json_array_get(clusters, 1), "name"), "far");
+	assert_int_equal(json_integer_value(json_object_get(json_array_get(clusters, 1), "weight")), 70);
+	endpoints = json_object_get(json_array_get(clusters, 0), "endpoints");
+	assert_int_equal(json_array_size(endpoints), 2);
+	assert_string_equal(text(json_array_get(endpoints, 0), "address"), "10.7.0.3:8080");
+	assert_true(json_is_true(json_object_get(json_array_get(endpoints, 0), "is_local")));
+	json_decref(answer);
+}
+
+static void test_conditions_are_told_in_words(void **state)
+{
+	const struct scene *scene = *state;
+	json_t *answer = ask(&scene->world, "GET", "http://shop/", "end-user: jason");
+	json_t *conditions = json_object_get(json_object_get(answer, "route"), "conditions");
+
+	assert_int_equal(json_array_size(conditions), 1);
+	assert_string_equal(json_string_value(json_array_get(conditions, 0)), "end-user is \"jason\"");
+	json_decref(answer);
+}
+
+static void test_questions_that_make_no_sense_are_complaints(void **state)
+{
+	const struct scene *scene = *state;
+	char long_url[70000];
+	json_t *answer;
+
+	complains(&scene->world, "GET", "https://shop/", NULL, "https");
+	complains(&scene->world, "GET", "ftp://shop/", NULL, "http://");
+	complains(&scene->world, "GET", "http://", NULL, "no host");
+	complains(&scene->world, "GET", "http://shop:0/", NULL, "port");
+	complains(&scene->world, "GET", "http://shop:99999/", NULL, "port");
+	complains(&scene->world, "GET", "http://shop:x/", NULL, "port");
+	complains(&scene->world, "GET", "http://shop/ x", NULL, "white space");
+	complains(&scene->world, "", "http://shop/", NULL, "white space");
+	complains(&scene->world, "GET", "http://shop/", "nothing", "name: value");
+	complains(&scene->world, "GET", "http://shop/", "a: b\r\nc: d", "line breaks");
+	memset(long_url, 'a', sizeof(long_url));
+	memcpy(long_url, "http://shop/", 12);
+	long_url[sizeof(long_url) - 1] = 0;
+	complains(&scene->world, "GET", long_url, NULL, "more than anybody serves");
+	answer = explain_request(&scene->world, NULL);
+	assert_string_equal(text(answer, "error"), "explain needs a method and a URL");
+	json_decref(answer);
+}
+
+static void test_a_url_without_a_path_asks_for_the_root(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf head = STRBUF_INIT;
+	struct explain_url url;
+	char complaint[128];
+
+	assert_int_equal(explain_url_parse("shop:8080?q", &url, complaint, sizeof(complaint)), 0);
+	assert_int_equal(url.port, 8080);
+	assert_false(url.is_ip4);
+	assert_int_equal(explain_head("GET", &url, NULL, &head, complaint, sizeof(complaint)), 0);
+	assert_string_equal(head.data, "GET /?q HTTP/1.1\r\nhost: shop:8080\r\n\r\n");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_the_path_follows_from_where_endpoints_are),
+		cmocka_unit_test(test_headers_decide),
+		cmocka_unit_test(test_what_weft_answers_itself_has_a_status),
+		cmocka_unit_test(test_what_only_the_proxy_carries_has_its_reason),
+		cmocka_unit_test(test_options_and_kernels_limit_the_path),
+		cmocka_unit_test(test_listeners_are_found_by_address_or_by_host),
+		cmocka_unit_test(test_clusters_come_with_weights_and_endpoints),
+		cmocka_unit_test(test_conditions_are_told_in_words),
+		cmocka_unit_test(test_questions_that_make_no_sense_are_complaints),
+		cmocka_unit_test(test_a_url_without_a_path_asks_for_the_root),
+	};
+
+	return cmocka_run_group_tests(tests, begin, end);
+}

@@ -13,7 +13,12 @@ static __always_inline int response_first(struct __sk_buff *skb, struct scratch 
 	u32 reason, size = skb->len, copied;
 
 	copied = size < WEFT_KERNEL_HEAD_MAX ? size : WEFT_KERNEL_HEAD_MAX;
-	if (!copied || bpf_skb_load_bytes(skb, 0, scratch->bytes.data, copied))
+	if (!copied)
+		return SK_PASS;
+	/* 1 to WEFT_KERNEL_HEAD_MAX already; kernel 6.1 learns nothing from a comparison with 0. */
+	asm volatile("" : "+r"(copied));
+	copied = ((copied - 1) & (WEFT_KERNEL_HEAD_MAX - 1)) + 1;
+	if (bpf_skb_load_bytes(skb, 0, scratch->bytes.data, copied))
 		return SK_PASS;
 	reason = response_judge(scratch, copied, size, upstream, &total);
 	connection = bpf_map_lookup_elem(&connections, &client);

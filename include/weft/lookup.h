@@ -140,7 +140,8 @@ WEFT_INLINE weft_ref weft_find_listener_key(const struct weft_image_handle *imag
 	return 0;
 }
 
-/* Finds the listener for a destination: exact address first, then any address on that port. Returns 0, -ENOENT, or -ENODATA when
+/* Finds the listener for a destination: exact address first, then any address on that port, then what owns everything else (key 0:0,
+ * from istiod's virtualOutbound: left alone, or blocked under REGISTRY_ONLY). Returns 0, -ENOENT, or -ENODATA when
  * there is no image. */
 WEFT_STAGE int weft_find_listener(const struct weft_image_handle *image, u32 ip4_be, u32 port_be, weft_ref *listener)
 {
@@ -159,8 +160,10 @@ WEFT_STAGE int weft_find_listener(const struct weft_image_handle *image, u32 ip4
 	if (!slots)
 		return -ENOENT;
 	found = weft_find_listener_key(image, &cursor, slots, mask, ip4_be, port_be);
-	if (!found && ip4_be)
+	if (!found)
 		found = weft_find_listener_key(image, &cursor, slots, mask, 0, port_be);
+	if (!found)
+		found = weft_find_listener_key(image, &cursor, slots, mask, 0, 0);
 	if (!found)
 		return -ENOENT;
 	*listener = found;

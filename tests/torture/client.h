@@ -117,6 +117,7 @@ struct connection {
 	bool got_continue;
 	unsigned int begun;     /* how many answers' heads were seen */
 	bool is_over;           /* the reader saw the end of the connection */
+	bool is_written;        /* the writer is done */
 	bool skipped_body;
 
 	/* for the watchdog */

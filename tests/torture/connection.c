@@ -279,6 +279,7 @@ static void run_batch(struct connection *c)
 	c->got_continue = false;
 	c->begun = 0;
 	c->is_over = false;
+	c->is_written = false;
 	c->skipped_body = false;
 	atomic_store(&c->allowed_ms, pauses_of(&c->batch));
 	atomic_store(&c->beat.at_ms, now_ms());
@@ -290,6 +291,8 @@ static void run_batch(struct connection *c)
 	write_batch(c);
 
 	pthread_mutex_lock(&c->lock);
+	c->is_written = true;
+	pthread_cond_broadcast(&c->changed);
 	while (c->is_reading)
 		pthread_cond_wait(&c->changed, &c->lock);
 	pthread_mutex_unlock(&c->lock);
@@ -352,6 +355,10 @@ static void read_batch(struct connection *c)
 	unsigned int i;
 	bool goes_on = true;
 
+	pthread_mutex_lock(&c->lock);
+	while (c->batch.specs[0].serial && !c->is_written)
+		pthread_cond_wait(&c->changed, &c->lock);
+	pthread_mutex_unlock(&c->lock);
 	for (i = 0; i < c->batch.count && goes_on; i++) {
 		atomic_store(&c->reading_idx, i);
 		c->results[i].start_ms = now_ms();

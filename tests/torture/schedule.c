@@ -302,12 +302,29 @@ static void make_end(struct maker *maker, struct spec *spec, bool is_last)
 		spec->expect = 0;
 }
 
+static bool is_blocking(uint64_t read)
+{
+	return read == READ_BLOCK || read == READ_PEEK || read == READ_BYTE;
+}
+
+/* One thread that writes, then reads; or two at once. Where only two can do without a deadlock, and a read that blocks while another
+ * thread writes is not wanted, reading is by poll. */
+static void make_threads(struct maker *maker, struct spec *spec, bool is_alone)
+{
+	bool can_be_serial = is_alone && !spec->early && !spec->expect;
+	bool is_duplex = draw(maker, FEATURE_duplex, 400);
+
+	spec->serial = can_be_serial && !is_duplex;
+	if (!spec->serial && !is_duplex && is_blocking(spec->read))
+		spec->read = READ_POLL;
+}
+
 static void make_bare(struct maker *maker, struct spec *spec)
 {
 	struct spec bare = {
 		.run = spec->run, .conn = spec->conn, .req = spec->req, .target = spec->target, .bare = 1, .method = pick(maker, 3) ? METHOD_GET : METHOD_POST,
 		.request_split = spec->request_split, .request_write = spec->request_write, .read = spec->read, .read_piece = spec->read_piece,
-		.read_exact = spec->read_exact, .staggered = spec->staggered,
+		.read_exact = spec->read_exact, .staggered = spec->staggered, .serial = spec->serial,
 	};
 
 	spec_derive_bare(&bare);
@@ -322,6 +339,7 @@ static void make_spec(struct maker *maker, struct spec *spec, bool is_last, bool
 	make_pauses(maker, spec);
 	make_extras(maker, spec, is_last);
 	make_end(maker, spec, is_last);
+	make_threads(maker, spec, is_alone);
 	if (draw(maker, FEATURE_bare, 80))
 		make_bare(maker, spec);
 }

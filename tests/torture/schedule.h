@@ -25,6 +25,7 @@
 	F(delay, "pauses in requests and answers, servers that stop reading for a while")                            \
 	F(stall, "clients that stop reading for a while")                                                            \
 	F(readers, "byte by byte, edge-triggered, FIONREAD, MSG_PEEK, vectors")                                      \
+	F(duplex, "a thread that blocks in a read while another one writes or shuts down")                           \
 	F(writers, "edge-triggered, vectors, sendfile, splice, MSG_MORE")                                            \
 	F(smallbuf, "small socket buffers")                                                                          \
 	F(pipeline, "2 to 8 requests at once")                                                                       \

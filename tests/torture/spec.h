@@ -68,9 +68,9 @@ enum client_fault {
 #define CLIENT_FIELDS(F)                                                                                                \
 	F(target) F(bare) F(expect) F(upgrade) F(close) F(keep_alive) F(request_split) F(request_write) F(request_piece)    \
 	F(request_gap_ms) F(request_stall_at) F(request_stall_ms) F(read) F(read_piece) F(read_exact) F(read_delay_ms)     \
-	F(stall_at) F(stall_ms) F(client_fault) F(client_fault_at) F(staggered) F(after_end)
+	F(stall_at) F(stall_ms) F(client_fault) F(client_fault_at) F(staggered) F(serial) F(after_end)
 
-/* bare: no X-T, the server derives the answer from the path. after_end: an exchange before it in the pipeline may have ended
+/* serial: the client reads when all is written, as one thread would; else a thread reads while another one writes. bare: no X-T, the server derives the answer from the path. after_end: an exchange before it in the pipeline may have ended
  * the connection. staggered: sent when the answer before it has begun to arrive. */
 
 struct spec {

@@ -36,6 +36,30 @@ serves_in_spite() {
 	equal "$1: the rest is served" 'v1 v3' "$(who http://reviews/stable/1) $(who http://reviews/canary/1)"
 }
 
+cgroup2_mount() {
+	awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts
+}
+
+# cgroup v2 is where its mount says, not where it usually is.
+in_another_place() {
+	local usual=$weftd place
+	place=$(weft_state)/cgroup2
+	mkdir -p "$place"
+	printf '#!/bin/sh\nexec unshare --mount sh -c '\''mount -t cgroup2 none %s && umount -l %s && exec "$@"'\'' weftd %s "$@"\n' \
+		"$place" "$(cgroup2_mount)" "$usual" >"$(weft_state)/weftd"
+	chmod +x "$(weft_state)/weftd"
+	sed "s|cgroup: $(cgroup2_mount)/|cgroup: $place/|" "$(weft_state)/good.yaml" >"$config"
+	weftd=$(weft_state)/weftd
+	if weft_start "$config"; then
+		equal 'cgroup v2 mounted elsewhere: served all the same' 'v1 ratings' "$(who http://reviews/stable/1) $(who http://ratings/)"
+		check 'cgroup v2 mounted elsewhere: weftd ends cleanly' weft_stop
+	else
+		failed 'cgroup v2 mounted elsewhere: weftd starts'
+	fi
+	weftd=$usual
+	cp "$(weft_state)/good.yaml" "$config"
+}
+
 begin
 cp "$config" "$(weft_state)/good.yaml"
 bad=$(weft_state)/bad.yaml
@@ -64,7 +88,15 @@ chmod -R a+rX "$(weft_state)"
 as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 # shellcheck disable=SC2046
 ends 'no root' 'root|capabilit|CAP_|sudo' --config "$config" $(elsewhere)
+as=(setpriv --bounding-set=-net_admin --inh-caps=-net_admin)
+# shellcheck disable=SC2046
+ends 'a capability that is missing' 'CAP_NET_ADMIN' --config "$config" $(elsewhere)
+as=(unshare --mount sh -c 'umount -l "$0" && exec "$@"' "$(cgroup2_mount)")
+# shellcheck disable=SC2046
+ends 'no cgroup v2' 'cgroup v2.*mount' --config "$config" $(elsewhere)
 as=(env)
+
+in_another_place
 
 weft_start "$config" || exit 1
 ends 'a second daemon' 'already|running|in use|another' --config "$config" --control "$(weft_state)/weft.sock" --bpffs "$(weft_state)/bpffs/weft"

@@ -12,7 +12,7 @@
 
 #define WEFT_CHUNKED_KERNEL_CHUNKS_MAX 16u
 #define WEFT_CHUNKED_ZEROS_MAX 64u        /* leading zeros of a size */
-#define WEFT_CHUNKED_EXTENSIONS_MAX 4096u /* bytes of extensions on one chunk line */
+#define WEFT_CHUNKED_EXTENSIONS_MAX 16384u /* bytes of extensions on one chunk line */
 #define WEFT_CHUNKED_TRAILERS_MAX 61440u  /* bytes of all trailers */
 
 enum weft_chunked_result {

@@ -34,6 +34,11 @@ static bool is_text(const u8 *bytes, const struct weft_span *span, const char *t
 	return span->len == strlen(text) && !strncasecmp((const char *)bytes + span->off, text, span->len);
 }
 
+static bool is_exactly(const u8 *bytes, const struct weft_span *span, const char *text)
+{
+	return span->len == strlen(text) && !memcmp(bytes + span->off, text, span->len);
+}
+
 /* Calls `fn` for every element of a comma list, trimmed; stops when it returns true. */
 static bool each_token(const u8 *bytes, const struct weft_span *list, bool (*fn)(void *arg, const u8 *bytes, struct weft_span token), void *arg)
 {
@@ -83,7 +88,7 @@ static bool is_close(void *arg, const u8 *bytes, struct weft_span token)
 /* Of TE only the exact token goes on (in this case, nothing else). */
 static bool is_trailers(void *arg, const u8 *bytes, struct weft_span token)
 {
-	return token.len == 8 && !memcmp(bytes + token.off, "trailers", 8);
+	return is_exactly(bytes, &token, "trailers");
 }
 
 static bool is_private(const u8 *bytes, const struct weft_field *field)
@@ -96,7 +101,8 @@ static bool is_private(const u8 *bytes, const struct weft_field *field)
 	return false;
 }
 
-enum field_action { FIELD_KEEP = 0, FIELD_DROP, FIELD_JOIN, FIELD_TRAILERS };
+/* REPLACE: the name stays, the value is the one that goes on (of TE and Transfer-Encoding there is only one). */
+enum field_action { FIELD_KEEP = 0, FIELD_DROP, FIELD_JOIN, FIELD_REPLACE };
 
 static enum field_action request_action(const u8 *bytes, const struct weft_head *head, const struct weft_field *field, u32 name,
 					const struct named *named, struct request_plan *plan)
@@ -117,11 +123,13 @@ static enum field_action request_action(const u8 *bytes, const struct weft_head 
 		return head->flags & WEFT_HEAD_ABSOLUTE_FORM ? FIELD_DROP : FIELD_KEEP;
 	case WEFT_NAME_TRANSFER_ENCODING:
 		/* Envoy: what follows the head of an upgrade is the tunnel's. */
-		return plan->is_upgrade ? FIELD_DROP : FIELD_KEEP;
+		if (plan->is_upgrade)
+			return FIELD_DROP;
+		return is_exactly(bytes, &field->value, "chunked") ? FIELD_KEEP : FIELD_REPLACE;
 	case WEFT_NAME_TE:
-		if (!field->value.len || (field->value.len == 8 && !memcmp(bytes + field->value.off, "trailers", 8)))
+		if (!field->value.len || is_exactly(bytes, &field->value, "trailers"))
 			return FIELD_KEEP;
-		return each_token(bytes, &field->value, is_trailers, NULL) ? FIELD_TRAILERS : FIELD_DROP;
+		return each_token(bytes, &field->value, is_trailers, NULL) ? FIELD_REPLACE : FIELD_DROP;
 	case WEFT_NAME_CONTENT_LENGTH:
 		if (!is_named(named, bytes, field))
 			return FIELD_KEEP;
@@ -177,8 +185,10 @@ static void write_joined(struct thread *thread, const u8 *bytes, struct weft_hea
 		field.name = put(&writer, bytes + field.name.off, field.name.len);
 		put(&writer, (const u8 *)": ", 2);
 		value_at = writer.len;
-		if (actions[i] == FIELD_TRAILERS)
+		if (actions[i] == FIELD_REPLACE && name == WEFT_NAME_TE)
 			put(&writer, (const u8 *)"trailers", 8);
+		else if (actions[i] == FIELD_REPLACE)
+			put(&writer, (const u8 *)"chunked", 7);
 		else
 			put(&writer, bytes + field.value.off, field.value.len);
 		for (u32 other = i + 1; name && other < head->field_count; other++) {
@@ -281,7 +291,7 @@ void headers_plan_request(struct thread *thread, const u8 *bytes, struct weft_he
 	for (u32 i = 0; i < head->field_count; i++) {
 		actions[i] = (u8)request_action(bytes, head, &head->fields[i], name_of(bytes, &head->fields[i]), &named, plan);
 		drops |= actions[i] == FIELD_DROP;
-		rewrites |= actions[i] == FIELD_TRAILERS;
+		rewrites |= actions[i] == FIELD_REPLACE;
 	}
 	if (head->flags & WEFT_HEAD_REPEATED_JOINED || plan->is_upgrade)
 		rewrites |= mark_joined(bytes, head, actions, plan);
@@ -305,6 +315,8 @@ static bool response_drops(u32 name, const struct response_plan *plan)
 		return true;
 	case WEFT_NAME_CONTENT_LENGTH:
 		return plan->drops_length;
+	case WEFT_NAME_CONTENT_TYPE:
+		return plan->drops_type;
 	case WEFT_NAME_TRANSFER_ENCODING:
 		return plan->drops_coding;
 	default:

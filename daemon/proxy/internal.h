@@ -387,6 +387,7 @@ struct response_plan {
 	bool keeps_upgrade;    /* 101 to an upgrade */
 	bool drops_length;
 	bool drops_coding;
+	bool drops_type;
 	bool is_chunked;       /* the extra lines say so */
 	const char *extra;     /* whole lines */
 };

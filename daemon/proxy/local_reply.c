@@ -44,6 +44,18 @@ static void put_connection(struct exchange *exchange, struct buffer *out)
 		buffer_put_text(out, "connection: keep-alive\r\n");
 }
 
+/* Envoy's codec frames what it ends without a body: a HEAD is told of a chunked one. */
+static void put_framing(struct exchange *exchange, struct buffer *out, size_t body_len)
+{
+	if (!body_len && exchange->method == WEFT_METHOD_HEAD) {
+		buffer_put_text(out, "transfer-encoding: chunked\r\n");
+		return;
+	}
+	buffer_put_text(out, "content-length: ");
+	buffer_put_number(out, body_len);
+	buffer_put_text(out, "\r\n");
+}
+
 /* The exchange has its whole response in `out` from here on. */
 static bool begin(struct exchange *exchange, enum proxy_reason reason, u16 status, size_t room)
 {
@@ -86,9 +98,8 @@ void local_reply_headers(struct exchange *exchange, enum proxy_reason reason, u1
 	buffer_put_number(out, status);
 	buffer_put_text(out, " ");
 	buffer_put(out, status_reason_phrase(status), strlen(status_reason_phrase(status)));
-	buffer_put_text(out, "\r\ncontent-length: ");
-	buffer_put_number(out, len);
 	buffer_put_text(out, "\r\n");
+	put_framing(exchange, out, len);
 	if (len)
 		buffer_put_text(out, "content-type: text/plain\r\n");
 	if (extra)
@@ -107,12 +118,25 @@ void local_reply(struct exchange *exchange, enum proxy_reason reason, u16 status
 
 void local_reply_direct(struct exchange *exchange, const struct weft_direct_response *direct, const struct weft_image_handle *image)
 {
+	static const char none[] = "content-length: 0\r\n";
 	struct buffer *out = &exchange->response.out;
-	bool has_body = direct->body_len && exchange->method != WEFT_METHOD_HEAD;
+	bool is_head = exchange->method == WEFT_METHOD_HEAD, has_body = direct->body_len && !is_head;
+	const u8 *head = weft_at(image, direct->head), *length = NULL;
+	u32 head_len = direct->head_len, before;
 
 	if (!begin(exchange, PROXY_REASON_DIRECT_RESPONSE, direct->status, (size_t)direct->head_len + direct->body_len))
 		return;
-	buffer_put(out, weft_at(image, direct->head), direct->head_len);
+	if (is_head && !direct->body_len)
+		length = memmem(head, head_len, none, sizeof(none) - 1);
+	if (length) {
+		before = (u32)(length - head);
+		buffer_put(out, head, before);
+		put_framing(exchange, out, 0);
+		before += sizeof(none) - 1;
+		head += before;
+		head_len -= before;
+	}
+	buffer_put(out, head, head_len);
 	put_date(exchange, out);
 	put_connection(exchange, out);
 	buffer_put_text(out, "\r\n");

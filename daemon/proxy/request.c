@@ -43,8 +43,8 @@ static void refuse_head(struct connection *connection, enum weft_parse verdict, 
 	connection->discards = true;
 	exchange->closes = true;
 	exchange->is_http_10 = head->flags & WEFT_HEAD_HTTP_10;
-	/* Envoy refuses a missing Host after its parser, with an empty reply. */
-	if (verdict == WEFT_PARSE_BAD && head->error == WEFT_ERROR_HOST && !has_host_line(&connection->in))
+	/* Envoy refuses a missing Host, and a QUERY without a type, after its parser: with an empty reply. */
+	if (verdict == WEFT_PARSE_BAD && (head->error == WEFT_ERROR_METHOD || (head->error == WEFT_ERROR_HOST && !has_host_line(&connection->in))))
 		body = NULL;
 	local_reply(exchange, replies[verdict].reason, replies[verdict].status, body);
 }
@@ -180,11 +180,10 @@ static int begin_request(struct connection *connection, const u8 *bytes, const s
 		extra = "content-length: 0\r\n";
 		is_changed = true;
 	}
-	if (!is_changed && (flow->body == FLOW_NONE || flow_is_verbatim(flow))) {
+	if (!is_changed && (flow->body == FLOW_NONE || flow_is_verbatim(flow)) && flow->left < UINT64_MAX - head->head_len) {
 		/* Head and body are one run of bytes. */
 		flow->body = FLOW_LENGTH;
-		if (__builtin_add_overflow(flow->left, (u64)head->head_len, &flow->left))
-			return -ENOSPC;
+		flow->left += head->head_len;
 		return 0;
 	}
 	r = put_head(connection, bytes, head, method, plan, target, extra);
@@ -409,6 +408,10 @@ static bool head_advance(struct connection *connection)
 		}
 	}
 	COUNT(connection->thread, requests);
+	/* A version that is not served is refused before anything else that is wrong with the head. */
+	listener = find_listener(connection, &image);
+	if (head->flags & WEFT_HEAD_HTTP_10 && listener && !(listener->flags & WEFT_LISTENER_ACCEPT_HTTP_10))
+		verdict = WEFT_PARSE_VERSION;
 	refuse_head(connection, (enum weft_parse)verdict, head);
 	return true;
 }

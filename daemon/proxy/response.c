@@ -93,6 +93,24 @@ static void begin_body(struct exchange *exchange, const struct weft_head *head, 
 	}
 }
 
+/* Envoy, websocket_handshake_unsuccessful: the upstream's head goes on, but neither its body nor what says something of it. */
+static int put_unsuccessful(struct exchange *exchange, const u8 *bytes, const struct weft_head *head)
+{
+	static const struct response_plan plan = {
+		.drops_length = true,
+		.drops_coding = true,
+		.drops_type = true,
+		.extra = "connection: close\r\ncontent-length: 0\r\n",
+	};
+
+	exchange->status = head->status;
+	exchange->has_head = true;
+	exchange->closes = true;
+	exchange->response.is_source_done = true;
+	COUNT(exchange->connection->thread, responses[WEFT_MIN(head->status / 100, 5)]);
+	return headers_put_response(exchange->connection->thread, &exchange->response.out, bytes, head, &plan);
+}
+
 static const char *extra_lines(const struct exchange *exchange, const struct response_plan *plan)
 {
 	if (exchange->closes)
@@ -161,10 +179,7 @@ static bool head_step(struct exchange *exchange)
 	if (head->status < 200 && head->status != 101) {
 		r = put_interim(exchange, bytes, head);
 	} else if (exchange->is_upgrade && head->status != 101 && head->status < 400) {
-		/* Envoy: websocket_handshake_unsuccessful. */
-		exchange->closes = true;
-		local_reply(exchange, PROXY_REASON_UPGRADE, head->status, NULL);
-		return true;
+		r = put_unsuccessful(exchange, bytes, head);
 	} else {
 		r = put_final(exchange, bytes, head);
 	}

@@ -1,0 +1,34 @@
+# The engine beyond its unit tests: in the running kernel (root), and under libFuzzer.
+ENGINE_BPF := $(BUILD)/tests/bpf/engine.bpf.o
+
+$(ENGINE_BPF): tests/bpf/engine.bpf.c
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -Itests/bpf -MMD -MP -c $< -o $@
+
+$(BUILD)/tests/bpf/engine_test: tests/bpf/engine_test.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests/unit -Itests/bpf $(CFLAGS) -MMD -MP -o $@ $< -lbpf -lcmocka
+
+-include $(ENGINE_BPF:.o=.d) $(BUILD)/tests/bpf/engine_test.d
+
+.PHONY: bpf-test
+bpf-test: $(BUILD)/tests/bpf/engine_test $(ENGINE_BPF) ## Run the engine inside the kernel against the engine outside (root)
+	timeout 300 $< $(ENGINE_BPF)
+
+FUZZERS   := http1 router
+FUZZ_TIME ?= 30
+FUZZ_BIN  := $(FUZZERS:%=$(BUILD)/tests/fuzz/%_fuzz)
+
+$(BUILD)/tests/fuzz/%_fuzz: tests/fuzz/%_fuzz.c
+	@mkdir -p $(@D)
+	$(CLANG) $(CPPFLAGS) -Itests/unit -std=gnu11 -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -MMD -MP -o $@ $<
+
+-include $(FUZZ_BIN:=.d)
+
+.PHONY: fuzz
+fuzz: $(FUZZ_BIN) ## Fuzz the parser and the router for FUZZ_TIME seconds each
+	@for f in $(FUZZ_BIN); do \
+		echo "== $$f"; mkdir -p $$f.corpus; \
+		$$f -max_total_time=$(FUZZ_TIME) -max_len=4096 -print_final_stats=0 -artifact_prefix=$$f- $$f.corpus 2>&1 | tail -n 3; \
+	done

@@ -93,9 +93,9 @@ make_node() {
 	in_netns node ip link add br0 type bridge
 	in_netns node ip addr add "$subnet.1/24" dev br0
 	in_netns node ip link set br0 up
-	# Nobody owns service addresses: an unmeshed connection to one fails at once instead of hanging.
+	# Nobody owns service addresses: an unmeshed connection to one fails at once instead of hanging. Every time: no limit on ICMP.
 	in_netns node ip route add unreachable 10.96.0.0/16
-	in_netns node sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
+	in_netns node sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv4/icmp_ratelimit'
 	mkdir -p "$cgroup/node" "$cgroup/daemon"
 }
 

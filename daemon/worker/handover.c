@@ -65,6 +65,14 @@ static void exchange_cut(void *arg, const struct pool_exchange *exchange)
 	answer_locally(arg, exchange, 0);
 }
 
+/* On a thread of the proxy. */
+static void client_gone(void *arg, uint64_t client_cookie, uint64_t exchange)
+{
+	struct worker *worker = arg;
+
+	pool_client_gone(worker->pool, client_cookie, exchange);
+}
+
 /* ---- events ---------------------------------------------------------------------------------------------------------------------- */
 
 static void take_event(void *arg, const struct weft_event *event)
@@ -113,6 +121,8 @@ int handover_start_proxy(struct worker *worker)
 	const struct proxy_options options = {
 		.table = worker->table,
 		.threads = worker->config->options->proxy_threads,
+		.client_gone = client_gone,
+		.client_gone_arg = worker,
 		.is_fast_path_on = datapath_fast_path(worker->datapath) != WEFT_FAST_PATH_OFF,
 	};
 

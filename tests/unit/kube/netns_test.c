@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Namespaces are made by a child, held open through /proc, and entered by the test; without root, in a user namespace of its own. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "kube/netns.h"
+
+struct pod {
+	pid_t holder;
+	char path[64];
+	int fd;
+};
+
+static void pod_begin(struct pod *pod)
+{
+	int ready[2];
+	char byte;
+
+	assert_int_equal(pipe(ready), 0);
+	pod->holder = fork();
+	if (pod->holder == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (unshare(CLONE_NEWNET))
+			_exit(1);
+		if (write(ready[1], "x", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	snprintf(pod->path, sizeof(pod->path), "/proc/%d/ns/net", (int)pod->holder);
+	assert_int_equal(netns_open(pod->path, &pod->fd), 0);
+}
+
+static void pod_end(struct pod *pod)
+{
+	close(pod->fd);
+	kill(pod->holder, SIGKILL);
+	waitpid(pod->holder, NULL, 0);
+}
+
+static void loopback_up(const struct pod *pod)
+{
+	struct ifreq request = { .ifr_name = "lo" };
+	int fd;
+
+	assert_int_equal(netns_socket(pod->fd, AF_INET, SOCK_DGRAM, &fd), 0);
+	assert_int_equal(ioctl(fd, SIOCGIFFLAGS, &request), 0);
+	request.ifr_flags |= IFF_UP;
+	assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &request), 0);
+	close(fd);
+}
+
+static int dial(int netns_fd, uint16_t port)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port) };
+	int fd, r;
+
+	assert_int_equal(netns_socket(netns_fd, AF_INET, SOCK_STREAM, &fd), 0);
+	r = connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+	close(fd);
+	return r;
+}
+
+static void test_cookies_tell_namespaces_apart(void **state)
+{
+	uint64_t first = 0, again = 0, second = 0, own = 0;
+	struct pod a, b;
+	int own_fd;
+
+	pod_begin(&a);
+	pod_begin(&b);
+	assert_int_equal(netns_open("/proc/self/ns/net", &own_fd), 0);
+	assert_int_equal(netns_cookie(a.fd, &first), 0);
+	assert_int_equal(netns_cookie(b.fd, &second), 0);
+	assert_int_equal(netns_cookie(a.fd, &again), 0);
+	assert_int_equal(netns_cookie(own_fd, &own), 0);
+	assert_true(first != 0 && first == again);
+	assert_true(first != second && first != own && second != own);
+	close(own_fd);
+	pod_end(&a);
+	pod_end(&b);
+}
+
+static void test_the_thread_comes_back(void **state)
+{
+	struct file_identity before, after;
+	struct pod pod;
+	int fd;
+
+	pod_begin(&pod);
+	assert_int_equal(file_identity_of_path("/proc/thread-self/ns/net", &before), 0);
+	assert_int_equal(netns_socket(pod.fd, AF_INET, SOCK_STREAM, &fd), 0);
+	close(fd);
+	/* what fails inside must not leave it there either */
+	assert_int_equal(netns_socket(pod.fd, AF_INET, 77, &fd), -EINVAL);
+	assert_int_equal(file_identity_of_path("/proc/thread-self/ns/net", &after), 0);
+	assert_true(file_identity_is_equal(&before, &after));
+	pod_end(&pod);
+}
+
+static void test_a_listener_is_reached_from_inside_alone(void **state)
+{
+	uint16_t port = 0;
+	struct pod pod, other;
+	int fd;
+
+	pod_begin(&pod);
+	pod_begin(&other);
+	loopback_up(&pod);
+	loopback_up(&other);
+	assert_int_equal(netns_listen_loopback(pod.fd, 15001, 16, &fd, &port), 0);
+	assert_int_equal(port, 15001);
+	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	assert_int_equal(dial(pod.fd, port), 0);
+	assert_int_equal(dial(other.fd, port), -ECONNREFUSED);
+	close(fd);
+	pod_end(&pod);
+	pod_end(&other);
+}
+
+static void test_a_taken_port_is_replaced(void **state)
+{
+	uint16_t first = 0, second = 0;
+	struct pod pod;
+	int a, b;
+
+	pod_begin(&pod);
+	loopback_up(&pod);
+	assert_int_equal(netns_listen_loopback(pod.fd, 15001, 16, &a, &first), 0);
+	assert_int_equal(netns_listen_loopback(pod.fd, 15001, 16, &b, &second), 0);
+	assert_int_equal(first, 15001);
+	assert_true(second != 0 && second != first);
+	assert_int_equal(dial(pod.fd, second), 0);
+	close(a);
+	close(b);
+	pod_end(&pod);
+}
+
+static void test_a_pod_without_loopback_has_no_listener(void **state)
+{
+	uint16_t port = 7;
+	struct pod pod;
+	int fd = -1;
+
+	pod_begin(&pod);
+	assert_int_equal(netns_listen_loopback(pod.fd, 15001, 16, &fd, &port), -ENETDOWN);
+	assert_int_equal(fd, -1);
+	assert_int_equal(port, 7);
+	pod_end(&pod);
+}
+
+static void test_what_is_no_namespace_is_refused(void **state)
+{
+	struct file_identity identity;
+	int fd = -1;
+
+	assert_int_equal(netns_open("/nowhere", &fd), -ENOENT);
+	assert_int_equal(netns_open("/dev/null", &fd), -EINVAL);
+	assert_int_equal(cgroup2_check("/nowhere", &identity), -ENOENT);
+	assert_int_equal(cgroup2_check("/dev/null", &identity), -ENOTDIR);
+	assert_int_equal(cgroup2_check("/tmp", &identity), -EINVAL);
+	assert_int_equal(fd, -1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cookies_tell_namespaces_apart),
+		cmocka_unit_test(test_the_thread_comes_back),
+		cmocka_unit_test(test_a_listener_is_reached_from_inside_alone),
+		cmocka_unit_test(test_a_taken_port_is_replaced),
+		cmocka_unit_test(test_a_pod_without_loopback_has_no_listener),
+		cmocka_unit_test(test_what_is_no_namespace_is_refused),
+	};
+
+	if (geteuid() != 0 && unshare(CLONE_NEWUSER) < 0) {
+		perror("netns_test: a user namespace");
+		return 1;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -39,6 +39,8 @@ static void usage(void)
 		"  --replay CONN:BATCH every connection does this batch of the schedule again and again\n"
 		"  --show CONN:BATCH   print that batch and exit\n"
 		"  --crashes           what is tested is killed now and then: only wrong bytes, repetitions and standstill count\n"
+		"  --reconnect         a new connection for each batch\n"
+		"  --forgive-eagain    only count blocking reads that return EAGAIN at once, as the kernel's sockmap readers do when woken for nothing\n"
 		"  --stall             measure what connections pin whose reader has stopped [--limit BYTES each]\n"
 		"classes:\n");
 	for (unsigned int i = 0; i < FEATURE_COUNT; i++)
@@ -64,6 +66,7 @@ static bool parse_options(int argc, char **argv, struct client *client, struct o
 		{"batches", required_argument, NULL, 'b'}, {"direct", no_argument, NULL, 'd'},           {"only", required_argument, NULL, 'o'},
 		{"no", required_argument, NULL, 'n'},     {"replay", required_argument, NULL, 'r'},      {"stall", no_argument, NULL, 'S'},
 		{"limit", required_argument, NULL, 'l'},  {"show", required_argument, NULL, 'w'},         {"crashes", no_argument, NULL, 'C'},
+		{"forgive-eagain", no_argument, NULL, 'e'}, {"reconnect", no_argument, NULL, 'R'},
 		{},
 	};
 	unsigned long long conn, batch;
@@ -100,6 +103,8 @@ static bool parse_options(int argc, char **argv, struct client *client, struct o
 			client->replay_conn = conn;
 			client->replay_batch = batch;
 			break;
+		case 'R': client->reconnects = true; break;
+		case 'e': client->forgives_eagain = true; break;
 		case 'C': client->has_crashes = true; break;
 		case 'S': options->is_stall = true; break;
 		case 'l': options->stall.limit_bytes = strtoull(optarg, NULL, 0); break;
@@ -210,6 +215,7 @@ static int run_process(struct client *client, uint64_t first, unsigned int count
 	atomic_store(&watched.is_done, true);
 	pthread_join(watch, NULL);
 	for (unsigned int i = 0; i < count; i++) {
+		atomic_fetch_add(&client->stats->allowed[ALLOW_eagain], atomic_load(&watched.connections[i].beat.forgiven));
 		atomic_fetch_add(&client->stats->bytes_in, atomic_load(&watched.connections[i].beat.bytes_in));
 		atomic_fetch_add(&client->stats->bytes_out, atomic_load(&watched.connections[i].beat.bytes_out));
 	}

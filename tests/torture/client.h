@@ -38,6 +38,7 @@ struct target {
 	F(early, "answered early, the rest of the request cut off")                       \
 	F(raced, "raced with the close of an idle connection")                            \
 	F(after_end, "behind an exchange that ended the connection")                      \
+	F(eagain, "EAGAIN from a blocking read, forgiven by --forgive-eagain")              \
 	F(crash, "cut off or refused while what carries it is being killed")
 
 enum allowance {
@@ -63,6 +64,8 @@ struct client {
 	struct target targets[TARGETS_MAX];
 	unsigned int target_count;
 	bool is_direct;
+	bool forgives_eagain;
+	bool reconnects; /* a new connection for each batch */
 	bool has_crashes; /* what is tested is killed now and then: only wrong bytes, repetitions and standstill count */
 	bool is_replay;
 	uint64_t replay_conn, replay_batch;

@@ -73,6 +73,7 @@ static bool open_connection(struct connection *c)
 	}
 	pthread_mutex_lock(&c->lock);
 	io_open(&c->io, fd, &c->beat);
+	c->io.forgives_eagain = client->forgives_eagain;
 	reader_reset(&c->reader, &c->io);
 	c->is_open = true;
 	c->may_have_ended = false;
@@ -314,6 +315,7 @@ static void plan_batch(struct connection *c)
 	for (unsigned int i = 0; i < c->batch.count; i++)
 		c->batch.specs[i].conn = c->conn;
 	c->next_req += c->batch.count;
+	c->batch.starts_anew = c->batch.starts_anew || client->reconnects;
 }
 
 void *connection_thread(void *arg)

@@ -37,6 +37,7 @@ struct beat {
 	_Atomic uint64_t at_ms;
 	_Atomic uint64_t bytes_in;
 	_Atomic uint64_t bytes_out;
+	_Atomic uint64_t forgiven; /* anomalies, where they are */
 	_Atomic(const char *) reading; /* what the reading thread is at; literals only */
 	_Atomic(const char *) writing;
 };
@@ -47,6 +48,7 @@ struct io {
 	int edge_out;
 	struct beat *beat;
 	atomic_bool given_up; /* set by a watchdog: every call returns -ECANCELED soon */
+	bool forgives_eagain; /* a blocking call that returns EAGAIN at once is made again, as no program would do */
 	const char *read_anomaly; /* what the kernel did that it must not do, a literal; NULL if nothing */
 	const char *write_anomaly;
 };

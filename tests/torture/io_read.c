@@ -28,7 +28,9 @@ static ssize_t read_block(struct io *io, void *buf, size_t len, int flags)
 			return -errno;
 		if (atomic_load(&io->given_up))
 			return -ECANCELED;
-		if (now_us() - start < BLOCKED_US) {
+		if (now_us() - start < BLOCKED_US && io->forgives_eagain) {
+			atomic_fetch_add(&io->beat->forgiven, 1);
+		} else if (now_us() - start < BLOCKED_US) {
 			io->read_anomaly = "EAGAIN from a blocking read";
 			return -EAGAIN;
 		}

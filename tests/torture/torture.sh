@@ -10,7 +10,7 @@
 # was wrong, lost, stuck or in error. Logs stay in $BUILD/torture/.
 set -euo pipefail
 
-prefix=torture subnet=10.77.0 through=weft fast_path=on seed=1 time=120 stall= keep= kill_worker=
+prefix=torture-$$ subnet=10.77.0 through=weft fast_path=on seed=1 time=120 stall= keep= kill_worker=
 service_port=8090
 while [ $# -gt 0 ]; do
 	case "$1" in

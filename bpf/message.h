@@ -34,4 +34,16 @@ static __always_inline u32 message_pull(struct sk_msg_md *msg, struct scratch *s
 	return message_copy(msg, scratch);
 }
 
+/* SK_PASS for what is left of a split write. The kernel keeps the target of an earlier run in the message, so that a plain SK_PASS would
+ * follow it; sending on the socket itself is the same thing in other words. After the first split a socket passes everything so. */
+static __always_inline int message_pass(struct sk_msg_md *msg, void *own_sockets, u64 cookie, bool is_split)
+{
+	if (is_split) {
+		bpf_msg_apply_bytes(msg, 0);
+		if (bpf_msg_redirect_hash(msg, own_sockets, &cookie, 0) != SK_PASS)
+			return SK_DROP; /* a socket that runs this program is in its map */
+	}
+	return SK_PASS;
+}
+
 #endif

@@ -42,7 +42,7 @@ static __always_inline int reply_first(struct sk_msg_md *msg, struct scratch *sc
 	return SK_PASS;
 }
 
-static __always_inline int reply_rest(struct sk_msg_md *msg, struct weft_upstream *upstream, u32 slot, u64 word)
+static __always_inline int reply_rest(struct sk_msg_md *msg, struct weft_socket *socket, struct weft_upstream *upstream, u32 slot, u64 word)
 {
 	u64 client = upstream->client_cookie, remaining = upstream->response_remaining;
 	u32 n = msg->size;
@@ -51,6 +51,7 @@ static __always_inline int reply_rest(struct sk_msg_md *msg, struct weft_upstrea
 		/* More than its Content-Length said. What belongs to the message goes on; the rest comes again, finds no
 		 * exchange and goes to the worker, which closes this upstream. */
 		upstream->is_dead = 1;
+		socket->is_split = 1;
 		n = remaining;
 		bpf_msg_apply_bytes(msg, n);
 	}
@@ -82,11 +83,11 @@ int weft_reply(struct sk_msg_md *msg)
 		return SK_PASS;
 	slot = socket->slot;
 	upstream = bpf_map_lookup_elem(&upstreams, &slot);
-	if (!upstream || upstream->cookie != socket->upstream_cookie || upstream->server_cookie != socket->cookie)
-		return SK_PASS;
+	if (socket->is_split || !upstream || upstream->cookie != socket->upstream_cookie || upstream->server_cookie != socket->cookie)
+		return message_pass(msg, &server_sockets, socket->cookie, socket->is_split);
 	word = upstream->state;
 	if (WEFT_STATE(word) == WEFT_UPSTREAM_REPLYING)
-		return reply_rest(msg, upstream, slot, word);
+		return reply_rest(msg, socket, upstream, slot, word);
 	if (WEFT_STATE(word) != WEFT_UPSTREAM_LENT)
 		return SK_PASS;
 

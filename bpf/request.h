@@ -109,7 +109,8 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 		return WEFT_REASON_RESPONSE_EARLY | REQUEST_KEEP;
 
 	if (n > remaining) {
-		/* The next request in the same write: this verdict ends with the message. */
+		/* The next request in the same write: this verdict ends with the message, and pipelining is the proxy's. */
+		__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_PROXY_ONLY | WEFT_CONNECTION_SPLIT);
 		n = remaining;
 		bpf_msg_apply_bytes(msg, n);
 	}
@@ -395,10 +396,11 @@ int weft_request(struct sk_msg_md *msg)
 		return SK_PASS;
 	}
 
-	if (connection->flags & WEFT_CONNECTION_PROXY_ONLY)
-		r = WEFT_REASON_PROXY_ONLY_CONNECTION;
-	else if (connection->exchange)
+	/* An open exchange first: its body goes where its head went, whatever becomes of the connection. */
+	if (connection->exchange)
 		r = exchange_continue(msg, connection, cookie);
+	else if (connection->flags & WEFT_CONNECTION_PROXY_ONLY)
+		r = WEFT_REASON_PROXY_ONLY_CONNECTION;
 	else if (settings->fast_path == WEFT_FAST_PATH_OFF || settings->is_paused)
 		r = WEFT_REASON_FAST_PATH_OFF;
 	else
@@ -413,7 +415,7 @@ int weft_request(struct sk_msg_md *msg)
 		__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_PROXY_ONLY);
 	connection->last_reason = r & REQUEST_REASON;
 	count(WEFT_COUNTER_REASONS + (r & REQUEST_REASON), 1);
-	return SK_PASS;
+	return message_pass(msg, &client_sockets, cookie, connection->flags & WEFT_CONNECTION_SPLIT);
 }
 
 #endif

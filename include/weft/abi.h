@@ -74,7 +74,7 @@ struct weft_socket { /* socket storage `sockets` */
 	u32 slot;               /* UPSTREAM, SERVER: index in `upstreams` */
 	u32 original_ip4_be;    /* CLIENT: what the application asked for */
 	u16 original_port_be;
-	u16 zero;
+	u16 is_split;           /* SERVER: a write was split: see message_pass() */
 	u32 pod_ip4_be;
 	u64 upstream_cookie;    /* SERVER: cookie of the other end */
 };
@@ -111,6 +111,7 @@ enum weft_mover { WEFT_MOVER_NONE = 0, WEFT_MOVER_SERVER = 1, WEFT_MOVER_UPSTREA
 #define WEFT_CONNECTION_PROXY_ONLY 0x1u  /* pipelined, early data ...: the proxy keeps it for good */
 #define WEFT_CONNECTION_WAITED_FOR 0x2u  /* the proxy wants WEFT_EVENT_EXCHANGE_OVER */
 #define WEFT_CONNECTION_CLOSED 0x4u      /* the client socket is gone */
+#define WEFT_CONNECTION_SPLIT 0x8u       /* a write was split: see message_pass() */
 
 #define WEFT_EXCHANGE(slot, lease) (((u64)(u32)(lease) << 32) | ((u32)(slot) + 1u))
 #define WEFT_EXCHANGE_SLOT(exchange) ((u32)(exchange) - 1u)

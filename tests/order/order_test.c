@@ -258,6 +258,34 @@ static void test_pipelining_stays_with_the_proxy_for_good(void **state)
 	client_close(&client);
 }
 
+static void test_the_end_of_a_body_and_the_next_request_in_one_write_part_ways(void **state)
+{
+	struct harness *h = *state;
+	struct client client;
+	struct link link;
+	char head[128];
+
+	for (int remote = 0; remote < 2; remote++) {
+		snprintf(head, sizeof(head), "POST /p HTTP/1.1\r\nHost: %s\r\nContent-Length: 10\r\n\r\n", remote ? "other" : "local");
+		client_open(h, &client);
+		link_open(h, remote ? h->other_endpoint : h->local_endpoint, &link);
+		say(client.fd, head);
+		assert_heard(link.server, head);
+		say(client.fd, "01234");
+		assert_heard(link.server, "01234");
+		say(client.fd, "56789" REQUEST_LOCAL REQUEST_OTHER);
+		assert_heard(link.server, "56789");
+		assert_heard(client.anchor, REQUEST_LOCAL REQUEST_OTHER);
+		say(client.fd, REQUEST_STREAM REQUEST_STREAM);
+		assert_heard(client.anchor, REQUEST_STREAM REQUEST_STREAM);
+		assert_silent(link.server);
+		say(link.server, RESPONSE);
+		assert_heard(client.fd, RESPONSE);
+		link_close(h, &link);
+		client_close(&client);
+	}
+}
+
 static void test_two_requests_in_one_write_are_the_proxys(void **state)
 {
 	struct harness *h = *state;
@@ -456,6 +484,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_guard_drained_a_response_never_overtakes_unread_bytes),
 		cmocka_unit_test(test_guard_handover_the_kernel_waits_until_the_proxy_has_published),
 		cmocka_unit_test(test_pipelining_stays_with_the_proxy_for_good),
+		cmocka_unit_test(test_the_end_of_a_body_and_the_next_request_in_one_write_part_ways),
 		cmocka_unit_test(test_two_requests_in_one_write_are_the_proxys),
 		cmocka_unit_test(test_guard_completeness_an_early_response_is_relayed),
 		cmocka_unit_test(test_guard_dead_slots_a_reset_upstream_is_never_lent),

@@ -21,6 +21,7 @@ struct socket_queues {
 	u32 rcv_nxt;
 	u32 write_seq;
 	s32 free_send_bytes;
+	s32 free_receive_bytes;
 };
 
 static __always_inline void socket_queues_read(u64 address, u64 cookie, struct socket_queues *out)
@@ -37,6 +38,7 @@ static __always_inline void socket_queues_read(u64 address, u64 cookie, struct s
 	out->rcv_nxt = 0;
 	out->write_seq = 0;
 	out->free_send_bytes = 0;
+	out->free_receive_bytes = 0;
 	if (!sk || (u64)BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != cookie)
 		return;
 
@@ -53,6 +55,7 @@ static __always_inline void socket_queues_read(u64 address, u64 cookie, struct s
 	out->write_seq = BPF_CORE_READ(tp, write_seq);
 	out->unread = out->rcv_nxt - copied_seq;
 	out->free_send_bytes = BPF_CORE_READ(sk, sk_sndbuf) - BPF_CORE_READ(sk, sk_wmem_queued);
+	out->free_receive_bytes = BPF_CORE_READ(sk, sk_rcvbuf) - BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
 	out->is_known = 1;
 }
 

@@ -72,18 +72,17 @@ static __always_inline void pool_lent_add(const struct weft_upstream *upstream, 
 		__sync_fetch_and_add(&pool->lent, n);
 }
 
-/* LENT or REPLYING -> IDLE, or DEAD when its socket left ESTABLISHED meanwhile. The exchange's counts are the caller's. */
+/* LENT or REPLYING -> IDLE, or DEAD when its socket left ESTABLISHED meanwhile. Whose swap it is takes the exchange off the counts: the
+ * worker may have been faster (a deadline, a client that went), and has done so. */
 static __always_inline void upstream_return(struct weft_upstream *upstream, u64 word)
 {
-	u32 lease = WEFT_LEASE(word);
+	u32 lease = WEFT_LEASE(word), to = upstream->is_dead ? WEFT_UPSTREAM_DEAD : WEFT_UPSTREAM_IDLE;
 
+	if (!state_swap(upstream, word, lease, to))
+		return;
 	endpoint_active_add(upstream->endpoint_id, -1);
 	pool_lent_add(upstream, -1);
-	if (upstream->is_dead) {
-		state_swap(upstream, word, lease, WEFT_UPSTREAM_DEAD);
-		return;
-	}
-	if (!state_swap(upstream, word, lease, WEFT_UPSTREAM_IDLE))
+	if (to == WEFT_UPSTREAM_DEAD)
 		return;
 	pool_mark_idle(upstream);
 	/* It died between the two looks: sock_ops saw it lent and left it to us. */

@@ -61,6 +61,10 @@ struct sock {
 	void *sk_user_data;
 	int sk_wmem_queued;
 	int sk_sndbuf;
+	int sk_rcvbuf;
+	struct {
+		atomic_t rmem_alloc;
+	} sk_backlog;
 };
 struct inet_connection_sock {
 	struct timer_list icsk_retransmit_timer;

@@ -21,7 +21,7 @@ static __always_inline int reply_first(struct sk_msg_md *msg, struct scratch *sc
 	}
 	connection = bpf_map_lookup_elem(&connections, &client);
 	if (reason == WEFT_REASON_NONE)
-		reason = client_judge(upstream, slot, word, connection);
+		reason = client_judge(upstream, slot, word, connection, 0);
 	if (reason != WEFT_REASON_NONE) {
 		response_pass(upstream, word, reason);
 		return SK_PASS;

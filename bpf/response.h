@@ -23,7 +23,7 @@ static __always_inline int response_first(struct __sk_buff *skb, struct scratch 
 	reason = response_judge(scratch, copied, size, upstream, &total);
 	connection = bpf_map_lookup_elem(&connections, &client);
 	if (reason == WEFT_REASON_NONE)
-		reason = client_judge(upstream, slot, word, connection);
+		reason = client_judge(upstream, slot, word, connection, total + total / 2);
 	if (reason != WEFT_REASON_NONE) {
 		response_pass(upstream, word, reason);
 		return SK_PASS;

@@ -57,8 +57,10 @@ static __always_inline u32 response_judge(struct scratch *scratch, u32 copied, u
 	return WEFT_REASON_NONE;
 }
 
-/* Is the client there, waiting for this very exchange, with nothing on its way to it? */
-static __always_inline u32 client_judge(const struct weft_upstream *upstream, u32 slot, u64 word, struct weft_connection *connection)
+/* Is the client there, waiting for this very exchange, with nothing on its way to it? `needed`: receive buffer that the move charges; a
+ * reader whose buffer is full is served by a timer, 16 MB a second (kernel-facts). */
+static __always_inline u32 client_judge(const struct weft_upstream *upstream, u32 slot, u64 word, struct weft_connection *connection,
+					u64 needed)
 {
 	struct socket_queues queues;
 
@@ -67,6 +69,8 @@ static __always_inline u32 client_judge(const struct weft_upstream *upstream, u3
 	socket_queues_read(connection->sock, upstream->client_cookie, &queues);
 	if (!queues_are_drained(&queues))
 		return WEFT_REASON_RESPONSE_CLIENT_NOT_DRAINED;
+	if ((s64)needed > (s64)queues.free_receive_bytes)
+		return WEFT_REASON_RESPONSE_CLIENT_FULL;
 	return WEFT_REASON_NONE;
 }
 

@@ -7,6 +7,8 @@
 #include "kernel.h"
 #include "maps.h"
 
+#define CLIENT_RECEIVE_BUFFER (2 * WEFT_REDIRECT_LIMIT_DEFAULT)
+
 /* bpf_sock_ops holds the remote port in the upper half, in network order; the local one in host order. */
 static __always_inline u16 remote_port_be(struct bpf_sock_ops *ctx)
 {
@@ -30,6 +32,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx, struct 
 	struct weft_connection *connection;
 	struct weft_port_key key;
 	struct weft_control *settings = control_get();
+	int receive_buffer_bytes = CLIENT_RECEIVE_BUFFER;
 	u64 cookie = socket->cookie;
 
 	connection = bpf_map_lookup_elem(&connections, &cookie);
@@ -50,6 +53,8 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx, struct 
 
 	if (settings->fast_path == WEFT_FAST_PATH_OFF || connection->flags & WEFT_CONNECTION_PROXY_ONLY)
 		return;
+	/* Room for a whole response; the kernel doubles it, and caps it at net.core.rmem_max. Less only means more relayed responses. */
+	bpf_setsockopt(ctx, SOL_SOCKET, SO_RCVBUF, &receive_buffer_bytes, sizeof(receive_buffer_bytes));
 	if (bpf_sock_hash_update(ctx, &client_sockets, &cookie, BPF_NOEXIST))
 		count(WEFT_COUNTER_CONNECTIONS_FULL, 1);
 }

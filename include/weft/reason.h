@@ -59,6 +59,7 @@
 	X(RESPONSE_INTERIM, "response_interim") \
 	X(RESPONSE_CLOSE, "response_close") \
 	X(RESPONSE_CLIENT_NOT_DRAINED, "response_client_not_drained") \
+	X(RESPONSE_CLIENT_FULL, "response_client_full") \
 	X(RESPONSE_EARLY, "response_early") \
 	X(RESPONSE_LOOKUP_MISS, "response_lookup_miss") \
 	X(RESPONSE_EXCESS, "response_excess")

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a review tried to break, one test a finding, at the moment it is for. An argument runs the tests whose names contain it. */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <cmocka.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "weft/reason.h"
+
+#define REQUEST_LOCAL "GET /a HTTP/1.1\r\nHost: local\r\n\r\n"
+#define REQUEST_OTHER "GET /a HTTP/1.1\r\nHost: other\r\n\r\n"
+#define REQUEST_DIRECT "GET / HTTP/1.1\r\nHost: direct\r\n\r\n"
+#define REQUEST_NOWHERE "GET / HTTP/1.1\r\nHost: nowhere\r\n\r\n"
+#define POST_LOCAL "POST /p HTTP/1.1\r\nHost: local\r\nContent-Length: 10\r\n\r\n"
+#define RESPONSE "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+static int start(void **state)
+{
+	static struct harness harness;
+
+	signal(SIGPIPE, SIG_IGN);
+	*state = &harness;
+	return harness_start(&harness, WEFT_FAST_PATH_ON);
+}
+
+static int stop(void **state)
+{
+	harness_stop(*state);
+	return 0;
+}
+
+static void assert_heard(int fd, const char *expected)
+{
+	char buffer[8192];
+
+	hear(fd, buffer, sizeof(buffer), 1000);
+	assert_string_equal(buffer, expected);
+}
+
+static void assert_silent(int fd)
+{
+	char buffer[8192];
+
+	assert_int_equal(hear(fd, buffer, sizeof(buffer), 50), 0);
+}
+
+static uint32_t state_of(struct harness *h, const struct link *link)
+{
+	return WEFT_STATE(link_slot(h, link)->state);
+}
+
+static size_t map_entries(struct harness *h, const char *name)
+{
+	char path[256], key[64], next[64];
+	void *previous = NULL;
+	size_t count = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", h->bpffs, name);
+	fd = bpf_obj_get(path);
+	assert_true(fd >= 0);
+	while (!bpf_map_get_next_key(fd, previous, next)) {
+		memcpy(key, next, sizeof(key));
+		previous = key;
+		count++;
+	}
+	close(fd);
+	return count;
+}
+
+static int tcp_socket(void)
+{
+	int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	return fd;
+}
+
+static struct sockaddr_in address_of(const char *ip, uint16_t port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+
+	inet_pton(AF_INET, ip, &address.sin_addr);
+	return address;
+}
+
+static int bind_to(int fd, const char *ip, uint16_t port)
+{
+	struct sockaddr_in address = address_of(ip, port);
+
+	return bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
+}
+
+static int connect_to(int fd, const char *ip, uint16_t port)
+{
+	struct sockaddr_in address = address_of(ip, port);
+
+	return connect(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
+}
+
+static int disconnect(int fd)
+{
+	struct sockaddr none = {.sa_family = AF_UNSPEC};
+
+	return connect(fd, &none, sizeof(none)) ? -errno : 0;
+}
+
+/* A reply that is made of the request's own buffer must not take the next request with it. */
+static void test_requests_behind_a_local_reply_in_one_write_are_not_lost(void **state)
+{
+	static const char *const writes[] = {REQUEST_DIRECT REQUEST_LOCAL, REQUEST_NOWHERE REQUEST_LOCAL, REQUEST_LOCAL REQUEST_LOCAL};
+	struct harness *h = *state;
+	struct client client;
+
+	for (size_t i = 0; i < sizeof(writes) / sizeof(*writes); i++) {
+		client_open(h, &client);
+		say(client.fd, writes[i]);
+		assert_heard(client.anchor, writes[i]);
+		assert_silent(client.fd);
+		client_close(&client);
+	}
+}
+
+/* An application that binds its socket to the pod's address before it connects. */
+static void test_a_bound_client_leaves_no_port_behind(void **state)
+{
+	struct harness *h = *state;
+	struct client client = {.fd = tcp_socket()};
+	struct sockaddr_in peer;
+	socklen_t len = sizeof(peer);
+	size_t before = map_entries(h, "connection_ports");
+
+	assert_int_equal(bind_to(client.fd, POD_IP, 0), 0);
+	assert_int_equal(connect_to(client.fd, SERVICE_IP, 80), 0);
+	client.anchor = accept(h->listener, (struct sockaddr *)&peer, &len);
+	assert_int_equal(map_entries(h, "connection_ports"), before + 1);
+	client_close(&client);
+	usleep(20000);
+	assert_int_equal(map_entries(h, "connection_ports"), before);
+}
+
+/* A connect() that fails before it sends a SYN: here the local port is taken, with thousands of connections all are. */
+static void test_a_connect_that_fails_early_leaves_no_record(void **state)
+{
+	struct harness *h = *state;
+	int first = tcp_socket(), second = tcp_socket(), anchor;
+
+	assert_int_equal(bind_to(first, "127.0.0.1", 5555), 0);
+	assert_int_equal(bind_to(second, "127.0.0.1", 5555), 0);
+	assert_int_equal(connect_to(first, SERVICE_IP, 80), 0);
+	anchor = accept(h->listener, NULL, NULL);
+	assert_int_equal(connect_to(second, SERVICE_IP, 80), -EADDRNOTAVAIL);
+	close(second);
+	close(first);
+	close(anchor);
+	usleep(20000);
+	assert_int_equal(map_entries(h, "connections"), 0);
+}
+
+/* A socket that was in the mesh is connected anew to where the mesh does not reach. */
+static void test_getpeername_is_true_after_a_reconnect(void **state)
+{
+	struct harness *h = *state;
+	struct sockaddr_in peer;
+	socklen_t len = sizeof(peer);
+	struct client client;
+	int server;
+
+	client_open(h, &client);
+	assert_int_equal(disconnect(client.fd), 0);
+	assert_int_equal(connect_to(client.fd, OTHER_IP, SERVER_PORT), 0);
+	server = accept(h->other_listener, NULL, NULL);
+	assert_int_equal(getpeername(client.fd, (struct sockaddr *)&peer, &len), 0);
+	assert_int_equal(ntohs(peer.sin_port), SERVER_PORT);
+	close(server);
+	client_close(&client);
+}
+
+/* What the server said before it was asked is no answer to the next request. */
+static void test_an_upstream_that_spoke_unasked_is_not_lent(void **state)
+{
+	struct harness *h = *state;
+	struct client client;
+	struct link link;
+
+	for (int remote = 0; remote < 2; remote++) {
+		client_open(h, &client);
+		link_open(h, remote ? h->other_endpoint : h->local_endpoint, &link);
+		say(link.server, RESPONSE);
+		usleep(20000);
+		say(client.fd, remote ? REQUEST_OTHER : REQUEST_LOCAL);
+		assert_heard(client.anchor, remote ? REQUEST_OTHER : REQUEST_LOCAL);
+		assert_silent(link.server);
+		link_close(h, &link);
+		client_close(&client);
+	}
+}
+
+/* As in Envoy the route's time runs from the end of the request: a slow upload is no fault of the server's. */
+static void test_the_deadline_runs_from_the_end_of_the_request(void **state)
+{
+	struct harness *h = *state;
+	struct client client;
+	struct link link;
+
+	client_open(h, &client);
+	link_open(h, h->local_endpoint, &link);
+	say(client.fd, POST_LOCAL);
+	assert_heard(link.server, POST_LOCAL);
+	assert_int_equal(link_slot(h, &link)->deadline_ns, 0);
+	say(client.fd, "0123456789");
+	assert_heard(link.server, "0123456789");
+	assert_true(link_slot(h, &link)->deadline_ns != 0);
+	say(link.server, RESPONSE);
+	assert_heard(client.fd, RESPONSE);
+	link_close(h, &link);
+	client_close(&client);
+}
+
+/* The worker may take a slot while a program ends its exchange: one of the two takes it off the counts. */
+struct taker {
+	struct weft_upstream *slot;
+	struct weft_endpoint_state *endpoint;
+	atomic_int round, done;
+	atomic_bool stops;
+	int server;
+};
+
+static void *answer(void *arg)
+{
+	struct taker *taker = arg;
+	int seen = 0;
+
+	while (!taker->stops) {
+		if (taker->round == seen)
+			continue;
+		seen = taker->round;
+		say(taker->server, "lo");
+		taker->done = seen;
+	}
+	return NULL;
+}
+
+static void test_an_exchange_is_taken_off_the_counts_once(void **state)
+{
+	struct harness *h = *state;
+	struct taker taker = {.endpoint = NULL};
+	struct client client;
+	pthread_t thread;
+	struct link link;
+	char buffer[256];
+
+	client_open(h, &client);
+	link_open(h, h->local_endpoint, &link);
+	taker.slot = link_slot(h, &link);
+	taker.endpoint = &datapath_endpoints(h->dp)[h->local_endpoint];
+	taker.server = link.server;
+	assert_int_equal(taker.endpoint->active, 0);
+	assert_int_equal(pthread_create(&thread, NULL, answer, &taker), 0);
+	for (int i = 1; i <= 20000 && !taker.endpoint->active; i++) {
+		uint64_t word;
+
+		say(client.fd, REQUEST_LOCAL);
+		hear(link.server, buffer, sizeof(buffer), 1000);
+		say(link.server, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel");
+		word = taker.slot->state;
+		if (WEFT_STATE(word) != WEFT_UPSTREAM_REPLYING) {
+			/* The proof of delivery was asked too early: as the proxy would do it. */
+			hear(client.anchor, buffer, sizeof(buffer), 0);
+			break;
+		}
+		taker.round = i;
+		for (volatile int wait = 0; wait < (i * 7) % 6000; wait++)
+			;
+		/* As upstream_cut() does it. */
+		if (__atomic_compare_exchange_n(&taker.slot->state, &word, WEFT_STATE_WORD(WEFT_LEASE(word), WEFT_UPSTREAM_CLOSING), false,
+						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+			__atomic_fetch_sub(&taker.endpoint->active, 1, __ATOMIC_SEQ_CST);
+		while (taker.done != i)
+			;
+		command(h, &client, WEFT_COMMAND_END_EXCHANGE, 0, 0, WEFT_EXCHANGE(link.slot, WEFT_LEASE(taker.slot->state)));
+		hear(client.fd, buffer, sizeof(buffer), 0);
+		hear(link.upstream, buffer, sizeof(buffer), 0);
+		taker.slot->is_dead = 0;
+		taker.slot->state = WEFT_STATE_WORD(WEFT_LEASE(taker.slot->state), WEFT_UPSTREAM_IDLE);
+		__atomic_fetch_or(&datapath_pools(h->dp)[taker.slot->pool].idle[0], 1, __ATOMIC_SEQ_CST);
+	}
+	taker.stops = true;
+	pthread_join(thread, NULL);
+	assert_int_equal((int32_t)taker.endpoint->active, 0);
+	link_close(h, &link);
+	client_close(&client);
+}
+
+/* The rest of a body whose exchange was taken over goes up: the proxy must be able to tell it from a request. */
+static void test_the_rest_of_a_body_is_known_for_what_it_is(void **state)
+{
+	struct harness *h = *state;
+	struct client client;
+	struct link link;
+
+	client_open(h, &client);
+	link_open(h, h->local_endpoint, &link);
+	say(client.fd, POST_LOCAL);
+	assert_heard(link.server, POST_LOCAL);
+	say(link.server, RESPONSE);
+	assert_int_equal(state_of(h, &link), WEFT_UPSTREAM_RELAYED);
+	say(client.fd, REQUEST_LOCAL);
+	assert_heard(client.anchor, REQUEST_LOCAL);
+	link_close(h, &link);
+	client_close(&client);
+}
+
+/* A pod leaves the mesh while its connections are open: what they hold in the maps goes with them. */
+static void test_a_pod_that_leaves_takes_its_records_along(void **state)
+{
+	struct harness *h = *state;
+	struct client client;
+
+	client_open(h, &client);
+	assert_int_equal(datapath_pod_remove(h->dp, 1, h->netns_cookie), 0);
+	client_close(&client);
+	usleep(20000);
+	assert_int_equal(map_entries(h, "connections"), 0);
+	assert_int_equal(map_entries(h, "connection_ports"), 0);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_requests_behind_a_local_reply_in_one_write_are_not_lost),
+		cmocka_unit_test(test_a_bound_client_leaves_no_port_behind),
+		cmocka_unit_test(test_a_connect_that_fails_early_leaves_no_record),
+		cmocka_unit_test(test_getpeername_is_true_after_a_reconnect),
+		cmocka_unit_test(test_an_upstream_that_spoke_unasked_is_not_lent),
+		cmocka_unit_test(test_the_deadline_runs_from_the_end_of_the_request),
+		cmocka_unit_test(test_an_exchange_is_taken_off_the_counts_once),
+		cmocka_unit_test(test_the_rest_of_a_body_is_known_for_what_it_is),
+		cmocka_unit_test(test_a_pod_that_leaves_takes_its_records_along),
+	};
+
+	if (argc > 1) {
+		char pattern[128];
+
+		snprintf(pattern, sizeof(pattern), "*%s*", argv[1]);
+		cmocka_set_test_filter(pattern);
+	}
+	return cmocka_run_group_tests(tests, start, stop);
+}

@@ -533,8 +533,9 @@ static u32 best_of(struct engine *engine, const char *name)
 {
 	u32 best = ~0u, i;
 
-	for (i = 0; i < 15; i++)
-		best = WEFT_MIN(best, run(engine, name, 20000));
+	/* short enough that some are not interrupted */
+	for (i = 0; i < 300; i++)
+		best = WEFT_MIN(best, run(engine, name, 300));
 	return best;
 }
 
@@ -553,6 +554,11 @@ static void test_report_of_run_times_and_verified_instructions(void **state)
 	static const char response[] = "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nContent-Type: text/plain\r\n"
 				       "Content-Length: 100\r\nLast-Modified: Mon, 01 Jan 2024 00:00:00 GMT\r\nConnection: keep-alive\r\nETag: \"65920080-64\"\r\n"
 				       "Accept-Ranges: bytes\r\n\r\n";
+	static const struct built_route one_route[] = {{.match = BUILT_PREFIX, .path = "/", .clusters = {1}}};
+	static const struct built_host plain_hosts[] = {
+		{"reviews", {"reviews.default.svc.cluster.local", "reviews", "reviews.default"}, one_route, 1},
+		{"any", {"*"}, one_route, 1},
+	};
 	struct engine *engine = engine_of(state);
 	struct bpf_program *program;
 	struct builder b;
@@ -583,6 +589,18 @@ static void test_report_of_run_times_and_verified_instructions(void **state)
 		assert_int_equal(engine->io->result, WEFT_ROUTE_CLUSTER);
 		print_message("request of %3zu bytes: parsed in %4u ns, routed in %4u ns (route %u)\n", strlen(heads[i]), parse, route, engine->io->route.route_id);
 	}
+	/* what most services of a mesh have: a host and one route */
+	builder_init(&b, 1);
+	engine->io->route_table = build_route_table(&b, plain_hosts, WEFT_ARRAY_SIZE(plain_hosts), WEFT_ROUTE_TABLE_IGNORE_PORT);
+	build_image(&b, WEFT_IMAGE_ROUTES);
+	publish(engine, 5, &b);
+	builder_free(&b);
+	feed(engine, (const u8 *)heads[1], strlen(heads[1]));
+	run(engine, "engine_parse_request", 1);
+	i = best_of(engine, "engine_route") - nothing;
+	assert_int_equal(engine->io->result, WEFT_ROUTE_CLUSTER);
+	print_message("a host of %zu bytes with one route: routed in %u ns\n", strlen("reviews.default.svc.cluster.local"), i);
+
 	feed(engine, (const u8 *)response, sizeof(response) - 1);
 	engine->io->request_method = WEFT_METHOD_GET;
 	i = best_of(engine, "engine_parse_response") - nothing;

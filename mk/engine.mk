@@ -15,6 +15,10 @@ $(BUILD)/tests/bpf/engine_test: tests/bpf/engine_test.c
 bpf-test: $(BUILD)/tests/bpf/engine_test $(ENGINE_BPF) ## Run the engine inside the kernel against the engine outside (root)
 	timeout 300 $< $(ENGINE_BPF)
 
+.PHONY: bpf-test-kernel
+bpf-test-kernel: $(BUILD)/tests/bpf/engine_test $(ENGINE_BPF) ## The same in another kernel: KERNEL=/boot/vmlinuz-...
+	timeout 420 tests/kernels/boot.sh "$(KERNEL)" 400 "$< $(ENGINE_BPF)" $^
+
 FUZZERS   := http1 router
 FUZZ_TIME ?= 30
 FUZZ_BIN  := $(FUZZERS:%=$(BUILD)/tests/fuzz/%_fuzz)

@@ -91,6 +91,25 @@ static void print_requests(const json_t *status)
 	text_table_end(&table, 2);
 }
 
+static void print_latency(const json_t *status)
+{
+	static const char *const headings[] = { "UNTIL THE FIRST BYTE (us)", "P50", "P90", "P99", "MAX", "SAMPLES" };
+	struct text_table table;
+	const char *path;
+	json_t *latency;
+
+	text_table_begin(&table, headings, 6);
+	json_object_foreach(json_object_get(status, "latency"), path, latency) {
+		text_table_add(&table, path);
+		text_table_addf(&table, "%lld", ctl_number(latency, "p50_us"));
+		text_table_addf(&table, "%lld", ctl_number(latency, "p90_us"));
+		text_table_addf(&table, "%lld", ctl_number(latency, "p99_us"));
+		text_table_addf(&table, "%lld", ctl_number(latency, "max_us"));
+		text_table_addf(&table, "%lld", ctl_number(latency, "samples"));
+	}
+	text_table_end(&table, 2);
+}
+
 static void print_connections(const json_t *status)
 {
 	static const char *const states[] = { "idle", "lent", "replying", "relayed", "dead" };
@@ -141,6 +160,7 @@ int ctl_status(const struct ctl *ctl, int argc, char **argv)
 		print_daemon(status);
 		print_pods(status);
 		print_requests(status);
+		print_latency(status);
 		print_connections(status);
 		print_features(status);
 		print_limits(status);

@@ -21,6 +21,7 @@ struct event_base;
 struct mesh;
 struct pool;
 struct proxy;
+struct telemetry;
 
 /* All pods of a configuration file see the same mesh. */
 #define SCOPE 0u
@@ -122,6 +123,7 @@ struct worker {
 	struct datapath *datapath;
 	struct pool *pool;
 	struct proxy *proxy;
+	struct telemetry *telemetry;
 	struct ids *ids;
 	struct admin *admin;
 

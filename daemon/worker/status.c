@@ -11,6 +11,7 @@
 #include "datapath/datapath.h"
 #include "pool/pool.h"
 #include "proxy/proxy.h"
+#include "telemetry/telemetry.h"
 #include "weft/reason.h"
 #include "worker/internal.h"
 
@@ -186,6 +187,30 @@ static json_t *proxy_counters(const struct worker *worker, const struct proxy_st
 	return object;
 }
 
+/* Samples: what each slot carried last when it was looked at. */
+static json_t *latency(const struct worker *worker)
+{
+	static const enum weft_path paths[] = { WEFT_PATH_BYPASS, WEFT_PATH_REMOTE };
+	json_t *object = json_object();
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		struct telemetry_latency each;
+		json_t *path;
+
+		telemetry_latency(worker->telemetry, paths[i], &each);
+		if (!each.samples)
+			continue;
+		path = json_object();
+		set_number(path, "samples", each.samples);
+		set_number(path, "p50_us", each.p50_ns / 1000);
+		set_number(path, "p90_us", each.p90_ns / 1000);
+		set_number(path, "p99_us", each.p99_ns / 1000);
+		set_number(path, "max_us", each.max_ns / 1000);
+		set(object, telemetry_path_name(paths[i]), path);
+	}
+	return object;
+}
+
 static void set_limit(json_t *limits, const char *name, uint64_t value, uint64_t used)
 {
 	set(limits, name, json_pack("{s:I, s:I}", "value", (json_int_t)value, "used", (json_int_t)used));
@@ -262,6 +287,7 @@ json_t *status_answer(struct worker *worker)
 	set(answer, "upstreams", upstreams(&pool));
 	set(answer, "requests", requests(counters, &proxy));
 	set(answer, "slow_reasons", slow_reasons(counters));
+	set(answer, "latency", latency(worker));
 	set(answer, "kernel", kernel_counters(counters));
 	set(answer, "proxy", proxy_counters(worker, &proxy));
 	set(answer, "limits", limits(worker, &pool, connections));

@@ -20,6 +20,7 @@
 #include "datapath/datapath.h"
 #include "pool/pool.h"
 #include "proxy/proxy.h"
+#include "telemetry/telemetry.h"
 #include "worker/internal.h"
 
 #define LOOK_AGAIN_S 2   /* pods that can't be served, and those that changed */
@@ -59,6 +60,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	set_date(worker);
+	telemetry_sample(worker->telemetry);
 	worker->seconds++;
 	if (worker->is_stopping)
 		return;
@@ -229,6 +231,9 @@ static int start(struct worker *worker)
 	r = handover_start_proxy(worker);
 	if (r)
 		return log_err(r, "making the proxy");
+	r = telemetry_new(&worker->telemetry, datapath_upstreams(worker->datapath), WEFT_UPSTREAMS_MAX);
+	if (r)
+		return log_err(r, "making the telemetry");
 	r = config_start(worker);
 	if (r)
 		return r;
@@ -270,6 +275,7 @@ static void finish(struct worker *worker)
 	pods_release(worker);
 	config_stop(worker);
 	publish_stop(worker);
+	telemetry_free(&worker->telemetry);
 	datapath_free(&worker->datapath);
 	if (worker->signal_fd >= 0)
 		close(worker->signal_fd);

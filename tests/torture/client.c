@@ -224,7 +224,7 @@ static int run_process(struct client *client, uint64_t first, unsigned int count
 
 static uint64_t servers_findings(const struct ledger *ledger)
 {
-	return atomic_load(&ledger->wrong) + atomic_load(&ledger->lost) + atomic_load(&ledger->duplicate) + atomic_load(&ledger->error);
+	return atomic_load(&ledger->wrong) + atomic_load(&ledger->lost) + atomic_load(&ledger->duplicate) + atomic_load(&ledger->error) + atomic_load(&ledger->stuck);
 }
 
 static int summary(const struct client *client, uint64_t seconds)
@@ -234,7 +234,7 @@ static int summary(const struct client *client, uint64_t seconds)
 	uint64_t wrong = atomic_load(&stats->wrong) + atomic_load(&ledger->wrong) + atomic_load(&ledger->duplicate);
 	uint64_t lost = atomic_load(&stats->lost) + atomic_load(&ledger->lost);
 	uint64_t error = atomic_load(&stats->error) + atomic_load(&ledger->error);
-	uint64_t stuck = atomic_load(&stats->stuck);
+	uint64_t stuck = atomic_load(&stats->stuck) + atomic_load(&ledger->stuck);
 
 	printf("torture: moved %llu MB in, %llu MB out; allowed:", (unsigned long long)(atomic_load(&stats->bytes_in) >> 20),
 	       (unsigned long long)(atomic_load(&stats->bytes_out) >> 20));

@@ -89,7 +89,7 @@ struct result {
 	int error;           /* OUTCOME_FAILED: -errno */
 	unsigned int status;
 	uint64_t got;        /* bytes of the body */
-	uint64_t start_ms, end_ms;
+	uint64_t end_ms;
 	bool has_begun;      /* any byte of the final answer's head was parsed */
 	bool says_close;
 	char detail[480];
@@ -121,6 +121,7 @@ struct connection {
 	unsigned int begun;     /* how many answers' heads were seen */
 	bool is_over;           /* the reader saw the end of the connection */
 	bool is_written;        /* the writer is done */
+	uint64_t begun_ms;      /* when the batch began */
 	bool skipped_body;
 
 	/* for the watchdog */

@@ -281,6 +281,7 @@ static void run_batch(struct connection *c)
 	c->begun = 0;
 	c->is_over = false;
 	c->is_written = false;
+	c->begun_ms = now_ms();
 	c->skipped_body = false;
 	atomic_store(&c->allowed_ms, pauses_of(&c->batch));
 	atomic_store(&c->beat.at_ms, now_ms());
@@ -363,7 +364,6 @@ static void read_batch(struct connection *c)
 	pthread_mutex_unlock(&c->lock);
 	for (i = 0; i < c->batch.count && goes_on; i++) {
 		atomic_store(&c->reading_idx, i);
-		c->results[i].start_ms = now_ms();
 		goes_on = read_answer(c, i);
 		c->results[i].end_ms = now_ms();
 	}

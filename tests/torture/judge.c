@@ -36,9 +36,10 @@ void report(struct connection *c, unsigned int idx, _Atomic uint64_t *counter, c
 			*p = '|';
 	}
 	spec_print(spec, fields, sizeof(fields));
-	printf("torture: %s conn=%llu batch=%llu req=%llu (%u of %u) %s%s: %s; executed %ux%s [%s] replay with: --seed %llu --replay %llu:%llu\n", kind,
+	printf("torture: %s conn=%llu batch=%llu req=%llu (%u of %u) %s%s: %s; executed %ux%s%s [%s] replay with: --seed %llu --replay %llu:%llu\n", kind,
 	       (unsigned long long)spec->conn, (unsigned long long)c->batch_no, (unsigned long long)spec->req, idx + 1, c->batch.count, target->host,
-	       target->prefix, text, entry & LEDGER_COUNT, entry & LEDGER_DONE ? ", answered" : "", fields,
+	       target->prefix, text, entry & LEDGER_COUNT, entry & LEDGER_DONE ? ", answered" : "",
+	       entry & LEDGER_BEHIND ? ", sent to a server that had announced the end of that connection" : "", fields,
 	       (unsigned long long)c->client->schedule.seed, (unsigned long long)(c->client->is_replay ? c->client->replay_conn : c->conn),
 	       (unsigned long long)(c->client->is_replay ? c->client->replay_batch : c->batch_no));
 	fflush(stdout);
@@ -57,7 +58,7 @@ static bool has_raced(struct connection *c, const struct spec *spec, const struc
 		if (seen & LEDGER_COUNT)
 			return false;
 		/* What a RST destroyed left no trace at its server; it may have been sent long before its answer was waited for. */
-		if (ledger_idle_reset_between(c->client->ledger, c->results[0].start_ms - 100, result->end_ms))
+		if (ledger_idle_reset_between(c->client->ledger, c->begun_ms - 100, result->end_ms))
 			return true;
 		sleep_ms(50);
 	} while (now_ms() < end);

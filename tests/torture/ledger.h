@@ -12,6 +12,7 @@ enum {
 	LEDGER_RESETS = 256,
 
 	LEDGER_COUNT = 0x0f, /* how often a server began to execute it */
+	LEDGER_BEHIND = 0x20, /* it reached a server behind an answer that ended the connection: whoever sent it was told */
 	LEDGER_DONE = 0x40,  /* a server wrote its answer to the end */
 	LEDGER_RACED = 0x80, /* it reached a server that had already closed that connection by schedule */
 };
@@ -21,6 +22,7 @@ struct ledger {
 	_Atomic uint64_t lost;
 	_Atomic uint64_t duplicate;
 	_Atomic uint64_t error;
+	_Atomic uint64_t stuck;
 	_Atomic uint64_t stuck_at_ms;   /* when a client last found a connection stuck: servers then print what they know */
 	_Atomic uint64_t idle_resets;
 	_Atomic uint64_t idle_reset_ms[LEDGER_RESETS]; /* when servers reset idle connections, the last ones, at idle_resets % LEDGER_RESETS */

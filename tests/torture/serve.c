@@ -265,6 +265,7 @@ enum verdict serve(struct served *served, const struct head *head)
 	}
 	spec_print(&spec, served->spec_text, sizeof(served->spec_text));
 	atomic_store(&served->is_idle, false);
+	served->is_reported_stuck = false;
 
 	before = atomic_fetch_add(ledger_entry(server->ledger, spec.conn, spec.req), 1);
 	atomic_fetch_add(&server->executed, 1);

@@ -18,6 +18,7 @@
 enum {
 	LINGER_MS = 2000,
 	QUIET_MS = 4000,
+	PATIENCE_MS = 20000,
 	THREAD_STACK = 256 * 1024,
 };
 
@@ -31,7 +32,7 @@ static void hang_up(struct served *served, bool is_silent)
 	unsigned long long run, conn, req;
 
 	shutdown(served->io.fd, SHUT_WR);
-	if (is_silent && served->reader.end > served->reader.start) {
+	if (served->reader.end > served->reader.start) {
 		used = served->reader.end - served->reader.start;
 		used = used < sizeof(text) ? used : sizeof(text) - 1;
 		memcpy(text, served->reader.buf + served->reader.start, used);
@@ -45,8 +46,8 @@ static void hang_up(struct served *served, bool is_silent)
 		text[used] = '\0';
 		id = used ? strchr(text, '/') : NULL;
 		id = id ? strchr(id + 1, '/') : NULL;
-		if (is_silent && id && sscanf(id, "/%llu.%llu.%llu", &run, &conn, &req) == 3 && strpbrk(id, "? "))
-			atomic_fetch_or(ledger_entry(served->server->ledger, conn, req), LEDGER_RACED);
+		if (id && sscanf(id, "/%llu.%llu.%llu", &run, &conn, &req) == 3 && strpbrk(id, "? "))
+			atomic_fetch_or(ledger_entry(served->server->ledger, conn, req), is_silent ? LEDGER_RACED : LEDGER_BEHIND);
 		if (now >= end || poll(&pfd, 1, (int)(end - now)) <= 0)
 			return;
 		n = recv(served->io.fd, used < sizeof(text) - 1 ? text + used : rest, used < sizeof(text) - 1 ? sizeof(text) - 1 - used : sizeof(rest),
@@ -208,6 +209,11 @@ static void *watch_thread(void *arg)
 					     atomic_load(&served->beat.bytes_in) + atomic_load(&served->beat.bytes_out));
 			if (writing)
 				atomic_store(&server->ledger->written[conn % LEDGER_CONNECTIONS], atomic_load(&served->sending.written));
+			if (!served->is_reported_stuck && (reading || writing) && atomic_load(&served->beat.at_ms) + server->patience_ms < now) {
+				served->is_reported_stuck = true;
+				server_report(served, &server->ledger->stuck, "STUCK", "%s stands still for %llu s, though no client pauses that long",
+					      writing ? "the answer" : "the request", (unsigned long long)server->patience_ms / 1000);
+			}
 			if (!is_wanted || atomic_load(&served->beat.at_ms) + QUIET_MS > now || atomic_load(&served->is_idle))
 				continue;
 			ioctl(served->io.fd, FIONREAD, &waiting);
@@ -252,9 +258,10 @@ int main(int argc, char **argv)
 		{"listen", required_argument, NULL, 'l'},
 		{"ledger", required_argument, NULL, 'g'},
 		{"crashes", no_argument, NULL, 'C'},
+		{"patience", required_argument, NULL, 'P'},
 		{},
 	};
-	struct server server = {.name = "server", .lock = PTHREAD_MUTEX_INITIALIZER};
+	struct server server = {.name = "server", .patience_ms = PATIENCE_MS, .lock = PTHREAD_MUTEX_INITIALIZER};
 	const char *where = NULL, *ledger = NULL;
 	pthread_t watch;
 	int fd, r, c;
@@ -265,11 +272,12 @@ int main(int argc, char **argv)
 		case 'l': where = optarg; break;
 		case 'g': ledger = optarg; break;
 		case 'C': server.has_crashes = true; break;
+		case 'P': server.patience_ms = strtoull(optarg, NULL, 0) * 1000; break;
 		default: where = NULL; optind = argc; break;
 		}
 	}
 	if (!where || !ledger) {
-		fprintf(stderr, "usage: torture-server --name NAME --listen ADDRESS:PORT --ledger FILE [--crashes]\n");
+		fprintf(stderr, "usage: torture-server --name NAME --listen ADDRESS:PORT --ledger FILE [--crashes] [--patience SECONDS]\n");
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);

@@ -18,6 +18,7 @@ enum { SERVER_HEAD_BYTES = 80 * 1024 };
 struct server {
 	const char *name;
 	struct ledger *ledger;
+	uint64_t patience_ms; /* how long an exchange may stand still */
 	bool has_crashes; /* whoever carries the requests is killed now and then: cut ones need no reason */
 	pthread_mutex_t lock; /* of the list of connections, for the watchdog */
 	struct served *connections;
@@ -37,6 +38,7 @@ struct served {
 	_Atomic uint64_t conn, req; /* of the request at work, for the watchdog */
 	_Atomic bool is_idle;       /* between requests */
 	uint64_t idle_ms;           /* how long to wait for the next request before closing; UINT64_MAX: for ever */
+	bool is_reported_stuck;     /* the watchdog's own */
 	bool idle_reset;            /* close with a RST then */
 	char spec_text[400];
 };

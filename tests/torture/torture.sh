@@ -56,7 +56,7 @@ clean_up() {
 start_servers() {
 	local pod
 	for pod in v1 v2 v3; do
-		(in_pod "$pod" "$build/torture/torture-server" --name "$pod" --listen "$(topology show ip "$pod"):$service_port" --ledger "$ledger" ${kill_worker:+--crashes} \
+		(in_pod "$pod" "$build/torture/torture-server" --name "$pod" --listen "$(topology show ip "$pod"):$service_port" --ledger "$ledger" ${kill_worker:+--crashes} ${stall:+--patience 600} \
 			>>"$logs/servers.log" 2>&1 </dev/null) &
 		others+=($!)
 	done

@@ -149,8 +149,12 @@ static bool plan_next(struct keeper *keeper, int status, int64_t *delay_ms)
 {
 	if (!__atomic_load_n(&keeper->state->has_served, __ATOMIC_RELAXED) && WIFEXITED(status) && WEXITSTATUS(status) == KEEPER_EXIT_FAILED)
 		return false;
-	if (now_ns() - keeper->born_ns >= QUICK_DEATH_NS)
+	if (now_ns() - keeper->born_ns >= QUICK_DEATH_NS) {
 		keeper->backoff_ms = 0;
+		keeper->state->quick_deaths = 0;
+	} else {
+		keeper->state->quick_deaths++;
+	}
 	*delay_ms = keeper->backoff_ms;
 	keeper->backoff_ms = keeper->backoff_ms ? keeper->backoff_ms * 2 : BACKOFF_MIN_MS;
 	if (keeper->backoff_ms > BACKOFF_MAX_MS)

@@ -13,6 +13,7 @@
 /* Shared with every worker (MAP_SHARED); each field has one writer. */
 struct keeper_state {
 	uint32_t restarts;     /* keeper: workers after the first */
+	uint32_t quick_deaths; /* keeper: workers in a row that lived for less than a second */
 	uint32_t has_served;   /* worker: some worker got as far as serving; from then on the keeper never gives up */
 	uint64_t generation;   /* worker: configurations published since the keeper began */
 	uint64_t started_ns;   /* keeper: CLOCK_MONOTONIC of the keeper's own start */

@@ -306,11 +306,15 @@ int config_start(struct worker *worker)
 	r = worker->is_successor ? take_kept(worker) : -ENOENT;
 	if (r) {
 		r = take_file(worker, true);
-		if (r) {
+		/* Not the first worker, though it begins anew: what served once is better than nothing. */
+		if (r && take_kept(worker) == 0) {
+			r = 0;
+		} else if (r) {
 			log_error("%s can't be served: weftd ends", path);
 			return r;
+		} else {
+			log_info("%s serves", path);
 		}
-		log_info("%s serves", path);
 	}
 	return start_watching(worker);
 }

@@ -110,6 +110,7 @@ int handover_start_pool(struct worker *worker)
 		.callbacks = { .arg = worker, .relay = relay, .exchange_failed = exchange_failed, .exchange_cut = exchange_cut },
 		.redirect_limit_bytes = worker->config->options->redirect_limit_bytes,
 		.adopt = worker->is_successor,
+		.is_told_of_relays = true,
 	};
 
 	pool_kernel_datapath(&options.kernel, worker->datapath);
@@ -194,4 +195,19 @@ void handover_adopt(struct worker *worker)
 	pool_adopt_finish(worker->pool);
 	log_info("took over from the former worker: %u connections, %u upstreams; closed %u descriptors that nobody needs", adoption.anchors,
 		 adoption.upstreams, adoption.closed);
+}
+
+static void forget(void *arg, struct table_entry *entry)
+{
+	if (entry->kind == TABLE_UPSTREAM || entry->kind == TABLE_ANCHOR)
+		close_entry(arg, entry);
+}
+
+void handover_forget(struct worker *worker)
+{
+	struct adoption adoption = { .worker = worker };
+
+	table_each(worker->table, forget, &adoption);
+	if (adoption.closed)
+		log_warning("closed %u connections of the former worker: they can't be taken over", adoption.closed);
 }

@@ -147,6 +147,7 @@ int handover_start_pool(struct worker *worker);
 int handover_start_proxy(struct worker *worker);
 int handover_watch(struct worker *worker);  /* the events of the kernel */
 void handover_adopt(struct worker *worker); /* connections and upstreams of the former worker */
+void handover_forget(struct worker *worker); /* closes them instead */
 
 /* memory.c: named memory that outlives this worker: a memfd in the table. */
 enum memory_slot { MEMORY_CONFIG = 0, MEMORY_ENDPOINTS = 1 };

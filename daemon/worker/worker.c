@@ -25,6 +25,7 @@
 
 #define LOOK_AGAIN_S 2   /* pods that can't be served, and those that changed */
 #define CHECK_FILE_S 5
+#define QUICK_DEATHS_MAX 5 /* then it may be what is taken over that kills: begin anew */
 #define DRAIN_MS 3000    /* what is open at the end may finish within this */
 #define DRAIN_LOOK_MS 20
 
@@ -167,7 +168,7 @@ static int enter_cgroup(const char *path)
 	return r ? log_err(r, "moving weftd's worker into the cgroup %s", path) : 0;
 }
 
-static int start_datapath(struct worker *worker)
+static int load_datapath(struct worker *worker)
 {
 	const struct options *options = worker->config->options;
 	const struct datapath_options datapath_options = {
@@ -179,11 +180,25 @@ static int start_datapath(struct worker *worker)
 	int r;
 
 	if (!worker->is_successor) {
+		handover_forget(worker);
 		r = datapath_uninstall(options->bpffs);
 		if (r)
 			return log_err(r, "clearing away what a former weftd left in %s", options->bpffs);
 	}
-	r = datapath_new(&worker->datapath, &datapath_options);
+	return datapath_new(&worker->datapath, &datapath_options);
+}
+
+static int start_datapath(struct worker *worker)
+{
+	const struct options *options = worker->config->options;
+	int r;
+
+	r = load_datapath(worker);
+	if (r && worker->is_successor) {
+		log_err(r, "taking over the former worker's kernel objects: beginning anew, open connections end");
+		worker->is_successor = false;
+		r = load_datapath(worker);
+	}
 	if (r == -EPERM)
 		return log_err(r, "loading the kernel programs: weftd needs root or CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN");
 	if (r)
@@ -283,6 +298,11 @@ static void finish(struct worker *worker)
 		event_base_free(worker->base);
 }
 
+static bool may_take_over(const struct keeper_state *state)
+{
+	return __atomic_load_n(&state->has_served, __ATOMIC_RELAXED) && state->quick_deaths < QUICK_DEATHS_MAX;
+}
+
 int worker_run(void *arg, struct keeper_state *state)
 {
 	const struct worker_config *config = arg;
@@ -290,7 +310,7 @@ int worker_run(void *arg, struct keeper_state *state)
 		.config = config,
 		.state = state,
 		.table = config->table,
-		.is_successor = __atomic_load_n(&state->has_served, __ATOMIC_RELAXED) != 0,
+		.is_successor = may_take_over(state),
 		.signal_fd = -1,
 		.retire_fd = -1,
 		.source = { .text = STRBUF_INIT, .refused = STRBUF_INIT, .inotify_fd = -1 },

@@ -23,7 +23,7 @@
 
 struct notes { /* shared with keeper and workers */
 	volatile pid_t worker;
-	volatile uint32_t begun, hangups, restarts, found_fd, closed_stray;
+	volatile uint32_t begun, hangups, restarts, quick_deaths, found_fd, closed_stray;
 	volatile int fd, stray;
 };
 
@@ -101,6 +101,7 @@ static int serve(void *arg, struct keeper_state *state)
 
 	state->has_served = 1;
 	scene->notes->restarts = state->restarts;
+	scene->notes->quick_deaths = state->quick_deaths;
 	scene->notes->worker = getpid();
 	scene->notes->begun++;
 	sigemptyset(&set);
@@ -132,9 +133,15 @@ static void test_a_killed_worker_is_replaced_and_counted(void **state)
 	for (uint32_t i = 1; i <= 3; i++) {
 		wait_for(scene.notes->begun == i);
 		assert_int_equal(scene.notes->restarts, i - 1);
+		assert_int_equal(scene.notes->quick_deaths, i - 1);
 		kill(scene.notes->worker, SIGKILL);
 	}
 	wait_for(scene.notes->begun == 4);
+	/* one that lived is no quick death, and forgives those before */
+	nap(1100);
+	kill(scene.notes->worker, SIGKILL);
+	wait_for(scene.notes->begun == 5);
+	assert_int_equal(scene.notes->quick_deaths, 0);
 	kill(scene.keeper, SIGINT);
 	assert_int_equal(scene_end(&scene), 0);
 }

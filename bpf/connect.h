@@ -34,6 +34,28 @@ static __always_inline bool worker_listens(struct bpf_sock_addr *ctx, u16 port_b
 	return listens;
 }
 
+/* A socket may be connected anew, after a failure or a disconnect: what was true of its last connection must not be said of this one. */
+static __always_inline void connection_forget(struct bpf_sock *sk)
+{
+	struct weft_socket *socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	u64 cookie;
+
+	if (!socket || socket->role != WEFT_ROLE_CLIENT)
+		return;
+	cookie = socket->cookie;
+	socket->role = 0;
+	bpf_map_delete_elem(&connections, &cookie);
+}
+
+/* From here on sock_ops hears of the end of this socket, even if connect() fails before there is a SYN. Older kernels don't have this
+ * option; there it begins with the SYN. */
+static __always_inline void end_watch(struct bpf_sock_addr *ctx)
+{
+	int flags = BPF_SOCK_OPS_STATE_CB_FLAG;
+
+	bpf_setsockopt(ctx, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
+}
+
 static __always_inline int passed(u32 counter)
 {
 	count(counter, 1);
@@ -57,6 +79,7 @@ int weft_connect4(struct bpf_sock_addr *ctx)
 
 	if (ctx->type != SOCK_STREAM || ctx->protocol != IPPROTO_TCP || !sk)
 		return 1;
+	connection_forget(sk);
 
 	/* A process of the pod's cgroup may have entered another network namespace: then it is not the pod that speaks. */
 	netns = bpf_get_netns_cookie(ctx);
@@ -64,6 +87,9 @@ int weft_connect4(struct bpf_sock_addr *ctx)
 	if (!pod)
 		return passed(WEFT_COUNTER_FOREIGN_NETNS);
 	if (pod->flags & WEFT_POD_PAUSED || is_own_address(ip4_be, pod))
+		return passed(WEFT_COUNTER_PASSED_CONNECTS);
+	/* Bound to a device it can't reach the loopback. */
+	if (sk->bound_dev_if)
 		return passed(WEFT_COUNTER_PASSED_CONNECTS);
 
 	scope_id = pod->scope;
@@ -105,6 +131,7 @@ int weft_connect4(struct bpf_sock_addr *ctx)
 	socket->original_ip4_be = ip4_be;
 	socket->original_port_be = port_be;
 	socket->pod_ip4_be = pod->ip4_be;
+	end_watch(ctx);
 
 	ctx->user_ip4 = LOOPBACK_BE;
 	ctx->user_port = pod->listener_port_be;

@@ -190,12 +190,14 @@ static __always_inline void exchange_complete(struct weft_upstream *upstream, u3
 	upstream_return(upstream, word);
 }
 
-/* From here on this response is the worker's: LENT -> RELAYED. */
-static __always_inline void response_pass(struct weft_upstream *upstream, u64 word, u32 reason)
+/* From here on this response is the worker's: LENT -> RELAYED. It is told, since it watches upstreams for their end alone: a redirected
+ * response would wake it for nothing. */
+static __always_inline void response_pass(struct weft_upstream *upstream, u32 slot, u64 word, u32 reason)
 {
 	upstream->passed_reason = reason;
 	count(WEFT_COUNTER_REASONS + reason, 1);
-	state_swap(upstream, word, WEFT_LEASE(word), WEFT_UPSTREAM_RELAYED);
+	if (state_swap(upstream, word, WEFT_LEASE(word), WEFT_UPSTREAM_RELAYED))
+		event_send(WEFT_EVENT_UPSTREAM_RELAYED, slot, upstream->cookie, upstream->pod_id, upstream->endpoint_id);
 }
 
 #endif

@@ -23,7 +23,7 @@ static __always_inline int reply_first(struct sk_msg_md *msg, struct scratch *sc
 	if (reason == WEFT_REASON_NONE)
 		reason = client_judge(upstream, slot, word, connection, 0);
 	if (reason != WEFT_REASON_NONE) {
-		response_pass(upstream, word, reason);
+		response_pass(upstream, slot, word, reason);
 		return SK_PASS;
 	}
 
@@ -32,7 +32,7 @@ static __always_inline int reply_first(struct sk_msg_md *msg, struct scratch *sc
 		return SK_PASS;
 	replying = WEFT_STATE_WORD(WEFT_LEASE(word), WEFT_UPSTREAM_REPLYING);
 	if (bpf_msg_redirect_hash(msg, &client_sockets, &client, BPF_F_INGRESS) != SK_PASS) {
-		response_pass(upstream, replying, WEFT_REASON_RESPONSE_LOOKUP_MISS);
+		response_pass(upstream, slot, replying, WEFT_REASON_RESPONSE_LOOKUP_MISS);
 		return SK_PASS;
 	}
 	upstream->status = scratch->head.status;
@@ -93,7 +93,7 @@ int weft_reply(struct sk_msg_md *msg)
 
 	scratch = scratch_take();
 	if (!scratch) {
-		response_pass(upstream, word, WEFT_REASON_NO_SCRATCH);
+		response_pass(upstream, slot, word, WEFT_REASON_NO_SCRATCH);
 		return SK_PASS;
 	}
 	verdict = reply_first(msg, scratch, upstream, slot, word);

@@ -83,6 +83,20 @@ WEFT_STAGE int connection_judge(struct weft_connection *connection, u64 cookie)
 	return WEFT_REASON_NONE;
 }
 
+/* What has really gone out: a push that the kernel cut short (the application is told how much was taken, and comes again with the rest)
+ * must not count twice. */
+static __always_inline u64 remote_remaining(const struct weft_upstream *upstream)
+{
+	struct socket_queues queues;
+	u32 sent;
+
+	socket_queues_read(upstream->sock, upstream->cookie, &queues);
+	if (!queues.is_known)
+		return upstream->request_remaining; /* it is gone: the redirect will miss */
+	sent = queues.write_seq - upstream->request_base;
+	return sent < upstream->request_total ? upstream->request_total - sent : 0;
+}
+
 /* Body bytes of an exchange that is open: they follow its head. Anything else while an exchange is open is pipelining. */
 WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *connection, u64 cookie)
 {
@@ -103,6 +117,8 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 	if (WEFT_LEASE(word) != WEFT_EXCHANGE_LEASE(exchange) || upstream->client_cookie != cookie)
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
 	remaining = upstream->request_remaining;
+	if (upstream->path == WEFT_PATH_REMOTE)
+		remaining = remote_remaining(upstream);
 	if (!remaining)
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
 	if (WEFT_STATE(word) != WEFT_UPSTREAM_LENT)
@@ -123,7 +139,7 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 	}
 	if (verdict != SK_PASS) {
 		upstream->is_dead = 1;
-		response_pass(upstream, word, WEFT_REASON_LOOKUP_MISS);
+		response_pass(upstream, slot, word, WEFT_REASON_LOOKUP_MISS);
 		return WEFT_REASON_LOOKUP_MISS | REQUEST_KEEP;
 	}
 	upstream->request_bytes += n;
@@ -132,7 +148,7 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 }
 
 /* Is there room for all of the request where it would go? Returns a reason why not. */
-static __always_inline u32 target_judge(const struct weft_upstream *upstream, bool is_bypass, u64 total)
+static __always_inline u32 target_judge(struct weft_upstream *upstream, bool is_bypass, u64 total)
 {
 	struct socket_queues queues;
 
@@ -141,6 +157,7 @@ static __always_inline u32 target_judge(const struct weft_upstream *upstream, bo
 		return queues_are_drained(&queues) ? WEFT_REASON_NONE : WEFT_REASON_SERVER_NOT_DRAINED;
 	}
 	socket_queues_read(upstream->sock, upstream->cookie, &queues);
+	upstream->request_base = queues.write_seq;
 	/* Beyond the free send buffer a non-blocking client would wait for an EPOLLOUT that never comes. The eighth and the page are
 	 * what the kernel charges beside the bytes. */
 #ifndef WEFT_WITHOUT_SEND_ROOM
@@ -185,6 +202,7 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	upstream->request_bytes = n;
 	upstream->response_bytes = 0;
 	upstream->request_remaining = total - n;
+	upstream->request_total = total;
 	upstream->response_remaining = 0;
 	upstream->route_id = scratch->route.route_id;
 	upstream->cluster_id = scratch->route.cluster_id;

@@ -25,14 +25,14 @@ static __always_inline int response_first(struct __sk_buff *skb, struct scratch 
 	if (reason == WEFT_REASON_NONE)
 		reason = client_judge(upstream, slot, word, connection, total + total / 2);
 	if (reason != WEFT_REASON_NONE) {
-		response_pass(upstream, word, reason);
+		response_pass(upstream, slot, word, reason);
 		return SK_PASS;
 	}
 	if (!state_swap(upstream, word, WEFT_LEASE(word), WEFT_UPSTREAM_REPLYING))
 		return SK_PASS;
 	replying = WEFT_STATE_WORD(WEFT_LEASE(word), WEFT_UPSTREAM_REPLYING);
 	if (bpf_sk_redirect_hash(skb, &client_sockets, &client, BPF_F_INGRESS) != SK_PASS) {
-		response_pass(upstream, replying, WEFT_REASON_RESPONSE_LOOKUP_MISS);
+		response_pass(upstream, slot, replying, WEFT_REASON_RESPONSE_LOOKUP_MISS);
 		return SK_PASS;
 	}
 	upstream->status = scratch->head.status;
@@ -91,12 +91,19 @@ int weft_response(struct __sk_buff *skb)
 	word = upstream->state;
 	if (WEFT_STATE(word) == WEFT_UPSTREAM_REPLYING)
 		return response_rest(skb, upstream, slot, word);
+	if (WEFT_STATE(word) == WEFT_UPSTREAM_IDLE) {
+		/* Nobody asked: whoever borrowed it next would get these bytes for an answer. */
+		upstream->is_dead = 1;
+		state_swap(upstream, word, WEFT_LEASE(word), WEFT_UPSTREAM_DEAD);
+		event_send(WEFT_EVENT_UPSTREAM_DEAD, slot, cookie, upstream->pod_id, upstream->endpoint_id);
+		return SK_PASS;
+	}
 	if (WEFT_STATE(word) != WEFT_UPSTREAM_LENT)
 		return SK_PASS;
 
 	scratch = scratch_take();
 	if (!scratch) {
-		response_pass(upstream, word, WEFT_REASON_NO_SCRATCH);
+		response_pass(upstream, slot, word, WEFT_REASON_NO_SCRATCH);
 		return SK_PASS;
 	}
 	verdict = response_first(skb, scratch, upstream, slot, word);

@@ -69,7 +69,6 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx, struct weft_
 	if (!connection)
 		return;
 	port_key_fill(ctx, connection->netns_cookie, &key);
-	key.ip4_be = bpf_htonl(0x7f000001);
 	key.port_be = connection->local_port_be;
 	owner = bpf_map_lookup_elem(&connection_ports, &key);
 	if (owner && *owner == cookie)

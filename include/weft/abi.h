@@ -191,7 +191,10 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	u8 path;               /* enum weft_path */
 	u8 method;             /* enum weft_method */
 	u32 passed_reason;     /* enum weft_reason: why the response is the worker's */
-	u64 reserved[13];
+	u64 request_total;     /* bytes of the whole request */
+	u32 request_base;      /* REMOTE: the upstream's sequence number before the request */
+	u32 zero;
+	u64 reserved[11];
 };
 _Static_assert(sizeof(struct weft_upstream) == 256, "a slot is four cache lines");
 
@@ -220,6 +223,7 @@ enum weft_event_kind {
 	WEFT_EVENT_POOL_MISS = 1,      /* pod_id, endpoint_id: no idle upstream */
 	WEFT_EVENT_EXCHANGE_OVER = 2,  /* cookie: a connection that was WAITED_FOR has no open exchange now */
 	WEFT_EVENT_UPSTREAM_DEAD = 3,  /* slot, cookie */
+	WEFT_EVENT_UPSTREAM_RELAYED = 4, /* slot, cookie: this response is the worker's */
 };
 struct weft_event {
 	u32 kind;

@@ -32,6 +32,25 @@ static void test_a_listener_is_found_by_its_address_before_any_address(void **st
 	builder_free(&b);
 }
 
+static void test_what_no_listener_owns_falls_to_the_one_of_any_address_and_port(void **state)
+{
+	static const struct weft_listener listeners[] = {
+		{.key = {IP(1), 80, 0}, .kind = WEFT_LISTENER_HTTP}, {.key = {ANY, 0, 0}, .kind = WEFT_LISTENER_BLOCK},
+	};
+	struct weft_image_handle image;
+	struct builder b;
+	weft_ref found;
+
+	builder_init(&b, 1);
+	image = build_image(&b, WEFT_IMAGE_ROUTES);
+	build_listeners(&b, listeners, WEFT_ARRAY_SIZE(listeners));
+	assert_int_equal(weft_find_listener(&image, IP(1), 80, &found), 0);
+	assert_int_equal(((const struct weft_listener *)weft_at(&image, found))->kind, WEFT_LISTENER_HTTP);
+	assert_int_equal(weft_find_listener(&image, IP(1), 81, &found), 0);
+	assert_int_equal(((const struct weft_listener *)weft_at(&image, found))->kind, WEFT_LISTENER_BLOCK);
+	builder_free(&b);
+}
+
 struct world {
 	struct builder builder;
 	struct weft_cluster_state clusters[8];
@@ -167,6 +186,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_listener_is_found_by_its_address_before_any_address),
+		cmocka_unit_test(test_what_no_listener_owns_falls_to_the_one_of_any_address_and_port),
 		cmocka_unit_test(test_round_robin_takes_the_schedule_in_turn),
 		cmocka_unit_test(test_random_follows_the_schedule),
 		cmocka_unit_test(test_least_request_avoids_the_busier_of_two),

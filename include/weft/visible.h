@@ -35,7 +35,7 @@ static inline bool weft_is_an_upgrade(const struct weft_head *head)
 	return (head->flags & WEFT_HEAD_UPGRADE) && (head->flags & WEFT_HEAD_CONNECTION_UPGRADE);
 }
 
-/* Calls back with every name of the Connection lines until it says true. */
+/* Is the name listed in a Connection line? */
 static inline bool weft_connection_names(const struct weft_head_bytes *bytes, const struct weft_head *head, const u8 *name, u32 len)
 {
 	u32 i;

@@ -8,6 +8,7 @@
 #include "weft/lookup.h"
 
 #define LOOPBACK_BE bpf_htonl(0x7f000001)
+#define TCP_BPF_SOCK_OPS_CB_FLAGS_OPTION 1008 /* TCP_BPF_SOCK_OPS_CB_FLAGS: newer than the headers of Debian 12 */
 
 /* Addresses that are never meshed: loopback, link-local, multicast and above, "this host", the pod itself. */
 static __always_inline bool is_own_address(u32 ip4_be, const struct weft_pod *pod)
@@ -53,7 +54,7 @@ static __always_inline void end_watch(struct bpf_sock_addr *ctx)
 {
 	int flags = BPF_SOCK_OPS_STATE_CB_FLAG;
 
-	bpf_setsockopt(ctx, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, &flags, sizeof(flags));
+	bpf_setsockopt(ctx, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS_OPTION, &flags, sizeof(flags));
 }
 
 static __always_inline int passed(u32 counter)

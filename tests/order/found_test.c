@@ -10,10 +10,12 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -170,6 +172,21 @@ static void test_a_connect_that_fails_early_leaves_no_record(void **state)
 	close(anchor);
 	usleep(20000);
 	assert_int_equal(map_entries(h, "connections"), 0);
+}
+
+/* A socket that is bound to a device can't reach the worker's listener on the loopback: it is left alone, and not left hanging. */
+static void test_a_client_bound_to_a_device_is_left_alone(void **state)
+{
+	struct harness *h = *state;
+	int fd = tcp_socket();
+
+	assert_int_equal(system("ip link add found0 type veth peer name found1 && ip link set found0 up"), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "found0", sizeof("found0")), 0);
+	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	connect_to(fd, SERVICE_IP, 80);
+	assert_int_equal(map_entries(h, "connections"), 0);
+	close(fd);
+	assert_int_equal(system("ip link del found0"), 0);
 }
 
 /* A socket that was in the mesh is connected anew to where the mesh does not reach. */
@@ -348,6 +365,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_requests_behind_a_local_reply_in_one_write_are_not_lost),
 		cmocka_unit_test(test_a_bound_client_leaves_no_port_behind),
 		cmocka_unit_test(test_a_connect_that_fails_early_leaves_no_record),
+		cmocka_unit_test(test_a_client_bound_to_a_device_is_left_alone),
 		cmocka_unit_test(test_getpeername_is_true_after_a_reconnect),
 		cmocka_unit_test(test_an_upstream_that_spoke_unasked_is_not_lent),
 		cmocka_unit_test(test_the_deadline_runs_from_the_end_of_the_request),

@@ -24,8 +24,15 @@ int weft_connection_command(struct weft_connection_command *command)
 	answer = WEFT_ANSWER_FOUND;
 	if (commands & WEFT_COMMAND_PROXY_ONLY)
 		__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_PROXY_ONLY);
-	if (commands & WEFT_COMMAND_END_EXCHANGE)
+	if (commands & WEFT_COMMAND_END_EXCHANGE) {
+		u32 slot = WEFT_EXCHANGE_SLOT(command->exchange);
+		struct weft_upstream *upstream = bpf_map_lookup_elem(&upstreams, &slot);
+
+		/* Body bytes that still come must not be read as a new request. */
+		if (upstream && upstream->client_cookie == cookie && upstream->request_remaining)
+			__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_PROXY_ONLY);
 		__sync_val_compare_and_swap(&connection->exchange, command->exchange, 0);
+	}
 	if (commands & WEFT_COMMAND_PUBLISH) {
 		connection->proxy_consumed = command->proxy_consumed;
 		connection->proxy_written = command->proxy_written;

@@ -121,7 +121,10 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 		remaining = remote_remaining(upstream);
 	if (!remaining)
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
-	if (WEFT_STATE(word) != WEFT_UPSTREAM_LENT)
+	/* An early answer ends the request: what still comes of it is the worker's to throw away. While only an interim response, or one
+	 * that can't be told yet, is being relayed, the server waits for the body. */
+	if (WEFT_STATE(word) != WEFT_UPSTREAM_LENT &&
+	    (WEFT_STATE(word) != WEFT_UPSTREAM_RELAYED || upstream->passed_reason == WEFT_REASON_RESPONSE_EARLY))
 		return WEFT_REASON_RESPONSE_EARLY | REQUEST_KEEP;
 
 	if (n > remaining) {

@@ -20,17 +20,17 @@ static __always_inline u32 response_judge(struct scratch *scratch, u32 copied, u
 
 	if (!settings)
 		return WEFT_REASON_FAST_PATH_OFF;
-#ifndef WEFT_WITHOUT_COMPLETENESS
-	if (upstream->request_remaining)
-		return WEFT_REASON_RESPONSE_EARLY;
-#endif
 	parsed = weft_parse_response(&scratch->bytes, copied, upstream->method, head);
 	if (parsed == WEFT_PARSE_MORE)
 		return WEFT_REASON_RESPONSE_PARTIAL_HEAD;
 	if (parsed != WEFT_PARSE_DONE)
 		return WEFT_REASON_RESPONSE_BAD_HEAD;
 	if (head->status < 200)
-		return WEFT_REASON_RESPONSE_INTERIM;
+		return WEFT_REASON_RESPONSE_INTERIM; /* not an answer yet: the request goes on */
+#ifndef WEFT_WITHOUT_COMPLETENESS
+	if (upstream->request_remaining)
+		return WEFT_REASON_RESPONSE_EARLY;
+#endif
 	if (head->flags & (WEFT_HEAD_CLOSE | WEFT_HEAD_CONNECTION_OTHER | WEFT_HEAD_HTTP_10))
 		return WEFT_REASON_RESPONSE_CLOSE;
 	if (head->flags & WEFT_HEAD_UNTIL_CLOSE)

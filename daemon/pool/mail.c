@@ -69,7 +69,8 @@ static void relay_done(struct pool *pool, const struct mail *mail)
 	u->is_handed = false;
 	upstream_set_busy(u, false);
 	word = state_load(u->shared);
-	if (is_reusable && !is_marked_dead(u->shared) && upstream_is_quiet(u))
+	/* A request that is not whole leaves its rest on the connection. */
+	if (is_reusable && !u->shared->request_remaining && !is_marked_dead(u->shared) && upstream_is_quiet(u))
 		upstream_idle(u, word);
 	else
 		upstream_close_from(u, word, POOL_CLOSE_RELAY);

@@ -9,6 +9,7 @@
 #include "pool/pool.h"
 #include "proxy/proxy.h"
 #include "worker/internal.h"
+#include "weft/reason.h"
 
 /* ---- exchanges that the kernel hands up ------------------------------------------------------------------------------------------ */
 
@@ -17,6 +18,12 @@ static void relay_done(void *arg, uint32_t slot, uint32_t lease, bool is_reusabl
 	struct worker *worker = arg;
 
 	pool_relay_done(worker->pool, WEFT_EXCHANGE(slot, lease), is_reusable);
+}
+
+/* What of the request will arrive on the anchor: only after an early answer. Else the program goes on sending it to the server. */
+static uint64_t remaining_at_anchor(const struct pool_exchange *exchange)
+{
+	return exchange->record.passed_reason == WEFT_REASON_RESPONSE_EARLY ? exchange->record.request_remaining : 0;
 }
 
 static int relay(void *arg, const struct pool_exchange *exchange, int fd)
@@ -30,7 +37,7 @@ static int relay(void *arg, const struct pool_exchange *exchange, int fd)
 		.pod_id = exchange->record.pod_id,
 		.endpoint_id = exchange->record.endpoint_id,
 		.method = exchange->record.method,
-		.request_remaining = exchange->record.request_remaining,
+		.request_remaining = remaining_at_anchor(exchange),
 		.deadline_ns = exchange->record.deadline_ns,
 		.done = relay_done,
 		.arg = worker,

@@ -325,6 +325,29 @@ static void test_guard_completeness_an_early_response_is_relayed(void **state)
 	client_close(&client);
 }
 
+static void test_an_interim_response_does_not_end_the_request(void **state)
+{
+	struct harness *h = *state;
+	const char *head = "POST /p HTTP/1.1\r\nHost: local\r\nContent-Length: 10\r\n\r\n", *hints = "HTTP/1.1 103 Early Hints\r\n\r\n";
+	struct client client;
+	struct link link;
+
+	client_open(h, &client);
+	link_open(h, h->local_endpoint, &link);
+	say(client.fd, head);
+	assert_heard(link.server, head);
+	say(link.server, hints);
+	assert_heard(link.upstream, hints);
+	assert_int_equal(state_of(h, &link), WEFT_UPSTREAM_RELAYED);
+	say(client.fd, "0123456789");
+	assert_heard(link.server, "0123456789");
+	assert_silent(client.anchor);
+	say(link.server, RESPONSE);
+	assert_heard(link.upstream, RESPONSE);
+	link_close(h, &link);
+	client_close(&client);
+}
+
 /* Guard WEFT_WITHOUT_DEAD_SLOTS: a write on an upstream that was reset gives the application ECONNRESET. */
 static void test_guard_dead_slots_a_reset_upstream_is_never_lent(void **state)
 {
@@ -559,6 +582,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_the_end_of_a_body_and_the_next_request_in_one_write_part_ways),
 		cmocka_unit_test(test_two_requests_in_one_write_are_the_proxys),
 		cmocka_unit_test(test_guard_completeness_an_early_response_is_relayed),
+		cmocka_unit_test(test_an_interim_response_does_not_end_the_request),
 		cmocka_unit_test(test_guard_dead_slots_a_reset_upstream_is_never_lent),
 		cmocka_unit_test(test_guard_send_room_what_does_not_fit_goes_to_the_proxy),
 		cmocka_unit_test(test_guard_netns_check_a_server_on_a_foreign_address_is_remote),

@@ -31,8 +31,10 @@ static void on_anchor(evutil_socket_t fd, short what, void *arg)
 	struct connection *connection = arg;
 
 	connections_bury(connection->thread);
-	if (what & (EV_READ | EV_CLOSED))
+	if (what & (EV_READ | EV_CLOSED)) {
 		connection->is_readable = true;
+		connection->is_read_short = false;
+	}
 	if (what & EV_WRITE)
 		connection->is_writable = true;
 	if (what & EV_CLOSED)
@@ -393,6 +395,7 @@ static bool anchor_splice(struct connection *connection)
 	struct thread *thread = connection->thread;
 	ssize_t n = flow_splice(thread, &connection->request, connection->fd);
 
+	connection->is_read_short = false;
 	if (n > 0) {
 		connection->consumed += (u32)n;
 		COUNT_ADD(thread, request_body_bytes, n);

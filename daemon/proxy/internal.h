@@ -191,6 +191,7 @@ struct upstream {
 	bool is_borrowed;         /* the pool's: never closed here */
 	bool is_write_failed;
 	bool is_registered;
+	bool is_read_short;       /* the last read got all that was announced since */
 	bool has_hang_up;         /* the poller said that a FIN is there */
 	struct group_key key;
 	struct buffer in;
@@ -283,7 +284,7 @@ struct connection {
 	bool has_hang_up;           /* the poller said so */
 	bool is_first;              /* nothing was served yet: the bytes may be no HTTP at all */
 	bool was_looked_up;         /* the listener, for what it decides before a byte is read */
-	bool is_read_short;         /* the last read got all there was */
+	bool is_read_short;         /* the last read got all that was announced since */
 	bool is_ready;              /* in the thread's list of those that did not finish their turn */
 	bool is_driven;             /* connection_drive is below us */
 	bool is_ordered;            /* the kernel may carry exchanges: command it */

@@ -141,7 +141,7 @@ static struct relay *relay_new(struct connection *connection, const struct proxy
 	relay->exchange.method = is->method;
 	connection->relay = relay;
 	connection->is_kernel_listener = true;
-	if (is->request_remaining) {
+	if (is->request_remaining || connection->discards) {
 		/* What still comes of the request is no request; the connection ends with the response. */
 		connection->discards = true;
 		relay->exchange.closes = true;

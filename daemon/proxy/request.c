@@ -360,6 +360,19 @@ static void request_begin(struct connection *connection, struct weft_head *head)
 
 /* ---- steps ------------------------------------------------------------------------------------------------------------------------------ */
 
+/* A server may answer before it has the whole body; the kernel then hands up response and rest, and the rest may be here first. Read
+ * as a request it would be one that the body's author made. The response, or the error, is on its way and ends the connection. */
+static bool is_body_rest(struct connection *connection)
+{
+	const struct proxy_backend *backend = &connection->thread->proxy->backend;
+	struct weft_connection_command question = {.cookie = connection->cookie};
+
+	if (!connection->discards && connection->is_ordered && connection->may_kernel_run &&
+	    !backend->connection_command(backend->arg, &question) && question.answer & WEFT_ANSWER_BODY_REST)
+		connection->discards = true;
+	return connection->discards;
+}
+
 static bool head_advance(struct connection *connection)
 {
 	struct weft_head *head = &connection->thread->head;
@@ -383,6 +396,10 @@ static bool head_advance(struct connection *connection)
 	/* A head that drips in is not parsed again for every drop. */
 	if (connection->parsed && len < HEAD_MAX && !memchr(bytes + connection->parsed, '\n', len - connection->parsed)) {
 		connection->parsed = len;
+		return false;
+	}
+	if (is_body_rest(connection)) {
+		buffer_consume(connection->thread, &connection->in, len);
 		return false;
 	}
 	verdict = weft_parse_request((const struct weft_head_bytes *)bytes, len, head);

@@ -123,16 +123,12 @@ void upstreams_free(struct thread *thread)
 
 /* ---- events ---------------------------------------------------------------------------------------------------------------- */
 
-/* An idle upstream that becomes readable has ended, or said something unasked: either way it can't be used. An event of before its
- * last response was read may come late, hence the look. */
-static void idle_event(struct upstream *upstream)
+/* An unused upstream that is readable has ended, or said something unasked: either way it can't be used. */
+static bool is_quiet(const struct upstream *upstream)
 {
 	u8 byte;
-	ssize_t n = recv(upstream->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	upstream_close(upstream);
+	return recv(upstream->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
 }
 
 static void on_upstream(evutil_socket_t fd, short what, void *arg)
@@ -146,12 +142,15 @@ static void on_upstream(evutil_socket_t fd, short what, void *arg)
 	if (what & EV_CLOSED)
 		upstream->has_hang_up = true;
 	if (!upstream->exchange) {
-		if (what & (EV_READ | EV_CLOSED))
-			idle_event(upstream);
+		/* An event of before its last response was read may come late, hence the look. */
+		if (what & (EV_READ | EV_CLOSED) && !is_quiet(upstream))
+			upstream_close(upstream);
 		return;
 	}
-	if (what & (EV_READ | EV_CLOSED))
+	if (what & (EV_READ | EV_CLOSED)) {
 		upstream->is_readable = true;
+		upstream->is_read_short = false;
+	}
 	if (what & EV_WRITE)
 		upstream->is_writable = true;
 	if (!upstream->is_connected) {
@@ -211,7 +210,7 @@ void upstream_close(struct upstream *upstream)
 void upstream_done(struct upstream *upstream, bool is_reusable)
 {
 	if (is_reusable && upstream->is_connected && !upstream->is_borrowed && !upstream->is_ended && !upstream->is_write_failed &&
-	    !upstream->has_hang_up && !buffer_len(&upstream->in) && !idle_add(upstream))
+	    !upstream->has_hang_up && !buffer_len(&upstream->in) && (upstream->is_read_short || is_quiet(upstream)) && !idle_add(upstream))
 		return;
 	upstream_close(upstream);
 }
@@ -329,6 +328,7 @@ bool upstream_read(struct upstream *upstream)
 	if (!upstream->is_readable || upstream->is_ended || !upstream->is_connected)
 		return false;
 	if (!upstream->is_borrowed && exchange->has_head && flow_wants_splice(flow, in)) {
+		upstream->is_read_short = false;
 		n = flow_splice(thread, flow, upstream->fd);
 		if (n > 0) {
 			COUNT_ADD(thread, response_body_bytes, n);
@@ -352,6 +352,7 @@ bool upstream_read(struct upstream *upstream)
 		return read_failed(upstream, n);
 	}
 	in->end += (u32)n;
+	upstream->is_read_short = (u32)n < room && !upstream->has_hang_up;
 	flow->is_large = (u32)n == room;
 	if (exchange->has_head)
 		COUNT_ADD(thread, response_body_bytes, n);

@@ -85,7 +85,7 @@ static int harness_command(void *arg, struct weft_connection_command *command)
 	pthread_mutex_lock(&h->lock);
 	command->answer = h->is_gone ? 0 : WEFT_ANSWER_FOUND | h->answer;
 	command->open_exchange = h->answer & WEFT_ANSWER_EXCHANGE_OPEN ? h->open_exchange : 0;
-	if (h->command_count < COMMANDS_MAX)
+	if (command->commands && h->command_count < COMMANDS_MAX) /* a mere question is none */
 		h->commands[h->command_count++] = *command;
 	if (command->commands & WEFT_COMMAND_END_EXCHANGE && command->exchange == h->open_exchange)
 		h->answer &= ~WEFT_ANSWER_EXCHANGE_OPEN;

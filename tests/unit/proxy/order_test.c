@@ -453,6 +453,28 @@ static void test_a_relayed_response_ends_its_exchange_with_its_last_write(void *
 	close(server);
 }
 
+/* An early answer: the rest of the body is here before the response is, and looks like a request. */
+static void test_the_rest_of_a_body_is_never_a_request(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h), upstream, server;
+
+	pool_pair(h, &upstream, &server);
+	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN | WEFT_ANSWER_BODY_REST, WEFT_EXCHANGE(5, 1));
+	put_text(client, REQUEST);
+	assert_false(server_has_caller(h, 0, 100));
+	put_text(server, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno");
+	begin_relay(h, client, upstream, 1, 100);
+	put_text(client, REQUEST);
+	expect_reply(client, 413, "no");
+	expect_end(client);
+	assert_false(wait_for_relays(h, 1));
+	assert_false(server_has_caller(h, 0, 50));
+	close(client);
+	close(upstream);
+	close(server);
+}
+
 static void test_requests_that_come_during_a_relay_are_served_after_it(void **state)
 {
 	struct harness *h = *state;
@@ -782,6 +804,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_fin_waits_for_the_kernels_bytes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_client_that_is_gone_needs_no_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_relayed_response_ends_its_exchange_with_its_last_write, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_rest_of_a_body_is_never_a_request, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_requests_that_come_during_a_relay_are_served_after_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_relay_goes_before_a_request_that_the_proxy_has_already, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_relay_waits_for_an_anchor_that_was_not_accepted_yet, setup, teardown),

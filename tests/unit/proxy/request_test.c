@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What goes upstream, what is refused, and in which order answers come. */
+#include <sys/wait.h>
+
 #include "proxy/harness.h"
 
 static int setup(void **state)
@@ -343,6 +345,62 @@ static void test_pipelined_requests_are_answered_in_order(void **state)
 	close(server);
 }
 
+/* The next request comes behind a body that is spliced, or that had to wait for its server: no event will tell of it again. */
+static void test_a_request_behind_a_large_body_is_not_forgotten(void **state)
+{
+	enum { SIZE = 400000 };
+	struct harness *h = *state;
+	_cleanup_free_ char *body = pattern(SIZE, 2), *got = calloc(1, SIZE + 1);
+
+	for (int kind = 0; kind < 2; kind++) {
+		struct reply up = {.is_whole = true};
+		struct strbuf text = STRBUF_INIT;
+		int client = client_new(h), server, small = 4096;
+		pid_t child;
+
+		/* The head alone first, so that its read is a short one. */
+		put_text(client, "POST /u HTTP/1.1\r\nHost: a\r\n");
+		if (kind == 0)
+			strbuf_printf(&text, "Content-Length: %d\r\n\r\n", SIZE);
+		else
+			strbuf_printf(&text, "Transfer-Encoding: chunked\r\n\r\n%x\r\n", SIZE);
+		put_bytes(client, text.data, text.size);
+		strbuf_truncate(&text, 0);
+		usleep(20000);
+		strbuf_append(&text, body, SIZE);
+		if (kind == 1)
+			strbuf_append_text(&text, "\r\n0\r\n\r\n");
+		strbuf_append_text(&text, "GET /u/next HTTP/1.1\r\nHost: a\r\n\r\n");
+		setsockopt(h->servers[0], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+		child = fork();
+		if (!child) {
+			put_bytes(client, text.data, text.size);
+			_exit(0);
+		}
+		server = server_accept(h, 0);
+		free(get_head(server));
+		usleep(100000);
+		if (kind == 0) {
+			get_exactly(server, got, SIZE);
+			assert_memory_equal(got, body, SIZE);
+		} else {
+			get_chunked(server, &up);
+			assert_int_equal(up.body.size, SIZE);
+			strbuf_release(&up.body);
+		}
+		serve_ok(server);
+		expect_reply(client, 200, "ok");
+		expect_bytes(server, "GET /u/next HTTP/1.1\r\nHost: a\r\n\r\n");
+		serve_ok(server);
+		expect_reply(client, 200, "ok");
+		waitpid(child, NULL, 0);
+		strbuf_release(&text);
+		close(client);
+		close(server);
+		usleep(20000);
+	}
+}
+
 static void test_local_replies_are_envoys(void **state)
 {
 	static const struct {
@@ -481,6 +539,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_long_heads_pass_up_to_the_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_head_may_come_in_drops, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pipelined_requests_are_answered_in_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_request_behind_a_large_body_is_not_forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_local_replies_are_envoys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_http_1_0_is_served_where_the_listener_accepts_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_expect_is_the_servers_to_answer, setup, teardown),

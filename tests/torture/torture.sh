@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Tortures a mesh, a proxy, or plain TCP, on a topology of its own: a pod with the client, three with servers (v3 is not enrolled).
 #
 #   torture.sh [--through weft|direct|haproxy|envoy] [--fast-path on|remote|off] [--seed N] [--time S] [--kill-worker S]
@@ -23,7 +24,7 @@ while [ $# -gt 0 ]; do
 	--stall) stall=yes && shift ;;
 	--keep) keep=yes && shift ;;
 	--) shift && break ;;
-	*) sed -n '2,/^set -euo/{/^set -euo/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" && exit 2 ;;
+	*) sed -n '3,/^set -euo/{/^set -euo/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" && exit 2 ;;
 	esac
 done
 # shellcheck source=../topology/weft.sh

@@ -30,7 +30,7 @@ int weft_connection_command(struct weft_connection_command *command)
 
 		/* Body bytes that still come must not be read as a new request. */
 		if (upstream && upstream->client_cookie == cookie && upstream->request_remaining)
-			__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_PROXY_ONLY);
+			__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_PROXY_ONLY | WEFT_CONNECTION_BODY_REST);
 		__sync_val_compare_and_swap(&connection->exchange, command->exchange, 0);
 	}
 	if (commands & WEFT_COMMAND_PUBLISH) {
@@ -40,6 +40,8 @@ int weft_connection_command(struct weft_connection_command *command)
 	/* The wish first, then the look: an exchange that ends in between finds the wish and sends the event. */
 	if (commands & WEFT_COMMAND_WAIT)
 		__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_WAITED_FOR);
+	if (*(volatile u32 *)&connection->flags & WEFT_CONNECTION_BODY_REST)
+		answer |= WEFT_ANSWER_BODY_REST;
 	exchange = *(volatile u64 *)&connection->exchange;
 	if (exchange) {
 		answer |= WEFT_ANSWER_EXCHANGE_OPEN;

@@ -15,6 +15,7 @@
 #define TCP_LISTEN_STATE 10
 #define SOL_SOCKET 1
 #define SO_RCVBUF 8
+#define SO_SNDBUF 7
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 

@@ -19,6 +19,7 @@ const volatile bool has_cork = false;
 #define REQUEST_REASON 0x7f
 #define REQUEST_KEEP 0x80 /* the connection stays with the proxy */
 #define REQUEST_MORE 0x100 /* the head is not whole */
+#define REQUEST_REST 0x200 /* it is the rest of a body that goes up, no request: none comes any more */
 
 /* Stages are global functions: each has its own stack frame and is verified once. A pointer that lives in memory is none to the
  * verifier, so they are handed what they need. */
@@ -114,8 +115,11 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 	if (!upstream)
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
 	word = upstream->state;
-	if (WEFT_LEASE(word) != WEFT_EXCHANGE_LEASE(exchange) || upstream->client_cookie != cookie)
+	if (WEFT_LEASE(word) != WEFT_EXCHANGE_LEASE(exchange))
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
+	if (upstream->client_cookie != cookie) /* the worker has closed it, and is about to say so */
+		return upstream->request_remaining ? WEFT_REASON_RESPONSE_EARLY | REQUEST_KEEP | REQUEST_REST :
+						     WEFT_REASON_PIPELINED | REQUEST_KEEP;
 	remaining = upstream->request_remaining;
 	if (upstream->path == WEFT_PATH_REMOTE)
 		remaining = remote_remaining(upstream);
@@ -125,7 +129,7 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 	 * that can't be told yet, is being relayed, the server waits for the body. */
 	if (WEFT_STATE(word) != WEFT_UPSTREAM_LENT &&
 	    (WEFT_STATE(word) != WEFT_UPSTREAM_RELAYED || upstream->passed_reason == WEFT_REASON_RESPONSE_EARLY))
-		return WEFT_REASON_RESPONSE_EARLY | REQUEST_KEEP;
+		return WEFT_REASON_RESPONSE_EARLY | REQUEST_KEEP | REQUEST_REST;
 
 	if (n > remaining) {
 		/* The next request in the same write: this verdict ends with the message, and pipelining is the proxy's. */
@@ -143,7 +147,7 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 	if (verdict != SK_PASS) {
 		upstream->is_dead = 1;
 		response_pass(upstream, slot, word, WEFT_REASON_LOOKUP_MISS);
-		return WEFT_REASON_LOOKUP_MISS | REQUEST_KEEP;
+		return WEFT_REASON_LOOKUP_MISS | REQUEST_KEEP | REQUEST_REST;
 	}
 	upstream->request_bytes += n;
 	upstream->request_remaining = remaining - n;
@@ -437,6 +441,8 @@ int weft_request(struct sk_msg_md *msg)
 	}
 	if (r & REQUEST_KEEP)
 		__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_PROXY_ONLY);
+	if (r & REQUEST_REST)
+		__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_BODY_REST);
 	connection->last_reason = r & REQUEST_REASON;
 	count(WEFT_COUNTER_REASONS + (r & REQUEST_REASON), 1);
 	return message_pass(msg, &client_sockets, cookie, connection->flags & WEFT_CONNECTION_SPLIT);

@@ -8,6 +8,7 @@
 #include "maps.h"
 
 #define CLIENT_RECEIVE_BUFFER (2 * WEFT_REDIRECT_LIMIT_DEFAULT)
+#define CLIENT_SEND_BUFFER (2 << 20) /* doubled by the kernel: the default maximum of tcp_wmem */
 
 /* bpf_sock_ops holds the remote port in the upper half, in network order; the local one in host order. */
 static __always_inline u16 remote_port_be(struct bpf_sock_ops *ctx)
@@ -32,7 +33,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx, struct 
 	struct weft_connection *connection;
 	struct weft_port_key key;
 	struct weft_control *settings = control_get();
-	int receive_buffer_bytes = CLIENT_RECEIVE_BUFFER;
+	int receive_buffer_bytes = CLIENT_RECEIVE_BUFFER, send_buffer_bytes = CLIENT_SEND_BUFFER;
 	u64 cookie = socket->cookie;
 
 	connection = bpf_map_lookup_elem(&connections, &cookie);
@@ -55,6 +56,9 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx, struct 
 		return;
 	/* Room for a whole response; the kernel doubles it, and caps it at net.core.rmem_max. Less only means more relayed responses. */
 	bpf_setsockopt(ctx, SOL_SOCKET, SO_RCVBUF, &receive_buffer_bytes, sizeof(receive_buffer_bytes));
+	/* As much as TCP would grow to: a sender that once had to wait wakes the socket's readers later, and a blocking read of a
+	 * sockmap socket that is woken for nothing returns EAGAIN (docs/limits.md). */
+	bpf_setsockopt(ctx, SOL_SOCKET, SO_SNDBUF, &send_buffer_bytes, sizeof(send_buffer_bytes));
 	if (bpf_sock_hash_update(ctx, &client_sockets, &cookie, BPF_NOEXIST))
 		count(WEFT_COUNTER_CONNECTIONS_FULL, 1);
 }

@@ -112,6 +112,7 @@ enum weft_mover { WEFT_MOVER_NONE = 0, WEFT_MOVER_SERVER = 1, WEFT_MOVER_UPSTREA
 #define WEFT_CONNECTION_WAITED_FOR 0x2u  /* the proxy wants WEFT_EVENT_EXCHANGE_OVER */
 #define WEFT_CONNECTION_CLOSED 0x4u      /* the client socket is gone */
 #define WEFT_CONNECTION_SPLIT 0x8u       /* a write was split: see message_pass() */
+#define WEFT_CONNECTION_BODY_REST 0x10u  /* the rest of a body whose exchange was taken over went up: no request comes any more */
 
 #define WEFT_EXCHANGE(slot, lease) (((u64)(u32)(lease) << 32) | ((u32)(slot) + 1u))
 #define WEFT_EXCHANGE_SLOT(exchange) ((u32)(exchange) - 1u)
@@ -264,6 +265,7 @@ enum weft_counter {
 #define WEFT_ANSWER_EXCHANGE_OPEN 0x2u   /* `open_exchange` says which */
 #define WEFT_ANSWER_UNDELIVERED 0x4u     /* redirected bytes wait for a kernel worker: a FIN or TCP byte would overtake them */
 #define WEFT_ANSWER_UNREAD 0x8u          /* redirected bytes wait to be read */
+#define WEFT_ANSWER_BODY_REST 0x10u      /* what comes on the anchor is the rest of a request that the kernel began */
 
 struct weft_connection_command {
 	u64 cookie;

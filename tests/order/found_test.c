@@ -339,8 +339,21 @@ static void test_the_rest_of_a_body_is_known_for_what_it_is(void **state)
 	assert_heard(link.server, POST_LOCAL);
 	say(link.server, RESPONSE);
 	assert_int_equal(state_of(h, &link), WEFT_UPSTREAM_RELAYED);
+	assert_false(command(h, &client, 0, 0, 0, 0).answer & WEFT_ANSWER_BODY_REST);
 	say(client.fd, REQUEST_LOCAL);
 	assert_heard(client.anchor, REQUEST_LOCAL);
+	assert_true(command(h, &client, 0, 0, 0, 0).answer & WEFT_ANSWER_BODY_REST);
+	link_close(h, &link);
+	client_close(&client);
+
+	/* A further request is no rest. */
+	client_open(h, &client);
+	link_open(h, h->local_endpoint, &link);
+	say(client.fd, REQUEST_LOCAL);
+	assert_heard(link.server, REQUEST_LOCAL);
+	say(client.fd, REQUEST_LOCAL);
+	assert_heard(client.anchor, REQUEST_LOCAL);
+	assert_false(command(h, &client, 0, 0, 0, 0).answer & WEFT_ANSWER_BODY_REST);
 	link_close(h, &link);
 	client_close(&client);
 }

@@ -11,4 +11,5 @@
 #include "response.h"
 #include "sockops.h"
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+/* What the kernel asks: these programs may be used under GPL-2.0. It knows no word for "or Apache-2.0". */
+char LICENSE[] SEC("license") = "GPL";

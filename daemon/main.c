@@ -132,19 +132,13 @@ static void clear_away(const struct options *options, const char *own_cgroup)
 		log_warn(-errno, "removing the cgroup %s", own_cgroup);
 }
 
-static int run(const struct options *options)
+static int serve(const struct options *options, const char *cgroup2, const char *own_cgroup, int lock_fd, int control_fd)
 {
-	_cleanup_(strbuf_release) struct strbuf cgroup2 = STRBUF_INIT;
-	_cleanup_(strbuf_release) struct strbuf own_cgroup = STRBUF_INIT;
 	_cleanup_(table_free) struct table *table = NULL;
-	_cleanup_close_ int lock_fd = -1;
-	_cleanup_close_ int control_fd = -1;
-	struct worker_config config = { .options = options };
-	struct keeper_job job = { .name = "weft-worker", .work = worker_run, .arg = &config };
+	struct worker_config config = { .options = options, .cgroup2 = cgroup2, .own_cgroup = own_cgroup, .control_fd = control_fd };
+	const struct keeper_job job = { .name = "weft-worker", .work = worker_run, .arg = &config };
 	int r;
 
-	if (preflight(options, &cgroup2, &own_cgroup) || take_lock(options, &lock_fd) || listen_control(options, &control_fd))
-		return EXIT_FAILURE;
 	raise_limits();
 	r = table_new(&table, TABLE_CAPACITY);
 	if (r == 0)
@@ -158,11 +152,23 @@ static int run(const struct options *options)
 		return EXIT_FAILURE;
 	}
 	config.table = table;
-	config.cgroup2 = cgroup2.data;
-	config.own_cgroup = own_cgroup.data;
-	config.control_fd = control_fd;
-	r = keeper_run(table, &job);
-	clear_away(options, own_cgroup.data);
+	return keeper_run(table, &job);
+}
+
+static int run(const struct options *options)
+{
+	_cleanup_(strbuf_release) struct strbuf cgroup2 = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf own_cgroup = STRBUF_INIT;
+	_cleanup_close_ int control_fd = -1;
+	int lock_fd = -1, r = EXIT_FAILURE;
+
+	if (preflight(options, &cgroup2, &own_cgroup) || take_lock(options, &lock_fd))
+		return EXIT_FAILURE;
+	if (listen_control(options, &control_fd) == 0) {
+		r = serve(options, cgroup2.data, own_cgroup.data, lock_fd, control_fd);
+		clear_away(options, own_cgroup.data);
+	}
+	lock_give(LOCK_FOLDER, options->bpffs, &lock_fd);
 	return r;
 }
 

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +43,34 @@ static pid_t read_holder(int fd)
 	return n > 0 ? (pid_t)strtol(text, NULL, 10) : 0;
 }
 
+/* The one before may have removed the file between our opening it and getting the lock: then we hold a lock that nobody else meets. */
+static bool is_still_there(int fd, const char *path)
+{
+	struct stat mine, now;
+
+	return fstat(fd, &mine) == 0 && stat(path, &now) == 0 && mine.st_dev == now.st_dev && mine.st_ino == now.st_ino;
+}
+
+static int open_locked(const char *path, int *out, pid_t *holder)
+{
+	for (;;) {
+		_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+
+		if (fd < 0)
+			return -errno;
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+			if (errno != EWOULDBLOCK)
+				return -errno;
+			*holder = read_holder(fd);
+			return -EBUSY;
+		}
+		if (is_still_there(fd, path)) {
+			*out = TAKE_FD(fd);
+			return 0;
+		}
+	}
+}
+
 int lock_take(const char *folder, const char *bpffs, int *out, pid_t *holder)
 {
 	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
@@ -55,20 +83,23 @@ int lock_take(const char *folder, const char *bpffs, int *out, pid_t *holder)
 		return r;
 	if (mkdir(folder, 0755) < 0 && errno != EEXIST)
 		return -errno;
-	fd = open(path.data, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-	if (fd < 0)
-		return -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		r = -errno;
-		if (r == -EWOULDBLOCK) {
-			*holder = read_holder(fd);
-			return -EBUSY;
-		}
+	r = open_locked(path.data, &fd, holder);
+	if (r)
 		return r;
-	}
 	len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
 	if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)len, 0) != len)
 		return -EIO;
 	*out = TAKE_FD(fd);
 	return 0;
+}
+
+void lock_give(const char *folder, const char *bpffs, int *fd)
+{
+	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
+
+	/* Removed while it is held: see is_still_there(). */
+	if (lock_path(folder, bpffs, &path) == 0)
+		unlink(path.data);
+	close(*fd);
+	*fd = -1;
 }

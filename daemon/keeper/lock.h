@@ -12,4 +12,7 @@
  * `holder` who has it (0: could not be read); or -errno. */
 int lock_take(const char *folder, const char *bpffs, int *fd, pid_t *holder);
 
+/* Releases it and removes its file. */
+void lock_give(const char *folder, const char *bpffs, int *fd);
+
 #endif

@@ -80,6 +80,7 @@ static void test_descriptors_are_what_the_system_gives(void **state)
 static void test_a_second_daemon_learns_who_is_first(void **state)
 {
 	pid_t holder = 0, child;
+	char path[128];
 	int first = -1, second = -1, status;
 
 	assert_int_equal(lock_take(folder, "/sys/fs/bpf/weft-test", &first, &holder), 0);
@@ -93,10 +94,14 @@ static void test_a_second_daemon_learns_who_is_first(void **state)
 	assert_int_equal(status, 0);
 	/* other pins, other daemon */
 	assert_int_equal(lock_take(folder, "/sys/fs/bpf/weft-test-2", &second, &holder), 0);
-	close(second);
+	lock_give(folder, "/sys/fs/bpf/weft-test-2", &second);
+	/* killed: its file stays and is in nobody's way */
 	close(first);
 	assert_int_equal(lock_take(folder, "/sys/fs/bpf/weft-test", &first, &holder), 0);
-	close(first);
+	lock_give(folder, "/sys/fs/bpf/weft-test", &first);
+	assert_int_equal(first, -1);
+	snprintf(path, sizeof(path), "%s/sys-fs-bpf-weft-test.lock", folder);
+	assert_int_equal(access(path, F_OK), -1);
 }
 
 static void test_a_lock_without_a_place_is_an_error(void **state)

@@ -215,18 +215,26 @@ void upstream_done(struct upstream *upstream, bool is_reusable)
 	upstream_close(upstream);
 }
 
+/* The last used one. A server may have closed it a moment ago, with the event still to come: what rested for any time is looked at, since
+ * a request that runs into that race is answered 503 (Envoy: UC) although nobody is at fault. */
 static struct upstream *upstream_reuse(struct thread *thread, const struct group_key *key)
 {
 	struct group *group = group_find(thread, key);
-	struct upstream *upstream = group ? group->idle : NULL;
+	struct upstream *upstream;
 
-	if (!upstream)
-		return NULL;
-	idle_remove(upstream);
-	upstream->is_reused = true;
-	upstream->is_writable = true;
-	COUNT(thread, upstreams_reused);
-	return upstream;
+	while (group && group->idle) {
+		upstream = group->idle;
+		if (now_ms() != upstream->idle_since_ms && !is_quiet(upstream)) {
+			upstream_close(upstream);
+			continue;
+		}
+		idle_remove(upstream);
+		upstream->is_reused = true;
+		upstream->is_writable = true;
+		COUNT(thread, upstreams_reused);
+		return upstream;
+	}
+	return NULL;
 }
 
 static int upstream_dial(struct exchange *exchange, struct upstream *upstream)

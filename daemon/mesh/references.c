@@ -65,7 +65,7 @@ static int check_chain(struct check *c, const struct mesh_filter_chain *chain, c
 	if (chain->kind == MESH_CHAIN_HTTP && chain->http->route_config)
 		return check_routes(c, chain->http->route_config);
 	if (chain->kind == MESH_CHAIN_HTTP && !mesh_find_route_config(c->mesh, chain->http->route_config_name))
-		warn(c, path, "there is no route configuration %s: its requests are answered 404", chain->http->route_config_name);
+		warn(c, path, "there is no route configuration %s: its requests are answered 503", chain->http->route_config_name);
 	for (size_t i = 0; chain->kind == MESH_CHAIN_TCP && i < chain->tcp->cluster_count; i++)
 		if (!mesh_find_cluster(c->mesh, chain->tcp->clusters[i].name))
 			warn(c, path, "there is no cluster %s: its connections are closed", chain->tcp->clusters[i].name);

@@ -98,6 +98,12 @@ static __always_inline u64 remote_remaining(const struct weft_upstream *upstream
 	return sent < upstream->request_total ? upstream->request_total - sent : 0;
 }
 
+/* As in Envoy the route's time runs from the end of the request: a slow upload is no fault of the server's. */
+static __always_inline void deadline_set(struct weft_upstream *upstream, bool is_whole)
+{
+	upstream->deadline_ns = is_whole && upstream->timeout_ms ? bpf_ktime_get_ns() + (u64)upstream->timeout_ms * 1000000 : 0;
+}
+
 /* Body bytes of an exchange that is open: they follow its head. Anything else while an exchange is open is pipelining. */
 WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *connection, u64 cookie)
 {
@@ -151,6 +157,7 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 	}
 	upstream->request_bytes += n;
 	upstream->request_remaining = remaining - n;
+	deadline_set(upstream, remaining == n);
 	return 0;
 }
 
@@ -205,7 +212,8 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	upstream->client_cookie = scratch->cookie;
 	upstream->start_ns = now;
 	upstream->first_byte_ns = 0;
-	upstream->deadline_ns = scratch->route.timeout_ms ? now + (u64)scratch->route.timeout_ms * 1000000 : 0;
+	upstream->timeout_ms = scratch->route.timeout_ms;
+	deadline_set(upstream, total == n);
 	upstream->request_bytes = n;
 	upstream->response_bytes = 0;
 	upstream->request_remaining = total - n;

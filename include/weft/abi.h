@@ -194,7 +194,7 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	u32 passed_reason;     /* enum weft_reason: why the response is the worker's */
 	u64 request_total;     /* bytes of the whole request */
 	u32 request_base;      /* REMOTE: the upstream's sequence number before the request */
-	u32 zero;
+	u32 timeout_ms;        /* of the route: the deadline is set when the request is whole */
 	u64 reserved[11];
 };
 _Static_assert(sizeof(struct weft_upstream) == 256, "a slot is four cache lines");

@@ -361,16 +361,23 @@ static void request_begin(struct connection *connection, struct weft_head *head)
 /* ---- steps ------------------------------------------------------------------------------------------------------------------------------ */
 
 /* A server may answer before it has the whole body; the kernel then hands up response and rest, and the rest may be here first. Read
- * as a request it would be one that the body's author made. The response, or the error, is on its way and ends the connection. */
-static bool is_body_rest(struct connection *connection)
+ * as a request it would be one that the body's author made. While the exchange is open its response, or an error, is on its way and ends
+ * the connection; after it this does. */
+static bool discards_body_rest(struct connection *connection)
 {
 	const struct proxy_backend *backend = &connection->thread->proxy->backend;
 	struct weft_connection_command question = {.cookie = connection->cookie};
 
-	if (!connection->discards && connection->is_ordered && connection->may_kernel_run &&
-	    !backend->connection_command(backend->arg, &question) && question.answer & WEFT_ANSWER_BODY_REST)
+	if (!connection->discards) {
+		if (!connection->is_ordered || !connection->may_kernel_run || backend->connection_command(backend->arg, &question) ||
+		    !(question.answer & WEFT_ANSWER_BODY_REST))
+			return false;
 		connection->discards = true;
-	return connection->discards;
+	}
+	buffer_consume(connection->thread, &connection->in, buffer_len(&connection->in));
+	if (question.answer && !(question.answer & WEFT_ANSWER_EXCHANGE_OPEN))
+		connection_finish(connection);
+	return true;
 }
 
 static bool head_advance(struct connection *connection)
@@ -398,10 +405,8 @@ static bool head_advance(struct connection *connection)
 		connection->parsed = len;
 		return false;
 	}
-	if (is_body_rest(connection)) {
-		buffer_consume(connection->thread, &connection->in, len);
+	if (discards_body_rest(connection))
 		return false;
-	}
 	verdict = weft_parse_request((const struct weft_head_bytes *)bytes, len, head);
 	if (verdict == WEFT_PARSE_DONE) {
 		if (connection->is_read_short && len == head->head_len)

@@ -473,6 +473,14 @@ static void test_the_rest_of_a_body_is_never_a_request(void **state)
 	close(client);
 	close(upstream);
 	close(server);
+
+	/* The response has been given already. */
+	client = client_new(h);
+	kernel_answers(h, WEFT_ANSWER_BODY_REST, 0);
+	put_text(client, REQUEST);
+	expect_end(client);
+	assert_false(server_has_caller(h, 0, 50));
+	close(client);
 }
 
 static void test_requests_that_come_during_a_relay_are_served_after_it(void **state)

@@ -366,6 +366,7 @@ static void test_a_pod_that_leaves_takes_its_records_along(void **state)
 
 	client_open(h, &client);
 	assert_int_equal(datapath_pod_remove(h->dp, 1, h->netns_cookie), 0);
+	usleep(200000); /* the links go a little after their pins */
 	client_close(&client);
 	usleep(20000);
 	assert_int_equal(map_entries(h, "connections"), 0);

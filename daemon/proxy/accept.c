@@ -39,7 +39,8 @@ static void anchor_accepted(struct thread *thread, struct pod *pod, int fd, cons
 	int r;
 
 	COUNT(thread, connections_accepted);
-	if (__atomic_load_n(&proxy->connection_count, __ATOMIC_RELAXED) >= proxy->limits.connections) {
+	if (__atomic_load_n(&proxy->connection_count, __ATOMIC_RELAXED) >= proxy->limits.connections ||
+	    __atomic_load_n(&pod->connection_count, __ATOMIC_RELAXED) >= proxy->limits.connections_each) {
 		COUNT(thread, connections_over_limit);
 		close(fd);
 		return;
@@ -62,6 +63,13 @@ static void anchor_accepted(struct thread *thread, struct pod *pod, int fd, cons
 	connection_drive(connection);
 }
 
+static void on_pause_over(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *listener = arg;
+
+	event_add(&listener->event, NULL);
+}
+
 static void on_listener(evutil_socket_t fd, short what, void *arg)
 {
 	static const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
@@ -69,11 +77,6 @@ static void on_listener(evutil_socket_t fd, short what, void *arg)
 	struct thread *thread = listener->thread;
 
 	connections_bury(thread);
-	if (what & EV_TIMEOUT) {
-		event_del(&listener->event);
-		event_assign(&listener->event, thread->base, fd, EV_READ | EV_PERSIST, on_listener, listener);
-		event_add(&listener->event, NULL);
-	}
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
 		struct sockaddr_in peer = {0};
 		socklen_t len = sizeof(peer);
@@ -82,9 +85,7 @@ static void on_listener(evutil_socket_t fd, short what, void *arg)
 		if (accepted < 0) {
 			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 				event_del(&listener->event);
-				evtimer_assign(&listener->event, thread->base, on_listener, listener);
-				listener->event.ev_fd = fd;
-				event_add(&listener->event, &pause);
+				event_add(&listener->pause, &pause);
 			} else if (errno == ECONNABORTED || errno == EINTR) {
 				continue;
 			}
@@ -109,6 +110,7 @@ int listener_add(struct thread *thread, struct pod *pod)
 	listener->thread = thread;
 	listener->pod = pod_get(pod);
 	event_assign(&listener->event, thread->base, pod->is.listener_fd, EV_READ | EV_PERSIST, on_listener, listener);
+	evtimer_assign(&listener->pause, thread->base, on_pause_over, listener);
 	if (event_add(&listener->event, NULL)) {
 		pod_put(listener->pod);
 		free(listener);
@@ -132,6 +134,8 @@ void listener_remove(struct thread *thread, u32 pod_id)
 		}
 		*at = listener->next;
 		event_del(&listener->event);
+		event_del(&listener->pause);
+		upstreams_forget(thread, listener->pod->is.pod_id);
 		if (thread->netns_cookie == listener->pod->is.netns_cookie)
 			thread_go_home(thread);
 		pod_put(listener->pod);

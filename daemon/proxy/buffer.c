@@ -16,6 +16,8 @@ static struct block *block_take(struct thread *thread, u32 capacity)
 	u32 *count = capacity == READ_SMALL ? &thread->free_small_count : &thread->free_large_count;
 	struct block *block = *list;
 
+	if (thread->stats.buffers_bytes + capacity > thread->proxy->limits.buffer_bytes / thread->proxy->thread_count)
+		return NULL;
 	if (block) {
 		*list = block->next;
 		(*count)--;

@@ -114,7 +114,7 @@ void exchange_release_upstream(struct exchange *exchange, bool is_reusable)
 	if (!upstream)
 		return;
 	upstream->exchange = NULL;
-	upstream_done(upstream, is_reusable);
+	upstream_done(upstream, exchange->connection->pod, is_reusable);
 }
 
 /* One try. 0; -errno: the connect failed at once; -ECANCELED: answered. */

@@ -149,6 +149,7 @@ int connection_new(struct thread *thread, struct pod *pod, int fd, const struct 
 		connection->next->prev = connection;
 	thread->connections = connection;
 	__atomic_fetch_add(&thread->proxy->connection_count, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&pod->connection_count, 1, __ATOMIC_RELAXED);
 	COUNT(thread, connections);
 	if (connection->is_ordered)
 		registry_add(connection);
@@ -220,6 +221,7 @@ void connection_close(struct connection *connection)
 		connection->prev->next = connection->next;
 	else
 		thread->connections = connection->next;
+	__atomic_fetch_sub(&connection->pod->connection_count, 1, __ATOMIC_RELAXED);
 	pod_put(TAKE_PTR(connection->pod));
 	__atomic_fetch_sub(&thread->proxy->connection_count, 1, __ATOMIC_RELAXED);
 	COUNT_ADD(thread, connections, -1);

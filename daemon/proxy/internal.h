@@ -144,6 +144,8 @@ ssize_t flow_write(struct thread *thread, struct flow *flow, struct buffer *in, 
 struct pod {
 	struct proxy_pod is;      /* netns_fd is our own */
 	u32 references;           /* atomic */
+	u32 connection_count;     /* atomic */
+	bool is_removed;          /* atomic: nothing of it is kept for later */
 	struct pod *next;         /* in struct proxy; control side only */
 };
 struct pod *pod_get(struct pod *pod);
@@ -162,6 +164,7 @@ struct listener {            /* a pod's listener, on one thread */
 	struct thread *thread;
 	struct pod *pod;
 	struct event event;
+	struct event pause;       /* while descriptors or memory are short */
 };
 
 /* ---- upstreams (upstream.c) ------------------------------------------------------------------------------------------------ */
@@ -208,12 +211,14 @@ int upstream_open(struct exchange *exchange, const struct weft_endpoint *endpoin
 /* Borrows a descriptor of the pool. */
 int upstream_borrow(struct exchange *exchange, int fd);
 /* The exchange is over: keeps the upstream for another one, or closes it. */
-void upstream_done(struct upstream *upstream, bool is_reusable);
+void upstream_done(struct upstream *upstream, const struct pod *pod, bool is_reusable);
 void upstream_close(struct upstream *upstream);
 /* Reads into `in` (or, for a spliced response, into its pipe); true: something happened. */
 bool upstream_read(struct upstream *upstream);
 void upstreams_expire(struct thread *thread, u64 now_ms);
 void upstreams_free(struct thread *thread);
+/* Closes a pod's idle ones. */
+void upstreams_forget(struct thread *thread, u32 pod_id);
 
 /* ---- connections ----------------------------------------------------------------------------------------------------------- */
 

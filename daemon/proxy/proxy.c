@@ -64,6 +64,8 @@ int proxy_new_with_backend(struct proxy **out, const struct proxy_backend *backe
 	proxy->client_gone_arg = options->client_gone_arg;
 	proxy->thread_count = threads;
 	set_limit(&proxy->limits.connections, 65536);
+	set_limit(&proxy->limits.connections_each, proxy->limits.connections / 4 ? proxy->limits.connections / 4 : 1);
+	set_limit(&proxy->limits.buffer_bytes, 512u << 20);
 	set_limit(&proxy->limits.idle_upstreams, 1024);
 	set_limit(&proxy->limits.idle_upstreams_each, 64);
 	set_limit(&proxy->limits.idle_upstream_ms, 60000);
@@ -89,6 +91,7 @@ void proxy_free(struct proxy **out)
 	for (u32 i = 0; i < proxy->thread_count; i++)
 		thread_stop(&proxy->threads[i]);
 	weft_assert(!proxy->registry);
+	registry_expire(proxy, &proxy->threads[0], UINT64_MAX);
 	while (proxy->pods) {
 		struct pod *pod = proxy->pods;
 
@@ -195,6 +198,7 @@ int proxy_pod_remove(struct proxy *proxy, uint32_t pod_id)
 
 	if (!pod)
 		return -ENOENT;
+	__atomic_store_n(&pod->is_removed, true, __ATOMIC_RELAXED);
 	remove_listeners(proxy, pod_id);
 	*at = pod->next;
 	pod_put(pod);

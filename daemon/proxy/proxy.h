@@ -22,6 +22,8 @@ struct proxy;
 /* Named limits; 0 means the default. */
 struct proxy_limits {
 	uint32_t connections;          /* anchors open at once; default 65536; beyond it new ones are closed, counted */
+	uint32_t connections_each;     /* of one pod; default a quarter of them */
+	uint32_t buffer_bytes;         /* memory for bytes in flight; default 512 MiB; beyond it connections are closed, counted */
 	uint32_t idle_upstreams;       /* a thread's unused upstream connections; default 1024 */
 	uint32_t idle_upstreams_each;  /* of one pod to one endpoint, a thread; default 64 */
 	uint32_t idle_upstream_ms;     /* how long one is kept; default 60000 */

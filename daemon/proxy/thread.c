@@ -73,7 +73,11 @@ int thread_socket(struct thread *thread, const struct pod *pod)
 		thread->netns_cookie = pod->is.netns_cookie;
 	}
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		fd = -errno;
+	if (__atomic_load_n(&pod->is_removed, __ATOMIC_RELAXED))
+		thread_go_home(thread);
+	return fd;
 }
 
 /* A pod's network namespace must not live on because a thread rests in it. */

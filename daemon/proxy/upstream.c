@@ -114,6 +114,17 @@ void upstreams_expire(struct thread *thread, u64 now)
 	}
 }
 
+void upstreams_forget(struct thread *thread, u32 pod_id)
+{
+	struct upstream *upstream = thread->idle_first, *next;
+
+	for (; upstream; upstream = next) {
+		next = upstream->idle_next;
+		if (upstream->key.pod_id == pod_id)
+			upstream_close(upstream);
+	}
+}
+
 void upstreams_free(struct thread *thread)
 {
 	while (thread->idle_first)
@@ -207,9 +218,9 @@ void upstream_close(struct upstream *upstream)
 	thread->dead_upstreams = upstream;
 }
 
-void upstream_done(struct upstream *upstream, bool is_reusable)
+void upstream_done(struct upstream *upstream, const struct pod *pod, bool is_reusable)
 {
-	if (is_reusable && upstream->is_connected && !upstream->is_borrowed && !upstream->is_ended && !upstream->is_write_failed &&
+	if (is_reusable && upstream->is_connected && !__atomic_load_n(&pod->is_removed, __ATOMIC_RELAXED) && !upstream->is_borrowed && !upstream->is_ended && !upstream->is_write_failed &&
 	    !upstream->has_hang_up && !buffer_len(&upstream->in) && (upstream->is_read_short || is_quiet(upstream)) && !idle_add(upstream))
 		return;
 	upstream_close(upstream);

@@ -187,6 +187,16 @@ static bool is_free_for_relay(struct connection *connection)
 	return false;
 }
 
+/* A socket that was disconnected and connected again has its cookie still: the answer to what it asked before is nobody's. */
+static bool is_awaited(struct connection *connection, const struct proxy_relay *relay)
+{
+	const struct proxy_backend *backend = &connection->thread->proxy->backend;
+	struct weft_connection_command question = {.cookie = connection->cookie};
+
+	return !connection->is_ordered || backend->connection_command(backend->arg, &question) ||
+	       question.open_exchange == WEFT_EXCHANGE(relay->slot, relay->lease);
+}
+
 static void run_relay(struct thread *thread, struct message *message)
 {
 	struct relay_message *own = (struct relay_message *)message;
@@ -195,7 +205,7 @@ static void run_relay(struct thread *thread, struct message *message)
 	u64 now = now_ms();
 
 	COUNT(thread, relays);
-	if (connection && is_free_for_relay(connection))
+	if (connection && is_awaited(connection, &own->relay) && is_free_for_relay(connection))
 		relay = relay_new(connection, &own->relay);
 	if (!relay) {
 		orphan(thread, &own->relay);

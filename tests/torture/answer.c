@@ -27,7 +27,9 @@ static bool failed(struct connection *c, struct result *result, int r)
 	if (r == -EPIPE || r == -ENODATA) {
 		result->outcome = OUTCOME_ENDED;
 	} else if (r == -EBADMSG) {
-		return wrong(result, "%s", c->io.read_anomaly ? c->io.read_anomaly : result->detail[0] ? result->detail : "malformed answer");
+		if (c->io.read_anomaly || !result->detail[0])
+			return wrong(result, "%s", c->io.read_anomaly ? c->io.read_anomaly : "malformed answer");
+		result->outcome = OUTCOME_WRONG;
 	} else {
 		result->outcome = OUTCOME_FAILED;
 		result->error = r;

@@ -2,6 +2,7 @@
 /* The order of bytes with those that the kernel programs carry. The test is the kernel: it answers connection commands, passes
  * responses to be relayed, and looks at what was published. */
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "keeper/table.h"
 #include "proxy/harness.h"
@@ -483,6 +484,34 @@ static void test_the_rest_of_a_body_is_never_a_request(void **state)
 	close(client);
 }
 
+/* The socket was disconnected in mid-exchange and connected again: same cookie, another connection. */
+static void test_a_response_to_a_former_connection_is_nobodys(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h), upstream, server;
+	struct proxy_relay relay = {
+		.client_cookie = client_cookie(client),
+		.slot = 5,
+		.lease = 1,
+		.method = WEFT_METHOD_GET,
+		.done = relay_done,
+		.arg = h,
+	};
+
+	pool_pair(h, &upstream, &server);
+	relay.fd = upstream;
+	put_text(server, OK);
+	kernel_answers(h, 0, 0);
+	assert_int_equal(proxy_relay(h->proxy, &relay), 0);
+	assert_false(wait_for_relays(h, 1));
+	assert_int_equal(what_comes(client, 50), -1);
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	expect_reply(client, 200, "direct");
+	close(client);
+	close(upstream);
+	close(server);
+}
+
 static void test_requests_that_come_during_a_relay_are_served_after_it(void **state)
 {
 	struct harness *h = *state;
@@ -755,7 +784,7 @@ static void test_draining_ends_idle_connections_and_lets_the_others_finish(void 
 
 static void test_connections_beyond_the_limit_are_closed(void **state)
 {
-	struct harness *h = harness_new(&(struct harness_options){.limits = {.connections = 2}});
+	struct harness *h = harness_new(&(struct harness_options){.limits = {.connections = 2, .connections_each = 2}});
 	int first = client_new(h), second = client_new(h), third = client_new(h);
 	struct proxy_stats stats;
 
@@ -768,6 +797,83 @@ static void test_connections_beyond_the_limit_are_closed(void **state)
 	close(first);
 	close(second);
 	close(third);
+	harness_free(h);
+}
+
+static void test_when_descriptors_run_out_clients_wait(void **state)
+{
+	struct harness *h = *state;
+	struct rlimit before, tight;
+	int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	harness_give_up_after_a_while(client);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	tight = before;
+	tight.rlim_cur = (rlim_t)client + 1;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	assert_int_equal(connect(client, (struct sockaddr *)&h->address, sizeof(h->address)), 0);
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	assert_int_equal(what_comes(client, 50), -1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	expect_reply(client, 200, "direct");
+	close(client);
+}
+
+static void test_a_removed_pod_leaves_nothing_behind(void **state)
+{
+	struct harness *h = *state;
+	int idle = client_new(h), busy = client_new(h), server, other;
+	struct proxy_pod pod = {.pod_id = 1, .netns_fd = -1, .netns_cookie = 1, .listener_fd = h->listener};
+
+	proxy_set_fast_path(h->proxy, false);
+	put_text(idle, REQUEST);
+	server = server_accept(h, 0);
+	expect_bytes(server, REQUEST);
+	put_text(busy, REQUEST);
+	other = server_accept(h, 0);
+	expect_bytes(other, REQUEST);
+	put_text(server, OK);
+	expect_reply(idle, 200, "ok");
+	assert_int_equal(proxy_pod_remove(h->proxy, 1), 0);
+	assert_int_equal(proxy_pod_remove(h->proxy, 1), -ENOENT);
+	/* Unused upstreams go; what is open goes on, but is not kept. */
+	expect_end(server);
+	put_text(other, OK);
+	expect_reply(busy, 200, "ok");
+	expect_end(other);
+	close(server);
+	close(other);
+	put_text(idle, REQUEST);
+	server = server_accept(h, 0);
+	expect_bytes(server, REQUEST);
+	put_text(server, OK);
+	expect_reply(idle, 200, "ok");
+	expect_end(server);
+	close(server);
+	close(idle);
+	close(busy);
+	assert_int_equal(proxy_pod_add(h->proxy, &pod), 0);
+	assert_int_equal(proxy_pod_add(h->proxy, &pod), -EEXIST);
+}
+
+static void test_memory_for_bytes_in_flight_is_limited(void **state)
+{
+	struct harness *h = harness_new(&(struct harness_options){.limits = {.buffer_bytes = 40000}});
+	int clients[4];
+	struct proxy_stats stats;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		clients[i] = client_new(h);
+		put_text(clients[i], "GET /u HTTP/1.1\r\nHost: a\r\nX-Part");
+		usleep(10000);
+	}
+	proxy_stats(h->proxy, &stats);
+	assert_int_equal(stats.connections, 2);
+	assert_int_equal(stats.reasons[PROXY_REASON_NO_MEMORY], 2);
+	assert_in_range(stats.buffers_bytes, 1, 40000);
+	for (int i = 0; i < 4; i++)
+		close(clients[i]);
 	harness_free(h);
 }
 
@@ -813,6 +919,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_client_that_is_gone_needs_no_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_relayed_response_ends_its_exchange_with_its_last_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_rest_of_a_body_is_never_a_request, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_response_to_a_former_connection_is_nobodys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_requests_that_come_during_a_relay_are_served_after_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_relay_goes_before_a_request_that_the_proxy_has_already, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_relay_waits_for_an_anchor_that_was_not_accepted_yet, setup, teardown),
@@ -822,6 +929,9 @@ int main(void)
 		cmocka_unit_test(test_the_next_worker_adopts_anchors),
 		cmocka_unit_test_setup_teardown(test_draining_ends_idle_connections_and_lets_the_others_finish, setup, teardown),
 		cmocka_unit_test(test_connections_beyond_the_limit_are_closed),
+		cmocka_unit_test_setup_teardown(test_when_descriptors_run_out_clients_wait, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_removed_pod_leaves_nothing_behind, setup, teardown),
+		cmocka_unit_test(test_memory_for_bytes_in_flight_is_limited),
 		cmocka_unit_test_setup_teardown(test_a_stranger_on_the_loopback_listener_is_closed, setup, teardown),
 		cmocka_unit_test(test_without_an_image_the_answer_is_503),
 	};

@@ -313,8 +313,11 @@ static void plan_batch(struct connection *c)
 	uint64_t batch_no = client->is_replay ? client->replay_batch : c->batch_no;
 
 	schedule_batch(&client->schedule, conn, batch_no, c->next_req, &c->batch);
-	for (unsigned int i = 0; i < c->batch.count; i++)
+	for (unsigned int i = 0; i < c->batch.count; i++) {
 		c->batch.specs[i].conn = c->conn;
+		if (c->batch.specs[i].bare)
+			spec_derive_bare(&c->batch.specs[i]); /* which follows from the connection that replays it */
+	}
 	c->next_req += c->batch.count;
 	c->batch.starts_anew = c->batch.starts_anew || client->reconnects;
 }

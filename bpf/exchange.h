@@ -165,6 +165,28 @@ WEFT_STAGE int upstream_lend(u32 pod_id, u32 endpoint_id, struct lease *lease)
 	return -1;
 }
 
+/* What of the request has still to go. On a remote path by what has really gone out: a push that the kernel cut short (the application is told how much was taken, and comes again with the rest)
+ * must not count twice. */
+static __always_inline u64 request_owed(const struct weft_upstream *upstream)
+{
+	struct socket_queues queues;
+	u32 sent;
+
+	if (upstream->path != WEFT_PATH_REMOTE)
+		return upstream->request_remaining;
+	socket_queues_read(upstream->sock, upstream->cookie, &queues);
+	if (!queues.is_known)
+		return upstream->request_remaining; /* it is gone: the redirect will miss */
+	sent = queues.write_seq - upstream->request_base;
+	return sent < upstream->request_total ? upstream->request_total - sent : 0;
+}
+
+/* As in Envoy the route's time runs from the end of the request: a slow upload is no fault of the server's. */
+static __always_inline void deadline_set(struct weft_upstream *upstream, bool is_whole)
+{
+	upstream->deadline_ns = is_whole && upstream->timeout_ms ? bpf_ktime_get_ns() + (u64)upstream->timeout_ms * 1000000 : 0;
+}
+
 /* The exchange is over: request and response are complete, and the last byte is on its way to the client. */
 static __always_inline void exchange_complete(struct weft_upstream *upstream, u32 slot, u64 word, struct weft_connection *connection,
 					      enum weft_mover mover)

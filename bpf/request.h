@@ -84,26 +84,6 @@ WEFT_STAGE int connection_judge(struct weft_connection *connection, u64 cookie)
 	return WEFT_REASON_NONE;
 }
 
-/* What has really gone out: a push that the kernel cut short (the application is told how much was taken, and comes again with the rest)
- * must not count twice. */
-static __always_inline u64 remote_remaining(const struct weft_upstream *upstream)
-{
-	struct socket_queues queues;
-	u32 sent;
-
-	socket_queues_read(upstream->sock, upstream->cookie, &queues);
-	if (!queues.is_known)
-		return upstream->request_remaining; /* it is gone: the redirect will miss */
-	sent = queues.write_seq - upstream->request_base;
-	return sent < upstream->request_total ? upstream->request_total - sent : 0;
-}
-
-/* As in Envoy the route's time runs from the end of the request: a slow upload is no fault of the server's. */
-static __always_inline void deadline_set(struct weft_upstream *upstream, bool is_whole)
-{
-	upstream->deadline_ns = is_whole && upstream->timeout_ms ? bpf_ktime_get_ns() + (u64)upstream->timeout_ms * 1000000 : 0;
-}
-
 /* Body bytes of an exchange that is open: they follow its head. Anything else while an exchange is open is pipelining. */
 WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *connection, u64 cookie)
 {
@@ -126,9 +106,7 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 	if (upstream->client_cookie != cookie) /* the worker has closed it, and is about to say so */
 		return upstream->request_remaining ? WEFT_REASON_RESPONSE_EARLY | REQUEST_KEEP | REQUEST_REST :
 						     WEFT_REASON_PIPELINED | REQUEST_KEEP;
-	remaining = upstream->request_remaining;
-	if (upstream->path == WEFT_PATH_REMOTE)
-		remaining = remote_remaining(upstream);
+	remaining = request_owed(upstream);
 	if (!remaining)
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
 	/* An early answer ends the request: what still comes of it is the worker's to throw away. While only an interim response, or one

@@ -28,7 +28,7 @@ static __always_inline u32 response_judge(struct scratch *scratch, u32 copied, u
 	if (head->status < 200)
 		return WEFT_REASON_RESPONSE_INTERIM; /* not an answer yet: the request goes on */
 #ifndef WEFT_WITHOUT_COMPLETENESS
-	if (upstream->request_remaining)
+	if (request_owed(upstream))
 		return WEFT_REASON_RESPONSE_EARLY;
 #endif
 	if (head->flags & (WEFT_HEAD_CLOSE | WEFT_HEAD_CONNECTION_OTHER | WEFT_HEAD_HTTP_10))

@@ -57,19 +57,51 @@ int datapath_attach_worker(struct datapath *dp, const char *cgroup)
 	return link_create(dp, PROGRAM_SOCKOPS, BPF_CGROUP_SOCK_OPS, cgroup, "worker", "sockops");
 }
 
-static void pod_owner(uint32_t pod_id, char owner[32])
+/* connect4 belongs to the pod and goes with its enrolment. The other hooks belong to the cgroup and stay while it lives: clients that were
+ * captured before still close (their records go then) and still ask for their addresses. */
+static int hook_owner(const struct datapath_pod *pod, enum program_index program, char owner[32])
 {
-	snprintf(owner, 32, "pod%" PRIu32, pod_id);
+	struct stat cgroup;
+
+	if (program == PROGRAM_CONNECT4) {
+		snprintf(owner, 32, "pod%" PRIu32, pod->pod_id);
+		return 0;
+	}
+	if (stat(pod->cgroup, &cgroup))
+		return log_err(-errno, "looking at cgroup %s", pod->cgroup);
+	snprintf(owner, 32, "cgroup%" PRIu64, (uint64_t)cgroup.st_ino);
+	return 0;
 }
 
 static void pod_detach(struct datapath *dp, uint32_t pod_id)
 {
 	char path[PATH_MAX], owner[32];
 
-	pod_owner(pod_id, owner);
-	for (size_t i = ARRAY_SIZE(pod_hooks); i-- > 0;) {
-		link_path(dp, owner, pod_hooks[i].name, path);
-		unlink(path);
+	snprintf(owner, sizeof(owner), "pod%" PRIu32, pod_id);
+	link_path(dp, owner, "connect4", path);
+	unlink(path);
+}
+
+/* The kernel detaches a link when its cgroup goes; the pin is ours to take away. */
+static void links_sweep(struct datapath *dp)
+{
+	_cleanup_closedir_ DIR *dir = NULL;
+	struct dirent *entry;
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/links", dp->bpffs);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		struct bpf_link_info info = {0};
+		uint32_t size = sizeof(info);
+		_cleanup_close_ int fd = -1;
+
+		if (strncmp(entry->d_name, "cgroup", 6))
+			continue;
+		snprintf(path, sizeof(path), "%s/links/%.128s", dp->bpffs, entry->d_name);
+		fd = bpf_obj_get(path);
+		if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) && !info.cgroup.cgroup_id)
+			unlink(path);
 	}
 }
 
@@ -84,13 +116,15 @@ int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod)
 	char owner[32];
 	int r;
 
+	links_sweep(dp);
 	if (bpf_map_update_elem(dp->maps[MAP_PODS], &pod->netns_cookie, &entry, BPF_ANY)) {
 		r = -errno;
 		return log_err(r == -E2BIG ? -ENOSPC : r, "enrolling pod %" PRIu32 " (limit: %u pods)", pod->pod_id, WEFT_PODS_MAX);
 	}
-	pod_owner(pod->pod_id, owner);
 	for (size_t i = 0; i < ARRAY_SIZE(pod_hooks); i++) {
-		r = link_create(dp, pod_hooks[i].program, pod_hooks[i].type, pod->cgroup, owner, pod_hooks[i].name);
+		r = hook_owner(pod, pod_hooks[i].program, owner);
+		if (!r)
+			r = link_create(dp, pod_hooks[i].program, pod_hooks[i].type, pod->cgroup, owner, pod_hooks[i].name);
 		if (r) {
 			pod_detach(dp, pod->pod_id);
 			bpf_map_delete_elem(dp->maps[MAP_PODS], &pod->netns_cookie);
@@ -113,6 +147,7 @@ int datapath_pod_pause(struct datapath *dp, uint64_t netns_cookie)
 int datapath_pod_remove(struct datapath *dp, uint32_t pod_id, uint64_t netns_cookie)
 {
 	pod_detach(dp, pod_id);
+	links_sweep(dp);
 	if (bpf_map_delete_elem(dp->maps[MAP_PODS], &netns_cookie) && errno != ENOENT)
 		return -errno;
 	return 0;

@@ -162,6 +162,7 @@ static int start_connection(struct server *server, int fd)
 		return -ENOMEM;
 	}
 	io_open(&served->io, fd, &served->beat);
+	served->io.forgives_eagain = served->server->forgives_eagain;
 	reader_reset(&served->reader, &served->io);
 	tune(served);
 	pthread_mutex_lock(&server->lock);
@@ -258,6 +259,7 @@ int main(int argc, char **argv)
 		{"listen", required_argument, NULL, 'l'},
 		{"ledger", required_argument, NULL, 'g'},
 		{"crashes", no_argument, NULL, 'C'},
+		{"forgive-eagain", no_argument, NULL, 'e'},
 		{"patience", required_argument, NULL, 'P'},
 		{},
 	};
@@ -272,6 +274,7 @@ int main(int argc, char **argv)
 		case 'l': where = optarg; break;
 		case 'g': ledger = optarg; break;
 		case 'C': server.has_crashes = true; break;
+		case 'e': server.forgives_eagain = true; break;
 		case 'P': server.patience_ms = strtoull(optarg, NULL, 0) * 1000; break;
 		default: where = NULL; optind = argc; break;
 		}

@@ -3,7 +3,7 @@
 # Tortures a mesh, a proxy, or plain TCP, on a topology of its own: a pod with the client, three with servers (v3 is not enrolled).
 #
 #   torture.sh [--through weft|direct|haproxy|envoy] [--fast-path on|remote|off] [--seed N] [--time S] [--kill-worker S]
-#              [--stall] [--prefix NAME] [--subnet A.B.C] [--keep] [-- options of torture-client]
+#              [--stall] [--forgive-eagain] [--prefix NAME] [--subnet A.B.C] [--keep] [-- options of torture-client]
 #
 # Through direct, haproxy and envoy the torture tests itself: what it allows must be what plain TCP and known-good proxies do.
 # With --stall it measures what connections pin whose reader has stopped. --kill-worker kills weftd's worker every S seconds; then
@@ -11,7 +11,7 @@
 # was wrong, lost, stuck or in error. Logs stay in $BUILD/torture/.
 set -euo pipefail
 
-prefix=torture-$$ subnet=10.77.0 through=weft fast_path=on seed=1 time=120 stall= keep= kill_worker=
+prefix=torture-$$ subnet=10.77.0 through=weft fast_path=on forgive= seed=1 time=120 stall= keep= kill_worker=
 service_port=8090
 while [ $# -gt 0 ]; do
 	case "$1" in
@@ -23,6 +23,7 @@ while [ $# -gt 0 ]; do
 		;;
 	--stall) stall=yes && shift ;;
 	--keep) keep=yes && shift ;;
+	--forgive-eagain) forgive=yes && shift ;;
 	--) shift && break ;;
 	*) sed -n '3,/^set -euo/{/^set -euo/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" && exit 2 ;;
 	esac
@@ -57,7 +58,7 @@ clean_up() {
 start_servers() {
 	local pod
 	for pod in v1 v2 v3; do
-		(in_pod "$pod" "$build/torture/torture-server" --name "$pod" --listen "$(topology show ip "$pod"):$service_port" --ledger "$ledger" ${kill_worker:+--crashes} ${stall:+--patience 600} \
+		(in_pod "$pod" "$build/torture/torture-server" --name "$pod" --listen "$(topology show ip "$pod"):$service_port" --ledger "$ledger" ${kill_worker:+--crashes} ${stall:+--patience 600} ${forgive:+--forgive-eagain} \
 			>>"$logs/servers.log" 2>&1 </dev/null) &
 		others+=($!)
 	done
@@ -149,7 +150,7 @@ main() {
 	[ -z "$kill_worker" ] || { options+=(--crashes) && start_killing; }
 	[ -z "$stall" ] || options+=(--stall --limit "$(pinned_limit)")
 	# shellcheck disable=SC2046 # words are wanted
-	in_pod cli timeout --kill-after=10 $((time + 240)) "$build/torture/torture-client" --ledger "$ledger" --seed "$seed" --time "$time" \
+	in_pod cli timeout --kill-after=10 $((time + 240)) "$build/torture/torture-client" --ledger "$ledger" --seed "$seed" --time "$time" ${forgive:+--forgive-eagain} \
 		$(targets) "${options[@]}" "$@" || code=$?
 	if [ -s "$logs/servers.log" ]; then
 		echo "--- what the servers said (the first lines of $logs/servers.log)"

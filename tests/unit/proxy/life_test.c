@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How connections survive a worker, how they end, and what keeps one pod from taking everything. */
+#include <sys/resource.h>
+
+#include "keeper/table.h"
+#include "proxy/kernel.h"
+
+static int setup(void **state)
+{
+	*state = harness_new(&(struct harness_options){.is_fast_path_on = true});
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	harness_free(*state);
+	return 0;
+}
+
+/* ---- a worker's death ------------------------------------------------------------------------------------------------------------- */
+
+static void count_entries(void *arg, struct table_entry *entry)
+{
+	(*(struct table_entry **)arg) = entry;
+}
+
+static struct table_entry *the_anchor(struct table *table)
+{
+	struct table_entry *entry = NULL;
+
+	for (int i = 0; i < 100 && table_count(table, TABLE_ANCHOR) != 1; i++)
+		usleep(10000);
+	assert_int_equal(table_count(table, TABLE_ANCHOR), 1);
+	table_each(table, count_entries, &entry);
+	return entry;
+}
+
+/* A second proxy takes what the first one left: its threads are gone, descriptors and table are not. */
+static void test_the_next_worker_adopts_anchors(void **state)
+{
+	struct table *table;
+	struct harness *first, *second;
+	struct table_entry *entry, copy;
+	int client, server, fd, busy[3] = {0, 1, 2};
+
+	(void)state;
+	assert_int_equal(table_new(&table, 64), 0);
+	for (int i = 0; i < 3; i++) {
+		first = harness_new(&(struct harness_options){.is_fast_path_on = true, .table = table});
+		second = harness_new(&(struct harness_options){.is_fast_path_on = true, .table = table});
+		client = client_new(first);
+		put_text(client, REQUEST);
+		server = server_accept(first, 0);
+		expect_bytes(server, REQUEST);
+		put_text(server, i == 2 ? "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello" : OK);
+		free(get_head(client));
+		expect_bytes(client, i == 2 ? "hello" : "ok");
+		entry = the_anchor(table);
+		for (int wait = 0; i != 2 && wait < 100 && __atomic_load_n(&entry->is_busy, __ATOMIC_ACQUIRE); wait++)
+			usleep(1000);
+		assert_int_equal(entry->is_busy, i == 2 ? 2 : 0);
+		if (i == 1) {
+			put_text(client, REQUEST);
+			expect_bytes(server, REQUEST);
+		}
+		assert_int_equal(entry->is_busy, busy[i]);
+		if (i == 0) {
+			assert_int_equal(entry->consumed, strlen(REQUEST));
+			assert_int_equal(entry->written, strlen(OK));
+		}
+		/* kill -9, as far as descriptors and table are concerned: they outlive the threads. */
+		copy = *entry;
+		fd = fcntl(entry->fd, F_DUPFD_CLOEXEC, 100);
+		harness_free(first);
+		assert_int_equal(table_count(table, TABLE_ANCHOR), 0);
+		entry = table_take(table, fd);
+		entry->cookie = copy.cookie;
+		entry->pod_id = copy.pod_id;
+		entry->is_busy = copy.is_busy;
+		entry->consumed = copy.consumed;
+		entry->written = copy.written;
+		entry->peer_ip4_be = copy.peer_ip4_be;
+		entry->peer_port_be = copy.peer_port_be;
+		table_publish(entry, TABLE_ANCHOR);
+		forget_commands(second);
+		assert_int_equal(proxy_adopt_anchor(second->proxy, entry), 0);
+		close(server);
+		if (i == 0) {
+			put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+			expect_reply(client, 200, "direct");
+			assert_int_equal(last_command(second).proxy_consumed, strlen(REQUEST) + strlen("GET /direct HTTP/1.1\r\nHost: a\r\n\r\n"));
+			assert_in_range(last_command(second).proxy_written, strlen(OK) + 50, strlen(OK) + 300);
+		} else if (i == 1) {
+			struct reply reply;
+
+			get_reply(client, &reply);
+			assert_int_equal(reply.status, 503);
+			assert_true(has_line(reply.head, "connection: close"));
+			reply_release(&reply);
+			expect_end(client);
+		} else {
+			expect_end(client);
+		}
+		close(client);
+		harness_free(second);
+	}
+	table_free(&table);
+}
+
+static void test_draining_ends_idle_connections_and_lets_the_others_finish(void **state)
+{
+	struct harness *h = *state;
+	int idle = client_new(h), busy = client_new(h), server;
+	struct reply reply;
+
+	put_text(idle, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	expect_reply(idle, 200, "direct");
+	put_text(busy, REQUEST);
+	server = server_accept(h, 0);
+	expect_bytes(server, REQUEST);
+	proxy_drain(h->proxy);
+	expect_end(idle);
+	put_text(server, OK);
+	get_reply(busy, &reply);
+	assert_true(has_line(reply.head, "connection: close"));
+	reply_release(&reply);
+	expect_end(busy);
+	close(idle);
+	close(busy);
+	close(server);
+}
+
+static void test_connections_beyond_the_limit_are_closed(void **state)
+{
+	struct harness *h = harness_new(&(struct harness_options){.limits = {.connections = 2, .connections_each = 2}});
+	int first = client_new(h), second = client_new(h), third = client_new(h);
+	struct proxy_stats stats;
+
+	(void)state;
+	assert_int_equal(what_comes(third, 2000), 0);
+	put_text(first, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	expect_reply(first, 200, "direct");
+	proxy_stats(h->proxy, &stats);
+	assert_int_equal(stats.connections_over_limit, 1);
+	close(first);
+	close(second);
+	close(third);
+	harness_free(h);
+}
+
+static void test_when_descriptors_run_out_clients_wait(void **state)
+{
+	struct harness *h = *state;
+	struct rlimit before, tight;
+	int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	harness_give_up_after_a_while(client);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	tight = before;
+	tight.rlim_cur = (rlim_t)client + 1;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	assert_int_equal(connect(client, (struct sockaddr *)&h->address, sizeof(h->address)), 0);
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	assert_int_equal(what_comes(client, 50), -1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	expect_reply(client, 200, "direct");
+	close(client);
+}
+
+static void test_a_removed_pod_leaves_nothing_behind(void **state)
+{
+	struct harness *h = *state;
+	int idle = client_new(h), busy = client_new(h), server, other;
+	struct proxy_pod pod = {.pod_id = 1, .netns_fd = -1, .netns_cookie = 1, .listener_fd = h->listener};
+
+	proxy_set_fast_path(h->proxy, false);
+	put_text(idle, REQUEST);
+	server = server_accept(h, 0);
+	expect_bytes(server, REQUEST);
+	put_text(busy, REQUEST);
+	other = server_accept(h, 0);
+	expect_bytes(other, REQUEST);
+	put_text(server, OK);
+	expect_reply(idle, 200, "ok");
+	assert_int_equal(proxy_pod_remove(h->proxy, 1), 0);
+	assert_int_equal(proxy_pod_remove(h->proxy, 1), -ENOENT);
+	/* Unused upstreams go; what is open goes on, but is not kept. */
+	expect_end(server);
+	put_text(other, OK);
+	expect_reply(busy, 200, "ok");
+	expect_end(other);
+	close(server);
+	close(other);
+	put_text(idle, REQUEST);
+	server = server_accept(h, 0);
+	expect_bytes(server, REQUEST);
+	put_text(server, OK);
+	expect_reply(idle, 200, "ok");
+	expect_end(server);
+	close(server);
+	close(idle);
+	close(busy);
+	assert_int_equal(proxy_pod_add(h->proxy, &pod), 0);
+	assert_int_equal(proxy_pod_add(h->proxy, &pod), -EEXIST);
+}
+
+static void test_memory_for_bytes_in_flight_is_limited(void **state)
+{
+	struct harness *h = harness_new(&(struct harness_options){.limits = {.buffer_bytes = 40000}});
+	int clients[4];
+	struct proxy_stats stats;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		clients[i] = client_new(h);
+		put_text(clients[i], "GET /u HTTP/1.1\r\nHost: a\r\nX-Part");
+		usleep(10000);
+	}
+	proxy_stats(h->proxy, &stats);
+	assert_int_equal(stats.connections, 2);
+	assert_int_equal(stats.reasons[PROXY_REASON_NO_MEMORY], 2);
+	assert_in_range(stats.buffers_bytes, 1, 40000);
+	for (int i = 0; i < 4; i++)
+		close(clients[i]);
+	harness_free(h);
+}
+
+static void test_a_stranger_on_the_loopback_listener_is_closed(void **state)
+{
+	struct harness *h = *state;
+	int client;
+	struct proxy_stats stats;
+
+	h->original_ip4_be = 0;
+	client = client_new(h);
+	assert_int_equal(what_comes(client, 2000), 0);
+	proxy_stats(h->proxy, &stats);
+	assert_int_equal(stats.connections_unknown, 1);
+	close(client);
+}
+
+static void test_without_an_image_the_answer_is_503(void **state)
+{
+	struct harness *h = harness_new(&(struct harness_options){.has_no_images = true});
+	int client = client_new(h);
+
+	(void)state;
+	put_text(client, REQUEST);
+	expect_reply(client, 503, "");
+	close(client);
+	harness_free(h);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_the_next_worker_adopts_anchors),
+		cmocka_unit_test_setup_teardown(test_draining_ends_idle_connections_and_lets_the_others_finish, setup, teardown),
+		cmocka_unit_test(test_connections_beyond_the_limit_are_closed),
+		cmocka_unit_test_setup_teardown(test_when_descriptors_run_out_clients_wait, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_removed_pod_leaves_nothing_behind, setup, teardown),
+		cmocka_unit_test(test_memory_for_bytes_in_flight_is_limited),
+		cmocka_unit_test_setup_teardown(test_a_stranger_on_the_loopback_listener_is_closed, setup, teardown),
+		cmocka_unit_test(test_without_an_image_the_answer_is_503),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

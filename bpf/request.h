@@ -109,10 +109,10 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 	remaining = request_owed(upstream);
 	if (!remaining)
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
-	/* An early answer ends the request: what still comes of it is the worker's to throw away. While only an interim response, or one
-	 * that can't be told yet, is being relayed, the server waits for the body. */
-	if (WEFT_STATE(word) != WEFT_UPSTREAM_LENT &&
-	    (WEFT_STATE(word) != WEFT_UPSTREAM_RELAYED || upstream->passed_reason == WEFT_REASON_RESPONSE_EARLY))
+	/* While a response is relayed the body goes on to its server, which may wait for the rest even after an early answer. It ends with
+	 * the exchange, or with its socket: a write on one that was reset would give the application ECONNRESET. What comes then is the
+	 * worker's to throw away. */
+	if ((WEFT_STATE(word) != WEFT_UPSTREAM_LENT && WEFT_STATE(word) != WEFT_UPSTREAM_RELAYED) || upstream->is_dead)
 		return WEFT_REASON_RESPONSE_EARLY | REQUEST_KEEP | REQUEST_REST;
 
 	if (n > remaining) {

@@ -340,6 +340,7 @@ static void test_the_rest_of_a_body_is_known_for_what_it_is(void **state)
 	say(link.server, RESPONSE);
 	assert_int_equal(state_of(h, &link), WEFT_UPSTREAM_RELAYED);
 	assert_false(command(h, &client, 0, 0, 0, 0).answer & WEFT_ANSWER_BODY_REST);
+	command(h, &client, WEFT_COMMAND_END_EXCHANGE, 0, 0, WEFT_EXCHANGE(link.slot, WEFT_LEASE(link_slot(h, &link)->state)));
 	say(client.fd, REQUEST_LOCAL);
 	assert_heard(client.anchor, REQUEST_LOCAL);
 	assert_true(command(h, &client, 0, 0, 0, 0).answer & WEFT_ANSWER_BODY_REST);

@@ -229,12 +229,20 @@ void connection_close(struct connection *connection)
 	thread->dead_connections = connection;
 }
 
+static bool has_unread_bytes(const struct connection *connection)
+{
+	u8 byte;
+
+	return recv(connection->fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 /* The FIN may go: now, and for a while what the client still sends is read, because closing over unread bytes would reset the
  * connection and could cost the client its response. */
 static void finish_now(struct connection *connection)
 {
 	struct exchange *own = &connection->own;
-	bool is_clean = own->closes && connection->is_request_whole && !buffer_len(&connection->in) && !connection->discards;
+	bool is_clean = own->closes && connection->is_request_whole && !buffer_len(&connection->in) && !connection->discards &&
+			!has_unread_bytes(connection);
 
 	exchange_release_upstream(own, false);
 	flow_release(connection->thread, &connection->request);

@@ -82,6 +82,14 @@ int buffer_reserve(struct thread *thread, struct buffer *buffer, u32 bytes)
 	return 0;
 }
 
+int buffer_reserve_read(struct thread *thread, struct buffer *buffer, bool is_large)
+{
+	u32 space = buffer_space(buffer), half = WEFT_MIN(READ_SMALL, space) / 2;
+
+	/* Half a byte is one: a read into no room would look like the end of the stream. */
+	return buffer_reserve(thread, buffer, is_large ? space : half ? half : space);
+}
+
 void buffer_consume(struct thread *thread, struct buffer *buffer, u32 bytes)
 {
 	weft_assert(bytes <= buffer_len(buffer));

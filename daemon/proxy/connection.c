@@ -432,13 +432,14 @@ bool anchor_read(struct connection *connection)
 		return anchor_splice(connection);
 	if (!anchor_wants(connection))
 		return false;
-	if (buffer_reserve(thread, in, is_large ? READ_LARGE - buffer_len(in) : WEFT_MIN(READ_SMALL, buffer_space(in)) / 2)) {
+	if (buffer_reserve_read(thread, in, is_large)) {
 		connection_abort(connection, PROXY_REASON_NO_MEMORY);
 		return false;
 	}
 	if (connection->state == CONNECTION_HEAD && was_empty)
 		set_busy(connection, BUSY_UNANSWERED);
 	room = buffer_room(in);
+	weft_assert(room);
 	n = recv(connection->fd, in->block->data + in->end, room, MSG_DONTWAIT);
 	if (n <= 0) {
 		if (was_empty) {

@@ -78,6 +78,8 @@ static inline u32 buffer_room(const struct buffer *buffer)
 int buffer_reserve(struct thread *thread, struct buffer *buffer, u32 bytes);
 /* Bytes that buffer_reserve() could make room for. */
 u32 buffer_space(const struct buffer *buffer);
+/* Makes room for the next read from a socket, at least a byte where there is any space; `is_large`: as much as there can be. */
+int buffer_reserve_read(struct thread *thread, struct buffer *buffer, bool is_large);
 void buffer_consume(struct thread *thread, struct buffer *buffer, u32 bytes);
 void buffer_release(struct thread *thread, struct buffer *buffer);
 /* The caller reserved. */

@@ -358,11 +358,12 @@ bool upstream_read(struct upstream *upstream)
 	}
 	if (exchange->has_head ? !flow_wants_bytes(flow, in) : !buffer_space(in))
 		return false;
-	if (buffer_reserve(thread, in, flow->is_large ? READ_LARGE - buffer_len(in) : WEFT_MIN(READ_SMALL, buffer_space(in)) / 2)) {
+	if (buffer_reserve_read(thread, in, flow->is_large)) {
 		connection_abort(exchange->connection, PROXY_REASON_NO_MEMORY);
 		return false;
 	}
 	room = buffer_room(in);
+	weft_assert(room);
 	n = recv(upstream->fd, in->block->data + in->end, room, MSG_DONTWAIT);
 	if (n <= 0) {
 		n = n < 0 ? -errno : 0;

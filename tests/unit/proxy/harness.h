@@ -58,6 +58,7 @@ struct harness {
 	bool is_gone;
 	struct weft_connection_command commands[COMMANDS_MAX];
 	uint32_t command_count;
+	uint32_t find_count;         /* begun: the proxy's thread is in harness_find, or was */
 	uint64_t gone_exchange;
 	uint32_t relays_done;
 	bool was_reusable;
@@ -69,6 +70,9 @@ static int harness_find(void *arg, uint64_t netns_cookie, uint32_t ip4_be, uint1
 
 	(void)netns_cookie;
 	(void)ip4_be;
+	__atomic_fetch_add(&h->find_count, 1, __ATOMIC_RELEASE);
+	pthread_mutex_lock(&h->lock); /* held by harness_hold() */
+	pthread_mutex_unlock(&h->lock);
 	if (!h->original_ip4_be)
 		return -ENOENT;
 	memset(out, 0, sizeof(*out));
@@ -296,6 +300,24 @@ static inline int client_new(struct harness *h)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	assert_int_equal(connect(fd, (struct sockaddr *)&h->address, sizeof(h->address)), 0);
 	return fd;
+}
+
+/* The proxy's one thread stands still, so that it finds all at once what the test does meanwhile. Returns what harness_let_go() wants. */
+static inline int harness_hold(struct harness *h)
+{
+	uint32_t before = __atomic_load_n(&h->find_count, __ATOMIC_ACQUIRE);
+	int fd;
+
+	pthread_mutex_lock(&h->lock);
+	fd = client_new(h);
+	while (__atomic_load_n(&h->find_count, __ATOMIC_ACQUIRE) == before)
+		usleep(1000);
+	return fd;
+}
+static inline void harness_let_go(struct harness *h, int held)
+{
+	pthread_mutex_unlock(&h->lock);
+	close(held);
 }
 
 static inline uint64_t client_cookie(int fd)

@@ -401,6 +401,39 @@ static void test_a_request_behind_a_large_body_is_not_forgotten(void **state)
 	}
 }
 
+/* A block that is full but for the one byte before its content has no room behind it: to read into that is not the end of the stream. */
+static void test_a_request_that_fills_the_block_behind_another_one_is_read_on(void **state)
+{
+	/* What the proxy reads at once: a head's block, a body's, then a large one, whose first byte ends the first request. */
+	enum { SMALL = 16384, LARGE = 67584, FIRST = 2 * SMALL + 1, SECOND = LARGE + 5000 };
+	struct harness *h = *state;
+	_cleanup_free_ char *bytes = pattern(FIRST + SECOND, 3), *got = calloc(1, SECOND + 1);
+	static const size_t sizes[] = {FIRST, SECOND};
+	int client = client_new(h), server, held;
+
+	/* Accepted, and at rest. */
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	expect_reply(client, 200, "direct");
+	for (int i = 0; i < 2; i++) {
+		char head[] = "POST /u HTTP/1.1\r\nHost: a\r\nContent-Length: 00000\r\n\r\n";
+
+		snprintf(head, sizeof(head), "POST /u HTTP/1.1\r\nHost: a\r\nContent-Length: %05zu\r\n\r\n", sizes[i] - (sizeof(head) - 1));
+		memcpy(bytes + i * FIRST, head, sizeof(head) - 1);
+	}
+	held = harness_hold(h);
+	put_bytes(client, bytes, FIRST + SECOND);
+	harness_let_go(h, held);
+	server = server_accept(h, 0);
+	for (int i = 0; i < 2; i++) {
+		get_exactly(server, got, sizes[i]);
+		assert_memory_equal(got, bytes + i * FIRST, sizes[i]);
+		serve_ok(server);
+		expect_reply(client, 200, "ok");
+	}
+	close(client);
+	close(server);
+}
+
 static void test_local_replies_are_envoys(void **state)
 {
 	static const struct {
@@ -540,6 +573,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_head_may_come_in_drops, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pipelined_requests_are_answered_in_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_request_behind_a_large_body_is_not_forgotten, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_request_that_fills_the_block_behind_another_one_is_read_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_local_replies_are_envoys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_http_1_0_is_served_where_the_listener_accepts_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_expect_is_the_servers_to_answer, setup, teardown),

@@ -49,7 +49,7 @@ int weft_connection_command(struct weft_connection_command *command)
 	} else if (commands & WEFT_COMMAND_WAIT) {
 		__sync_fetch_and_and(&connection->flags, ~WEFT_CONNECTION_WAITED_FOR);
 	}
-	socket_queues_read(connection->sock, cookie, &queues);
+	socket_queues_read(connection->sock, cookie, QUEUES_ARRIVED, &queues);
 	if (queues.is_known) {
 		if (queues.undelivered || !delivery_is_proven(connection, cookie, false))
 			answer |= WEFT_ANSWER_UNDELIVERED;

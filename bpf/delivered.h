@@ -17,26 +17,24 @@
 /* An open TCP socket in a sockmap is held by its file and by its psock (sk_psock_init). Timers hold it while they are pending. */
 #define CLIENT_REFERENCES 2
 
-static __always_inline u32 timer_is_pending(struct timer_list *timer)
-{
-	return BPF_CORE_READ(timer, entry.pprev) != NULL;
-}
-
 static __always_inline bool lock_is_free(struct sock *sk)
 {
 	u32 slock = 0;
 
-	if (BPF_CORE_READ(sk, sk_lock.owned))
+	if (KERNEL_READ(sk, sk_lock.owned))
 		return false;
-	bpf_core_read(&slock, sizeof(slock), &sk->sk_lock.slock);
+	if (has_direct_reads)
+		slock = *(const u32 *)&sk->sk_lock.slock;
+	else
+		bpf_core_read(&slock, sizeof(slock), &sk->sk_lock.slock);
 	return !slock;
 }
 
 /* `is_own_run`: asked by the client's own program run, which holds the client's lock. */
 static __always_inline bool delivery_is_proven(struct weft_connection *connection, u64 cookie, bool is_own_run)
 {
-	struct sock *client = (void *)connection->sock, *mover = (void *)connection->mover_sock;
-	struct inet_connection_sock *icsk = (void *)client;
+	struct sock *client = KERNEL_OBJECT(struct sock, connection->sock);
+	struct inet_connection_sock *icsk = KERNEL_OBJECT(struct inet_connection_sock, connection->sock);
 	u32 kind = connection->mover, references;
 
 	if (kind == WEFT_MOVER_NONE)
@@ -44,17 +42,50 @@ static __always_inline bool delivery_is_proven(struct weft_connection *connectio
 	if (kind == WEFT_MOVER_CLIENT) {
 		if (!is_own_run && !lock_is_free(client))
 			return false;
-	} else if ((u64)BPF_CORE_READ(mover, __sk_common.skc_cookie.counter) == connection->mover_cookie && !lock_is_free(mover)) {
-		return false;
+	} else {
+		struct sock *mover = KERNEL_OBJECT(struct sock, connection->mover_sock);
+
+		if ((u64)KERNEL_READ(mover, __sk_common.skc_cookie.counter) == connection->mover_cookie && !lock_is_free(mover))
+			return false;
 	}
 	if (kind == WEFT_MOVER_UPSTREAM)
 		return true;
 	__sync_fetch_and_add(&connection->mover, 0); /* the lock is looked at before the references, on every machine */
-	references = (u32)BPF_CORE_READ(client, __sk_common.skc_refcnt.refs.counter);
-	references -= timer_is_pending(&client->sk_timer);
-	references -= timer_is_pending(&icsk->icsk_retransmit_timer);
-	references -= timer_is_pending(&icsk->icsk_delack_timer);
+	references = (u32)KERNEL_READ(client, __sk_common.skc_refcnt.refs.counter);
+	references -= KERNEL_READ(client, sk_timer.entry.pprev) != NULL;
+	references -= KERNEL_READ(icsk, icsk_retransmit_timer.entry.pprev) != NULL;
+	references -= KERNEL_READ(icsk, icsk_delack_timer.entry.pprev) != NULL;
 	return references <= CLIENT_REFERENCES;
+}
+
+/* How often a request looks before it goes the slow way, 8 ns each. A client that is woken on another CPU is back before the server's
+ * send call has let go of its lock (waking takes some microseconds in a virtual machine): waiting here is cheaper than the proxy. The move
+ * itself needs the client's lock, which this run holds, so a client that did not wait for its answer waits for nothing. */
+#define DELIVERY_TRIES 1024
+
+struct delivery_wait {
+	struct weft_connection *connection;
+	u64 cookie;
+	u32 is_proven;
+};
+
+WEFT_STEP delivery_wait_step(u32 index, void *context)
+{
+	struct delivery_wait *wait = context;
+
+	wait->is_proven = delivery_is_proven(wait->connection, wait->cookie, true);
+	return wait->is_proven;
+}
+
+/* For the client's own run. */
+static __always_inline bool delivery_wait(struct weft_connection *connection, u64 cookie)
+{
+	struct delivery_wait wait = {.connection = connection, .cookie = cookie};
+
+	if (delivery_is_proven(connection, cookie, true))
+		return true;
+	WEFT_LOOP(DELIVERY_TRIES, delivery_wait_step, &wait);
+	return wait.is_proven;
 }
 
 #endif

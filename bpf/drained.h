@@ -24,38 +24,41 @@ struct socket_queues {
 	s32 free_receive_bytes;
 };
 
-static __always_inline void socket_queues_read(u64 address, u64 cookie, struct socket_queues *out)
-{
-	struct sock *sk = (void *)address;
-	struct tcp_sock *tp = (void *)address;
-	unsigned long user_data;
-	u32 copied_seq;
+/* Which of them are asked for; a constant, so that a program reads no more than it needs. The others are 0. */
+#define QUEUES_ARRIVED 0x1u   /* undelivered, has_messages, unread, rcv_nxt */
+#define QUEUES_SENT 0x2u      /* write_seq */
+#define QUEUES_SEND_ROOM 0x4u
+#define QUEUES_RECEIVE_ROOM 0x8u
 
-	out->is_known = 0;
-	out->undelivered = 0;
-	out->has_messages = 0;
-	out->unread = 0;
-	out->rcv_nxt = 0;
-	out->write_seq = 0;
-	out->free_send_bytes = 0;
-	out->free_receive_bytes = 0;
-	if (!sk || (u64)BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != cookie)
+static __always_inline void socket_queues_read(u64 address, u64 cookie, u32 what, struct socket_queues *out)
+{
+	struct sock *sk = KERNEL_OBJECT(struct sock, address);
+	struct tcp_sock *tp = KERNEL_OBJECT(struct tcp_sock, address);
+
+	__builtin_memset(out, 0, sizeof(*out));
+	if (!address || (u64)KERNEL_READ(sk, __sk_common.skc_cookie.counter) != cookie)
 		return;
 
-	user_data = (unsigned long)BPF_CORE_READ(sk, sk_user_data);
-	if (user_data & PSOCK_BIT) {
-		struct sk_psock *psock = (void *)(user_data & PSOCK_MASK);
-		u64 head = (u64)psock + __builtin_preserve_field_info(psock->ingress_msg, 0 /* BPF_FIELD_BYTE_OFFSET */);
+	if (what & QUEUES_ARRIVED) {
+		u64 user_data = (u64)KERNEL_READ(sk, sk_user_data);
 
-		out->undelivered = BPF_CORE_READ(psock, ingress_skb.qlen);
-		out->has_messages = (u64)BPF_CORE_READ(psock, ingress_msg.next) != head;
+		if (user_data & PSOCK_BIT) {
+			u64 place = user_data & PSOCK_MASK;
+			struct sk_psock *psock = KERNEL_OBJECT(struct sk_psock, place);
+			u64 head = place + __builtin_preserve_field_info(psock->ingress_msg, 0 /* BPF_FIELD_BYTE_OFFSET */);
+
+			out->undelivered = KERNEL_READ(psock, ingress_skb.qlen);
+			out->has_messages = (u64)KERNEL_READ(psock, ingress_msg.next) != head;
+		}
+		out->rcv_nxt = KERNEL_READ(tp, rcv_nxt);
+		out->unread = out->rcv_nxt - KERNEL_READ(tp, copied_seq);
 	}
-	copied_seq = BPF_CORE_READ(tp, copied_seq);
-	out->rcv_nxt = BPF_CORE_READ(tp, rcv_nxt);
-	out->write_seq = BPF_CORE_READ(tp, write_seq);
-	out->unread = out->rcv_nxt - copied_seq;
-	out->free_send_bytes = BPF_CORE_READ(sk, sk_sndbuf) - BPF_CORE_READ(sk, sk_wmem_queued);
-	out->free_receive_bytes = BPF_CORE_READ(sk, sk_rcvbuf) - BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter);
+	if (what & QUEUES_SENT)
+		out->write_seq = KERNEL_READ(tp, write_seq);
+	if (what & QUEUES_SEND_ROOM)
+		out->free_send_bytes = KERNEL_READ(sk, sk_sndbuf) - KERNEL_READ(sk, sk_wmem_queued);
+	if (what & QUEUES_RECEIVE_ROOM)
+		out->free_receive_bytes = KERNEL_READ(sk, sk_rcvbuf) - KERNEL_READ(sk, sk_backlog.rmem_alloc.counter);
 	out->is_known = 1;
 }
 

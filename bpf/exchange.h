@@ -174,7 +174,7 @@ static __always_inline u64 request_owed(const struct weft_upstream *upstream)
 
 	if (upstream->path != WEFT_PATH_REMOTE)
 		return upstream->request_remaining;
-	socket_queues_read(upstream->sock, upstream->cookie, &queues);
+	socket_queues_read(upstream->sock, upstream->cookie, QUEUES_SENT, &queues);
 	if (!queues.is_known)
 		return upstream->request_remaining; /* it is gone: the redirect will miss */
 	sent = queues.write_seq - upstream->request_base;

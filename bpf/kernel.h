@@ -5,6 +5,7 @@
 
 #include "weft/base.h"
 #include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
 
 #define AF_INET 2
 #define SOCK_STREAM 1
@@ -80,5 +81,30 @@ struct tcp_sock {
 };
 
 #pragma clang attribute pop
+
+/* Newer kernels (6.2) turn an address into a pointer that a program may load through: a field costs an instruction. Before that, a helper
+ * call. Either way a wrong address reads 0 and harms nobody. */
+const volatile bool has_direct_reads = false;
+
+extern void *bpf_rdonly_cast(const void *address, u32 btf_id) __ksym __weak;
+
+#define KERNEL_OBJECT(type, address)                                                                                 \
+	({                                                                                                           \
+		type *object_ = (type *)(address);                                                       \
+		if (has_direct_reads)                                                                                \
+			object_ = bpf_rdonly_cast((const void *)(address), bpf_core_type_id_kernel(type));           \
+		object_;                                                                                             \
+	})
+
+/* `field` of what KERNEL_OBJECT gave. */
+#define KERNEL_READ(object, field)                                                         \
+	({                                                                                 \
+		typeof((object)->field) value_ = 0;                                        \
+		if (has_direct_reads)                                                      \
+			value_ = (object)->field;                                          \
+		else                                                                       \
+			bpf_core_read(&value_, sizeof(value_), &(object)->field);          \
+		value_;                                                                    \
+	})
 
 #endif

@@ -68,7 +68,7 @@ WEFT_STAGE int connection_judge(struct weft_connection *connection, u64 cookie)
 
 	if (!connection)
 		return WEFT_REASON_NO_CONNECTION;
-	socket_queues_read(connection->sock, cookie, &queues);
+	socket_queues_read(connection->sock, cookie, QUEUES_ARRIVED | QUEUES_SENT, &queues);
 	if (!queues.is_known)
 		return WEFT_REASON_NO_CONNECTION;
 #ifndef WEFT_WITHOUT_HANDOVER
@@ -78,7 +78,7 @@ WEFT_STAGE int connection_judge(struct weft_connection *connection, u64 cookie)
 #endif
 	if (!queues_are_drained(&queues))
 		return WEFT_REASON_NOT_DRAINED;
-	if (!delivery_is_proven(connection, cookie, true))
+	if (!delivery_wait(connection, cookie))
 		return WEFT_REASON_NOT_DELIVERED;
 	connection->mover = WEFT_MOVER_NONE;
 	return WEFT_REASON_NONE;
@@ -145,10 +145,10 @@ static __always_inline u32 target_judge(struct weft_upstream *upstream, bool is_
 	struct socket_queues queues;
 
 	if (is_bypass) {
-		socket_queues_read(upstream->server_sock, upstream->server_cookie, &queues);
+		socket_queues_read(upstream->server_sock, upstream->server_cookie, QUEUES_ARRIVED, &queues);
 		return queues_are_drained(&queues) ? WEFT_REASON_NONE : WEFT_REASON_SERVER_NOT_DRAINED;
 	}
-	socket_queues_read(upstream->sock, upstream->cookie, &queues);
+	socket_queues_read(upstream->sock, upstream->cookie, QUEUES_SENT | QUEUES_SEND_ROOM, &queues);
 	upstream->request_base = queues.write_seq;
 	/* Beyond the free send buffer a non-blocking client would wait for an EPOLLOUT that never comes. The eighth and the page are
 	 * what the kernel charges beside the bytes. */

@@ -66,7 +66,7 @@ static __always_inline u32 client_judge(const struct weft_upstream *upstream, u3
 
 	if (!connection || connection->exchange != WEFT_EXCHANGE(slot, WEFT_LEASE(word)))
 		return WEFT_REASON_RESPONSE_LOOKUP_MISS;
-	socket_queues_read(connection->sock, upstream->client_cookie, &queues);
+	socket_queues_read(connection->sock, upstream->client_cookie, QUEUES_ARRIVED | QUEUES_RECEIVE_ROOM, &queues);
 	if (!queues_are_drained(&queues))
 		return WEFT_REASON_RESPONSE_CLIENT_NOT_DRAINED;
 	if ((s64)needed > (s64)queues.free_receive_bytes)

@@ -15,6 +15,7 @@ enum datapath_feature {
 	FEATURE_SOCKMAP = 0,       /* sk_msg redirect: without it everything is the proxy's */
 	FEATURE_SK_SKB,            /* response redirect (remote) */
 	FEATURE_FIONREAD_MEND,     /* the kernel has the FIONREAD bug: a no-op verdict mends it */
+	FEATURE_DIRECT_READS,     /* programs read kernel structures by loads (bpf_rdonly_cast), not by a helper call for each field */
 	FEATURE_CORK,              /* partial heads may wait in the kernel */
 	FEATURE_PUSH_POP,          /* local replies in the kernel */
 	FEATURE_COUNT

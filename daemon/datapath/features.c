@@ -2,6 +2,7 @@
 /* What this kernel can do, and which of its bugs apply: tried where trying is safe, told by the fix level where it isn't
  * (kernel-facts, pitfalls 1 and 9). */
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -68,6 +69,21 @@ void features_by_release(struct datapath_feature_state features[FEATURE_COUNT])
 		    cork ? "fixed in this kernel" : "use-after-free before 6.1.187 and 6.12.101, unknown here: partial heads go to the proxy");
 	feature_set(&features[FEATURE_PUSH_POP], "push_pop", edits,
 		    edits ? "local replies in the kernel" : "overflow before 6.1.180 and 6.12.100: local replies by the proxy");
+}
+
+bool features_know_direct_reads(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	bool is_known = btf && btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
+
+	btf__free(btf);
+	return is_known;
+}
+
+void features_set_direct_reads(struct datapath_feature_state features[FEATURE_COUNT], bool is_on)
+{
+	feature_set(&features[FEATURE_DIRECT_READS], "direct_reads", is_on,
+		    is_on ? "kernel structures are read by loads" : "no bpf_rdonly_cast (Linux 6.2): kernel structures are read by calls");
 }
 
 void features_without_fast_path(struct datapath_feature_state features[FEATURE_COUNT])
@@ -163,7 +179,7 @@ int features_store(const struct datapath *dp)
 
 int features_restore(struct datapath *dp)
 {
-	static const char *const names[FEATURE_COUNT] = {"sockmap", "sk_skb", "fionread_mend", "cork", "push_pop"};
+	static const char *const names[FEATURE_COUNT] = {"sockmap", "sk_skb", "fionread_mend", "direct_reads", "cork", "push_pop"};
 	_cleanup_close_ int fd = -1;
 	char path[PATH_MAX];
 	uint32_t key = 0;

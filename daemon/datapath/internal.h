@@ -69,6 +69,9 @@ int datapath_open(struct datapath *dp);
 /* Fix levels first, since they decide what is loaded; then what can be tried with the stubs `message_stub` (sk_msg). */
 void features_by_release(struct datapath_feature_state features[FEATURE_COUNT]);
 void features_by_trying(struct datapath_feature_state features[FEATURE_COUNT], int message_stub);
+/* Has this kernel the function at all? Whether its programs may call it is known when they are loaded. */
+bool features_know_direct_reads(void);
+void features_set_direct_reads(struct datapath_feature_state features[FEATURE_COUNT], bool is_on);
 /* The kernel refused a program that carries messages. */
 void features_without_fast_path(struct datapath_feature_state features[FEATURE_COUNT]);
 int features_store(const struct datapath *dp);

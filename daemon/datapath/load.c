@@ -164,6 +164,7 @@ static int skeleton_load(struct datapath *dp, bool fast_path, struct weft **out)
 	snprintf(path, sizeof(path), "%s/images", dp->bpffs);
 	bpf_map__set_pin_path(skeleton->maps.images, path);
 	skeleton->rodata->has_cork = dp->features[FEATURE_CORK].is_on;
+	skeleton->rodata->has_direct_reads = dp->features[FEATURE_DIRECT_READS].is_on;
 	skeleton->rodata->has_push_pop = dp->features[FEATURE_PUSH_POP].is_on;
 	if (!fast_path) {
 		bpf_program__set_autoload(skeleton->progs.weft_request, false);
@@ -177,6 +178,16 @@ static int skeleton_load(struct datapath *dp, bool fast_path, struct weft **out)
 	return 0;
 }
 
+/* Once more, without what the first attempt has pinned. */
+static int skeleton_reload(struct datapath *dp, bool fast_path, struct weft **out)
+{
+	int r;
+
+	datapath_uninstall(dp->bpffs);
+	r = bpffs_prepare(dp->bpffs);
+	return r ? r : skeleton_load(dp, fast_path, out);
+}
+
 int datapath_load(struct datapath *dp, const struct datapath_options *options)
 {
 	_cleanup_(skeleton_destroy) struct weft *skeleton = NULL;
@@ -186,16 +197,19 @@ int datapath_load(struct datapath *dp, const struct datapath_options *options)
 
 	libbpf_set_print(libbpf_log);
 	features_by_release(dp->features);
+	features_set_direct_reads(dp->features, features_know_direct_reads());
 	r = skeleton_load(dp, true, &skeleton);
+	if (r && r != -EPERM && dp->features[FEATURE_DIRECT_READS].is_on) {
+		log_warn(r, "loading programs that read kernel structures by loads; trying calls");
+		features_set_direct_reads(dp->features, false);
+		r = skeleton_reload(dp, true, &skeleton);
+	}
 	if (r == -EPERM)
 		return log_err(r, "loading BPF programs (are CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON there, and no lockdown?)");
 	if (r) {
 		/* This kernel refuses a message program: connections are still captured, and the proxy serves them all. */
 		log_warn(r, "loading the fast path; the proxy serves everything (--log-level debug shows what the kernel said)");
-		datapath_uninstall(dp->bpffs);
-		r = bpffs_prepare(dp->bpffs);
-		if (!r)
-			r = skeleton_load(dp, false, &skeleton);
+		r = skeleton_reload(dp, false, &skeleton);
 		if (r)
 			return log_err(r, "loading BPF programs");
 		fast_path = false;

@@ -81,27 +81,28 @@ struct weft_socket { /* socket storage `sockets` */
 
 /* A captured connection. Written by the programs; the fields of the proxy only through weft_connection_command. */
 struct weft_connection { /* hash `connections`; key: client socket cookie */
-	u64 netns_cookie;
-	u64 sock;               /* kernel address of the client socket: only ever read by probe, with its cookie compared */
+	/* of each request and response; together, since two CPUs pass them to each other */
 	u64 exchange;           /* 0, or WEFT_EXCHANGE(slot, lease) of the open exchange */
-	u64 captured_ns;        /* connect() */
-	u64 established_ns;     /* 0: not yet, or never */
+	u64 sock;               /* kernel address of the client socket: only ever read by probe, with its cookie compared */
+	u64 mover_sock;         /* the socket whose run decided on the last response: address and cookie */
+	u64 mover_cookie;
+	u32 mover;              /* enum weft_mover: who carries the last response here; 0 once it is proven to be delivered */
+	u32 flags;              /* WEFT_CONNECTION_* */
+	u32 kernel_exchanges;   /* for people */
+	u32 last_reason;        /* enum weft_reason of the last hand-up, for people */
+	/* written at the beginning, or by the proxy */
+	u32 write_base;         /* sequence number of the first byte that the client sends on its TCP leg */
+	u32 read_base;          /* sequence number of the first byte that it receives there */
+	u32 proxy_consumed;     /* bytes of whole requests that the proxy took from the anchor (modulo 2^32) */
+	u32 proxy_written;      /* bytes of whole responses that it wrote, or is about to finish writing, to the anchor */
 	u32 pod_id;
 	u32 scope;
 	u32 original_ip4_be;
 	u16 original_port_be;
 	u16 local_port_be;      /* the client socket's; with netns_cookie the key of `connection_ports` */
-	u32 flags;              /* WEFT_CONNECTION_* */
-	u32 write_base;         /* sequence number of the first byte that the client sends on its TCP leg */
-	u32 read_base;          /* sequence number of the first byte that it receives there */
-	u32 proxy_consumed;     /* bytes of whole requests that the proxy took from the anchor (modulo 2^32) */
-	u32 proxy_written;      /* bytes of whole responses that it wrote, or is about to finish writing, to the anchor */
-	u32 kernel_exchanges;   /* for people */
-	u32 last_reason;        /* enum weft_reason of the last hand-up, for people */
-	u32 mover;              /* enum weft_mover: who carries the last response here; 0 once it is proven to be delivered */
-	u32 zero;
-	u64 mover_sock;         /* the socket whose run decided so: address and cookie */
-	u64 mover_cookie;
+	u64 netns_cookie;
+	u64 captured_ns;        /* connect() */
+	u64 established_ns;     /* 0: not yet, or never */
 };
 
 /* A program decides that a response's last bytes go to the client, and returns; the kernel moves them after that. Until then the
@@ -164,8 +165,9 @@ enum weft_upstream_state {
 
 enum weft_path { WEFT_PATH_BYPASS = 1, WEFT_PATH_REMOTE = 2, WEFT_PATH_LOCAL = 3, WEFT_PATH_SLOW = 4, WEFT_PATH_COUNT = 5 };
 
+/* Laid out by who writes when: client's and server's CPU pass the lines of an exchange to each other, so what both write shares one. */
 struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
-	u64 state;             /* WEFT_STATE_WORD */
+	/* line 0: who it is; written before it is IDLE, and when it dies */
 	u64 cookie;            /* upstream socket; written by the worker before DIALLING */
 	u64 sock;              /* kernel address, written by sock_ops */
 	u64 server_cookie;     /* 0: the other end is not an enrolled local server; written by sock_ops after server_sock */
@@ -175,27 +177,33 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	u32 pool;              /* index in `pools` */
 	u32 pool_position;     /* index in its `slots` */
 	u32 is_dead;           /* set by sock_ops when the socket left ESTABLISHED */
-	u32 exchange_count;
-	/* the exchange, valid from LENT on; written by the program that holds the lease */
+	u32 reserved;
+	u64 reserved_line0;
+	/* line 1: the exchange, valid from LENT on; written by the program that holds the lease: of the client, then of the server */
+	u64 state;             /* WEFT_STATE_WORD */
 	u64 client_cookie;
 	u64 start_ns;
 	u64 first_byte_ns;
-	u64 deadline_ns;       /* 0: none */
-	u64 request_bytes;
-	u64 response_bytes;
 	u64 request_remaining; /* body bytes still to come from the client */
 	u64 response_remaining; /* bytes of the response still to be redirected */
-	u64 route_generation;
-	u32 route_id;
-	u32 cluster_id;
+	u64 response_bytes;
 	u16 status;
 	u8 path;               /* enum weft_path */
 	u8 method;             /* enum weft_method */
-	u32 passed_reason;     /* enum weft_reason: why the response is the worker's */
+	u32 exchange_count;
+	/* line 2: of the exchange too; written by the client's program, read by others when something is unusual */
+	u64 request_bytes;
 	u64 request_total;     /* bytes of the whole request */
-	u32 request_base;      /* REMOTE: the upstream's sequence number before the request */
+	u64 deadline_ns;       /* 0: none */
+	u64 route_generation;
+	u32 route_id;
+	u32 cluster_id;
 	u32 timeout_ms;        /* of the route: the deadline is set when the request is whole */
-	u64 reserved[11];
+	u32 request_base;      /* REMOTE: the upstream's sequence number before the request */
+	u32 passed_reason;     /* enum weft_reason: why the response is the worker's */
+	u32 reserved_line2;
+	u64 reserved_line2b;
+	u64 reserved_line3[8];
 };
 _Static_assert(sizeof(struct weft_upstream) == 256, "a slot is four cache lines");
 

@@ -9,6 +9,7 @@
 #include "kernel.h"
 #include "local_reply.h"
 #include "message.h"
+#include "weft/fast.h"
 #include "weft/http1.h"
 #include "weft/lookup.h"
 #include "weft/router.h"
@@ -23,42 +24,6 @@ const volatile bool has_cork = false;
 
 /* Stages are global functions: each has its own stack frame and is verified once. A pointer that lives in memory is none to the
  * verifier, so they are handed what they need. */
-
-static __always_inline u32 head_reason(const struct weft_head *head, u16 listener_flags)
-{
-	u32 flags = head->flags;
-
-	if (flags & WEFT_HEAD_CHUNKED)
-		return WEFT_REASON_CHUNKED_REQUEST;
-	if (flags & (WEFT_HEAD_CLOSE | WEFT_HEAD_CONNECTION_OTHER))
-		return WEFT_REASON_CONNECTION_CLOSE;
-	if (flags & WEFT_HEAD_UPGRADE)
-		return WEFT_REASON_UPGRADE;
-	if (flags & (WEFT_HEAD_EXPECT_CONTINUE | WEFT_HEAD_EXPECT_OTHER))
-		return WEFT_REASON_EXPECT;
-	if (flags & WEFT_HEAD_HTTP_10)
-		return WEFT_REASON_HTTP_10;
-	if (flags & (WEFT_HEAD_ABSOLUTE_FORM | WEFT_HEAD_ASTERISK | WEFT_HEAD_CONNECT))
-		return WEFT_REASON_ABSOLUTE_FORM;
-	if (flags & WEFT_HEAD_NORMALIZES || (flags & WEFT_HEAD_SLASHES && listener_flags & WEFT_LISTENER_MERGE_SLASHES))
-		return WEFT_REASON_NORMALIZES;
-	if (flags & WEFT_HEAD_ODD)
-		return WEFT_REASON_ODD_HEAD;
-	if (flags & WEFT_REQUEST_PROXY_ONLY)
-		return WEFT_REASON_PRIVATE_HEADER;
-	return WEFT_REASON_NONE;
-}
-
-static __always_inline u32 parse_reason(int parsed)
-{
-	switch (parsed) {
-	case WEFT_PARSE_TOO_LARGE: return WEFT_REASON_HEAD_TOO_LARGE;
-	case WEFT_PARSE_NOT_HTTP:
-	case WEFT_PARSE_PREFACE: return WEFT_REASON_NOT_HTTP;
-	case WEFT_PARSE_VERSION: return WEFT_REASON_HTTP_10;
-	default: return WEFT_REASON_BAD_HEAD;
-	}
-}
 
 /* May a new exchange begin in the kernel? Only when the TCP leg of this connection is empty in both directions: everything that
  * went up to the proxy has been taken and answered, and the client has read the answers. */
@@ -291,7 +256,7 @@ WEFT_STAGE int request_listener(const struct weft_connection *connection, struct
 		return WEFT_REASON_LISTENER_PROXY;
 	scratch->route_query.route_table = listener->route_table;
 	scratch->route_query.random = bpf_get_prandom_u32();
-	return head_reason(&scratch->head, listener->flags);
+	return weft_head_reason(&scratch->head, listener->flags);
 }
 
 /* The route is a cluster: is the body one that the kernel carries, and which endpoint gets it? */
@@ -366,7 +331,7 @@ WEFT_STAGE int request_parse(struct sk_msg_md *msg, struct scratch *scratch)
 		return copied < WEFT_KERNEL_HEAD_MAX ? WEFT_REASON_PARTIAL_HEAD | REQUEST_MORE : WEFT_REASON_HEAD_TOO_LARGE;
 	if (parsed == WEFT_PARSE_NOT_HTTP)
 		return WEFT_REASON_NOT_HTTP | REQUEST_KEEP; /* a tunnel, if the listener allows it */
-	return parse_reason(parsed);
+	return weft_parse_reason(parsed);
 }
 
 static __always_inline int request_new(struct sk_msg_md *msg, struct weft_connection *connection, u64 cookie)

@@ -1,8 +1,8 @@
 # Everything that proves weft, in the order of what it costs. Each part is a target of its own; all of them run even if one fails.
-TEST_PARTS := check unit golden bpf-test order order-guards found e2e torture-test
+TEST_PARTS := check unit golden bpf-test conformance order order-guards found e2e torture-test
 
 .PHONY: test
-test: deps ## Run all tests (root): check, unit, golden, in the kernel, order rules, end to end, torture
+test: deps ## Run all tests (root): check, unit, golden, in the kernel, what Envoy did, order rules, end to end, torture
 	@$(MAKE) --no-print-directory all
 	@failed=; \
 	for part in $(TEST_PARTS); do \

@@ -1,0 +1,17 @@
+# What a real Envoy did, replayed through weft (tests/conformance): the engine on the host and in the kernel, and a running weftd.
+CONFORMANCE      := $(BUILD)/tests/conformance/engine
+CONFORMANCE_LIBS := $(patsubst %,$(BUILD)/lib/%.a,compile mesh kube base proto)
+
+$(CONFORMANCE): tests/conformance/engine.c $(CONFORMANCE_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -I$(BUILD)/gen/proto -Itests/bpf $(CFLAGS) -MMD -MP -o $@ $< -Wl,--start-group $(CONFORMANCE_LIBS) -Wl,--end-group $(LDLIBS)
+-include $(CONFORMANCE).d
+
+# Topics that are known to match must not match less: MINIMUM names the file, empty for vectors of one's own.
+MINIMUM ?= $(if $(or $(VECTORS),$(CASES),$(DECORATE)),,tests/conformance/minimum)
+
+.PHONY: conformance
+conformance: all $(CONFORMANCE) $(ENGINE_BPF) ## Replay what Envoy did (root; VECTORS=dir TOPICS="a b" CASES=regex DECORATE=none|envoy VERBOSE=1)
+	timeout 300 python3 tests/conformance/conformance.py --build $(abspath $(BUILD)) $(if $(VECTORS),--vectors $(VECTORS)) $(if $(TOPICS),--topics "$(TOPICS)") \
+		$(if $(CASES),--cases '$(CASES)') $(if $(DECORATE),--decorate $(DECORATE)) $(if $(VERBOSE),--verbose) \
+		$(if $(MINIMUM),--minimum $(MINIMUM)) $(CONFORMANCE_ARGS)

@@ -56,13 +56,13 @@ class Lanes:
 
     def prepare(self, index):
         """Every lane's servers take the clusters of topic `index`."""
-        self.tell(("prepare", index))
+        self.tell(("prepare", index, None))
         self.hear()
 
-    def run(self, index):
-        """Runs a topic's cases; returns {id: (differences, is_stricter, found or None)}."""
+    def run(self, index, wanted=None):
+        """Runs a topic's cases, or those of the ids `wanted`; returns {id: (differences, is_stricter, found or None)}."""
         self.next.value = 0
-        self.tell(("run", index))
+        self.tell(("run", index, wanted))
         results = {}
         for answers in self.hear():
             results.update(answers)
@@ -97,7 +97,7 @@ class Lanes:
         backends = Backends()
         while True:
             try:
-                command, index = await loop.run_in_executor(None, pipe.recv)
+                command, index, wanted = await loop.run_in_executor(None, pipe.recv)
             except (EOFError, OSError):
                 return
             topic = self.topics[index]
@@ -107,19 +107,20 @@ class Lanes:
                     await backends.serve(topic.config, topic.endpoints)
                     pipe.send({})
                 else:
-                    pipe.send(await self.run_cases(lane, topic, backends))
+                    pipe.send(await self.run_cases(lane, topic, wanted, backends))
             except Exception:  # pylint: disable=broad-except
                 pipe.send(traceback.format_exc())
 
-    async def run_cases(self, lane, topic, backends):
+    async def run_cases(self, lane, topic, wanted, backends):
         results = {}
+        cases = topic.cases if wanted is None else [c for c in topic.cases if c.id in wanted]
         while True:
             with self.next.get_lock():
                 at = self.next.value
                 self.next.value += 1
-            if at >= len(topic.cases):
+            if at >= len(cases):
                 return results
-            case = topic.cases[at]
+            case = cases[at]
             found = await client.run_case(case, backends)
             judged = policy.compare(case, found, self.decorate, self.mesh.pod_ip(lane))
             results[case.id] = (judged.differences, judged.is_stricter, found if judged.differences else None)

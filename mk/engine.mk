@@ -5,19 +5,21 @@ $(ENGINE_BPF): tests/bpf/engine.bpf.c
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_CFLAGS) -Itests/bpf -MMD -MP -c $< -o $@
 
-$(BUILD)/tests/bpf/engine_test: tests/bpf/engine_test.c
+ENGINE_TESTS := $(patsubst tests/bpf/%.c,$(BUILD)/tests/bpf/%,$(sort $(wildcard tests/bpf/*_test.c)))
+
+$(BUILD)/tests/bpf/%_test: tests/bpf/%_test.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests/unit -Itests/bpf $(CFLAGS) -MMD -MP -o $@ $< -lbpf -lcmocka
 
--include $(ENGINE_BPF:.o=.d) $(BUILD)/tests/bpf/engine_test.d
+-include $(ENGINE_BPF:.o=.d) $(ENGINE_TESTS:=.d)
 
 .PHONY: bpf-test
-bpf-test: $(BUILD)/tests/bpf/engine_test $(ENGINE_BPF) ## Run the engine inside the kernel against the engine outside (root)
-	timeout 300 $< $(ENGINE_BPF)
+bpf-test: $(ENGINE_TESTS) $(ENGINE_BPF) ## Run the engine inside the kernel against the engine outside (root)
+	@failed=0; for t in $(ENGINE_TESTS); do timeout 300 $$t $(ENGINE_BPF) || failed=1; done; exit $$failed
 
 .PHONY: bpf-test-kernel
-bpf-test-kernel: $(BUILD)/tests/bpf/engine_test $(ENGINE_BPF) ## The same in another kernel: KERNEL=/boot/vmlinuz-...
-	timeout 420 tests/kernels/boot.sh "$(KERNEL)" 400 "$< $(ENGINE_BPF)" $^
+bpf-test-kernel: $(ENGINE_TESTS) $(ENGINE_BPF) ## The same in another kernel: KERNEL=/boot/vmlinuz-...
+	timeout 420 tests/kernels/boot.sh "$(KERNEL)" 400 "( failed=0; for t in $(ENGINE_TESTS); do \$$t $(ENGINE_BPF) || failed=1; done; exit \$$failed )" $^
 
 FUZZERS   := http1 router
 FUZZ_TIME ?= 30

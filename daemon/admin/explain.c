@@ -10,6 +10,7 @@
 #include "admin/explain_head.h"
 #include "admin/server.h"
 #include "base/cleanup.h"
+#include "weft/fast.h"
 #include "weft/http1.h"
 #include "weft/path.h"
 #include "weft/router.h"
@@ -179,25 +180,42 @@ static void find_listener(struct explanation *x, const struct explain_url *url)
 
 /* ---- route ----------------------------------------------------------------------------------------------------------------------- */
 
+static void condition_value(const struct weft_image_handle *image, const struct weft_condition *condition, struct strbuf *out)
+{
+	const void *value = weft_at(image, condition->value);
+	const struct weft_fraction *fraction = value;
+	const struct weft_range *range = value;
+	const struct weft_text *text_value = value;
+
+	if (!value || condition->kind == WEFT_CONDITION_PRESENT)
+		return;
+	if (condition->kind == WEFT_CONDITION_RANGE) {
+		strbuf_printf(out, " [%lld, %lld)", (long long)range->start, (long long)range->end);
+	} else if (condition->kind == WEFT_CONDITION_FRACTION) {
+		strbuf_printf(out, " %u in %u", fraction->numerator, fraction->denominator);
+	} else {
+		strbuf_append_text(out, " \"");
+		strbuf_append(out, text_value->bytes, text_value->len);
+		strbuf_append_byte(out, '"');
+	}
+}
+
 static json_t *condition(const struct weft_image_handle *image, const struct weft_condition *condition)
 {
-	static const char *const kinds[] = { "?", "is present", "is", "begins with", "ends with", "contains" };
-	static const char *const subjects[] = { NULL, ":method", ":authority", ":path", ":scheme" };
-	const struct weft_text *name = weft_at(image, condition->name), *value = weft_at(image, condition->value);
+	static const char *const kinds[] = {
+		"?", "is present", "is", "begins with", "ends with", "contains", "is a number in", "is gRPC's", "is drawn:",
+	};
+	static const char *const subjects[] = { "", ":method", ":authority", ":path", ":scheme", "query parameter ", "chance" };
 	const char *subject = condition->subject < ARRAY_SIZE(subjects) ? subjects[condition->subject] : "?";
+	const struct weft_text *name = weft_at(image, condition->name);
 	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
 
-	if (subject)
-		strbuf_append_text(&out, subject);
-	else if (name)
+	strbuf_append_text(&out, subject);
+	if (name && (condition->subject == WEFT_SUBJECT_HEADER || condition->subject == WEFT_SUBJECT_QUERY))
 		strbuf_append(&out, name->bytes, name->len);
 	strbuf_printf(&out, "%s %s", condition->flags & WEFT_CONDITION_INVERT ? " not:" : "",
 		      condition->kind < ARRAY_SIZE(kinds) ? kinds[condition->kind] : "?");
-	if (condition->kind != WEFT_CONDITION_PRESENT && value) {
-		strbuf_append_text(&out, " \"");
-		strbuf_append(&out, value->bytes, value->len);
-		strbuf_append_byte(&out, '"');
-	}
+	condition_value(image, condition, &out);
 	return to_json((const uint8_t *)strbuf_text(&out), out.size);
 }
 
@@ -370,42 +388,26 @@ static json_t *conclude_cluster(struct explanation *x, const struct choice_outco
 
 /* ---- why not in the kernel ------------------------------------------------------------------------------------------------------- */
 
-/* As bpf/request.h decides, in its order. */
-static enum weft_reason head_reason(const struct weft_head *head, uint16_t listener_flags, const char **why)
+static const char *head_why(enum weft_reason reason)
 {
-	static const struct {
-		uint32_t flags;
-		enum weft_reason reason;
-		const char *why;
-	} rules[] = {
-		{ WEFT_HEAD_CHUNKED, WEFT_REASON_CHUNKED_REQUEST, "a chunked body has no known end" },
-		{ WEFT_HEAD_CLOSE | WEFT_HEAD_CONNECTION_OTHER, WEFT_REASON_CONNECTION_CLOSE, "the Connection header says more than keep-alive" },
-		{ WEFT_HEAD_UPGRADE, WEFT_REASON_UPGRADE, "the request asks for an upgrade" },
-		{ WEFT_HEAD_EXPECT_CONTINUE | WEFT_HEAD_EXPECT_OTHER, WEFT_REASON_EXPECT, "the request has an Expect header" },
-		{ WEFT_HEAD_HTTP_10, WEFT_REASON_HTTP_10, "HTTP/1.0" },
-		{ WEFT_HEAD_ABSOLUTE_FORM | WEFT_HEAD_ASTERISK | WEFT_HEAD_CONNECT, WEFT_REASON_ABSOLUTE_FORM,
-		  "the target is not a plain path" },
-		{ WEFT_HEAD_NORMALIZES, WEFT_REASON_NORMALIZES, "normalisation changes the path" },
-		{ WEFT_HEAD_ODD, WEFT_REASON_ODD_HEAD, "the head is oddly spaced" },
-		{ WEFT_REQUEST_PROXY_ONLY, WEFT_REASON_PRIVATE_HEADER, "a header that the proxy removes, joins or acts upon" },
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
-		uint32_t flags = rules[i].flags;
-
-		if (rules[i].reason == WEFT_REASON_NORMALIZES && listener_flags & WEFT_LISTENER_MERGE_SLASHES)
-			flags |= WEFT_HEAD_SLASHES;
-		if (head->flags & flags) {
-			*why = rules[i].why;
-			return rules[i].reason;
-		}
+	switch (reason) {
+	case WEFT_REASON_CHUNKED_REQUEST: return "a chunked body has no known end";
+	case WEFT_REASON_CONNECTION_CLOSE: return "the Connection header says more than keep-alive";
+	case WEFT_REASON_UPGRADE: return "the request asks for an upgrade";
+	case WEFT_REASON_EXPECT: return "the request has an Expect header";
+	case WEFT_REASON_HTTP_10: return "HTTP/1.0";
+	case WEFT_REASON_ABSOLUTE_FORM: return "the target is not a plain path";
+	case WEFT_REASON_NORMALIZES: return "normalisation changes the path";
+	case WEFT_REASON_ODD_HEAD: return "the head is oddly spaced";
+	default: return "a header that the proxy removes, joins or acts upon";
 	}
-	return WEFT_REASON_NONE;
 }
 
 /* What keeps this request from the kernel whatever its route; NONE: nothing. */
 static enum weft_reason early_reason(const struct explanation *x, const char **why)
 {
+	enum weft_reason reason;
+
 	*why = "this kernel has no usable sockmap (`weftctl status` says why)";
 	if (!x->world->has_sockmap)
 		return WEFT_REASON_FAST_PATH_OFF;
@@ -415,7 +417,9 @@ static enum weft_reason early_reason(const struct explanation *x, const char **w
 	*why = "the listener is the proxy's (its reason says why)";
 	if (!(x->listener->flags & WEFT_LISTENER_KERNEL))
 		return WEFT_REASON_LISTENER_PROXY;
-	return head_reason(&x->head, x->listener->flags, why);
+	reason = weft_head_reason(&x->head, x->listener->flags);
+	*why = head_why(reason);
+	return reason;
 }
 
 static json_t *conclude_local(struct explanation *x, unsigned status, enum weft_reason early, const char *early_why, const char *why)

@@ -20,9 +20,13 @@ enum outcome {
 struct planned {
 	struct weft_condition condition;
 	const char *name;
-	const char *value;
+	const char *value;   /* NULL: none, or one of these */
 	bool is_lowered;     /* the value is compared in lower case */
+	struct weft_range range;
+	struct weft_fraction fraction;
 };
+
+#define GRPC_CONTENT_TYPE "application/grpc"
 
 static enum weft_condition_subject subject_of(const char *name)
 {
@@ -50,9 +54,10 @@ static enum outcome plan_present(const struct mesh_header_matcher *matcher, stru
 	return OUTCOME_CONDITION;
 }
 
-static enum outcome plan_string(const struct mesh_header_matcher *matcher, struct planned *planned, struct strbuf *unsupported)
+/* What `what` (a header or a parameter) is compared with. */
+static enum outcome plan_text(const struct mesh_string_matcher *string, const char *what, const char *name, struct planned *planned,
+			      struct strbuf *unsupported)
 {
-	const struct mesh_string_matcher *string = &matcher->string;
 	struct weft_condition *condition = &planned->condition;
 
 	switch (string->kind) {
@@ -61,13 +66,9 @@ static enum outcome plan_string(const struct mesh_header_matcher *matcher, struc
 	case MESH_STRING_SUFFIX: condition->kind = WEFT_CONDITION_SUFFIX; break;
 	case MESH_STRING_CONTAINS: condition->kind = WEFT_CONDITION_CONTAINS; break;
 	case MESH_STRING_REGEX:
-		reason_add(unsupported, "matching header %s by a regular expression is not supported yet", matcher->name);
+		reason_add(unsupported, "matching %s %s by the regular expression `%s` is not supported yet", what, name, string->text);
 		return OUTCOME_UNSUPPORTED;
 	}
-	if (matcher->is_inverted)
-		condition->flags |= WEFT_CONDITION_INVERT;
-	if (matcher->treats_missing_as_empty)
-		condition->flags |= WEFT_CONDITION_MISSING_AS_EMPTY;
 	if (string->ignore_case) {
 		condition->flags |= WEFT_CONDITION_IGNORE_CASE;
 		planned->is_lowered = true;
@@ -76,37 +77,113 @@ static enum outcome plan_string(const struct mesh_header_matcher *matcher, struc
 	return OUTCOME_CONDITION;
 }
 
-static enum outcome plan_condition(const struct mesh_header_matcher *matcher, struct planned *planned, struct strbuf *unsupported)
+static bool plan_name(const char *what, const char *name, struct planned *planned, struct strbuf *unsupported)
 {
-	size_t name_len = strlen(matcher->name);
-	enum outcome outcome;
+	size_t len = strlen(name);
 
-	memset(planned, 0, sizeof(*planned));
-	planned->name = matcher->name;
-	planned->condition.subject = (uint8_t)subject_of(matcher->name);
-	if (name_len > UINT8_MAX) {
-		reason_add(unsupported, "matching a header whose name has %zu bytes is not supported", name_len);
-		return OUTCOME_UNSUPPORTED;
+	planned->name = name;
+	if (len > UINT8_MAX) {
+		reason_add(unsupported, "matching a %s whose name has %zu bytes is not supported (at most %u)", what, len, UINT8_MAX);
+		return false;
 	}
-	planned->condition.name_len = (uint8_t)name_len;
-	planned->condition.name_hash = weft_name_hash((const uint8_t *)matcher->name, (uint32_t)name_len);
+	planned->condition.name_len = (uint8_t)len;
+	planned->condition.name_hash = weft_name_hash((const uint8_t *)name, (uint32_t)len);
+	return true;
+}
 
-	switch (matcher->kind) {
-	case MESH_HEADER_PRESENT: return plan_present(matcher, planned);
-	case MESH_HEADER_STRING: break;
-	case MESH_HEADER_RANGE:
-		reason_add(unsupported, "matching header %s by a range is not supported yet", matcher->name);
-		return OUTCOME_UNSUPPORTED;
-	}
-	outcome = plan_string(matcher, planned, unsupported);
-	/* No request has a value that long, but an inverted condition would hold. */
-	if (outcome != OUTCOME_CONDITION || strlen(planned->value) <= WEFT_PROXY_HEAD_MAX)
+/* No request has a value that long, but an inverted condition would hold. */
+static enum outcome judge_length(const struct planned *planned, enum outcome outcome, struct strbuf *unsupported)
+{
+	if (outcome != OUTCOME_CONDITION || !planned->value || strlen(planned->value) <= WEFT_PROXY_HEAD_MAX)
 		return outcome;
-	if (!matcher->is_inverted)
+	if (!(planned->condition.flags & WEFT_CONDITION_INVERT))
 		return OUTCOME_NEVER;
-	reason_add(unsupported, "the value for header %s is longer than any header", matcher->name);
+	reason_add(unsupported, "the value for %s is longer than any header", planned->name);
 	return OUTCOME_UNSUPPORTED;
 }
+
+static enum outcome plan_header(const struct mesh_header_matcher *matcher, struct planned *planned, struct strbuf *unsupported)
+{
+	enum outcome outcome = OUTCOME_CONDITION;
+
+	*planned = (struct planned){ .condition.subject = (uint8_t)subject_of(matcher->name) };
+	if (!plan_name("header", matcher->name, planned, unsupported))
+		return OUTCOME_UNSUPPORTED;
+	if (matcher->kind == MESH_HEADER_PRESENT)
+		return plan_present(matcher, planned);
+	if (matcher->kind == MESH_HEADER_RANGE) {
+		planned->condition.kind = WEFT_CONDITION_RANGE;
+		planned->range = (struct weft_range){ .start = matcher->range_start, .end = matcher->range_end };
+	} else {
+		outcome = plan_text(&matcher->string, "header", matcher->name, planned, unsupported);
+	}
+	if (matcher->is_inverted)
+		planned->condition.flags |= WEFT_CONDITION_INVERT;
+	if (matcher->treats_missing_as_empty)
+		planned->condition.flags |= WEFT_CONDITION_MISSING_AS_EMPTY;
+	return judge_length(planned, outcome, unsupported);
+}
+
+static enum outcome plan_query(const struct mesh_query_matcher *matcher, struct planned *planned, struct strbuf *unsupported)
+{
+	bool wants_absent = matcher->is_present_only && !matcher->is_present;
+
+	*planned = (struct planned){ .condition.subject = WEFT_SUBJECT_QUERY };
+	/* The query is split at & and = before names are looked at. */
+	if (matcher->name[strcspn(matcher->name, "&=")])
+		return wants_absent ? OUTCOME_ALWAYS : OUTCOME_NEVER;
+	if (!plan_name("query parameter", matcher->name, planned, unsupported))
+		return OUTCOME_UNSUPPORTED;
+	if (!matcher->is_present_only)
+		return judge_length(planned, plan_text(&matcher->string, "query parameter", matcher->name, planned, unsupported), unsupported);
+	planned->condition.kind = WEFT_CONDITION_PRESENT;
+	if (wants_absent)
+		planned->condition.flags |= WEFT_CONDITION_INVERT;
+	return OUTCOME_CONDITION;
+}
+
+static enum outcome plan_fraction(const struct mesh_route_match *match, struct planned *planned)
+{
+	*planned = (struct planned){
+		.condition = { .kind = WEFT_CONDITION_FRACTION, .subject = WEFT_SUBJECT_CHANCE },
+		.name = "",
+		.fraction = { .numerator = match->fraction_numerator, .denominator = match->fraction_denominator },
+	};
+	if (!match->fraction_numerator)
+		return OUTCOME_NEVER;
+	return match->fraction_numerator < match->fraction_denominator ? OUTCOME_CONDITION : OUTCOME_ALWAYS;
+}
+
+/* Envoy: what Grpc::Common::hasGrpcContentType asks for. */
+static enum outcome plan_grpc(struct planned *planned)
+{
+	*planned = (struct planned){ .condition.kind = WEFT_CONDITION_GRPC, .value = GRPC_CONTENT_TYPE };
+	plan_name("header", "content-type", planned, NULL);
+	return OUTCOME_CONDITION;
+}
+
+/* Conditions that are not spoken of by headers, as matchers. */
+static const struct mesh_header_matcher connect_only = {
+	.name = ":method", .kind = MESH_HEADER_STRING, .string = { .kind = MESH_STRING_EXACT, .text = "CONNECT" }
+};
+
+/* Condition `index` of a route: those on headers, on the query, then what the match says in other words. */
+static enum outcome plan_condition(const struct mesh_route_match *match, size_t index, struct planned *planned, struct strbuf *unsupported)
+{
+	if (index < match->header_count)
+		return plan_header(&match->headers[index], planned, unsupported);
+	index -= match->header_count;
+	if (index < match->query_count)
+		return plan_query(&match->queries[index], planned, unsupported);
+	switch (index - match->query_count) {
+	case 0: return match->has_fraction ? plan_fraction(match, planned) : OUTCOME_ALWAYS;
+	case 1: return match->is_grpc_only ? plan_grpc(planned) : OUTCOME_ALWAYS;
+	case 2: return match->needs_client_certificate ? OUTCOME_NEVER : OUTCOME_ALWAYS; /* connections are in plaintext */
+	default: return match->path_kind == MESH_PATH_CONNECT ? plan_header(&connect_only, planned, unsupported) : OUTCOME_ALWAYS;
+	}
+}
+
+#define OTHER_CONDITIONS 4
 
 static weft_ref value_text(struct builder *builder, const struct planned *planned)
 {
@@ -123,16 +200,24 @@ static weft_ref value_text(struct builder *builder, const struct planned *planne
 	return builder_bytes_text(builder, lowered, size);
 }
 
+static weft_ref value_object(struct builder *builder, const struct planned *planned)
+{
+	switch (planned->condition.kind) {
+	case WEFT_CONDITION_PRESENT: return 0;
+	case WEFT_CONDITION_RANGE: return builder_share(builder, &planned->range, sizeof(planned->range));
+	case WEFT_CONDITION_FRACTION: return builder_share(builder, &planned->fraction, sizeof(planned->fraction));
+	default: return value_text(builder, planned);
+	}
+}
+
 static int write_condition(struct builder *builder, const struct planned *planned, struct weft_condition *out)
 {
 	*out = planned->condition;
 	out->name = builder_bytes_text(builder, planned->name, strlen(planned->name));
 	if (!out->name)
 		return builder_status(builder);
-	if (!planned->value)
-		return 0;
-	out->value = value_text(builder, planned);
-	if (!out->value)
+	out->value = value_object(builder, planned);
+	if (!out->value && out->kind != WEFT_CONDITION_PRESENT)
 		return builder_status(builder) ? builder_status(builder) : -ENOMEM;
 	return 0;
 }
@@ -140,57 +225,32 @@ static int write_condition(struct builder *builder, const struct planned *planne
 static void remark_limits(const struct planned *planned, struct strbuf *limits)
 {
 	if (planned->value && strlen(planned->value) > WEFT_CONDITION_VALUE_MAX)
-		reason_add(limits, "the value for header %s has %zu bytes, more than the kernel compares (%u)", planned->name,
+		reason_add(limits, "the value for %s has %zu bytes, more than the kernel compares (%u)", planned->name,
 			   strlen(planned->value), WEFT_CONDITION_VALUE_MAX);
-}
-
-/* Conditions that are not spoken of by headers, as matchers. */
-static const struct mesh_header_matcher connect_only = {
-	.name = ":method", .kind = MESH_HEADER_STRING, .string = { .kind = MESH_STRING_EXACT, .text = "CONNECT" }
-};
-
-static void judge_rest(const struct mesh_route_match *match, bool *is_complete, bool *can_hold, struct strbuf *unsupported)
-{
-	if (match->query_count) {
-		*is_complete = false;
-		reason_add(unsupported, "matching query parameters is not supported yet");
-	}
-	if (match->is_grpc_only) {
-		*is_complete = false;
-		reason_add(unsupported, "matching only gRPC requests is not supported yet");
-	}
-	if (match->has_fraction && !match->fraction_numerator) {
-		*can_hold = false;
-	} else if (match->has_fraction && match->fraction_numerator < match->fraction_denominator) {
-		*is_complete = false;
-		reason_add(unsupported, "matching a fraction of the requests (runtime_fraction) is not supported yet");
-	}
 }
 
 int conditions_compile(struct routes_compile *c, const struct mesh_route_match *match, weft_ref *conditions, uint16_t *count, bool *is_complete,
 		       bool *can_hold, struct strbuf *unsupported, struct strbuf *limits)
 {
 	_cleanup_free_ struct weft_condition *written = NULL;
-	size_t i, total = match->header_count + (match->path_kind == MESH_PATH_CONNECT), used = 0;
+	size_t i, total = match->header_count + match->query_count + OTHER_CONDITIONS, used = 0;
 	int r;
 
 	*conditions = 0;
 	*count = 0;
 	*is_complete = *can_hold = true;
-	judge_rest(match, is_complete, can_hold, unsupported);
 	if (total > BUILDER_OBJECT_MAX / sizeof(*written) || total > UINT16_MAX) {
 		*is_complete = false;
-		reason_add(unsupported, "%zu header matchers on one route are not supported", total);
+		reason_add(unsupported, "%zu header and query matchers on one route are not supported", total - OTHER_CONDITIONS);
 		return 0;
 	}
-	written = calloc(total + 1, sizeof(*written));
+	written = calloc(total, sizeof(*written));
 	if (!written)
 		return -ENOMEM;
 	for (i = 0; i < total; i++) {
-		const struct mesh_header_matcher *matcher = i < match->header_count ? &match->headers[i] : &connect_only;
 		struct planned planned;
 
-		switch (plan_condition(matcher, &planned, unsupported)) {
+		switch (plan_condition(match, i, &planned, unsupported)) {
 		case OUTCOME_ALWAYS: continue;
 		case OUTCOME_NEVER: *can_hold = false; continue;
 		case OUTCOME_UNSUPPORTED: *is_complete = false; continue;

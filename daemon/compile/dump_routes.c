@@ -68,7 +68,8 @@ static json_t *dump_flags(struct dump *dump, uint32_t flags)
 		const char *name;
 	} names[] = {
 		{ WEFT_LISTENER_ACCEPT_HTTP_10, "accept_http_10" }, { WEFT_LISTENER_NORMALIZE_PATH, "normalize_path" },
-		{ WEFT_LISTENER_MERGE_SLASHES, "merge_slashes" }, { WEFT_LISTENER_SNIFF, "sniff" },
+		{ WEFT_LISTENER_MERGE_SLASHES, "merge_slashes" },
+		{ WEFT_LISTENER_UNESCAPE_SLASHES, "unescape_slashes" }, { WEFT_LISTENER_REJECT_SLASHES, "reject_escaped_slashes" }, { WEFT_LISTENER_SNIFF, "sniff" },
 		{ WEFT_LISTENER_WEBSOCKET, "websocket" }, { WEFT_LISTENER_KERNEL, "kernel" },
 	};
 	json_t *array = json_array();

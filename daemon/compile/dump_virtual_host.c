@@ -24,9 +24,47 @@ static const char *action_name(uint16_t action)
 
 static const char *condition_kind_name(uint8_t kind)
 {
-	static const char *const names[] = { NULL, "present", "exact", "prefix", "suffix", "contains" };
+	static const char *const names[] = { NULL, "present", "exact", "prefix", "suffix", "contains", "range", "grpc", "fraction" };
 
 	return kind && kind < WEFT_ARRAY_SIZE(names) ? names[kind] : "unknown";
+}
+
+/* A range or fraction is shown as people write it. */
+static void dump_condition_value(struct dump *dump, json_t *object, const struct weft_condition *condition)
+{
+	const struct weft_fraction *fraction;
+	const struct weft_range *range;
+
+	if (condition->kind == WEFT_CONDITION_RANGE) {
+		range = view_at(&dump->view, condition->value, 1, sizeof(*range));
+		if (!range)
+			dump_fail(dump, -EINVAL);
+		else
+			dump_set(dump, object, "value", json_sprintf("[%lld, %lld)", (long long)range->start, (long long)range->end));
+	} else if (condition->kind == WEFT_CONDITION_FRACTION) {
+		fraction = view_at(&dump->view, condition->value, 1, sizeof(*fraction));
+		if (!fraction)
+			dump_fail(dump, -EINVAL);
+		else
+			dump_set(dump, object, "value", json_sprintf("%u of %u", fraction->numerator, fraction->denominator));
+	} else {
+		dump_set_text(dump, object, "value", condition->value);
+	}
+}
+
+/* What the condition is on: a header's name as it is, others in words. */
+static json_t *dump_condition_name(struct dump *dump, const struct weft_condition *condition)
+{
+	json_t *name = dump_text(dump, condition->name), *words;
+
+	if (condition->subject == WEFT_SUBJECT_CHANCE)
+		words = json_string("chance");
+	else if (condition->subject == WEFT_SUBJECT_QUERY)
+		words = json_sprintf("?%s", json_string_value(name));
+	else
+		return name;
+	json_decref(name);
+	return words;
 }
 
 static json_t *dump_conditions(struct dump *dump, const struct weft_route *route)
@@ -40,9 +78,9 @@ static json_t *dump_conditions(struct dump *dump, const struct weft_route *route
 	for (i = 0; conditions && i < route->condition_count; i++) {
 		json_t *one = json_object();
 
-		dump_set(dump, one, "name", dump_text(dump, conditions[i].name));
+		dump_set(dump, one, "name", dump_condition_name(dump, &conditions[i]));
 		dump_set(dump, one, "kind", json_string(condition_kind_name(conditions[i].kind)));
-		dump_set_text(dump, one, "value", conditions[i].value);
+		dump_condition_value(dump, one, &conditions[i]);
 		if (conditions[i].flags & WEFT_CONDITION_INVERT)
 			dump_set(dump, one, "inverted", json_true());
 		if (conditions[i].flags & WEFT_CONDITION_IGNORE_CASE)

@@ -237,8 +237,8 @@ static void judge_http(const struct mesh_http *http, struct strbuf *reason)
 {
 	if (http->codec == MESH_CODEC_HTTP2 || http->codec == MESH_CODEC_HTTP3)
 		reason_add(reason, "a listener for HTTP/2 alone is not supported yet");
-	if (http->escaped_slashes != MESH_SLASHES_KEEP)
-		reason_add(reason, "path_with_escaped_slashes_action is not supported yet");
+	if (http->escaped_slashes == MESH_SLASHES_UNESCAPE_AND_REDIRECT)
+		reason_add(reason, "path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT is not supported");
 	if (http->use_remote_address)
 		reason_add(reason, "use_remote_address is not supported yet");
 	if (http->accept_http_10 && *http->default_host_for_http_10)
@@ -267,6 +267,10 @@ static void plan_http(const struct chains *chains, struct listener_plan *plan)
 		plan->flags |= WEFT_LISTENER_NORMALIZE_PATH;
 	if (http->merge_slashes)
 		plan->flags |= WEFT_LISTENER_MERGE_SLASHES;
+	if (http->escaped_slashes == MESH_SLASHES_UNESCAPE_AND_FORWARD)
+		plan->flags |= WEFT_LISTENER_UNESCAPE_SLASHES;
+	if (http->escaped_slashes == MESH_SLASHES_REJECT)
+		plan->flags |= WEFT_LISTENER_REJECT_SLASHES;
 	if (chains->http_is_sniffed)
 		plan->flags |= WEFT_LISTENER_SNIFF;
 	plan_upgrades(http, plan);

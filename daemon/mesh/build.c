@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "mesh/proto_field.h"
+#include "mesh/proto_show.h"
 #include "mesh/registry.h"
 #include "mesh/wire.h"
 #include "mesh/yaml_message.h"
@@ -160,9 +161,11 @@ void build_check_fields(struct build *b, const ProtobufCMessage *message, enum m
 		const ProtobufCFieldDescriptor *field = &descriptor->fields[i];
 
 		if (field_is_set(message, field) && !is_known(field->name, known)) {
+			_cleanup_(strbuf_release) struct strbuf value = STRBUF_INIT;
 			size_t before = build_enter(b, field->name);
 
-			build_reason(b, effect, "not supported");
+			proto_show_field(message, field, &value);
+			build_reason(b, effect, "%s is not supported", strbuf_text(&value));
 			build_leave(b, before);
 		}
 	}

@@ -288,6 +288,7 @@ struct mesh_route_match {
 	const char *path;            /* literal or regex */
 	bool is_case_sensitive;      /* default true; says nothing about a regex */
 	bool is_grpc_only;
+	bool needs_client_certificate; /* tls_context: never true of a plaintext connection */
 	struct mesh_header_matcher *headers;  /* all must hold */
 	size_t header_count;
 	struct mesh_query_matcher *queries;   /* all must hold */

@@ -165,10 +165,17 @@ void model_route_match(struct build *b, const PbRouteMatch *message, struct mesh
 	out->path = "";
 	build_check_fields(b, &message->base, MESH_EFFECT_MATCH,
 			   KNOWN("prefix", "path", "path_separated_prefix", "safe_regex", "connect_matcher", "path_match_policy", "case_sensitive",
-				 "headers", "query_parameters", "runtime_fraction", "grpc"));
+				 "headers", "query_parameters", "runtime_fraction", "grpc", "tls_context"));
 	path_specifier(b, message, out);
 	out->is_case_sensitive = bool_or(message->case_sensitive, true);
 	out->is_grpc_only = message->grpc != NULL;
+	if (message->tls_context) {
+		size_t before = build_enter(b, "tls_context");
+
+		build_check_fields(b, &message->tls_context->base, MESH_EFFECT_MATCH, KNOWN("presented", "validated"));
+		out->needs_client_certificate = bool_or(message->tls_context->presented, false) || bool_or(message->tls_context->validated, false);
+		build_leave(b, before);
+	}
 
 	out->headers = build_array(b, struct mesh_header_matcher, message->n_headers);
 	out->header_count = out->headers ? message->n_headers : 0;

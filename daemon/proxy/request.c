@@ -4,6 +4,7 @@
 
 #include <strings.h>
 
+#include "weft/fast.h"
 #include "weft/http1.h"
 #include "weft/path.h"
 #include "weft/router.h"
@@ -98,8 +99,6 @@ struct request_target {
 /* The origin form of the target, normalised. 0 or the status that refuses it. */
 static u16 target_of(struct thread *thread, const u8 *bytes, const struct weft_head *head, u32 listener_flags, struct request_target *target)
 {
-	u32 changes = WEFT_HEAD_NORMALIZES | (listener_flags & WEFT_LISTENER_MERGE_SLASHES ? WEFT_HEAD_SLASHES : 0);
-
 	target->bytes = bytes + head->path.off;
 	target->len = (u32)head->target.off + head->target.len - head->path.off;
 	target->path_len = head->path.len;
@@ -113,7 +112,7 @@ static u16 target_of(struct thread *thread, const u8 *bytes, const struct weft_h
 	}
 	if (*target->bytes != '/')
 		return 404;
-	if (!(head->flags & changes))
+	if (!weft_target_changes(head->flags, listener_flags))
 		return 0;
 	if (WEFT_PATH_ROOM(target->len) > TARGET_BYTES)
 		return 431;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* Conditions of a route on headers, method, authority, path and scheme. Part of the router; include router.h. */
+/* Conditions of a route on headers, query parameters, method, authority, path, scheme and chance. Part of the router; include router.h. */
 #ifndef WEFT_CONDITIONS_H
 #define WEFT_CONDITIONS_H
 
@@ -13,7 +13,7 @@
 struct weft_route_query {
 	struct weft_image_handle image; /* route image */
 	weft_ref route_table;
-	u32 random;                     /* for weighted choices: any 32 bits */
+	u32 random;                     /* for fractions and weighted choices: any 32 bits */
 #ifndef __bpf__
 	const u8 *target;
 	u32 target_len;
@@ -74,6 +74,82 @@ WEFT_STEP weft_contains_step(u32 index, void *context)
 	return 1;
 }
 
+/* ---- numbers ---------------------------------------------------------------------------------------------------------------- */
+
+#define WEFT_NUMBER_MAX 64u /* characters of a number that the kernel reads */
+
+/* The decimal number of `len` bytes at `off`: a sign or none, digits, within 64 bits (absl::SimpleAtoi; FACTS "Header and query
+ * matchers"). Returns WEFT_HOLDS with *number, WEFT_FAILS or WEFT_EXCEEDS. */
+WEFT_STAGE int weft_read_number(const struct weft_head_bytes *bytes, u32 off, u32 len, s64 *number)
+{
+	u64 value = 0, limit = 0x7fffffffffffffffull;
+	u32 sign = 0, i;
+	u8 first;
+
+	if (!bytes || !number)
+		return WEFT_EXCEEDS;
+	first = bytes->data[WEFT_OFFSET(off)];
+	if (len && (first == '-' || first == '+')) {
+		sign = 1;
+		limit += first == '-';
+	}
+	if (len > WEFT_KERNEL_LIMIT(WEFT_NUMBER_MAX))
+		return WEFT_EXCEEDS;
+	if (len <= sign)
+		return WEFT_FAILS;
+	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_NUMBER_MAX); i++) {
+		u32 digit;
+
+		if (i + sign >= len)
+			break;
+		digit = (u32)bytes->data[WEFT_OFFSET(off + sign + i)] - '0';
+		if (digit > 9 || value > 0x0cccccccccccccccull)
+			return WEFT_FAILS;
+		value = value * 10 + digit;
+		if (value > limit)
+			return WEFT_FAILS;
+	}
+	*number = sign && first == '-' ? (s64)-value : (s64)value;
+	return WEFT_HOLDS;
+}
+
+/* Is the text a number in the condition's range? */
+WEFT_STAGE int weft_range_matches(const struct weft_route_query *query, const struct weft_head_bytes *bytes, u32 off, u32 len,
+				  const struct weft_condition *condition)
+{
+	struct weft_cursor cursor = {};
+	const struct weft_range *range;
+	s64 number = 0;
+	int r;
+
+	if (!query || !bytes || !condition)
+		return WEFT_EXCEEDS;
+	r = weft_read_number(bytes, off, len, &number);
+	if (r != WEFT_HOLDS)
+		return r;
+	range = WEFT_OBJECT(weft_range, &query->image, &cursor, condition->value);
+	if (!range)
+		return WEFT_EXCEEDS;
+	return number >= range->start && number < range->end;
+}
+
+WEFT_STAGE int weft_chance_holds(const struct weft_route_query *query, const struct weft_condition *condition)
+{
+	const struct weft_fraction *fraction;
+	struct weft_cursor cursor = {};
+	u32 denominator;
+
+	if (!query || !condition)
+		return WEFT_EXCEEDS;
+	fraction = WEFT_OBJECT(weft_fraction, &query->image, &cursor, condition->value);
+	if (!fraction)
+		return WEFT_EXCEEDS;
+	denominator = fraction->denominator;
+	return denominator && query->random % denominator < fraction->numerator;
+}
+
+/* ---- texts ------------------------------------------------------------------------------------------------------------------ */
+
 /* One text of the head against the condition's value, without regard to INVERT. Returns WEFT_HOLDS, WEFT_FAILS or WEFT_EXCEEDS. */
 WEFT_STAGE int weft_text_matches(const struct weft_route_query *query, const struct weft_head_bytes *bytes, u32 off, u32 len,
 				 const struct weft_condition *condition)
@@ -88,6 +164,8 @@ WEFT_STAGE int weft_text_matches(const struct weft_route_query *query, const str
 		return WEFT_EXCEEDS;
 	if (condition->kind == WEFT_CONDITION_PRESENT)
 		return WEFT_HOLDS;
+	if (condition->kind == WEFT_CONDITION_RANGE)
+		return weft_range_matches(query, bytes, off, len, condition);
 	page = weft_seek(&query->image, &cursor, condition->value);
 	if (!page)
 		return WEFT_EXCEEDS;
@@ -106,6 +184,10 @@ WEFT_STAGE int weft_text_matches(const struct weft_route_query *query, const str
 			return WEFT_FAILS;
 		break;
 	case WEFT_CONDITION_PREFIX:
+		break;
+	case WEFT_CONDITION_GRPC:
+		if (len > value_len && bytes->data[WEFT_OFFSET(off + value_len)] != '+')
+			return WEFT_FAILS;
 		break;
 	case WEFT_CONDITION_SUFFIX:
 		from = off + len - value_len;
@@ -144,6 +226,8 @@ WEFT_STAGE int weft_word_matches(const struct weft_route_query *query, u64 word,
 		return WEFT_EXCEEDS;
 	if (condition->kind == WEFT_CONDITION_PRESENT)
 		return WEFT_HOLDS;
+	if (condition->kind == WEFT_CONDITION_RANGE)
+		return WEFT_FAILS; /* no number */
 	page = weft_seek(&query->image, &cursor, condition->value);
 	if (!page)
 		return WEFT_EXCEEDS;
@@ -279,6 +363,116 @@ WEFT_STAGE int weft_header_holds(const struct weft_route_query *query, const str
 	return holds < 0 ? holds : holds != !!(condition->flags & WEFT_CONDITION_INVERT);
 }
 
+/* ---- query parameters -------------------------------------------------------------------------------------------------------- */
+
+/* A search for a parameter; what changes on the way stands here (see WEFT_LOOP). */
+struct weft_parameter {
+	u32 at;         /* of the next parameter */
+	u32 end;        /* of the query */
+	u32 value;      /* where the found one's value begins */
+	u32 value_len;
+	u32 is_present;
+};
+
+/* Where the parameter at `at` ends: at the next & or with the query. */
+WEFT_STAGE u32 weft_parameter_end(const struct weft_head_bytes *bytes, u32 at, u32 end)
+{
+	u32 i;
+
+	if (!bytes)
+		return end;
+	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_KERNEL_HEAD_MAX / 8); i++) {
+		u64 flags;
+
+		if (at >= end)
+			break;
+		at = WEFT_OFFSET(at);
+		flags = weft_equal_bytes(weft_load8(bytes->data + at), '&');
+		if (flags) {
+			at += weft_count_before(weft_before(flags));
+			return WEFT_MIN(at, end);
+		}
+		at += 8;
+	}
+	return end;
+}
+
+struct weft_parameter_context {
+	const struct weft_head_bytes *bytes;
+	struct weft_parameter *parameter;
+	const u8 *page; /* of the name */
+	u32 name;       /* offset of its struct weft_text there */
+	u32 name_len;
+};
+
+WEFT_STEP weft_parameter_step(u32 index, void *context)
+{
+	struct weft_parameter_context *c = context;
+	struct weft_parameter *parameter = c->parameter;
+	u32 at = parameter->at, len, end;
+
+	if (at >= parameter->end)
+		return 1;
+	end = weft_parameter_end(c->bytes, at, parameter->end);
+	parameter->at = end + 1;
+	len = end - at;
+	if (len < c->name_len || (len > c->name_len && c->bytes->data[WEFT_OFFSET(at + c->name_len)] != '='))
+		return 0;
+	if (!weft_text_equals(c->bytes->data, at, c->page, c->name, c->name_len, 0))
+		return 0;
+	parameter->is_present = 1;
+	parameter->value = len > c->name_len ? at + c->name_len + 1 : end;
+	parameter->value_len = end - parameter->value;
+	return 1;
+}
+
+/* The first parameter of the condition's name. Envoy splits the query at & alone, a parameter at its first =, and decodes nothing; one
+ * without = is an empty text. */
+WEFT_STAGE int weft_find_parameter(const struct weft_route_query *query, const struct weft_head_bytes *bytes,
+				   const struct weft_condition *condition, struct weft_parameter *parameter)
+{
+	struct weft_parameter_context context = {.bytes = bytes, .parameter = parameter};
+	struct weft_cursor cursor = {};
+
+	if (!query || !bytes || !condition || !parameter)
+		return WEFT_EXCEEDS;
+	context.page = weft_seek(&query->image, &cursor, condition->name);
+	if (!context.page)
+		return WEFT_EXCEEDS;
+	context.name = weft_offset(condition->name, sizeof(struct weft_text));
+	context.name_len = condition->name_len;
+	parameter->is_present = 0;
+	WEFT_LOOP(WEFT_HEAD_MAX, weft_parameter_step, &context);
+	return 0;
+}
+
+/* A condition on a query parameter: a missing one fails all but PRESENT inverted. */
+WEFT_STAGE int weft_query_holds(const struct weft_route_query *query, const struct weft_head_bytes *bytes, const struct weft_head *head,
+				const struct weft_condition *condition)
+{
+	struct weft_parameter parameter = {};
+	int r;
+
+	if (!query || !bytes || !head || !condition)
+		return WEFT_EXCEEDS;
+	parameter.at = head->path.off + head->path.len;
+	parameter.end = head->target.off + head->target.len;
+#ifndef __bpf__
+	if (query->target) {
+		bytes = (const struct weft_head_bytes *)query->target;
+		parameter.at = query->path_len;
+		parameter.end = query->target_len;
+	}
+#endif
+	parameter.at++; /* the question mark, if there is one */
+	if (weft_find_parameter(query, bytes, condition, &parameter))
+		return WEFT_EXCEEDS;
+	if (!parameter.is_present)
+		return condition->kind == WEFT_CONDITION_PRESENT && (condition->flags & WEFT_CONDITION_INVERT);
+	r = weft_text_matches(query, bytes, parameter.value, parameter.value_len, condition);
+	return r < 0 ? r : r != !!(condition->flags & WEFT_CONDITION_INVERT);
+}
+
 /* Any condition. */
 WEFT_INLINE int weft_condition_holds(const struct weft_route_query *query, const struct weft_head_bytes *bytes,
 				    const struct weft_head *head, const struct weft_condition *condition)
@@ -288,6 +482,10 @@ WEFT_INLINE int weft_condition_holds(const struct weft_route_query *query, const
 	switch (condition->subject) {
 	case WEFT_SUBJECT_HEADER:
 		return weft_header_holds(query, bytes, head, condition);
+	case WEFT_SUBJECT_QUERY:
+		return weft_query_holds(query, bytes, head, condition);
+	case WEFT_SUBJECT_CHANCE:
+		return weft_chance_holds(query, condition);
 	case WEFT_SUBJECT_METHOD:
 		r = weft_text_matches(query, bytes, head->method_span.off, head->method_span.len, condition);
 		break;

@@ -8,10 +8,27 @@
 #include "weft/image.h"
 #include "weft/reason.h"
 
-WEFT_INLINE u32 weft_head_reason(const struct weft_head *head, u16 listener_flags)
+/* Would a listener of these flags change the target, or refuse it? */
+WEFT_INLINE bool weft_target_changes(u32 head_flags, u32 listener_flags)
+{
+	u32 changes = WEFT_HEAD_FRAGMENT;
+
+	if (listener_flags & WEFT_LISTENER_NORMALIZE_PATH)
+		changes |= WEFT_HEAD_NORMALIZES;
+	if (listener_flags & WEFT_LISTENER_MERGE_SLASHES)
+		changes |= WEFT_HEAD_SLASHES;
+	if (listener_flags & (WEFT_LISTENER_UNESCAPE_SLASHES | WEFT_LISTENER_REJECT_SLASHES))
+		changes |= WEFT_HEAD_ESCAPED_SLASHES;
+	return head_flags & changes;
+}
+
+/* Why a request is the proxy's whatever its route: WEFT_REASON_NONE if it is not. */
+WEFT_INLINE u32 weft_head_reason(const struct weft_head *head, u32 listener_flags)
 {
 	u32 flags = head->flags;
 
+	if (!(flags & WEFT_REQUEST_PROXY_ONLY))
+		return weft_target_changes(flags, listener_flags) ? WEFT_REASON_NORMALIZES : WEFT_REASON_NONE;
 	if (flags & WEFT_HEAD_CHUNKED)
 		return WEFT_REASON_CHUNKED_REQUEST;
 	if (flags & (WEFT_HEAD_CLOSE | WEFT_HEAD_CONNECTION_OTHER))
@@ -24,13 +41,9 @@ WEFT_INLINE u32 weft_head_reason(const struct weft_head *head, u16 listener_flag
 		return WEFT_REASON_HTTP_10;
 	if (flags & (WEFT_HEAD_ABSOLUTE_FORM | WEFT_HEAD_ASTERISK | WEFT_HEAD_CONNECT))
 		return WEFT_REASON_ABSOLUTE_FORM;
-	if (flags & WEFT_HEAD_NORMALIZES || (flags & WEFT_HEAD_SLASHES && listener_flags & WEFT_LISTENER_MERGE_SLASHES))
+	if (weft_target_changes(flags, listener_flags))
 		return WEFT_REASON_NORMALIZES;
-	if (flags & WEFT_HEAD_ODD)
-		return WEFT_REASON_ODD_HEAD;
-	if (flags & WEFT_REQUEST_PROXY_ONLY)
-		return WEFT_REASON_PRIVATE_HEADER;
-	return WEFT_REASON_NONE;
+	return flags & WEFT_HEAD_ODD ? WEFT_REASON_ODD_HEAD : WEFT_REASON_PRIVATE_HEADER;
 }
 
 WEFT_INLINE u32 weft_parse_reason(int parsed)

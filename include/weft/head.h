@@ -73,7 +73,7 @@ enum weft_parse_error {
 #define WEFT_HEAD_ABSOLUTE_FORM 0x00000400u
 #define WEFT_HEAD_ASTERISK 0x00000800u
 #define WEFT_HEAD_CONNECT 0x00001000u
-#define WEFT_HEAD_NORMALIZES 0x00002000u      /* path normalisation, or cutting a fragment, would change the target */
+#define WEFT_HEAD_NORMALIZES 0x00002000u      /* path normalisation would change or refuse the target, or it has a fragment */
 #define WEFT_HEAD_PRIVATE 0x00004000u         /* a field that Envoy strips or acts upon: x-envoy-*, x-forwarded-client-cert,
                                                  proxy-connection, x-forwarded-proto, trailer ... */
 #define WEFT_HEAD_REPEATED_JOINED 0x00008000u /* a field that Envoy joins came twice (FACTS "Header and query matchers") */
@@ -85,6 +85,8 @@ enum weft_parse_error {
 #define WEFT_HEAD_WEBSOCKET 0x00100000u       /* Upgrade: websocket alone and Connection: upgrade */
 #define WEFT_HEAD_TRAILER 0x00200000u
 #define WEFT_HEAD_CONNECTION_UPGRADE 0x00400000u /* Connection has upgrade */
+#define WEFT_HEAD_FRAGMENT 0x00800000u        /* the target has a fragment: it is cut, whatever the listener */
+#define WEFT_HEAD_ESCAPED_SLASHES 0x01000000u /* %2F or %5C in the path */
 
 /* An exchange with any of these is never the kernel's. */
 #define WEFT_REQUEST_PROXY_ONLY \

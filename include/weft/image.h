@@ -97,6 +97,8 @@ enum weft_listener_kind {
 #define WEFT_LISTENER_SNIFF 0x08u       /* HTTP chain has application_protocols: other bytes take other_choice */
 #define WEFT_LISTENER_WEBSOCKET 0x10u   /* upgrade_configs has websocket */
 #define WEFT_LISTENER_KERNEL 0x20u      /* verdict kernel: the fast path may route it; else all of it is the proxy's */
+#define WEFT_LISTENER_UNESCAPE_SLASHES 0x40u /* %2F and %5C become slashes before anything else */
+#define WEFT_LISTENER_REJECT_SLASHES 0x80u   /* %2F and %5C are a 400 */
 
 struct weft_listener {
 	struct weft_listener_key key;
@@ -202,6 +204,9 @@ enum weft_condition_kind {
 	WEFT_CONDITION_PREFIX = 3,
 	WEFT_CONDITION_SUFFIX = 4,
 	WEFT_CONDITION_CONTAINS = 5,
+	WEFT_CONDITION_RANGE = 6,    /* a decimal number in value's struct weft_range */
+	WEFT_CONDITION_GRPC = 7,     /* the value, or the value and a plus sign before something */
+	WEFT_CONDITION_FRACTION = 8, /* of WEFT_SUBJECT_CHANCE: value is a struct weft_fraction */
 };
 
 enum weft_condition_subject {
@@ -210,6 +215,8 @@ enum weft_condition_subject {
 	WEFT_SUBJECT_AUTHORITY = 2, /* `:authority` and `host`: as sent, port and case kept */
 	WEFT_SUBJECT_PATH = 3,      /* `:path`: with query */
 	WEFT_SUBJECT_SCHEME = 4,    /* always "http" unless x-forwarded-proto says https: then the proxy's */
+	WEFT_SUBJECT_QUERY = 5,     /* the first parameter `name` of the query, bytes as they are; missing: fails */
+	WEFT_SUBJECT_CHANCE = 6,    /* the request's random number */
 };
 
 #define WEFT_CONDITION_INVERT 0x01u
@@ -224,11 +231,23 @@ struct weft_condition {
 	u8 flags;
 	u8 name_len;
 	u32 name_hash;      /* weft_name_hash of the lower-case name */
-	weft_ref name;      /* struct weft_text, lower case */
-	weft_ref value;     /* struct weft_text */
+	weft_ref name;      /* struct weft_text; lower case but for a query parameter */
+	weft_ref value;     /* struct weft_text, but for RANGE and FRACTION */
 };
 
-/* One cluster, or several with weights: pick r in [0, total_weight), the first item with r < until. */
+struct weft_range {
+	s64 start;
+	s64 end;   /* the first that is not in it */
+};
+
+/* Holds if the request's random number modulo `denominator` is below `numerator`. Envoy draws one number a request, for every fraction
+ * and for the weighted clusters, and so does weft. */
+struct weft_fraction {
+	u32 numerator;
+	u32 denominator;
+};
+
+/* One cluster, or several with weights: the first item with r < until, r the request's random number modulo total_weight. */
 struct weft_choice {
 	u32 count;
 	u32 total_weight;

@@ -30,8 +30,8 @@ struct weft_route_result {
 	weft_ref direct;
 };
 
-/* Always fills `result` and returns its kind. In BPF a head with a WEFT_REQUEST_PROXY_ONLY flag or WEFT_HEAD_NORMALIZES is the
- * caller's to hand up before; weft_route doesn't look. On the host there are no kernel limits: routes whose action is PROXY give
+/* Always fills `result` and returns its kind. In BPF a head for which weft_head_reason has a reason is the caller's to
+ * hand up before; weft_route doesn't look. On the host there are no kernel limits: routes whose action is PROXY give
  * the CLUSTER or DIRECT that the proxy is to do. */
 WEFT_STAGE int weft_route(const struct weft_route_query *query, const struct weft_head_bytes *bytes, const struct weft_head *head,
 			  struct weft_route_result *result);
@@ -213,7 +213,7 @@ WEFT_STAGE int weft_take_route(const struct weft_route_query *query, weft_ref re
 	}
 	count = choice->count;
 	total = choice->total_weight;
-	target = ((u64)query->random * total) >> 32;
+	target = count > 1 && total ? query->random % total : 0;
 	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_WEIGHTED_MAX); i++) {
 		const u32 *item; /* cluster_id, until */
 

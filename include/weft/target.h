@@ -113,6 +113,8 @@ WEFT_INLINE void weft_target_path_byte(const struct weft_target_scan *scan, u32 
 
 		if (high < 16 && low < 16 && weft_in_set(high << 4 | low, WEFT_DECODED_LOW, WEFT_DECODED_HIGH))
 			scan->head->flags |= WEFT_HEAD_NORMALIZES;
+		if ((high == 2 && low == 15) || (high == 5 && low == 12))
+			scan->head->flags |= WEFT_HEAD_ESCAPED_SLASHES;
 	} else if (weft_in_set(byte, WEFT_REWRITTEN_LOW, WEFT_REWRITTEN_HIGH)) {
 		scan->head->flags |= WEFT_HEAD_NORMALIZES;
 	}
@@ -133,7 +135,7 @@ WEFT_STEP weft_target_scan_step(u32 index, void *context)
 		return 1;
 	}
 	if (byte == '#' && !parser->fragment) {
-		scan->head->flags |= WEFT_HEAD_NORMALIZES;
+		scan->head->flags |= WEFT_HEAD_NORMALIZES | WEFT_HEAD_FRAGMENT;
 		parser->fragment = 1;
 		if (!parser->path_end)
 			parser->path_end = at;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /* The router under libFuzzer: the input describes virtual hosts, routes and a request; the answer must be that of a plain reading of the
  * same tables, host by host and route by route, with no automaton and no hash. */
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,11 +98,17 @@ static void read_model(struct input *in, struct model *m)
 
 				if (kind & 0x80)
 					break;
-				condition->kind = 1 + kind % 5;
-				condition->subject = next(in) % 6 ? WEFT_SUBJECT_HEADER : next(in) % 4;
+				condition->kind = 1 + kind % 6;
+				condition->subject = next(in) % 6 ? WEFT_SUBJECT_HEADER : next(in) % 6;
 				condition->flags = next(in) % 8;
 				condition->name = text(in, "x", "a~^", 1, m->names[h][r][c]);
-				text(in, "", condition->flags & WEFT_CONDITION_IGNORE_CASE ? "ab/" : "abAB/", 12, m->values[h][r][c]);
+				if (condition->subject == WEFT_SUBJECT_SCHEME)
+					condition->subject = WEFT_SUBJECT_QUERY;
+				if (condition->subject == WEFT_SUBJECT_QUERY)
+					condition->name = text(in, "", "abA", 2, m->names[h][r][c]);
+				text(in, "", condition->flags & WEFT_CONDITION_IGNORE_CASE ? "ab/" : "abAB/1", 12, m->values[h][r][c]);
+				if (condition->kind == WEFT_CONDITION_RANGE)
+					sprintf(m->values[h][r][c], "%d %d", (int8_t)next(in), (int8_t)next(in));
 				condition->value = m->values[h][r][c];
 			}
 		}
@@ -156,6 +163,17 @@ static const struct built_host *plain_host(const struct model *m, const char *au
 	return best ?: any;
 }
 
+static bool plain_range(const char *range, const char *value)
+{
+	int start, end;
+	char *rest;
+	long long number;
+
+	errno = 0;
+	number = strtoll(value, &rest, 10);
+	return sscanf(range, "%d %d", &start, &end) == 2 && rest != value && !*rest && !errno && number >= start && number < end;
+}
+
 static bool plain_value(const struct built_condition *c, const char *value)
 {
 	size_t len = strlen(value), want = strlen(c->value), i;
@@ -164,6 +182,8 @@ static bool plain_value(const struct built_condition *c, const char *value)
 	switch (c->kind) {
 	case WEFT_CONDITION_PRESENT:
 		return true;
+	case WEFT_CONDITION_RANGE:
+		return plain_range(c->value, value);
 	case WEFT_CONDITION_EXACT:
 		return len == want && equal(value, c->value, len, nocase);
 	case WEFT_CONDITION_PREFIX:
@@ -189,9 +209,28 @@ struct request {
 	u32 lines;
 };
 
+/* The value of the first parameter `name`, or NULL. */
+static const char *plain_parameter(const char *target, const char *name, char *value)
+{
+	char query[128], *part, *rest = query, *equals;
+
+	strcpy(query, strchr(target, '?') ? strchr(target, '?') + 1 : "");
+	while ((part = strsep(&rest, "&"))) {
+		equals = strchr(part, '=');
+		if (equals)
+			*equals = 0;
+		/* an empty query has no parameter, not an empty one; and what ends in & has none after it */
+		if (strcmp(part, name) || (!*part && !equals && !rest))
+			continue;
+		return strcpy(value, equals ? equals + 1 : "");
+	}
+	return NULL;
+}
+
 static bool plain_condition(const struct built_condition *c, const struct request *request)
 {
 	bool inverted = c->flags & WEFT_CONDITION_INVERT, is_present = false, holds = false;
+	char parameter[128];
 	u32 i;
 
 	switch (c->subject) {
@@ -201,6 +240,10 @@ static bool plain_condition(const struct built_condition *c, const struct reques
 		return plain_value(c, request->authority) != inverted;
 	case WEFT_SUBJECT_PATH:
 		return plain_value(c, request->target) != inverted;
+	case WEFT_SUBJECT_QUERY:
+		if (!plain_parameter(request->target, c->name, parameter))
+			return c->kind == WEFT_CONDITION_PRESENT && inverted;
+		return plain_value(c, parameter) != inverted;
 	}
 	for (i = 0; i < request->lines; i++)
 		if (!strcasecmp(request->names[i], c->name)) {
@@ -276,12 +319,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!is_valid(&m))
 		return 0;
 	text(&in, next(&in) & 1 ? "h" : "", "ab.:A", 8, request.authority);
-	text(&in, next(&in) & 1 ? "/" : "/aaaaaaaaaabbbbbbbbbbaaaaaaaaaabbbbbbbbbbaaaaaaaaaabbbbbbbbbbaaaaaaaaaa", "ab/AB?", 12, request.target);
+	text(&in, next(&in) & 1 ? "/" : "/aaaaaaaaaabbbbbbbbbbaaaaaaaaaabbbbbbbbbbaaaaaaaaaabbbbbbbbbbaaaaaaaaaa", "ab/AB?&=1", 12, request.target);
 	request.len = sprintf(request.bytes, "GET %s HTTP/1.1\r\nHost: %s\r\n", request.target, request.authority);
 	request.lines = next(&in) % 5;
 	for (i = 0; i < request.lines; i++) {
 		text(&in, next(&in) & 1 ? "X" : "x", "a~^", 1, request.names[i]);
-		text(&in, "", "abAB/", 12, request.values[i]);
+		text(&in, "", next(&in) & 1 ? "abAB/" : "-+0129", 12, request.values[i]);
 		request.len += sprintf(request.bytes + request.len, "%s: %s\r\n", request.names[i], request.values[i]);
 	}
 	request.len += sprintf(request.bytes + request.len, "\r\n");

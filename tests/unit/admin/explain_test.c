@@ -47,6 +47,8 @@ static const char config[] =
 	"    domains: [shop]\n"
 	"    routes:\n"
 	"    - {name: canary, match: {prefix: /, headers: [{name: end-user, string_match: {exact: jason}}]}, route: {cluster: far}}\n"
+	"    - {name: beta, match: {prefix: /, headers: [{name: x-n, range_match: {start: 1, end: 5}}], query_parameters: [{name: beta, present_match: true}], "
+	"runtime_fraction: {default_value: {numerator: 99}}}, route: {cluster: far}}\n"
 	"    - {name: near, match: {path_separated_prefix: /near}, route: {cluster: near}}\n"
 	"    - {name: far, match: {prefix: /far/}, route: {cluster: far}}\n"
 	"    - {name: split, match: {prefix: /split}, route: {weighted_clusters: {clusters: [{name: near, weight: 30}, {name: far, weight: 70}]}}}\n"
@@ -247,6 +249,14 @@ static void test_conditions_are_told_in_words(void **state)
 
 	assert_int_equal(json_array_size(conditions), 1);
 	assert_string_equal(json_string_value(json_array_get(conditions, 0)), "end-user is \"jason\"");
+	json_decref(answer);
+
+	answer = ask(&scene->world, "GET", "http://shop/?beta", "x-n: 4");
+	conditions = json_object_get(json_object_get(answer, "route"), "conditions");
+	assert_int_equal(json_array_size(conditions), 3);
+	assert_string_equal(json_string_value(json_array_get(conditions, 0)), "x-n is a number in [1, 5)");
+	assert_string_equal(json_string_value(json_array_get(conditions, 1)), "query parameter beta is present");
+	assert_string_equal(json_string_value(json_array_get(conditions, 2)), "chance is drawn: 99 in 100");
 	json_decref(answer);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests that Envoy was sent, through the compiled image: the same route, the same cluster, or a clear refusal where weft does not compile
- * a route yet. Never another route. tests/data/oracle/README.md says what the files hold. */
+ * a route yet. Never another route. tests/conformance/README.md says what the files hold. */
 #include <errno.h>
 #include <jansson.h>
 
@@ -8,13 +8,15 @@
 #include "base/fd.h"
 #include "compile/compile.h"
 #include "mesh/mesh.h"
+#include "weft/fast.h"
 #include "weft/http1.h"
 #include "weft/path.h"
 #include "weft/router.h"
 
-#define DATA "tests/data/oracle/"
+#define DATA "tests/conformance/vectors/"
 
-static const char listener[] =
+/* As istiod writes it, but for what the topic changes. */
+static const char listener_form[] =
 	"resources:\n"
 	"  - \"@type\": type.googleapis.com/envoy.config.listener.v3.Listener\n"
 	"    name: out\n"
@@ -25,7 +27,7 @@ static const char listener[] =
 	"            typed_config:\n"
 	"              \"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager\n"
 	"              stat_prefix: out\n"
-	"              normalize_path: true\n"
+	"              %s\n"
 	"              rds: {config_source: {ads: {}, resource_api_version: V3}, route_config_name: \"80\"}\n"
 	"              http_filters:\n"
 	"                - {name: envoy.filters.http.router, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}\n";
@@ -38,6 +40,9 @@ struct topic {
 	struct weft_image_handle handle;
 	const struct weft_listener *listener;
 	unsigned int cases, same, not_found, refused, not_parsed, stricter, wrong;
+	unsigned int well_formed;                    /* of known length: the kernel may decide them */
+	unsigned int handed_up[WEFT_REASON_COUNT];   /* of those: why it doesn't */
+	unsigned int decided;
 };
 
 /* ---- set-up ---------------------------------------------------------------------------------------------------------------------- */
@@ -51,14 +56,16 @@ static void read_data(const char *topic, const char *file, struct strbuf *out)
 		fail_msg("can't read %s (tests run in the top folder)", path);
 }
 
-static void topic_open(struct topic *topic, const char *name)
+static void topic_open(struct topic *topic, const char *name, const char *options)
 {
 	struct mesh_report report = MESH_REPORT_INIT;
 	struct strbuf bytes = STRBUF_INIT;
+	char listener[sizeof(listener_form) + 256];
 	weft_ref ref;
 
 	memset(topic, 0, sizeof(*topic));
 	topic->name = name;
+	snprintf(listener, sizeof(listener), listener_form, options);
 	read_data(name, "route_config.pb", &bytes);
 	assert_int_equal(mesh_load_text("oracle", listener, strlen(listener), &topic->mesh, &report), 0);
 	assert_int_equal(mesh_add_resource(topic->mesh, mesh_kind_type_url(MESH_ROUTE_CONFIG), bytes.data, bytes.size, &report), 0);
@@ -161,10 +168,27 @@ static bool was_refused_early(const json_t *envoy)
 	return details && (!strcmp(details, "absolute_path_rejected") || !strcmp(details, "upgrade_failed"));
 }
 
+/* Would the kernel have decided so, and if not, why? */
+static void count_kernel(struct topic *topic, const struct weft_head *head, const struct weft_route_result *result)
+{
+	const struct weft_route *route = result->route ? weft_at(&topic->handle, result->route) : NULL;
+	uint32_t reason = weft_head_reason(head, topic->listener->flags);
+
+	if (head->flags & WEFT_HEAD_CHUNKED)
+		return;
+	topic->well_formed++;
+	if (!reason && route && route->action == WEFT_ACTION_PROXY)
+		reason = WEFT_REASON_ROUTE_PROXY;
+	if (!reason && result->kind == WEFT_ROUTE_REFUSED)
+		reason = WEFT_REASON_ROUTE_REFUSED;
+	topic->decided += !reason;
+	topic->handed_up[reason]++;
+}
+
 static void run_request(struct topic *topic, const json_t *one, const struct strbuf *bytes)
 {
 	const struct weft_head_bytes *head_bytes = (const void *)bytes->data;
-	const json_t *envoy = json_object_get(one, "envoy");
+	const json_t *envoy = json_array_get(json_object_get(one, "envoy"), 0);
 	struct weft_route_query query = { .image = topic->handle, .route_table = topic->listener->route_table, .random = 0x80000000u };
 	struct weft_route_result result = { 0 };
 	static struct weft_head head;
@@ -191,6 +215,7 @@ static void run_request(struct topic *topic, const json_t *one, const struct str
 	query.target_len = target_len;
 	query.path_len = path_len;
 	weft_route(&query, head_bytes, &head, &result);
+	count_kernel(topic, &head, &result);
 	outcome = compare(topic, &result, envoy);
 	count(topic, outcome);
 	if (outcome == OUTCOME_WRONG)
@@ -199,12 +224,26 @@ static void run_request(struct topic *topic, const json_t *one, const struct str
 	free(target);
 }
 
+static void print_topic(const struct topic *topic)
+{
+	unsigned int i;
+
+	print_message("%s: %u cases: %u same route, %u not found alike, %u refused (not compiled yet), "
+		      "%u answered before routing (%u of them Envoy lets pass), %u wrong; of %u well-formed ones the kernel decides %.1f %%",
+		      topic->name, topic->cases, topic->same, topic->not_found, topic->refused, topic->not_parsed, topic->stricter, topic->wrong,
+		      topic->well_formed, 100.0 * topic->decided / topic->well_formed);
+	for (i = 1; i < WEFT_REASON_COUNT; i++)
+		if (topic->handed_up[i])
+			print_message(", %s %u", weft_reason_names[i], topic->handed_up[i]);
+	print_message("\n");
+}
+
 static void run_topic(struct topic *topic)
 {
 	struct strbuf lines = STRBUF_INIT;
 	char *line, *rest;
 
-	read_data(topic->name, "routes.jsonl", &lines);
+	read_data(topic->name, "expected.jsonl", &lines);
 	for (line = strtok_r(lines.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
 		json_t *one = json_loads(line, JSON_ALLOW_NUL, NULL);
 		struct strbuf bytes = STRBUF_INIT;
@@ -217,17 +256,15 @@ static void run_topic(struct topic *topic)
 		json_decref(one);
 	}
 	strbuf_release(&lines);
-	print_message("%s: %u cases: %u same route, %u not found alike, %u refused (not compiled yet), "
-		      "%u answered before routing (%u of them Envoy lets pass), %u wrong\n",
-		      topic->name, topic->cases, topic->same, topic->not_found, topic->refused, topic->not_parsed, topic->stricter, topic->wrong);
+	print_topic(topic);
 }
 
 /* `refused_limit`: routes that are not compiled yet; the number may only fall. */
-static void check_topic(const char *name, unsigned int refused_limit)
+static void check_topic(const char *name, const char *options, unsigned int refused_limit)
 {
 	struct topic topic;
 
-	topic_open(&topic, name);
+	topic_open(&topic, name, options);
 	run_topic(&topic);
 	topic_close(&topic);
 	assert_true(topic.cases > 0);
@@ -238,27 +275,40 @@ static void check_topic(const char *name, unsigned int refused_limit)
 
 static void test_virtual_hosts_are_chosen_as_envoy_chooses_them(void **state)
 {
-	check_topic("domains", 0);
+	check_topic("domains", "normalize_path: true", 0);
 }
 
 static void test_no_virtual_host_is_chosen_where_envoy_finds_none(void **state)
 {
-	check_topic("domains-no-catch-all", 0);
+	check_topic("domains-no-catch-all", "normalize_path: true", 0);
 }
 
 static void test_ports_of_hosts_count_where_they_count_for_envoy(void **state)
 {
-	check_topic("domains-port-counts", 0);
+	check_topic("domains-port-counts", "normalize_path: true", 0);
 }
 
 static void test_paths_lead_to_the_routes_of_envoy_or_are_refused(void **state)
 {
-	check_topic("paths", 209);
+	check_topic("paths", "normalize_path: true", 209);
 }
 
 static void test_headers_lead_to_the_routes_of_envoy_or_are_refused(void **state)
 {
-	check_topic("headers", 324);
+	check_topic("headers", "normalize_path: true", 246);
+}
+
+static void test_queries_lead_to_the_routes_of_envoy_or_are_refused(void **state)
+{
+	check_topic("query", "normalize_path: true", 154);
+}
+
+static void test_paths_are_normalised_as_the_mesh_asks(void **state)
+{
+	check_topic("paths-none", "normalize_path: false", 0);
+	check_topic("paths-decode-and-merge-slashes",
+		    "normalize_path: true\n              merge_slashes: true\n              path_with_escaped_slashes_action: UNESCAPE_AND_FORWARD", 0);
+	check_topic("paths-merge-slashes", "normalize_path: true\n              merge_slashes: true", 0);
 }
 
 int main(void)
@@ -269,6 +319,8 @@ int main(void)
 		cmocka_unit_test(test_ports_of_hosts_count_where_they_count_for_envoy),
 		cmocka_unit_test(test_paths_lead_to_the_routes_of_envoy_or_are_refused),
 		cmocka_unit_test(test_headers_lead_to_the_routes_of_envoy_or_are_refused),
+		cmocka_unit_test(test_queries_lead_to_the_routes_of_envoy_or_are_refused),
+		cmocka_unit_test(test_paths_are_normalised_as_the_mesh_asks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,7 +20,7 @@ struct built_condition {
 	u8 subject;
 	u8 flags;
 	const char *name;
-	const char *value;
+	const char *value; /* of a range: "start end"; of a fraction: "numerator denominator" */
 };
 
 struct built_route {
@@ -220,6 +220,26 @@ static inline weft_ref built_paths(struct builder *b, const struct built_route *
 	return ref;
 }
 
+static inline weft_ref built_value(struct builder *b, const struct built_condition *c)
+{
+	struct weft_fraction fraction;
+	struct weft_range range;
+	long long start, end;
+
+	if (c->kind == WEFT_CONDITION_RANGE) {
+		if (sscanf(c->value, "%lld %lld", &start, &end) != 2)
+			abort();
+		range = (struct weft_range){start, end};
+		return builder_add(b, &range, sizeof(range));
+	}
+	if (c->kind == WEFT_CONDITION_FRACTION) {
+		if (sscanf(c->value, "%u %u", &fraction.numerator, &fraction.denominator) != 2)
+			abort();
+		return builder_add(b, &fraction, sizeof(fraction));
+	}
+	return builder_text(b, c->value ?: "", c->value ? strlen(c->value) : 0);
+}
+
 /* ---- routes and hosts ---------------------------------------------------------------------------------------------------------- */
 
 static inline weft_ref built_route_add(struct builder *b, const struct built_route *r)
@@ -240,7 +260,7 @@ static inline weft_ref built_route_add(struct builder *b, const struct built_rou
 			to->name_hash = weft_name_hash((const u8 *)c->name, to->name_len);
 		}
 		to->name = builder_text(b, c->name ?: "", c->name ? strlen(c->name) : 0);
-		to->value = builder_text(b, c->value ?: "", c->value ? strlen(c->value) : 0);
+		to->value = built_value(b, c);
 	}
 	if (route.condition_count)
 		route.conditions = builder_add(b, conditions, route.condition_count * sizeof(conditions[0]));

@@ -154,6 +154,11 @@ static void test_the_normalizes_flag_is_set_exactly_when_normalisation_changes_o
 			print_error("%s: %s has %sthe flag\n", c->id, c->target, flags ? "" : "not ");
 			wrong++;
 		}
+		r = weft_path_normalize((const u8 *)c->target, len, WEFT_LISTENER_REJECT_SLASHES, out, sizeof(out), &out_len, &path_len);
+		if (!!r != !!(head.flags & WEFT_HEAD_ESCAPED_SLASHES)) {
+			print_error("%s: %s has %sthe flag for escaped slashes\n", c->id, c->target, r ? "not " : "");
+			wrong++;
+		}
 		if (merges && !(head.flags & WEFT_HEAD_SLASHES)) {
 			print_error("%s: %s has not the flag for slashes\n", c->id, c->target);
 			wrong++;

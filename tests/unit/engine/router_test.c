@@ -324,6 +324,10 @@ static bool holds_on(u8 subject, u8 kind, u8 flags, const char *value, const cha
 #define SUFFIX WEFT_CONDITION_SUFFIX
 #define CONTAINS WEFT_CONDITION_CONTAINS
 #define PRESENT WEFT_CONDITION_PRESENT
+#define RANGE WEFT_CONDITION_RANGE
+#define GRPC WEFT_CONDITION_GRPC
+#define FRACTION WEFT_CONDITION_FRACTION
+#define CHANCE WEFT_SUBJECT_CHANCE
 
 static void test_values_match_by_their_kind(void **state)
 {
@@ -453,6 +457,104 @@ static void test_all_conditions_must_hold(void **state)
 	world_close(&world);
 }
 
+static void test_numbers_match_by_range(void **state)
+{
+	assert_true(holds(RANGE, 0, "x-v", "1 10", "X-V: 1\r\n"));
+	assert_false(holds(RANGE, 0, "x-v", "1 10", "X-V: 10\r\n"));
+	assert_true(holds(RANGE, 0, "x-v", "10 11", "X-V: +10\r\n"));
+	assert_true(holds(RANGE, 0, "x-v", "10 11", "X-V: 010\r\n"));
+	assert_true(holds(RANGE, 0, "x-v", "-10 -9", "X-V: -10\r\n"));
+	assert_false(holds(RANGE, 0, "x-v", "0 100", "X-V: 10.0\r\n"));
+	assert_false(holds(RANGE, 0, "x-v", "0 100", "X-V: 0x0a\r\n"));
+	assert_false(holds(RANGE, 0, "x-v", "0 100", "X-V: - 1\r\n"));
+	assert_false(holds(RANGE, 0, "x-v", "0 100", "X-V:\r\n"));
+	assert_true(holds(RANGE, 0, "x-v", "-9223372036854775808 0", "X-V: -9223372036854775808\r\n"));
+	assert_false(holds(RANGE, INVERT, "x-v", "9223372036854775807 9223372036854775807", ""));
+	assert_true(holds(RANGE, INVERT, "x-v", "-9223372036854775808 9223372036854775807", "X-V: 9223372036854775808\r\n"));
+	assert_true(holds(RANGE, INVERT, "x-v", "-9223372036854775808 9223372036854775807", "X-V: 18446744073709551616\r\n"));
+	assert_true(holds(RANGE, 0, "x-v", "1 10", "X-V: abc\r\nX-V: 5\r\n"));
+	assert_true(holds(RANGE, INVERT | AS_EMPTY, "x-v", "1 10", ""));
+	assert_false(holds(RANGE, AS_EMPTY, "x-v", "0 10", ""));
+}
+
+/* Does a route with this condition on a query parameter match the target? */
+static bool holds_query(u8 kind, u8 flags, const char *name, const char *value, const char *target)
+{
+	struct built_route routes[] = {
+		{.match = BUILT_PREFIX, .path = "/", .conditions = {{kind, WEFT_SUBJECT_QUERY, flags, name, value}}, .clusters = {1}},
+		CATCH_ALL,
+	};
+	struct built_host any[] = {{"any", {"*"}, routes, 2}};
+	struct weft_route_result result;
+	struct world world;
+
+	world_open(&world, any, 1, 0, 1);
+	result = route(&world, "GET", target, "a", "");
+	world_close(&world);
+	return result.cluster_id == 1;
+}
+
+static void test_query_parameters_match_undecoded_and_by_their_first_value(void **state)
+{
+	assert_true(holds_query(EXACT, 0, "a", "1", "/?a=1"));
+	assert_true(holds_query(EXACT, 0, "a", "1", "/?b=2&a=1&a=2"));
+	assert_false(holds_query(EXACT, 0, "a", "2", "/?a=1&a=2"));
+	assert_true(holds_query(EXACT, 0, "a", "", "/?a"));
+	assert_true(holds_query(EXACT, 0, "a", "", "/?a="));
+	assert_true(holds_query(EXACT, 0, "a", "b=c", "/?a=b=c"));
+	assert_false(holds_query(EXACT, 0, "a", "1", "/?A=1"));
+	assert_false(holds_query(EXACT, 0, "a", "1", "/?aa=1&%61=1"));
+	assert_true(holds_query(EXACT, 0, "a", "%31", "/?a=%31"));
+	assert_true(holds_query(PREFIX, NOCASE, "a", "x", "/?a=Xyz"));
+	assert_true(holds_query(CONTAINS, 0, "a", "?", "/?a=1?2"));
+	assert_true(holds_query(PRESENT, 0, "a", NULL, "/x/../y?a"));
+	assert_false(holds_query(PRESENT, 0, "a", NULL, "/a?b=a"));
+	assert_true(holds_query(PRESENT, INVERT, "a", NULL, "/a"));
+	assert_false(holds_query(EXACT, 0, "a", "1", "/#?a=1"));
+	assert_true(holds_query(EXACT, 0, "a", "1", "/?a=1#b"));
+}
+
+static void test_grpc_is_told_by_its_content_type(void **state)
+{
+	assert_true(holds(GRPC, 0, "content-type", "application/grpc", "Content-Type: application/grpc\r\n"));
+	assert_true(holds(GRPC, 0, "content-type", "application/grpc", "Content-Type: application/grpc+proto\r\n"));
+	assert_false(holds(GRPC, 0, "content-type", "application/grpc", "Content-Type: application/grpc-web\r\n"));
+	assert_false(holds(GRPC, 0, "content-type", "application/grpc", "Content-Type: Application/grpc\r\n"));
+	assert_false(holds(GRPC, 0, "content-type", "application/grpc", ""));
+}
+
+/* One number a request: what passes a fraction has a number below it, for later fractions and weights too. */
+static void test_a_request_has_one_random_number(void **state)
+{
+	static const struct built_route routes[] = {
+		{.match = BUILT_PREFIX, .path = "/", .conditions = {{FRACTION, CHANCE, 0, "", "30 100"}}, .clusters = {1}},
+		{.match = BUILT_PREFIX, .path = "/", .conditions = {{FRACTION, CHANCE, 0, "", "30 100"}}, .clusters = {2}},
+		{.match = BUILT_PREFIX, .path = "/", .conditions = {{FRACTION, CHANCE, 0, "", "400000 1000000"}}, .clusters = {3}},
+		{.match = BUILT_PREFIX, .path = "/", .clusters = {4, 5}, .weights = {30, 70}},
+	};
+	static const struct built_host any[] = {{"any", {"*"}, routes, 4}};
+	u32 counts[6] = {}, i;
+	struct world world;
+
+	world_open(&world, any, 1, 0, 1);
+	for (i = 0; i < 100; i++) {
+		world.query.random = i;
+		counts[cluster_of(&world, "/", "")]++;
+	}
+	assert_int_equal(counts[1], 30);
+	assert_int_equal(counts[2], 0);
+	assert_int_equal(counts[3], 70);
+	counts[3] = 0;
+	for (i = 400000; i < 400100; i++) {
+		world.query.random = i;
+		counts[cluster_of(&world, "/", "")]++;
+	}
+	assert_int_equal(counts[1], 60);
+	assert_int_equal(counts[4], 0);
+	assert_int_equal(counts[5], 70);
+	world_close(&world);
+}
+
 /* ---- actions ----------------------------------------------------------------------------------------------------------------------- */
 
 static void test_weights_divide_the_random_numbers(void **state)
@@ -464,13 +566,13 @@ static void test_weights_divide_the_random_numbers(void **state)
 
 	world_open(&world, any, 1, 0, 1);
 	for (i = 0; i < 1000; i++) {
-		world.query.random = i * 4294967; /* evenly over all 32 bits */
+		world.query.random = i;
 		counts[cluster_of(&world, "/", "")]++;
 	}
-	assert_int_equal(counts[1], 101);
-	assert_in_range(counts[2], 199, 201);
-	assert_in_range(counts[3], 698, 701);
-	world.query.random = ~0u;
+	assert_int_equal(counts[1], 100);
+	assert_int_equal(counts[2], 200);
+	assert_int_equal(counts[3], 700);
+	world.query.random = ~0u; /* 5 of 10 */
 	assert_int_equal(cluster_of(&world, "/", ""), 3);
 	world_close(&world);
 }
@@ -526,6 +628,10 @@ int main(void)
 		cmocka_unit_test(test_lines_that_envoy_removes_are_missing),
 		cmocka_unit_test(test_pseudo_headers),
 		cmocka_unit_test(test_all_conditions_must_hold),
+		cmocka_unit_test(test_numbers_match_by_range),
+		cmocka_unit_test(test_query_parameters_match_undecoded_and_by_their_first_value),
+		cmocka_unit_test(test_grpc_is_told_by_its_content_type),
+		cmocka_unit_test(test_a_request_has_one_random_number),
 		cmocka_unit_test(test_weights_divide_the_random_numbers),
 		cmocka_unit_test(test_actions_become_kinds),
 	};

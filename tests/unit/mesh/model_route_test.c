@@ -227,7 +227,7 @@ static void test_domains_lose_their_case_and_must_be_unique(void **state)
 static void test_what_is_not_represented_is_a_reason_on_the_innermost_object(void **state)
 {
 	LOADED(l, CONFIG "  vhds: {}\n  virtual_hosts:\n  - name: v\n    domains: ['*']\n    hedge_policy: {}\n    routes:\n"
-			 "    - {match: {prefix: /a, tls_context: {presented: true}, newMatch: 1}, route: {cluster: c, internal_redirect_policy: {}}}\n"
+			 "    - {match: {prefix: /a, cookies: [{name: c}], newMatch: 1}, route: {cluster: c, internal_redirect_policy: {}}}\n"
 			 "    - {match: {prefix: /b}, route: {cluster: c}, typed_per_filter_config: {envoy.filters.http.fault:"
 			 " {'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, abort: {http_status: 503}},"
 			 " off: {'@type': type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true, config: {}},"
@@ -238,7 +238,7 @@ static void test_what_is_not_represented_is_a_reason_on_the_innermost_object(voi
 
 	assert_true(has_reason(&l.mesh->route_configs[0]->resource.reasons, MESH_EFFECT_MATCH, "vhds"));
 	assert_true(has_reason(&host->reasons, MESH_EFFECT_MATCH, "virtual_hosts[0].hedge_policy"));
-	assert_true(has_reason(&host->routes[0].reasons, MESH_EFFECT_MATCH, "virtual_hosts[0].routes[0].match.tls_context"));
+	assert_true(has_reason(&host->routes[0].reasons, MESH_EFFECT_MATCH, "virtual_hosts[0].routes[0].match.cookies"));
 	assert_true(has_reason(&host->routes[0].reasons, MESH_EFFECT_MATCH, "virtual_hosts[0].routes[0].match"));
 	assert_true(has_reason(&host->routes[0].reasons, MESH_EFFECT_TRAFFIC, "virtual_hosts[0].routes[0].route.internal_redirect_policy"));
 	assert_int_equal(host->routes[0].reasons.count, 3);
@@ -252,10 +252,10 @@ static void test_what_is_not_represented_is_a_reason_on_the_innermost_object(voi
 	assert_int_equal(host->routes[2].reasons.count, 0);
 }
 
-/* route { match { prefix: "/" <field 13: dynamic metadata> } direct_response { status: 200 } } as istiod's bytes would bring it */
+/* route { match { prefix: "/" <field 18> } direct_response { status: 200 } } as istiod's bytes would bring it */
 static void test_an_unknown_field_of_a_match_on_the_wire_is_a_reason(void **state)
 {
-	static const char bytes[] = "\x0a\x01r\x12\x18\x0a\x01v\x12\x01*\x1a\x10\x0a\x09\x0a\x01/\x6a\x04\x0a\x02hi\x3a\x03\x08\xc8\x01";
+	static const char bytes[] = "\x0a\x01r\x12\x19\x0a\x01v\x12\x01*\x1a\x11\x0a\x0a\x0a\x01/\x92\x01\x04\x0a\x02hi\x3a\x03\x08\xc8\x01";
 	_cleanup_(mesh_free) struct mesh *mesh = NULL;
 	const struct mesh_route *route;
 
@@ -264,7 +264,7 @@ static void test_an_unknown_field_of_a_match_on_the_wire_is_a_reason(void **stat
 	route = &mesh->route_configs[0]->virtual_hosts[0].routes[0];
 	assert_string_equal(route->match.path, "/");
 	assert_true(has_reason(&route->reasons, MESH_EFFECT_MATCH, "virtual_hosts[0].routes[0].match"));
-	assert_non_null(strstr(route->reasons.items[0].text, "field number 13"));
+	assert_non_null(strstr(route->reasons.items[0].text, "field number 18"));
 }
 
 static void test_formats_of_header_values_are_checked(void **state)

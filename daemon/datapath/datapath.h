@@ -81,6 +81,9 @@ int datapath_pool_index_delete(struct datapath *dp, uint32_t pod_id, uint32_t en
 int datapath_upstream_mark(struct datapath *dp, int fd, uint32_t slot, uint32_t pod_id);
 /* After connect() succeeded: puts it where the programs can reach it. Key: the socket's cookie. Any thread. */
 int datapath_upstream_insert(struct datapath *dp, int fd, uint64_t cookie);
+/* close(), with a reset where bytes wait unread, as TCP does it of itself: of a socket in a map the kernel does not count them. Its FIN alone
+ * would leave a server that fills the window with its answer to probe a closed one for a minute. Any thread. */
+void datapath_upstream_close(int fd);
 
 /* Which captured connection is on the other end of an accepted socket (peer address as accept() gave it). -ENOENT: none:
  * somebody dialled the loopback listener directly. Any thread. */

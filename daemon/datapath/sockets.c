@@ -3,6 +3,8 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "datapath/internal.h"
@@ -33,6 +35,16 @@ int datapath_upstream_insert(struct datapath *dp, int fd, uint64_t cookie)
 	uint64_t value = (uint64_t)fd;
 
 	return bpf_map_update_elem(dp->maps[MAP_UPSTREAM_SOCKETS], &cookie, &value, BPF_NOEXIST) ? -errno : 0;
+}
+
+void datapath_upstream_close(int fd)
+{
+	const struct linger at_once = {.l_onoff = 1};
+	char byte;
+
+	if (recv(fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) > 0)
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	close(fd);
 }
 
 int datapath_connection_find(struct datapath *dp, uint64_t netns_cookie, uint32_t peer_ip4_be, uint16_t peer_port_be, uint64_t *cookie,

@@ -9,6 +9,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "datapath/datapath.h"
 #include "keeper/table.h"
 #include "pool/internal.h"
 
@@ -99,7 +100,7 @@ int pool_adopt(struct pool *pool, struct table_entry *entry)
 	pool->counts.closes[POOL_CLOSE_ADOPTION]++;
 	fd = entry->fd;
 	table_release(pool->options.table, entry);
-	close(fd);
+	datapath_upstream_close(fd);
 	return 0;
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "datapath/datapath.h"
 #include "keeper/table.h"
 #include "pool/internal.h"
 
@@ -111,7 +112,7 @@ void upstream_drop(struct upstream *u, enum pool_close_reason reason)
 	__atomic_store_n(&u->owner->shared->slots[s->pool_position], 0, __ATOMIC_RELEASE);
 	if (u->entry)
 		table_release(pool->options.table, u->entry);
-	close(u->fd);
+	datapath_upstream_close(u->fd);
 	slot_reset(s);
 	slot_give(pool, u->slot, now_ns());
 	unregister(u);

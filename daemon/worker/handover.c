@@ -153,10 +153,14 @@ static bool is_claimed(const struct worker *worker, const struct table_entry *en
 
 static void close_entry(struct adoption *adoption, struct table_entry *entry)
 {
+	bool is_upstream = entry->kind == TABLE_UPSTREAM;
 	int fd = entry->fd;
 
 	table_release(adoption->worker->table, entry);
-	close(fd);
+	if (is_upstream)
+		datapath_upstream_close(fd);
+	else
+		close(fd);
 	adoption->closed++;
 }
 

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -359,6 +360,62 @@ static void test_the_rest_of_a_body_is_known_for_what_it_is(void **state)
 	client_close(&client);
 }
 
+/* What the server of a relayed response sees of the worker's end when it closes: a reset if some of the response was not read ... */
+static void test_an_upstream_that_closes_over_unread_bytes_resets(void **state)
+{
+	static char body[4 << 20];
+	struct harness *h = *state;
+	struct client client;
+	struct link link;
+	char head[128];
+
+	snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", sizeof(body));
+	for (int remote = 0; remote < 2; remote++) {
+		struct pollfd server;
+		ssize_t n;
+
+		client_open(h, &client);
+		link_open(h, remote ? h->other_endpoint : h->local_endpoint, &link);
+		say(client.fd, remote ? REQUEST_OTHER : REQUEST_LOCAL);
+		assert_heard(link.server, remote ? REQUEST_OTHER : REQUEST_LOCAL);
+		say(link.server, head);
+		assert_int_equal(state_of(h, &link), WEFT_UPSTREAM_RELAYED);
+		/* Until the worker's window is closed: with room in it, the next segment would be answered by a reset in any case. */
+		for (int quiet = 0; quiet < 20; quiet++) {
+			for (; (n = send(link.server, body, sizeof(body), MSG_NOSIGNAL | MSG_DONTWAIT)) > 0; quiet = 0)
+				;
+			usleep(10000);
+		}
+		datapath_upstream_close(link.upstream);
+		link.upstream = -1;
+		server = (struct pollfd){.fd = link.server};
+		assert_int_equal(poll(&server, 1, 1000), 1);
+		assert_true(server.revents & POLLERR);
+		assert_int_equal(recv(link.server, head, 1, MSG_DONTWAIT) < 0 ? errno : 0, ECONNRESET);
+		link_close(h, &link);
+		client_close(&client);
+	}
+}
+
+/* ... and else a FIN, which leaves the server what it has not read yet. */
+static void test_an_upstream_that_closes_with_nothing_unread_ends_in_order(void **state)
+{
+	struct harness *h = *state;
+	struct client client;
+	struct link link;
+
+	client_open(h, &client);
+	link_open(h, h->other_endpoint, &link);
+	say(client.fd, REQUEST_OTHER);
+	usleep(20000);
+	datapath_upstream_close(link.upstream);
+	link.upstream = -1;
+	assert_heard(link.server, REQUEST_OTHER);
+	assert_int_equal(recv(link.server, (char[1]){}, 1, 0), 0);
+	link_close(h, &link);
+	client_close(&client);
+}
+
 /* A pod leaves the mesh while its connections are open: what they hold in the maps goes with them. */
 static void test_a_pod_that_leaves_takes_its_records_along(void **state)
 {
@@ -386,6 +443,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_the_deadline_runs_from_the_end_of_the_request),
 		cmocka_unit_test(test_an_exchange_is_taken_off_the_counts_once),
 		cmocka_unit_test(test_the_rest_of_a_body_is_known_for_what_it_is),
+		cmocka_unit_test(test_an_upstream_that_closes_over_unread_bytes_resets),
+		cmocka_unit_test(test_an_upstream_that_closes_with_nothing_unread_ends_in_order),
 		cmocka_unit_test(test_a_pod_that_leaves_takes_its_records_along),
 	};
 

@@ -200,6 +200,14 @@ void upstream_set_busy(struct upstream *u, bool is_busy)
 		__atomic_store_n(&u->entry->is_busy, is_busy, __ATOMIC_RELEASE);
 }
 
+bool exchange_is_awaited(const struct pool *pool, const struct pool_exchange *exchange)
+{
+	uint64_t open = 0;
+	int r = pool->kernel.client_exchange(pool->kernel.arg, exchange->client_cookie, &open);
+
+	return r ? r != -ENOENT : open == exchange->exchange;
+}
+
 void upstream_hand_over(struct upstream *u, uint64_t word)
 {
 	struct pool *pool = u->pool;
@@ -210,24 +218,21 @@ void upstream_hand_over(struct upstream *u, uint64_t word)
 	event_del(&u->watch);
 	event_del(&u->second_look);
 	u->is_doubted = false;
+	exchange_read(pool, u->slot, &exchange);
+	/* Who is gone would be waited for, as if its connection was only not accepted yet. */
+	if (!exchange_is_awaited(pool, &exchange)) {
+		weft_assert(upstream_close_from(u, word, POOL_CLOSE_CLIENT_GONE));
+		return;
+	}
 	upstream_set_busy(u, true);
 	u->is_handed = true;
 	pool->counts.relays++;
-	exchange_read(pool, u->slot, &exchange);
 	r = pool->callbacks.relay(pool->callbacks.arg, &exchange, u->fd);
 	if (r >= 0)
 		return;
 	log_write_error(LOG_LEVEL_DEBUG, __FILE__, r, "handing over the response on slot %u", u->slot);
 	u->is_handed = false;
 	weft_assert(upstream_close_from(u, word, POOL_CLOSE_RELAY));
-}
-
-bool exchange_is_awaited(const struct pool *pool, const struct pool_exchange *exchange)
-{
-	uint64_t open = 0;
-	int r = pool->kernel.client_exchange(pool->kernel.arg, exchange->client_cookie, &open);
-
-	return r ? r != -ENOENT : open == exchange->exchange;
 }
 
 bool upstream_fail(struct upstream *u, uint64_t word, unsigned status, enum pool_close_reason reason)

@@ -155,6 +155,18 @@ static void test_a_relay_that_nobody_can_take_closes_the_upstream(void **state)
 	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
 }
 
+static void test_a_response_whose_client_is_gone_is_not_handed_over(void **state)
+{
+	struct fixture *fx = *state;
+	int slot = lend_first(fx);
+
+	fx->is_client_gone = true;
+	assert_true(move(fx, slot, WEFT_UPSTREAM_LENT, WEFT_UPSTREAM_RELAYED));
+	AWAIT(fx, stats_of(fx).closes[POOL_CLOSE_CLIENT_GONE] == 1);
+	assert_int_equal(fx->told.relays, 0);
+	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
+}
+
 static void test_a_response_that_no_program_claimed_is_relayed(void **state)
 {
 	struct fixture *fx = *state;
@@ -398,6 +410,7 @@ int main(void)
 		TEST(test_bytes_left_after_a_relay_close_the_upstream),
 		TEST(test_an_upstream_that_died_during_its_relay_is_not_lent_again),
 		TEST(test_a_relay_that_nobody_can_take_closes_the_upstream),
+		TEST(test_a_response_whose_client_is_gone_is_not_handed_over),
 		TEST(test_a_response_that_no_program_claimed_is_relayed),
 		TEST(test_an_upstream_that_ends_before_its_response_gives_503),
 		TEST(test_an_upstream_that_ends_in_its_response_cuts_the_client),

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "mesh/model.h"
 #include "mesh/registry.h"
+#include "regex/regex.h"
 
 bool model_parse_ip(const char *text, int *family, uint8_t ip[16])
 {
@@ -91,12 +92,32 @@ void model_cidr(struct build *b, const PbCidr *range, struct mesh_cidr *out)
 	}
 }
 
+/* Envoy compiles every regex of a resource before it takes it. */
+static void check_regex(struct build *b, const char *text)
+{
+	_cleanup_(regex_free) struct regex *regex = NULL;
+	struct strbuf reason = STRBUF_INIT;
+	struct regex_error error;
+	int r = regex_parse(text, strlen(text), &regex, &error);
+
+	if (r == -EINVAL) {
+		regex_error_text(&error, text, strlen(text), &reason);
+		build_refuse(b, "%s", strbuf_text(&reason));
+		r = strbuf_status(&reason);
+	}
+	strbuf_release(&reason);
+	if (r == -ENOMEM)
+		b->status = r;
+}
+
 const char *model_regex(struct build *b, const char *name, const PbRegex *regex)
 {
 	size_t before = build_enter(b, name);
 	const char *text = build_text(b, regex ? regex->regex : "");
 
-	if (!*text)
+	if (*text)
+		check_regex(b, text);
+	else
 		build_refuse(b, "a regex is needed");
 	if (regex)
 		build_check_fields(b, &regex->base, MESH_EFFECT_MATCH, KNOWN("regex", "google_re2"));

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Route configurations that Envoy 1.40 was given: those it took must load, those it refused must be refused. Regexes are compiled by a later
- * stage, so those that differ in a regex alone are not here. */
+/* Route configurations that Envoy 1.40 was given: those it took must load, those it refused must be refused. */
 #include "helper.h"
 
 #include <jansson.h>
@@ -12,7 +11,7 @@ static void test_envoy_and_weft_refuse_the_same_route_configurations(void **stat
 	/* validate_clusters: weft answers 503 for a missing cluster instead; unknown-field: a warning, and the route says so in its reasons */
 	static const char *const differ[] = { "missing-cluster-validated", "unknown-field" };
 	_cleanup_fclose_ FILE *file = fopen("tests/data/oracle/rejects.jsonl", "re");
-	char line[32768];
+	static char line[1 << 17];
 	int failed = 0, count = 0;
 
 	if (!file)
@@ -41,7 +40,7 @@ static void test_envoy_and_weft_refuse_the_same_route_configurations(void **stat
 		count++;
 	}
 	assert_int_equal(failed, 0);
-	assert_true(count > 130);
+	assert_true(count > 200);
 }
 
 static void test_route_configurations_of_the_oracle_load(void **state)

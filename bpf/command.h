@@ -44,7 +44,12 @@ int weft_connection_command(struct weft_connection_command *command)
 		answer |= WEFT_ANSWER_BODY_REST;
 	exchange = *(volatile u64 *)&connection->exchange;
 	if (exchange) {
+		u32 slot = WEFT_EXCHANGE_SLOT(exchange);
+		struct weft_upstream *upstream = bpf_map_lookup_elem(&upstreams, &slot);
+
 		answer |= WEFT_ANSWER_EXCHANGE_OPEN;
+		if (upstream && upstream->client_cookie == cookie && upstream->request_remaining)
+			answer |= WEFT_ANSWER_REQUEST_OPEN;
 		command->open_exchange = exchange;
 	} else if (commands & WEFT_COMMAND_WAIT) {
 		__sync_fetch_and_and(&connection->flags, ~WEFT_CONNECTION_WAITED_FOR);

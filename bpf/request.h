@@ -199,6 +199,8 @@ WEFT_STAGE int request_answer(struct sk_msg_md *msg, struct weft_connection *con
 	if (msg->size > scratch->head.head_len)
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
 	is_head = scratch->head.method == WEFT_METHOD_HEAD;
+	if (is_head && answer == 404)
+		return WEFT_REASON_DIRECT_TOO_LARGE; /* Envoy says that there would be a chunked body */
 	if (answer == 404) {
 		reply.status = 404;
 		reply.head = not_found_head;
@@ -217,6 +219,8 @@ WEFT_STAGE int request_answer(struct sk_msg_md *msg, struct weft_connection *con
 		reply.status = direct->status;
 		reply.head_len = direct->head_len;
 		reply.body_len = is_head ? 0 : direct->body_len;
+		if (is_head && !direct->body_len)
+			return WEFT_REASON_DIRECT_TOO_LARGE;
 		if (reply.head_len > LOCAL_HEAD_MAX || reply.body_len > LOCAL_BODY_MAX)
 			return WEFT_REASON_DIRECT_TOO_LARGE;
 		reply.head = weft_at(&scratch->route_query.image, direct->head);

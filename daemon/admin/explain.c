@@ -399,6 +399,7 @@ static const char *head_why(enum weft_reason reason)
 	case WEFT_REASON_ABSOLUTE_FORM: return "the target is not a plain path";
 	case WEFT_REASON_NORMALIZES: return "normalisation changes the path";
 	case WEFT_REASON_ODD_HEAD: return "the head is oddly spaced";
+	case WEFT_REASON_NO_LENGTH: return "the proxy adds the content-length: 0 that the request lacks";
 	default: return "a header that the proxy removes, joins or acts upon";
 	}
 }

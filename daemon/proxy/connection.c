@@ -261,17 +261,19 @@ static void finish_now(struct connection *connection)
 void connection_finish(struct connection *connection)
 {
 	u64 open_exchange, now;
+	bool is_request_open;
 
 	if (connection->state == CONNECTION_DEAD || connection->state == CONNECTION_LINGER)
 		return;
-	if (order_may_finish(connection, &open_exchange)) {
+	if (order_may_finish(connection, &open_exchange, &is_request_open)) {
 		finish_now(connection);
 		return;
 	}
 	now = now_ms();
 	if (connection->state != CONNECTION_FINISH) {
 		connection->state = CONNECTION_FINISH;
-		connection->finish_at_ms = now + ORDER_EOF_WAIT_MS;
+		/* Half a request will never be answered: there is nothing to wait for. */
+		connection->finish_at_ms = is_request_open && connection->is_ended ? now : now + ORDER_EOF_WAIT_MS;
 	} else if (now >= connection->finish_at_ms) {
 		struct proxy *proxy = connection->thread->proxy;
 

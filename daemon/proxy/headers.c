@@ -366,7 +366,8 @@ int headers_put_response(struct thread *thread, struct buffer *out, const u8 *by
 
 	if (r)
 		return r;
-	buffer_put_text(out, "HTTP/1.1");
+	buffer_put_text(out, "HTTP/1.");
+	buffer_put(out, plan->is_http_10 ? "0" : "1", 1);
 	if (head->flags & (WEFT_HEAD_ODD | WEFT_HEAD_REPEATED_JOINED)) {
 		buffer_put_text(out, " ");
 		buffer_put_number(out, head->status);

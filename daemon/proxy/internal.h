@@ -352,8 +352,9 @@ int choose_endpoint(struct exchange *exchange, struct weft_endpoint *endpoint, u
 enum order { ORDER_GO, ORDER_HOLD };
 /* Asks before the next write of a response. `is_last`: all that is left of it, `pending` bytes, goes now. */
 enum order order_before_write(struct exchange *exchange, bool is_last, u32 pending);
-/* May the connection be ended without overtaking bytes? `open_exchange`: what is open in the kernel, or 0. */
-bool order_may_finish(struct connection *connection, u64 *open_exchange);
+/* May the connection be ended without overtaking bytes? `open_exchange`: what is open in the kernel, or 0; `is_request_open`: of its
+ * request something is still to come. */
+bool order_may_finish(struct connection *connection, u64 *open_exchange, bool *is_request_open);
 void order_end_relay(struct relay *relay);
 
 /* Gives the upstream back to the pool. */
@@ -397,6 +398,7 @@ struct response_plan {
 	bool drops_coding;
 	bool drops_type;
 	bool is_chunked;       /* the extra lines say so */
+	bool is_http_10;       /* the client's version */
 	const char *extra;     /* whole lines */
 };
 /* Appends the response's head to `out` (reserved by this). */

@@ -94,7 +94,8 @@ void local_reply_headers(struct exchange *exchange, enum proxy_reason reason, u1
 
 	if (!begin(exchange, reason, status, len))
 		return;
-	buffer_put_text(out, "HTTP/1.1 ");
+	buffer_put_text(out, "HTTP/1.");
+	buffer_put(out, exchange->is_http_10 ? "0 " : "1 ", 2);
 	buffer_put_number(out, status);
 	buffer_put_text(out, " ");
 	buffer_put(out, status_reason_phrase(status), strlen(status_reason_phrase(status)));
@@ -122,10 +123,11 @@ void local_reply_direct(struct exchange *exchange, const struct weft_direct_resp
 	struct buffer *out = &exchange->response.out;
 	bool is_head = exchange->method == WEFT_METHOD_HEAD, has_body = direct->body_len && !is_head;
 	const u8 *head = weft_at(image, direct->head), *length = NULL;
-	u32 head_len = direct->head_len, before;
+	u32 head_len = direct->head_len, begin_at, before;
 
 	if (!begin(exchange, PROXY_REASON_DIRECT_RESPONSE, direct->status, (size_t)direct->head_len + direct->body_len))
 		return;
+	begin_at = buffer_len(out);
 	if (is_head && !direct->body_len)
 		length = memmem(head, head_len, none, sizeof(none) - 1);
 	if (length) {
@@ -137,6 +139,8 @@ void local_reply_direct(struct exchange *exchange, const struct weft_direct_resp
 		head_len -= before;
 	}
 	buffer_put(out, head, head_len);
+	if (exchange->is_http_10)
+		buffer_bytes(out)[begin_at + strlen("HTTP/1.")] = '0';
 	put_date(exchange, out);
 	put_connection(exchange, out);
 	buffer_put_text(out, "\r\n");

@@ -92,16 +92,18 @@ enum order order_before_write(struct exchange *exchange, bool is_last, u32 pendi
 	return ORDER_GO;
 }
 
-bool order_may_finish(struct connection *connection, u64 *open_exchange)
+bool order_may_finish(struct connection *connection, u64 *open_exchange, bool *is_request_open)
 {
 	struct weft_connection_command command = {.commands = WEFT_COMMAND_WAIT};
 
 	*open_exchange = 0;
+	*is_request_open = false;
 	if (!connection->is_ordered || !connection->may_kernel_run)
 		return true;
 	if (command_run(connection, &command))
 		return true;
 	*open_exchange = command.open_exchange;
+	*is_request_open = command.answer & WEFT_ANSWER_REQUEST_OPEN;
 	return !(command.answer & (WEFT_ANSWER_EXCHANGE_OPEN | WEFT_ANSWER_UNDELIVERED));
 }
 

@@ -43,11 +43,21 @@ static void refuse_head(struct connection *connection, enum weft_parse verdict, 
 	connection->state = CONNECTION_EXCHANGE;
 	connection->discards = true;
 	exchange->closes = true;
-	exchange->is_http_10 = head->flags & WEFT_HEAD_HTTP_10;
-	/* Envoy refuses a missing Host, and a QUERY without a type, after its parser: with an empty reply. */
-	if (verdict == WEFT_PARSE_BAD && (head->error == WEFT_ERROR_METHOD || (head->error == WEFT_ERROR_HOST && !has_host_line(&connection->in))))
+	exchange->is_http_10 = head->flags & WEFT_HEAD_HTTP_10 && verdict != WEFT_PARSE_VERSION;
+	/* Envoy refuses a missing Host (one that Connection names is taken away), and a QUERY without a type, after its parser: with an
+	 * empty reply. */
+	if (verdict == WEFT_PARSE_BAD && (head->error == WEFT_ERROR_METHOD || head->error == WEFT_ERROR_CONNECTION_HOST ||
+					  (head->error == WEFT_ERROR_HOST && !has_host_line(&connection->in))))
 		body = NULL;
 	local_reply(exchange, replies[verdict].reason, replies[verdict].status, body);
+}
+
+/* A listener that takes HTTP/1.0 reads older requests as such: they lack a Host. */
+static enum weft_parse refuse_old_version(struct weft_head *head)
+{
+	head->flags |= WEFT_HEAD_HTTP_10;
+	head->error = WEFT_ERROR_CONNECTION_HOST;
+	return WEFT_PARSE_BAD;
 }
 
 /* ---- the listener ---------------------------------------------------------------------------------------------------------------- */
@@ -123,12 +133,6 @@ static u16 target_of(struct thread *thread, const u8 *bytes, const struct weft_h
 	return 0;
 }
 
-static bool method_has_length(u8 method)
-{
-	return method != WEFT_METHOD_GET && method != WEFT_METHOD_HEAD && method != WEFT_METHOD_DELETE && method != WEFT_METHOD_TRACE &&
-	       method != WEFT_METHOD_CONNECT;
-}
-
 /* Puts the head that goes upstream before the body. 0, -ENOSPC (431) or -ENOMEM. */
 static int put_head(struct connection *connection, const u8 *bytes, const struct weft_head *head, const struct weft_span *method,
 		    const struct request_plan *plan, const struct request_target *target, const char *extra)
@@ -175,7 +179,7 @@ static int begin_request(struct connection *connection, const u8 *bytes, const s
 			flow->is_chunked_out = true;
 			extra = "transfer-encoding: chunked\r\n";
 		}
-	} else if (!(head->flags & WEFT_HEAD_CONTENT_LENGTH) && method_has_length(head->method) && !plan->is_upgrade) {
+	} else if (!(head->flags & WEFT_HEAD_CONTENT_LENGTH) && weft_method_has_length(head->method) && !plan->is_upgrade) {
 		extra = "content-length: 0\r\n";
 		is_changed = true;
 	}
@@ -351,6 +355,7 @@ static void request_begin(struct connection *connection, struct weft_head *head)
 		reply_and_close(connection, head, listener && listener->kind == WEFT_LISTENER_REFUSED ? PROXY_REASON_LISTENER_REFUSED :
 				PROXY_REASON_NO_LISTENER, 503, NULL);
 	} else if (exchange->is_http_10 && !(listener->flags & WEFT_LISTENER_ACCEPT_HTTP_10)) {
+		exchange->is_http_10 = false;
 		reply_and_close(connection, head, PROXY_REASON_VERSION, 426, "Upgrade Required");
 	} else {
 		route_request(connection, bytes, head, listener, &image);
@@ -376,6 +381,14 @@ static bool discards_body_rest(struct connection *connection)
 	buffer_consume(connection->thread, &connection->in, buffer_len(&connection->in));
 	if (question.answer && !(question.answer & WEFT_ANSWER_EXCHANGE_OPEN))
 		connection_finish(connection);
+	return true;
+}
+
+static bool is_printable(const u8 *bytes, u32 len)
+{
+	for (u32 i = 0; i < len; i++)
+		if (bytes[i] < 0x20 || bytes[i] >= 0x7f)
+			return false;
 	return true;
 }
 
@@ -428,11 +441,16 @@ static bool head_advance(struct connection *connection)
 			return true;
 		}
 	}
+	/* Envoy judges whole lines, unless a byte can stand in none. */
+	if (verdict == WEFT_PARSE_NOT_HTTP && len < HEAD_MAX && is_printable(bytes, len))
+		return false;
 	COUNT(connection->thread, requests);
 	/* A version that is not served is refused before anything else that is wrong with the head. */
 	listener = find_listener(connection, &image);
 	if (head->flags & WEFT_HEAD_HTTP_10 && listener && !(listener->flags & WEFT_LISTENER_ACCEPT_HTTP_10))
 		verdict = WEFT_PARSE_VERSION;
+	else if (verdict == WEFT_PARSE_VERSION && listener && listener->flags & WEFT_LISTENER_ACCEPT_HTTP_10)
+		verdict = refuse_old_version(head);
 	refuse_head(connection, (enum weft_parse)verdict, head);
 	return true;
 }

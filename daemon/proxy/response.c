@@ -146,6 +146,7 @@ static int put_final(struct exchange *exchange, const u8 *bytes, const struct we
 	exchange->is_reusable = !(head->flags & (WEFT_HEAD_CLOSE | WEFT_HEAD_UNTIL_CLOSE)) && head->status != 101 &&
 				(!(head->flags & WEFT_HEAD_HTTP_10) || head->flags & WEFT_HEAD_KEEP_ALIVE);
 	begin_body(exchange, head, &plan);
+	plan.is_http_10 = exchange->is_http_10;
 	plan.extra = extra_lines(exchange, &plan);
 	r = headers_put_response(connection->thread, &exchange->response.out, bytes, head, &plan);
 	return r;

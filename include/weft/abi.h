@@ -274,6 +274,7 @@ enum weft_counter {
 #define WEFT_ANSWER_UNDELIVERED 0x4u     /* redirected bytes wait for a kernel worker: a FIN or TCP byte would overtake them */
 #define WEFT_ANSWER_UNREAD 0x8u          /* redirected bytes wait to be read */
 #define WEFT_ANSWER_BODY_REST 0x10u      /* what comes on the anchor is the rest of a request that the kernel began */
+#define WEFT_ANSWER_REQUEST_OPEN 0x20u   /* the request of the open exchange is not complete */
 
 struct weft_connection_command {
 	u64 cookie;

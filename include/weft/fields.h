@@ -36,6 +36,7 @@ struct weft_parser {
 #define WEFT_PARSER_CODING_OTHER 0x02u         /* Transfer-Encoding is not a single chunked */
 #define WEFT_PARSER_CODING 0x04u
 #define WEFT_PARSER_CONNECTION_FORBIDDEN 0x08u /* Connection names what it must not */
+#define WEFT_PARSER_CONNECTION_HOST 0x800u /* ... or host */
 #define WEFT_PARSER_WEBSOCKET 0x10u
 #define WEFT_PARSER_UPGRADE_OTHER 0x20u
 #define WEFT_PARSER_NEEDS_CONTENT_TYPE 0x40u   /* method QUERY */
@@ -413,7 +414,9 @@ WEFT_INLINE void weft_connection_name(struct weft_connection_scan *scan, u32 beg
 	scan->flags |= WEFT_HEAD_CONNECTION_OTHER;
 	if (weft_is_upgrade(name, len))
 		scan->flags |= WEFT_HEAD_CONNECTION_UPGRADE;
-	else if (name[0] == ':' || weft_is_host(name, len) ||
+	else if (weft_is_host(name, len))
+		scan->facts |= WEFT_PARSER_CONNECTION_HOST;
+	else if (name[0] == ':' ||
 		 (len >= 12 && weft_text_is(name, 12, WEFT_TEXT8('x', '-', 'f', 'o', 'r', 'w', 'a', 'r'),
 					    WEFT_TEXT8('d', 'e', 'd', '-', 0, 0, 0, 0), 12)))
 		scan->facts |= WEFT_PARSER_CONNECTION_FORBIDDEN;
@@ -456,7 +459,7 @@ WEFT_STAGE int weft_parse_connection(const struct weft_head_bytes *bytes, u32 of
 	scan.off = scan.begin = off;
 	scan.end = off + len;
 	WEFT_LOOP(WEFT_HEAD_MAX + 1, weft_connection_scan_step, &scan);
-	head->flags |= scan.flags;
+	head->flags |= scan.flags ? scan.flags : WEFT_HEAD_CONNECTION_OTHER; /* an empty list goes no further, either */
 	parser->facts |= scan.facts;
 	parser->tokens += scan.names;
 	if (parser->tokens > WEFT_CONNECTION_NAMES_MAX)
@@ -514,6 +517,11 @@ WEFT_STAGE int weft_parse_special(const struct weft_head_bytes *bytes, struct we
 		return 0;
 	case WEFT_NAME_TE:
 		head->flags |= WEFT_HEAD_TE;
+		return 0;
+	case WEFT_NAME_KEEP_ALIVE:
+		/* Usual in responses, where the kernel lets it pass with Connection: keep-alive. */
+		if (!(parser->facts & WEFT_PARSER_RESPONSE))
+			head->flags |= WEFT_HEAD_PRIVATE;
 		return 0;
 	case WEFT_NAME_TRAILER:
 		head->flags |= WEFT_HEAD_TRAILER;

@@ -55,6 +55,7 @@ enum weft_parse_error {
 	WEFT_ERROR_LENGTH_AND_CODING, /* Content-Length with Transfer-Encoding */
 	WEFT_ERROR_HOST,
 	WEFT_ERROR_CONNECTION,
+	WEFT_ERROR_CONNECTION_HOST,   /* Connection names host: the request is left without one */
 	WEFT_ERROR_STATUS_LINE,
 	WEFT_ERROR_COUNT
 };

@@ -59,6 +59,8 @@ WEFT_INLINE int weft_judge_request(const struct weft_parser *parser, struct weft
 			head->flags |= WEFT_HEAD_WEBSOCKET;
 	} else if (parser->facts & WEFT_PARSER_CONNECTION_FORBIDDEN) {
 		return weft_bad(head, WEFT_ERROR_CONNECTION);
+	} else if (parser->facts & WEFT_PARSER_CONNECTION_HOST) {
+		return weft_bad(head, WEFT_ERROR_CONNECTION_HOST);
 	}
 	if (parser->facts & WEFT_PARSER_CODING) {
 		if (head->flags & WEFT_HEAD_CONTENT_LENGTH)

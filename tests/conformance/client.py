@@ -120,6 +120,7 @@ class Client:
                 await self.stream.exactly(int(values(fields, "content-length")[0]), deadline, into)
             else:
                 await self.stream.rest(deadline, into)
+                one["body_end"] = "eof"
         except (Cut, ValueError) as cut:
             one["body_end"] = str(cut) if isinstance(cut, Cut) else "bad chunk"
         one["body"] = body_as_recorded(bytes(into))
@@ -131,6 +132,7 @@ class Client:
             self.found["left"] = self.stream.take(len(self.stream.buffer)).decode("latin-1")
 
     def is_cut(self):
+        """The connection is over with what was read."""
         return any("body_end" in response for response in self.responses)
 
     def says_close(self):

@@ -443,7 +443,7 @@ static inline void expect_end(int fd)
 
 struct reply {
 	char *head;
-	int status;
+	int status, minor;
 	struct strbuf body;
 	bool is_whole;
 };
@@ -516,7 +516,7 @@ static inline void get_reply_to(int fd, struct reply *reply, bool is_head)
 	if (!reply->head)
 		fail_msg("no response");
 	reply->is_whole = true;
-	assert_int_equal(sscanf(reply->head, "HTTP/1.1 %d", &reply->status), 1);
+	assert_int_equal(sscanf(reply->head, "HTTP/1.%d %d", &reply->minor, &reply->status), 2);
 	strbuf_append(&reply->body, "", 0);
 	if (is_head || reply->status < 200 || reply->status == 204 || reply->status == 304)
 		return;

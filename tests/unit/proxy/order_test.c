@@ -295,6 +295,21 @@ static void test_a_fin_waits_for_the_kernels_bytes(void **state)
 	close(client);
 }
 
+static void test_half_a_request_of_a_client_that_leaves_is_not_waited_for(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h);
+
+	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN | WEFT_ANSWER_REQUEST_OPEN, WEFT_EXCHANGE(2, 3));
+	usleep(20000);
+	shutdown(client, SHUT_WR);
+	assert_int_equal(what_comes(client, 500), 0);
+	pthread_mutex_lock(&h->lock);
+	assert_int_equal(h->gone_exchange, WEFT_EXCHANGE(2, 3));
+	pthread_mutex_unlock(&h->lock);
+	close(client);
+}
+
 static void test_a_client_that_is_gone_needs_no_order(void **state)
 {
 	struct harness *h = *state;
@@ -639,6 +654,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_listener_that_the_kernel_does_not_serve_costs_no_publication, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_without_the_fast_path_there_are_no_commands, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_fin_waits_for_the_kernels_bytes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_half_a_request_of_a_client_that_leaves_is_not_waited_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_client_that_is_gone_needs_no_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_relayed_response_ends_its_exchange_with_its_last_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_rest_of_a_body_is_never_a_request, setup, teardown),

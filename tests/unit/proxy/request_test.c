@@ -496,6 +496,7 @@ static void test_http_1_0_is_served_where_the_listener_accepts_it(void **state)
 	serve_ok(server);
 	get_reply(client, &reply);
 	assert_true(has_line(reply.head, "connection: keep-alive"));
+	assert_int_equal(reply.minor, 0);
 	reply_release(&reply);
 	/* A body without a length ends with the connection. */
 	put_text(client, "GET /u HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n");
@@ -512,10 +513,47 @@ static void test_http_1_0_is_served_where_the_listener_accepts_it(void **state)
 	put_text(client, "GET /direct HTTP/1.0\r\nHost: a\r\n\r\n");
 	get_reply(client, &reply);
 	assert_true(has_line(reply.head, "connection: close"));
+	assert_int_equal(reply.minor, 0);
 	reply_release(&reply);
 	expect_end(client);
 	close(client);
 	close(server);
+	/* Older ones are read as such: without a Host. */
+	client = client_new(h);
+	put_text(client, "GET /\r\n\r\n");
+	get_reply(client, &reply);
+	assert_int_equal(reply.status, 400);
+	assert_int_equal(reply.minor, 0);
+	reply_release(&reply);
+	close(client);
+	/* A listener that takes none answers in its own version. */
+	h->original_port_be = htons(80);
+	client = client_new(h);
+	put_text(client, "GET /u HTTP/1.0\r\nHost: a\r\n\r\n");
+	get_reply(client, &reply);
+	assert_int_equal(reply.status, 426);
+	assert_int_equal(reply.minor, 1);
+	reply_release(&reply);
+	close(client);
+}
+
+static void test_bytes_behind_a_request_are_judged_by_whole_lines(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h);
+
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\njunk");
+	expect_reply(client, 200, "direct");
+	assert_int_equal(what_comes(client, 30), -1);
+	put_text(client, "\r\n");
+	expect_reply(client, 400, "Bad Request");
+	close(client);
+	/* A byte that no line can hold needs no end of line. */
+	client = client_new(h);
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n\x16\x03\x01");
+	expect_reply(client, 200, "direct");
+	expect_reply(client, 400, "Bad Request");
+	close(client);
 }
 
 static void test_expect_is_the_servers_to_answer(void **state)
@@ -575,6 +613,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_request_behind_a_large_body_is_not_forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_request_that_fills_the_block_behind_another_one_is_read_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_local_replies_are_envoys, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bytes_behind_a_request_are_judged_by_whole_lines, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_http_1_0_is_served_where_the_listener_accepts_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_expect_is_the_servers_to_answer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_client_that_closes_in_mid_exchange_ends_it, setup, teardown),

@@ -11,7 +11,7 @@ $(CONFORMANCE): tests/conformance/engine.c $(CONFORMANCE_LIBS)
 MINIMUM ?= $(if $(or $(VECTORS),$(CASES),$(DECORATE)),,tests/conformance/minimum)
 
 .PHONY: conformance
-conformance: all $(CONFORMANCE) $(ENGINE_BPF) ## Replay what Envoy did (root; VECTORS=dir TOPICS="a b" CASES=regex DECORATE=none|envoy VERBOSE=1)
+conformance: all $(CONFORMANCE) $(BUILD)/tests/bpf/engine.bpf.o ## Replay what Envoy did (root; VECTORS=dir TOPICS="a b" CASES=regex DECORATE=none|envoy VERBOSE=1)
 	timeout 300 python3 -B tests/conformance/conformance.py --build $(abspath $(BUILD)) $(if $(VECTORS),--vectors $(VECTORS)) $(if $(TOPICS),--topics "$(TOPICS)") \
 		$(if $(CASES),--cases '$(CASES)') $(if $(DECORATE),--decorate $(DECORATE)) $(if $(VERBOSE),--verbose) \
 		$(if $(MINIMUM),--minimum $(MINIMUM)) $(CONFORMANCE_ARGS)

@@ -7,7 +7,7 @@
 #include "maps.h"
 #include "weft/balance.h"
 
-#define LEND_TRIES 8
+#define LEND_TRIES 16
 
 WEFT_INLINE struct weft_cluster_state *weft_cluster_state(u32 cluster_id)
 {
@@ -33,14 +33,6 @@ static __always_inline bool state_swap(struct weft_upstream *upstream, u64 from,
 	return __sync_val_compare_and_swap(&upstream->state, from, WEFT_STATE_WORD(lease, to)) == from;
 }
 
-static __always_inline struct weft_pool *pool_find(u32 pod_id, u32 endpoint_id)
-{
-	struct weft_pool_key key = {.pod_id = pod_id, .endpoint_id = endpoint_id};
-	u32 *index = bpf_map_lookup_elem(&pool_index, &key);
-
-	return index ? bpf_map_lookup_elem(&pools, index) : NULL;
-}
-
 static __always_inline void endpoint_active_add(u32 endpoint_id, int n)
 {
 	struct weft_endpoint_state *state = weft_endpoint_state(endpoint_id);
@@ -55,21 +47,18 @@ static __always_inline void pool_mark_idle(const struct weft_upstream *upstream)
 	struct weft_pool *pool = bpf_map_lookup_elem(&pools, &index);
 
 	/* Each word by a constant index: the verifier wants no variable offset of an atomic. */
+	u64 bit = 1ull << (position & 63);
+
 	if (!pool)
 		return;
-	if (position < 64)
-		__sync_fetch_and_or(&pool->idle[0], 1ull << (position & 63));
-	else
-		__sync_fetch_and_or(&pool->idle[1], 1ull << (position & 63));
-}
-
-static __always_inline void pool_lent_add(const struct weft_upstream *upstream, int n)
-{
-	u32 index = upstream->pool;
-	struct weft_pool *pool = bpf_map_lookup_elem(&pools, &index);
-
-	if (pool)
-		__sync_fetch_and_add(&pool->lent, n);
+	/* A bit that is still there costs the other CPUs nothing. Whoever clears it looks at the state afterwards, and we look at the bit
+	 * after the state was set: one of us sees the other. */
+	if (position < 64) {
+		if (!(*(volatile u64 *)&pool->idle[0] & bit))
+			__sync_fetch_and_or(&pool->idle[0], bit);
+	} else if (!(*(volatile u64 *)&pool->idle[1] & bit)) {
+		__sync_fetch_and_or(&pool->idle[1], bit);
+	}
 }
 
 /* LENT or REPLYING -> IDLE, or DEAD when its socket left ESTABLISHED meanwhile. Whose swap it is takes the exchange off the counts: the
@@ -80,8 +69,8 @@ static __always_inline void upstream_return(struct weft_upstream *upstream, u64 
 
 	if (!state_swap(upstream, word, lease, to))
 		return;
-	endpoint_active_add(upstream->endpoint_id, -1);
-	pool_lent_add(upstream, -1);
+	if (upstream->is_counted)
+		endpoint_active_add(upstream->endpoint_id, -1);
 	if (to == WEFT_UPSTREAM_DEAD)
 		return;
 	pool_mark_idle(upstream);
@@ -114,50 +103,69 @@ static __always_inline u32 pool_claim(struct weft_pool *pool)
 	return __sync_fetch_and_and(&pool->idle[1], ~bit) & bit ? 64 + position : WEFT_POOL_SLOTS_MAX;
 }
 
-/* One idle upstream of (pod, endpoint): IDLE -> LENT. Returns 0, or -1 when there is none now: then the worker is told, once until
- * it has looked. */
-WEFT_STAGE int upstream_lend(u32 pod_id, u32 endpoint_id, struct lease *lease)
+/* IDLE -> LENT, if this slot is idle and in this pool: one that an endpoint had at another address, or before it was removed, keeps its
+ * slots until their last exchange is over, and is not the one that `pool_index` names. */
+static __always_inline bool slot_lend(u32 slot, u32 pool, u32 pod_id, u32 endpoint_id, u32 is_counted, struct lease *lease)
 {
-	struct weft_pool *pool = pool_find(pod_id, endpoint_id);
+	struct weft_upstream *upstream = bpf_map_lookup_elem(&upstreams, &slot);
+	u64 word, lent;
 
-	if (!lease)
+	if (!upstream || upstream->pool != pool || upstream->pod_id != pod_id || upstream->endpoint_id != endpoint_id)
+		return false;
+	word = upstream->state;
+	if (WEFT_STATE(word) != WEFT_UPSTREAM_IDLE)
+		return false;
+	lent = WEFT_STATE_WORD(WEFT_LEASE(word) + 1, WEFT_UPSTREAM_LENT);
+	if (__sync_val_compare_and_swap(&upstream->state, word, lent) != word)
+		return false;
+	if (upstream->is_counted != is_counted)
+		upstream->is_counted = is_counted;
+	if (is_counted)
+		endpoint_active_add(endpoint_id, 1);
+	/* Again, now that it is ours: a recycled slot can't reach another tenant. */
+	if (upstream->is_dead || upstream->pool != pool || upstream->pod_id != pod_id || upstream->endpoint_id != endpoint_id) {
+		upstream_return(upstream, lent);
+		return false;
+	}
+	lease->word = lent;
+	lease->slot = slot;
+	return true;
+}
+
+/* One idle upstream of (pod, endpoint): the one that this connection had before, if it is free and leads there (its record is in this
+ * CPU's cache, and the pool's bits stay untouched), else any. Returns 0, or -1 when there is none now: then the worker is told, once until
+ * it has looked. */
+WEFT_STAGE int upstream_lend(struct weft_connection *connection, u32 endpoint_id, u32 is_counted, struct lease *lease)
+{
+	struct weft_pool_key key = {.endpoint_id = endpoint_id};
+	struct weft_pool *pool;
+	u32 pod_id, last, *index;
+
+	if (!connection || !lease)
 		return -1;
+	key.pod_id = pod_id = connection->pod_id;
+	index = bpf_map_lookup_elem(&pool_index, &key);
+	last = connection->last_slot;
+	if (index && last && slot_lend(last - 1, *index, pod_id, endpoint_id, is_counted, lease))
+		return 0;
+	pool = index ? bpf_map_lookup_elem(&pools, index) : NULL;
 	if (!pool) {
 		event_send(WEFT_EVENT_POOL_MISS, 0, 0, pod_id, endpoint_id);
 		return -1;
 	}
 	for (u32 try = 0; try < LEND_TRIES; try++) {
-		struct weft_upstream *upstream;
 		u32 position = pool_claim(pool), slot;
-		u64 word, lent;
 
 		if (position > WEFT_POOL_SLOTS_MAX)
 			break;
 		if (position == WEFT_POOL_SLOTS_MAX)
 			continue; /* somebody was faster */
 		slot = pool->slots[position & (WEFT_POOL_SLOTS_MAX - 1)];
-		if (!slot)
-			continue;
-		slot--;
-		upstream = bpf_map_lookup_elem(&upstreams, &slot);
-		if (!upstream)
-			continue;
-		word = upstream->state;
-		if (WEFT_STATE(word) != WEFT_UPSTREAM_IDLE)
-			continue; /* DEAD or CLOSING: the bit was a stale hint */
-		lent = WEFT_STATE_WORD(WEFT_LEASE(word) + 1, WEFT_UPSTREAM_LENT);
-		if (__sync_val_compare_and_swap(&upstream->state, word, lent) != word)
-			continue;
-		__sync_fetch_and_add(&pool->lent, 1);
-		endpoint_active_add(upstream->endpoint_id, 1);
-		/* A recycled slot can't reach another tenant. */
-		if (upstream->is_dead || upstream->pod_id != pod_id || upstream->endpoint_id != endpoint_id) {
-			upstream_return(upstream, lent);
-			continue;
+		/* not so when it is dead, closing, or lent to the connection that had it last: the bit was a stale hint */
+		if (slot && slot_lend(slot - 1, *index, pod_id, endpoint_id, is_counted, lease)) {
+			connection->last_slot = slot;
+			return 0;
 		}
-		lease->word = lent;
-		lease->slot = slot;
-		return 0;
 	}
 	__sync_fetch_and_add(&pool->misses, 1);
 	if (!__sync_val_compare_and_swap(&pool->is_miss_reported, 0, 1))
@@ -182,9 +190,9 @@ static __always_inline u64 request_owed(const struct weft_upstream *upstream)
 }
 
 /* As in Envoy the route's time runs from the end of the request: a slow upload is no fault of the server's. */
-static __always_inline void deadline_set(struct weft_upstream *upstream, bool is_whole)
+static __always_inline void deadline_set(struct weft_upstream *upstream, bool is_whole, u64 now)
 {
-	upstream->deadline_ns = is_whole && upstream->timeout_ms ? bpf_ktime_get_ns() + (u64)upstream->timeout_ms * 1000000 : 0;
+	upstream->deadline_ns = is_whole && upstream->timeout_ms ? now + (u64)upstream->timeout_ms * 1000000 : 0;
 }
 
 /* The exchange is over: request and response are complete, and the last byte is on its way to the client. */

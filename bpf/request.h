@@ -100,7 +100,7 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 	}
 	upstream->request_bytes += n;
 	upstream->request_remaining = remaining - n;
-	deadline_set(upstream, remaining == n);
+	deadline_set(upstream, remaining == n, bpf_ktime_get_ns());
 	return 0;
 }
 
@@ -136,7 +136,7 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	if (!connection || !scratch || !settings)
 		return WEFT_REASON_NO_CONNECTION;
 	total = scratch->head.head_len + scratch->head.content_length;
-	if (upstream_lend(connection->pod_id, scratch->endpoint.id, &scratch->lease))
+	if (upstream_lend(connection, scratch->endpoint.id, !!(scratch->endpoint.flags & WEFT_ENDPOINT_BY_LOAD), &scratch->lease))
 		return WEFT_REASON_NO_UPSTREAM;
 	slot = scratch->lease.slot;
 	word = scratch->lease.word;
@@ -156,7 +156,7 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	upstream->start_ns = now;
 	upstream->first_byte_ns = 0;
 	upstream->timeout_ms = scratch->route.timeout_ms;
-	deadline_set(upstream, total == n);
+	deadline_set(upstream, total == n, now);
 	upstream->request_bytes = n;
 	upstream->response_bytes = 0;
 	upstream->request_remaining = total - n;

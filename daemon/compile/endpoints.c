@@ -108,6 +108,8 @@ static int write_endpoints(struct endpoints_compile *c, const struct mesh_cluste
 		memcpy(&endpoints[i].ip4_be, endpoint->address.ip, 4);
 		endpoints[i].port_be = htons(endpoint->address.port);
 		endpoints[i].weight = endpoint->weight;
+		if (judgement->policy == WEFT_LB_LEAST_REQUEST && count > 1)
+			endpoints[i].flags |= WEFT_ENDPOINT_BY_LOAD;
 		if (cluster_reach(source, endpoint) == REACH_MTLS_CAPABLE)
 			endpoints[i].flags |= WEFT_ENDPOINT_MTLS_CAPABLE;
 		r = ids_endpoint(c->claim, endpoints[i].ip4_be, endpoints[i].port_be, &endpoints[i].id);

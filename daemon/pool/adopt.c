@@ -132,10 +132,8 @@ static void free_unbacked(struct pool *pool, uint32_t slot)
 	struct pool_exchange exchange;
 
 	if (state == WEFT_UPSTREAM_LENT || state == WEFT_UPSTREAM_REPLYING || state == WEFT_UPSTREAM_RELAYED) {
-		if (s->endpoint_id < WEFT_ENDPOINTS_MAX)
+		if (s->is_counted && s->endpoint_id < WEFT_ENDPOINTS_MAX)
 			__atomic_fetch_sub(&pool->kernel.endpoint_states[s->endpoint_id].active, 1, __ATOMIC_RELAXED);
-		if (s->pool < pool->kernel.pool_count && pool->pools[s->pool])
-			__atomic_fetch_sub(&pool->pools[s->pool]->shared->lent, 1, __ATOMIC_RELAXED);
 	}
 	if (state != WEFT_UPSTREAM_FREE && s->client_cookie) {
 		exchange_read(pool, slot, &exchange);

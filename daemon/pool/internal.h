@@ -45,6 +45,7 @@ struct endpoint_pool {
 	struct weft_pool *shared;
 	uint32_t upstream_count;
 	uint32_t dialling_count;
+	uint32_t idle_seen;        /* slots that the sweep found idle */
 	uint32_t misses_seen;
 	uint32_t backoff_ms;       /* 0: the last dial succeeded */
 	uint64_t backoff_until_ns;

@@ -78,6 +78,7 @@ static void sweep_upstream(struct upstream *u, uint64_t now)
 	}
 	switch (WEFT_STATE(word)) {
 	case WEFT_UPSTREAM_IDLE:
+		u->owner->idle_seen++;
 		sweep_idle(u, word, is_same, now);
 		break;
 	case WEFT_UPSTREAM_LENT:
@@ -99,22 +100,6 @@ static void sweep_upstream(struct upstream *u, uint64_t now)
 	}
 }
 
-static bool has_spare(const struct endpoint_pool *owner, const struct pool *pool)
-{
-	/* The hints first; when they say that nothing is idle, the states decide. */
-	for (uint32_t i = 0; i < WEFT_POOL_SLOTS_MAX / 64; i++) {
-		if (__atomic_load_n(&owner->shared->idle[i], __ATOMIC_RELAXED))
-			return true;
-	}
-	for (uint32_t i = 0; i < WEFT_POOL_SLOTS_MAX; i++) {
-		uint32_t slot = __atomic_load_n(&owner->shared->slots[i], __ATOMIC_RELAXED);
-
-		if (slot && WEFT_STATE(state_load(&pool->kernel.upstreams[slot - 1])) == WEFT_UPSTREAM_IDLE)
-			return true;
-	}
-	return false;
-}
-
 static void sweep_pool(struct pool *pool, struct endpoint_pool *owner, uint64_t now)
 {
 	struct weft_pool *shared = owner->shared;
@@ -133,7 +118,7 @@ static void sweep_pool(struct pool *pool, struct endpoint_pool *owner, uint64_t 
 	} else if (now - owner->last_used_ns >= pool->options.unused_timeout_ms * NS_PER_MS) {
 		endpoint_pool_leave(pool, owner, POOL_CLOSE_IDLE);
 		return;
-	} else if (!has_spare(owner, pool)) {
+	} else if (!owner->idle_seen) {
 		endpoint_pool_grow(pool, owner, false);
 	}
 	/* An event may have been lost. While a dial runs or must wait, more of them would say nothing new. */
@@ -145,6 +130,10 @@ void pool_sweep(struct pool *pool)
 {
 	uint64_t now = now_ns();
 
+	for (uint32_t i = 0; i < pool->kernel.pool_count; i++) {
+		if (pool->pools[i])
+			pool->pools[i]->idle_seen = 0;
+	}
 	/* Closing puts the last one in the place of the closed one: downwards nothing is missed. */
 	for (uint32_t i = pool->active_count; i-- > 0;) {
 		if (i < pool->active_count)

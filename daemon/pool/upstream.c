@@ -132,8 +132,8 @@ static void exchange_ended(struct upstream *u)
 {
 	uint32_t endpoint_id = u->owner->key.endpoint_id;
 
-	__atomic_fetch_sub(&u->owner->shared->lent, 1, __ATOMIC_RELAXED);
-	__atomic_fetch_sub(&u->pool->kernel.endpoint_states[endpoint_id].active, 1, __ATOMIC_RELAXED);
+	if (__atomic_load_n(&u->shared->is_counted, __ATOMIC_RELAXED))
+		__atomic_fetch_sub(&u->pool->kernel.endpoint_states[endpoint_id].active, 1, __ATOMIC_RELAXED);
 }
 
 bool upstream_close_from(struct upstream *u, uint64_t word, enum pool_close_reason reason)

@@ -88,6 +88,7 @@ struct weft_connection { /* hash `connections`; key: client socket cookie */
 	u64 mover_cookie;
 	u32 mover;              /* enum weft_mover: who carries the last response here; 0 once it is proven to be delivered */
 	u32 flags;              /* WEFT_CONNECTION_* */
+	u32 last_slot;          /* slot + 1 of the upstream that it borrowed last: the first to be asked again */
 	u32 kernel_exchanges;   /* for people */
 	u32 last_reason;        /* enum weft_reason of the last hand-up, for people */
 	/* written at the beginning, or by the proxy */
@@ -97,6 +98,7 @@ struct weft_connection { /* hash `connections`; key: client socket cookie */
 	u32 proxy_written;      /* bytes of whole responses that it wrote, or is about to finish writing, to the anchor */
 	u32 pod_id;
 	u32 scope;
+	u32 zero;
 	u32 original_ip4_be;
 	u16 original_port_be;
 	u16 local_port_be;      /* the client socket's; with netns_cookie the key of `connection_ports` */
@@ -177,7 +179,7 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	u32 pool;              /* index in `pools` */
 	u32 pool_position;     /* index in its `slots` */
 	u32 is_dead;           /* set by sock_ops when the socket left ESTABLISHED */
-	u32 reserved;
+	u32 is_counted;        /* the exchange stands in its endpoint's `active`; written when it is lent */
 	u64 reserved_line0;
 	/* line 1: the exchange, valid from LENT on; written by the program that holds the lease: of the client, then of the server */
 	u64 state;             /* WEFT_STATE_WORD */
@@ -208,13 +210,13 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 _Static_assert(sizeof(struct weft_upstream) == 256, "a slot is four cache lines");
 
 struct weft_pool { /* array `pools`, mmap */
-	u64 idle[WEFT_POOL_SLOTS_MAX / 64]; /* hint: bit = position in `slots`; the truth is the slot's state */
+	u64 idle[WEFT_POOL_SLOTS_MAX / 64]; /* hint: bit = position in `slots`; the truth is the slot's state. An idle slot has its bit,
+					       * a lent one may have kept it */
 	u32 pod_id;
 	u32 endpoint_id;
 	u32 misses;            /* rises when a request found no idle upstream */
 	u32 is_miss_reported;  /* set by the program with the event, cleared by the worker */
-	u32 lent;              /* now */
-	u32 reserved;
+	u32 reserved[2];
 	u32 slots[WEFT_POOL_SLOTS_MAX]; /* slot + 1; 0: none */
 };
 struct weft_pool_key { /* hash `pool_index` -> u32 index in `pools`; written by the worker */
@@ -222,7 +224,7 @@ struct weft_pool_key { /* hash `pool_index` -> u32 index in `pools`; written by 
 	u32 endpoint_id;
 };
 
-/* `cluster_state` and `endpoint_state`: arrays, mmap, of the structs in weft/balance.h. A request counts in its endpoint's `active`
+/* `cluster_state` and `endpoint_state`: arrays, mmap, of the structs in weft/balance.h. A request of a cluster that is balanced by load counts in its endpoint's `active`
  * from the lease on, until whoever ends the exchange takes it off: the program that sets IDLE, or the worker when it takes a
  * slot out of LENT, REPLYING or RELAYED. */
 

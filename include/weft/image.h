@@ -300,6 +300,7 @@ struct weft_cluster {
 	weft_ref reason;
 };
 
+#define WEFT_ENDPOINT_BY_LOAD 0x02u      /* least request, of several: its requests are counted */
 #define WEFT_ENDPOINT_MTLS_CAPABLE 0x01u /* EDS tlsMode istio: reached in plaintext, counted */
 
 struct weft_endpoint {

@@ -229,6 +229,64 @@ static void test_an_upstream_that_spoke_unasked_is_not_lent(void **state)
 	}
 }
 
+static void exchange_once(struct client *client, struct link *link)
+{
+	say(client->fd, REQUEST_LOCAL);
+	assert_heard(link->server, REQUEST_LOCAL);
+	say(link->server, RESPONSE);
+	assert_heard(client->fd, RESPONSE);
+}
+
+/* A connection borrows the upstream that it had before, whatever the pool's hints say; when that one is lent, any other. */
+static void test_a_connection_borrows_the_same_upstream_again(void **state)
+{
+	struct weft_upstream *first_slot, *second_slot;
+	struct link first, second;
+	struct harness *h = *state;
+	struct client client;
+	struct weft_pool *pool;
+	uint64_t word;
+
+	client_open(h, &client);
+	link_open(h, h->local_endpoint, &second);
+	link_open(h, h->local_endpoint, &first);
+	first_slot = link_slot(h, &first);
+	second_slot = link_slot(h, &second);
+	exchange_once(&client, &first);
+	pool = &datapath_pools(h->dp)[first_slot->pool];
+	second_slot->pool = first_slot->pool;
+	second_slot->pool_position = 1;
+	pool->slots[1] = second.slot + 1;
+	__atomic_store_n(&pool->idle[0], 2, __ATOMIC_SEQ_CST);
+	exchange_once(&client, &first);
+
+	word = first_slot->state;
+	first_slot->state = WEFT_STATE_WORD(WEFT_LEASE(word) + 1, WEFT_UPSTREAM_LENT);
+	exchange_once(&client, &second);
+	first_slot->state = WEFT_STATE_WORD(WEFT_LEASE(word) + 1, WEFT_UPSTREAM_IDLE);
+	link_close(h, &first);
+	link_close(h, &second);
+	client_close(&client);
+}
+
+/* A pool that was replaced (its endpoint has another address now) lends nothing, not even to who had it last. */
+static void test_a_pool_that_was_replaced_lends_nothing(void **state)
+{
+	struct link before, after;
+	struct harness *h = *state;
+	struct client client;
+
+	client_open(h, &client);
+	link_open(h, h->local_endpoint, &before);
+	exchange_once(&client, &before);
+	link_open(h, h->local_endpoint, &after);
+	exchange_once(&client, &after);
+	assert_silent(before.server);
+	link_close(h, &before);
+	link_close(h, &after);
+	client_close(&client);
+}
+
 /* As in Envoy the route's time runs from the end of the request: a slow upload is no fault of the server's. */
 static void test_the_deadline_runs_from_the_end_of_the_request(void **state)
 {
@@ -441,6 +499,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_getpeername_is_true_after_a_reconnect),
 		cmocka_unit_test(test_an_upstream_that_spoke_unasked_is_not_lent),
 		cmocka_unit_test(test_the_deadline_runs_from_the_end_of_the_request),
+		cmocka_unit_test(test_a_connection_borrows_the_same_upstream_again),
+		cmocka_unit_test(test_a_pool_that_was_replaced_lends_nothing),
 		cmocka_unit_test(test_an_exchange_is_taken_off_the_counts_once),
 		cmocka_unit_test(test_the_rest_of_a_body_is_known_for_what_it_is),
 		cmocka_unit_test(test_an_upstream_that_closes_over_unread_bytes_resets),

@@ -109,7 +109,8 @@ static int listen_on(const char *ip, uint16_t port)
 	return fd;
 }
 
-static uint32_t endpoint_of(const struct image *image, const char *ip)
+/* Which endpoint has this address. It is marked as one of a cluster that is balanced by load: its requests are counted. */
+static uint32_t endpoint_prepare(struct image *image, const char *ip)
 {
 	struct weft_image_handle handle = {.base = image->base, .size = image->size_bytes};
 	const struct weft_image_header *header = (const void *)image->base;
@@ -119,10 +120,12 @@ static uint32_t endpoint_of(const struct image *image, const char *ip)
 	for (uint32_t id = 0; id < header->cluster_count; id++) {
 		weft_ref ref = weft_find_cluster(&handle, id);
 		const struct weft_cluster *cluster = ref ? weft_at(&handle, ref) : NULL;
-		const struct weft_endpoint *endpoint = cluster && cluster->endpoint_count ? weft_at(&handle, cluster->endpoints) : NULL;
+		struct weft_endpoint *endpoint = cluster && cluster->endpoint_count ? (void *)(image->base + cluster->endpoints) : NULL;
 
-		if (endpoint && endpoint->ip4_be == ip4_be)
+		if (endpoint && endpoint->ip4_be == ip4_be) {
+			endpoint->flags |= WEFT_ENDPOINT_BY_LOAD;
 			return endpoint->id;
+		}
 	}
 	must(!"endpoint");
 	return 0;
@@ -144,9 +147,9 @@ static void configure(struct harness *h)
 	must(!datapath_publish(h->dp, 0, image));
 	image_free(&image);
 	must(!compile_endpoints(mesh, h->ids, &image, NULL));
+	h->local_endpoint = endpoint_prepare(image, POD_IP);
+	h->other_endpoint = endpoint_prepare(image, OTHER_IP);
 	must(!datapath_publish(h->dp, 0, image));
-	h->local_endpoint = endpoint_of(image, POD_IP);
-	h->other_endpoint = endpoint_of(image, OTHER_IP);
 	image_free(&image);
 	mesh_free(&mesh);
 }

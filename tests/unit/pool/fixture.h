@@ -390,7 +390,7 @@ static int lend(struct fixture *fx, uint32_t endpoint_id)
 		lent = WEFT_STATE_WORD(WEFT_LEASE(word) + 1, WEFT_UPSTREAM_LENT);
 		if (!__atomic_compare_exchange_n(&u->state, &word, lent, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 			continue;
-		__atomic_fetch_add(&p->lent, 1, __ATOMIC_RELAXED);
+		u->is_counted = 1;
 		__atomic_fetch_add(&fx->endpoint_states[endpoint_id].active, 1, __ATOMIC_RELAXED);
 		u->client_cookie = CLIENT;
 		u->deadline_ns = 0;
@@ -420,7 +420,6 @@ static bool give_back(struct fixture *fx, int slot, enum weft_upstream_state fro
 	if (!move(fx, slot, from, WEFT_UPSTREAM_IDLE))
 		return false;
 	u->exchange_count++;
-	__atomic_fetch_sub(&p->lent, 1, __ATOMIC_RELAXED);
 	__atomic_fetch_sub(&fx->endpoint_states[endpoint_id].active, 1, __ATOMIC_RELAXED);
 	__atomic_fetch_or(&p->idle[position / 64], 1ull << (position % 64), __ATOMIC_RELEASE);
 	return true;

@@ -101,7 +101,6 @@ static void test_a_relayed_response_goes_to_the_proxy_and_the_upstream_comes_bac
 	assert_int_equal(read(fx->told.fd, bytes, sizeof(bytes)), 8);
 	pool_relay_done(fx->pool, exchange, true);
 	AWAIT(fx, state_of(fx, slot) == WEFT_UPSTREAM_IDLE);
-	assert_int_equal(program_pool(fx, ENDPOINT)->lent, 0);
 	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
 	slot = lend(fx, ENDPOINT);
 	assert_true(slot >= 0);
@@ -192,7 +191,6 @@ static void test_an_upstream_that_ends_before_its_response_gives_503(void **stat
 	assert_true(fx->told.exchange.client_cookie == CLIENT);
 	assert_int_equal(state_of(fx, slot), WEFT_UPSTREAM_FREE);
 	assert_int_equal(stats_of(fx).closes[POOL_CLOSE_FAILED], 1);
-	assert_int_equal(program_pool(fx, ENDPOINT)->lent, 0);
 	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
 }
 

@@ -6,6 +6,7 @@
 
 #include "delivered.h"
 #include "drained.h"
+#include "exchange.h"
 #include "maps.h"
 
 SEC("syscall")
@@ -28,9 +29,14 @@ int weft_connection_command(struct weft_connection_command *command)
 		u32 slot = WEFT_EXCHANGE_SLOT(command->exchange);
 		struct weft_upstream *upstream = bpf_map_lookup_elem(&upstreams, &slot);
 
-		/* Body bytes that still come must not be read as a new request. */
-		if (upstream && upstream->client_cookie == cookie && upstream->request_remaining)
-			__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_PROXY_ONLY | WEFT_CONNECTION_BODY_REST);
+		/* Body bytes that still come must not be read as a new request. What has gone out, and not what was to: the worker goes by it
+		 * too when it decides whether the upstream can be used again. */
+		if (upstream && upstream->client_cookie == cookie && WEFT_LEASE(upstream->state) == WEFT_EXCHANGE_LEASE(command->exchange)) {
+			if (upstream->path == WEFT_PATH_REMOTE)
+				upstream->request_remaining = request_owed(upstream);
+			if (upstream->request_remaining)
+				__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_PROXY_ONLY | WEFT_CONNECTION_BODY_REST);
+		}
 		__sync_val_compare_and_swap(&connection->exchange, command->exchange, 0);
 	}
 	if (commands & WEFT_COMMAND_PUBLISH) {

@@ -15,7 +15,7 @@
 #include "weft/abi.h"
 
 /* An open TCP socket in a sockmap is held by its file and by its psock (sk_psock_init). Timers hold it while they are pending. */
-#define CLIENT_REFERENCES 2
+#define OPEN_REFERENCES 2
 
 static __always_inline bool lock_is_free(struct sock *sk)
 {
@@ -30,12 +30,23 @@ static __always_inline bool lock_is_free(struct sock *sk)
 	return !slock;
 }
 
+static __always_inline bool is_held_for_a_move(u64 address)
+{
+	struct sock *sk = KERNEL_OBJECT(struct sock, address);
+	struct inet_connection_sock *icsk = KERNEL_OBJECT(struct inet_connection_sock, address);
+	u32 references = (u32)KERNEL_READ(sk, __sk_common.skc_refcnt.refs.counter);
+
+	references -= KERNEL_READ(sk, sk_timer.entry.pprev) != NULL;
+	references -= KERNEL_READ(icsk, icsk_retransmit_timer.entry.pprev) != NULL;
+	references -= KERNEL_READ(icsk, icsk_delack_timer.entry.pprev) != NULL;
+	return references > OPEN_REFERENCES;
+}
+
 /* `is_own_run`: asked by the client's own program run, which holds the client's lock. */
 static __always_inline bool delivery_is_proven(struct weft_connection *connection, u64 cookie, bool is_own_run)
 {
 	struct sock *client = KERNEL_OBJECT(struct sock, connection->sock);
-	struct inet_connection_sock *icsk = KERNEL_OBJECT(struct inet_connection_sock, connection->sock);
-	u32 kind = connection->mover, references;
+	u32 kind = connection->mover;
 
 	if (kind == WEFT_MOVER_NONE)
 		return true;
@@ -51,11 +62,7 @@ static __always_inline bool delivery_is_proven(struct weft_connection *connectio
 	if (kind == WEFT_MOVER_UPSTREAM)
 		return true;
 	__sync_fetch_and_add(&connection->mover, 0); /* the lock is looked at before the references, on every machine */
-	references = (u32)KERNEL_READ(client, __sk_common.skc_refcnt.refs.counter);
-	references -= KERNEL_READ(client, sk_timer.entry.pprev) != NULL;
-	references -= KERNEL_READ(icsk, icsk_retransmit_timer.entry.pprev) != NULL;
-	references -= KERNEL_READ(icsk, icsk_delack_timer.entry.pprev) != NULL;
-	return references <= CLIENT_REFERENCES;
+	return !is_held_for_a_move(connection->sock);
 }
 
 /* How often a request looks before it goes the slow way, 8 ns each. A client that is woken on another CPU is back before the server's
@@ -86,6 +93,25 @@ static __always_inline bool delivery_wait(struct weft_connection *connection, u6
 		return true;
 	WEFT_LOOP(DELIVERY_TRIES, delivery_wait_step, &wait);
 	return wait.is_proven;
+}
+
+/* The same for a request on the bypass: its server may answer before the last part of the body is moved, and the answer gives the upstream
+ * back. The mover is the client whose exchange it was. `own_cookie`: of the client whose run asks, and holds that one's lock. */
+static __always_inline bool body_has_arrived(struct weft_upstream *upstream, u64 own_cookie)
+{
+#ifndef WEFT_WITHOUT_ARRIVED
+	struct sock *client = KERNEL_OBJECT(struct sock, upstream->body_sock);
+
+	if (!upstream->body_sock)
+		return true;
+	if (upstream->client_cookie != own_cookie && (u64)KERNEL_READ(client, __sk_common.skc_cookie.counter) == upstream->client_cookie &&
+	    !lock_is_free(client))
+		return false;
+	__sync_fetch_and_add(&upstream->body_sock, 0); /* the lock is looked at before the references, on every machine */
+	return !is_held_for_a_move(upstream->server_sock);
+#else
+	return true;
+#endif
 }
 
 #endif

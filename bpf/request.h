@@ -87,6 +87,7 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 		bpf_msg_apply_bytes(msg, n);
 	}
 	if (upstream->path == WEFT_PATH_BYPASS) {
+		upstream->body_sock = connection->sock;
 		key = upstream->server_cookie;
 		verdict = bpf_msg_redirect_hash(msg, &server_sockets, &key, BPF_F_INGRESS);
 	} else {
@@ -104,23 +105,34 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 	return 0;
 }
 
-/* Is there room for all of the request where it would go? Returns a reason why not. */
-static __always_inline u32 target_judge(struct weft_upstream *upstream, bool is_bypass, u64 total)
+/* May the request go to this upstream: is the former one there, and room for all of this one? Returns a reason why not. */
+static __always_inline u32 target_judge(struct weft_upstream *upstream, bool is_bypass, u64 total, u64 cookie)
 {
+	bool was_remote = upstream->path == WEFT_PATH_REMOTE;
 	struct socket_queues queues;
 
+	if (!was_remote && !body_has_arrived(upstream, cookie))
+		return WEFT_REASON_SERVER_NOT_DELIVERED;
+	if (was_remote || !is_bypass) {
+		socket_queues_read(upstream->sock, upstream->cookie, QUEUES_SENT | QUEUES_SEND_ROOM, &queues);
+#ifndef WEFT_WITHOUT_ARRIVED
+		if (was_remote && queues.write_seq - upstream->request_base != (u32)upstream->request_total) {
+			upstream->is_dead = 1; /* nobody sends the rest any more, and this request would be read as it */
+			return WEFT_REASON_SERVER_NOT_DELIVERED;
+		}
+#endif
+	}
 	if (is_bypass) {
 		socket_queues_read(upstream->server_sock, upstream->server_cookie, QUEUES_ARRIVED, &queues);
 		return queues_are_drained(&queues) ? WEFT_REASON_NONE : WEFT_REASON_SERVER_NOT_DRAINED;
 	}
-	socket_queues_read(upstream->sock, upstream->cookie, QUEUES_SENT | QUEUES_SEND_ROOM, &queues);
-	upstream->request_base = queues.write_seq;
 	/* Beyond the free send buffer a non-blocking client would wait for an EPOLLOUT that never comes. The eighth and the page are
 	 * what the kernel charges beside the bytes. */
 #ifndef WEFT_WITHOUT_SEND_ROOM
 	if (!queues.is_known || (s64)(total + total / 8 + 4096) > (s64)queues.free_send_bytes)
 		return WEFT_REASON_UPSTREAM_FULL;
 #endif
+	upstream->request_base = queues.write_seq;
 	return WEFT_REASON_NONE;
 }
 
@@ -145,7 +157,7 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 		return WEFT_REASON_NO_UPSTREAM;
 
 	is_bypass = upstream->server_cookie && settings->fast_path == WEFT_FAST_PATH_ON;
-	reason = target_judge(upstream, is_bypass, total);
+	reason = target_judge(upstream, is_bypass, total, scratch->cookie);
 	if (reason != WEFT_REASON_NONE) {
 		upstream_return(upstream, word);
 		return reason;
@@ -168,6 +180,7 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	upstream->method = scratch->head.method;
 	upstream->path = is_bypass ? WEFT_PATH_BYPASS : WEFT_PATH_REMOTE;
 	upstream->passed_reason = WEFT_REASON_NONE;
+	upstream->body_sock = 0;
 	connection->exchange = WEFT_EXCHANGE(slot, WEFT_LEASE(word));
 
 	/* The helper's result is the look-up: on a miss nothing was touched and the proxy can still have the bytes. */

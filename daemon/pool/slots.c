@@ -63,6 +63,8 @@ void slot_reset(struct weft_upstream *u)
 	u->sock = 0;
 	u->client_cookie = 0;
 	u->deadline_ns = 0;
+	u->path = 0;      /* nothing of a former request is missing on the next socket */
+	u->body_sock = 0;
 	u->is_dead = 0;
 	__atomic_store_n(&u->state, (word & ~0xffull) | WEFT_UPSTREAM_FREE, __ATOMIC_RELEASE);
 }

@@ -204,7 +204,7 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	u32 request_base;      /* REMOTE: the upstream's sequence number before the request */
 	u32 passed_reason;     /* enum weft_reason: why the response is the worker's */
 	u32 reserved_line2;
-	u64 reserved_line2b;
+	u64 body_sock;         /* BYPASS: 0, or kernel address of the client whose body came in further writes than the head's */
 	u64 reserved_line3[8];
 };
 _Static_assert(sizeof(struct weft_upstream) == 256, "a slot is four cache lines");

@@ -47,6 +47,7 @@
 	X(UPSTREAM_FULL, "upstream_full") \
 	X(LOOKUP_MISS, "lookup_miss") \
 	X(SERVER_NOT_DRAINED, "server_not_drained") \
+	X(SERVER_NOT_DELIVERED, "server_not_delivered") \
 	X(REDIRECT_FAILED, "redirect_failed") \
 	/* local replies */ \
 	X(DIRECT_TOO_LARGE, "direct_too_large") \

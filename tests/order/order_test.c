@@ -9,12 +9,16 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -331,6 +335,160 @@ static void test_guard_completeness_an_early_response_is_relayed(void **state)
 	client_close(&client);
 }
 
+/* A page that is not there until hold_release(): who copies from it in a send call waits, with the lock of its socket, and sends nothing in
+ * the end. */
+struct hold {
+	int uffd;
+	char *page;
+};
+
+static void hold_prepare(struct hold *hold)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	struct uffdio_register range = {.mode = UFFDIO_REGISTER_MODE_MISSING};
+
+	hold->page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(hold->page != MAP_FAILED);
+	range.range.start = (uintptr_t)hold->page;
+	range.range.len = 4096;
+	hold->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	assert_true(hold->uffd >= 0);
+	assert_int_equal(ioctl(hold->uffd, UFFDIO_API, &api), 0);
+	assert_int_equal(ioctl(hold->uffd, UFFDIO_REGISTER, &range), 0);
+}
+
+static void hold_wait(struct hold *hold)
+{
+	struct pollfd fault = {.fd = hold->uffd, .events = POLLIN};
+
+	assert_int_equal(poll(&fault, 1, 2000), 1);
+	assert_int_equal(fault.revents, POLLIN);
+}
+
+static void hold_release(struct hold *hold)
+{
+	munmap(hold->page, 4096);
+	close(hold->uffd);
+}
+
+struct sending {
+	int fd;
+	const char *bytes;
+	size_t len;
+	pthread_t thread;
+};
+
+static void *send_all(void *arg)
+{
+	struct sending *sending = arg;
+
+	send(sending->fd, sending->bytes, sending->len, MSG_NOSIGNAL);
+	return NULL;
+}
+
+static void sending_start(struct sending *sending, int fd, const char *bytes, size_t len)
+{
+	*sending = (struct sending){.fd = fd, .bytes = bytes, .len = len};
+	assert_int_equal(pthread_create(&sending->thread, NULL, send_all, sending), 0);
+}
+
+/* As the worker gives an upstream back after a relay. */
+static void give_back(struct harness *h, const struct client *client, const struct link *link)
+{
+	struct weft_upstream *slot = link_slot(h, link);
+	uint32_t lease = WEFT_LEASE(slot->state);
+
+	command(h, client, WEFT_COMMAND_END_EXCHANGE, 0, 0, WEFT_EXCHANGE(link->slot, lease));
+	slot->state = WEFT_STATE_WORD(lease, WEFT_UPSTREAM_IDLE);
+	__atomic_fetch_or(&datapath_pools(h->dp)[slot->pool].idle[0], 1, __ATOMIC_SEQ_CST);
+}
+
+/* Guard WEFT_WITHOUT_ARRIVED: a verdict comes before the bytes move. A server that answered early is busy in a send call when the end of the
+ * body comes: the body waits for the server's lock, and must not be overtaken by the next request on this upstream. */
+static void test_guard_arrived_no_request_overtakes_the_end_of_a_body(void **state)
+{
+	struct harness *h = *state;
+	const char *head = "POST /p HTTP/1.1\r\nHost: local\r\nContent-Length: 10\r\n\r\n";
+	struct client client, next;
+	struct sending reply, body, request;
+	struct hold hold;
+	struct link link;
+	char buffer[1024] = "";
+
+	client_open(h, &client);
+	client_open(h, &next);
+	link_open(h, h->local_endpoint, &link);
+	say(client.fd, head);
+	assert_heard(link.server, head);
+	say(link.server, RESPONSE);
+	assert_heard(link.upstream, RESPONSE);
+	hold_prepare(&hold);
+	sending_start(&reply, link.server, hold.page, 1);
+	hold_wait(&hold);
+	sending_start(&body, client.fd, "0123456789", 10);
+	for (int tries = 0; link_slot(h, &link)->request_remaining && tries < 1000; tries++)
+		usleep(1000);
+	assert_int_equal(link_slot(h, &link)->request_remaining, 0);
+	usleep(20000);
+	give_back(h, &client, &link);
+	sending_start(&request, next.fd, REQUEST_LOCAL, strlen(REQUEST_LOCAL));
+	hear(next.anchor, buffer, sizeof(buffer), 500);
+	hold_release(&hold);
+	pthread_join(reply.thread, NULL);
+	pthread_join(body.thread, NULL);
+	pthread_join(request.thread, NULL);
+	assert_string_equal(buffer, REQUEST_LOCAL);
+	assert_heard(link.server, "0123456789");
+	assert_true(reason(h, WEFT_REASON_SERVER_NOT_DELIVERED) > 0);
+	/* Now it may. */
+	give_back(h, &client, &link);
+	client_close(&next);
+	client_open(h, &next);
+	say(next.fd, REQUEST_LOCAL);
+	assert_heard(link.server, REQUEST_LOCAL);
+	link_close(h, &link);
+	client_close(&next);
+	client_close(&client);
+}
+
+/* Guard WEFT_WITHOUT_ARRIVED: a non-blocking client's write of a body was cut short, its server has answered, and the rest never comes. */
+static void test_guard_arrived_no_request_follows_half_a_body(void **state)
+{
+	static char body[1 << 20];
+	struct harness *h = *state;
+	int small = 4096, rcvbuf = 4096;
+	struct client client, next;
+	struct link link;
+	char head[128];
+	ssize_t sent;
+
+	client_open(h, &client);
+	client_open(h, &next);
+	link_open(h, h->other_endpoint, &link);
+	snprintf(head, sizeof(head), "POST /p HTTP/1.1\r\nHost: other\r\nContent-Length: %zu\r\n\r\n", sizeof(body));
+	say(client.fd, head);
+	assert_heard(link.server, head);
+	setsockopt(link.server, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf));
+	setsockopt(link.upstream, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	sent = send(client.fd, body, sizeof(body), MSG_NOSIGNAL | MSG_DONTWAIT);
+	assert_in_range(sent, 1, sizeof(body) - 1);
+	say(link.server, RESPONSE);
+	assert_heard(link.upstream, RESPONSE);
+	/* The worker sees it, and so does whoever brings the rest to the proxy ... */
+	command(h, &client, WEFT_COMMAND_END_EXCHANGE, 0, 0, WEFT_EXCHANGE(link.slot, WEFT_LEASE(link_slot(h, &link)->state)));
+	assert_int_equal(link_slot(h, &link)->request_remaining, sizeof(body) - (size_t)sent);
+	assert_true(command(h, &client, 0, 0, 0, 0).answer & WEFT_ANSWER_BODY_REST);
+	/* ... and if the client was gone before the worker could ask, the program does. */
+	give_back(h, &client, &link);
+	setsockopt(link.upstream, SOL_SOCKET, SO_SNDBUFFORCE, &(int){8 << 20}, sizeof(int));
+	say(next.fd, REQUEST_OTHER);
+	assert_heard(next.anchor, REQUEST_OTHER);
+	assert_int_equal(state_of(h, &link), WEFT_UPSTREAM_DEAD);
+	link_close(h, &link);
+	client_close(&next);
+	client_close(&client);
+}
+
 static void test_an_interim_response_does_not_end_the_request(void **state)
 {
 	struct harness *h = *state;
@@ -588,6 +746,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_the_end_of_a_body_and_the_next_request_in_one_write_part_ways),
 		cmocka_unit_test(test_two_requests_in_one_write_are_the_proxys),
 		cmocka_unit_test(test_guard_completeness_an_early_response_is_relayed),
+		cmocka_unit_test(test_guard_arrived_no_request_overtakes_the_end_of_a_body),
+		cmocka_unit_test(test_guard_arrived_no_request_follows_half_a_body),
 		cmocka_unit_test(test_an_interim_response_does_not_end_the_request),
 		cmocka_unit_test(test_guard_dead_slots_a_reset_upstream_is_never_lent),
 		cmocka_unit_test(test_guard_send_room_what_does_not_fit_goes_to_the_proxy),

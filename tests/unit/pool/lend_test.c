@@ -309,9 +309,14 @@ static void test_a_freed_slot_keeps_counting_its_leases(void **state)
 	uint64_t first = fx->client_exchange, before;
 	uint64_t lease = WEFT_LEASE(fx->upstreams[slot].state);
 
+	fx->upstreams[slot].path = WEFT_PATH_REMOTE;
+	fx->upstreams[slot].body_sock = 1;
 	pool_client_gone(fx->pool, CLIENT, first);
 	AWAIT(fx, state_of(fx, slot) == WEFT_UPSTREAM_FREE);
 	assert_true(WEFT_LEASE(fx->upstreams[slot].state) == lease);
+	/* What it knows of its last request says nothing of the next socket. */
+	assert_int_equal(fx->upstreams[slot].path, 0);
+	assert_true(fx->upstreams[slot].body_sock == 0);
 	/* The oldest free slot is used first: this one comes last. */
 	for (int i = 0; i < SLOTS; i++) {
 		miss(fx, ENDPOINT);

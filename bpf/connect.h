@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* connect4, getpeername4, getsockname4: which connections the mesh takes, and what the application sees of it (nothing). */
+/* connect4, getpeername4, getsockname4, sock_release: which connections the mesh takes, and what the application sees of it (nothing). */
 #ifndef WEFT_BPF_CONNECT_H
 #define WEFT_BPF_CONNECT_H
 
@@ -8,7 +8,6 @@
 #include "weft/lookup.h"
 
 #define LOOPBACK_BE bpf_htonl(0x7f000001)
-#define TCP_BPF_SOCK_OPS_CB_FLAGS_OPTION 1008 /* TCP_BPF_SOCK_OPS_CB_FLAGS: newer than the headers of Debian 12 */
 
 /* Addresses that are never meshed: loopback, link-local, multicast and above, "this host", the pod itself. */
 static __always_inline bool is_own_address(u32 ip4_be, const struct weft_pod *pod)
@@ -46,15 +45,6 @@ static __always_inline void connection_forget(struct bpf_sock *sk)
 	cookie = socket->cookie;
 	socket->role = 0;
 	bpf_map_delete_elem(&connections, &cookie);
-}
-
-/* From here on sock_ops hears of the end of this socket, even if connect() fails before there is a SYN. Older kernels don't have this
- * option; there it begins with the SYN. */
-static __always_inline void end_watch(struct bpf_sock_addr *ctx)
-{
-	int flags = BPF_SOCK_OPS_STATE_CB_FLAG;
-
-	bpf_setsockopt(ctx, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS_OPTION, &flags, sizeof(flags));
 }
 
 static __always_inline int passed(u32 counter)
@@ -132,10 +122,27 @@ int weft_connect4(struct bpf_sock_addr *ctx)
 	socket->original_ip4_be = ip4_be;
 	socket->original_port_be = port_be;
 	socket->pod_ip4_be = pod->ip4_be;
-	end_watch(ctx);
 
 	ctx->user_ip4 = LOOPBACK_BE;
 	ctx->user_port = pod->listener_port_be;
+	return 1;
+}
+
+/* A connect() that failed before it sent a SYN (no local port, no memory) is no state that sock_ops would hear of: its record goes when the
+ * socket is closed. One that was established is client_closed()'s, later. */
+SEC("cgroup/sock_release")
+int weft_release(struct bpf_sock *ctx)
+{
+	struct weft_socket *socket = bpf_sk_storage_get(&sockets, ctx, NULL, 0);
+	struct weft_connection *connection;
+	u64 cookie;
+
+	if (!socket || socket->role != WEFT_ROLE_CLIENT)
+		return 1;
+	cookie = socket->cookie;
+	connection = bpf_map_lookup_elem(&connections, &cookie);
+	if (connection && !connection->established_ns)
+		bpf_map_delete_elem(&connections, &cookie);
 	return 1;
 }
 

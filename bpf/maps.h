@@ -173,6 +173,7 @@ PROGRAMS(sockops_programs);
 PROGRAMS(connect4_programs);
 PROGRAMS(getpeername4_programs);
 PROGRAMS(getsockname4_programs);
+PROGRAMS(release_programs);
 
 enum { MSG_REQUEST = 0, MSG_REPLY = 1 };
 enum { SKB_RESPONSE = 0 };

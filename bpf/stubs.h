@@ -62,4 +62,11 @@ int stub_getsockname4(struct bpf_sock_addr *ctx)
 	return 1;
 }
 
+SEC("cgroup/sock_release")
+int stub_release(struct bpf_sock *ctx)
+{
+	bpf_tail_call(ctx, &release_programs, 0);
+	return 1;
+}
+
 #endif

@@ -23,6 +23,7 @@ static const struct {
 	{PROGRAM_SOCKOPS, BPF_CGROUP_SOCK_OPS, "sockops"},
 	{PROGRAM_GETPEERNAME4, BPF_CGROUP_INET4_GETPEERNAME, "getpeername4"},
 	{PROGRAM_GETSOCKNAME4, BPF_CGROUP_INET4_GETSOCKNAME, "getsockname4"},
+	{PROGRAM_RELEASE, BPF_CGROUP_INET_SOCK_RELEASE, "release"},
 	{PROGRAM_CONNECT4, BPF_CGROUP_INET4_CONNECT, "connect4"}, /* last: only then are connections captured */
 };
 

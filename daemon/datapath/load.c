@@ -38,6 +38,7 @@ const char *const datapath_program_names[PROGRAM_COUNT] = {
 	[PROGRAM_CONNECT4] = "stub_connect4",
 	[PROGRAM_GETPEERNAME4] = "stub_getpeername4",
 	[PROGRAM_GETSOCKNAME4] = "stub_getsockname4",
+	[PROGRAM_RELEASE] = "stub_release",
 	[PROGRAM_COMMAND] = "weft_connection_command",
 };
 
@@ -78,6 +79,7 @@ static int program_arrays_fill(struct weft *skeleton, bool fast_path)
 		{skeleton->maps.connect4_programs, 0, skeleton->progs.weft_connect4},
 		{skeleton->maps.getpeername4_programs, 0, skeleton->progs.weft_getpeername4},
 		{skeleton->maps.getsockname4_programs, 0, skeleton->progs.weft_getsockname4},
+		{skeleton->maps.release_programs, 0, skeleton->progs.weft_release},
 	};
 
 	for (size_t i = fast_path ? 0 : 3; i < ARRAY_SIZE(entries); i++) {

@@ -181,13 +181,11 @@ static void test_a_client_bound_to_a_device_is_left_alone(void **state)
 	struct harness *h = *state;
 	int fd = tcp_socket();
 
-	assert_int_equal(system("ip link add found0 type veth peer name found1 && ip link set found0 up"), 0);
-	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "found0", sizeof("found0")), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", sizeof("lo")), 0);
 	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
 	connect_to(fd, SERVICE_IP, 80);
 	assert_int_equal(map_entries(h, "connections"), 0);
 	close(fd);
-	assert_int_equal(system("ip link del found0"), 0);
 }
 
 /* A socket that was in the mesh is connected anew to where the mesh does not reach. */

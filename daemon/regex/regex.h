@@ -67,4 +67,17 @@ uint32_t regex_capture_count(const struct regex *regex);
  * body may be empty); -ENOMEM. */
 int regex_to_pcre2(const struct regex *regex, struct strbuf *out);
 
+/* ---- replacing ------------------------------------------------------------------------------------------------------------------- */
+
+struct rewriter;
+
+/* 0; -EINVAL for what is no pattern; -ENOTSUP where regex_to_pcre2() says so; -ENOMEM. For one thread at a time. */
+int rewriter_new(struct rewriter **out, const char *pattern, size_t size);
+void rewriter_free(struct rewriter **rewriter);
+
+/* Appends `value` with every match replaced (RE2::GlobalReplace): \0 to \9 in the substitution are groups, \\ is a backslash; one that names a
+ * group which the pattern does not have replaces nothing. 0; -ENOMEM; -E2BIG when a search took too many steps (nothing is appended). */
+int rewriter_apply(struct rewriter *rewriter, const char *substitution, size_t substitution_size, const char *value, size_t size,
+		   struct strbuf *out);
+
 #endif

@@ -20,6 +20,7 @@ const volatile bool has_cork = false;
 #define REQUEST_REASON 0x7f
 #define REQUEST_KEEP 0x80 /* the connection stays with the proxy */
 #define REQUEST_MORE 0x100 /* the head is not whole */
+#define REQUEST_HASH 0x400 /* the cluster hashes: see request_hash() */
 #define REQUEST_REST 0x200 /* it is the rest of a body that goes up, no request: none comes any more */
 
 /* Stages are global functions: each has its own stack frame and is verified once. A pointer that lives in memory is none to the
@@ -291,13 +292,46 @@ WEFT_STAGE int request_balance(struct scratch *scratch, u32 size)
 		return WEFT_REASON_BODY_TOO_LARGE;
 	scratch->balance_query.cluster_id = scratch->route.cluster_id;
 	scratch->balance_query.random = bpf_get_prandom_u32();
+	scratch->balance_query.hash_state = scratch->route.hash_policies ? WEFT_HASH_ASK : WEFT_HASH_NONE;
+	switch (weft_pick_endpoint(&scratch->balance_query, &scratch->endpoint)) {
+	case 0:
+		return 0;
+	case -EAGAIN:
+		return REQUEST_HASH;
+	case -EHOSTUNREACH:
+		return WEFT_REASON_NO_ENDPOINT;
+	case -ENOENT:
+		return WEFT_REASON_NO_CLUSTER; /* its status is the route's to say: the proxy answers */
+	default:
+		return WEFT_REASON_BALANCE_PROXY;
+	}
+}
+
+/* The cluster hashes, and the route says what of the request. */
+WEFT_STAGE int request_hash(const struct weft_connection *connection, struct scratch *scratch)
+{
+	struct weft_pod *pod;
+	u64 netns;
+	int r;
+
+	if (!connection || !scratch)
+		return WEFT_REASON_NO_CONNECTION;
+	netns = connection->netns_cookie;
+	pod = bpf_map_lookup_elem(&pods, &netns);
+	if (!pod)
+		return WEFT_REASON_BALANCE_PROXY;
+	scratch->hash_query.image = scratch->route_query.image;
+	scratch->hash_query.policies = scratch->route.hash_policies;
+	scratch->hash_query.source_hash = pod->source_hash;
+	r = weft_hash_request(&scratch->hash_query, &scratch->bytes, &scratch->head, &scratch->balance_query.hash);
+	if (r < 0)
+		return WEFT_REASON_BALANCE_PROXY;
+	scratch->balance_query.hash_state = r;
 	switch (weft_pick_endpoint(&scratch->balance_query, &scratch->endpoint)) {
 	case 0:
 		return 0;
 	case -EHOSTUNREACH:
 		return WEFT_REASON_NO_ENDPOINT;
-	case -ENOENT:
-		return WEFT_REASON_NO_CLUSTER; /* its status is the route's to say: the proxy answers */
 	default:
 		return WEFT_REASON_BALANCE_PROXY;
 	}
@@ -323,6 +357,8 @@ static __always_inline int request_route(struct sk_msg_md *msg, struct weft_conn
 		return r > 0 && r < WEFT_REASON_COUNT ? r : WEFT_REASON_ROUTE_PROXY;
 	}
 	r = request_balance(scratch, msg->size);
+	if (r == REQUEST_HASH)
+		r = request_hash(connection, scratch);
 	if (r == WEFT_REASON_NO_ENDPOINT)
 		return request_answer(msg, connection, scratch, 503);
 	return r ? r : exchange_begin(msg, connection, scratch);

@@ -6,6 +6,7 @@
 
 #include "exchange.h"
 #include "maps.h"
+#include "weft/hash.h"
 #include "weft/router.h"
 
 #define SCRATCH_PLACES 6
@@ -18,6 +19,7 @@ struct scratch {
 	struct weft_head head;
 	struct weft_route_query route_query;
 	struct weft_route_result route;
+	struct weft_hash_query hash_query;
 	struct weft_balance_query balance_query;
 	struct weft_endpoint endpoint;
 	struct lease lease;

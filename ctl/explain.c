@@ -60,7 +60,12 @@ static void print_cluster(const json_t *cluster, size_t count)
 	printf("%-14s ", "");
 	if (count > 1)
 		printf("weight %lld, ", ctl_number(cluster, "weight"));
-	printf("%s\n", ctl_text(cluster, "policy"));
+	printf("%s", ctl_text(cluster, "policy"));
+	if (json_object_get(cluster, "hashed_to"))
+		printf(": this request goes to %s", ctl_text(cluster, "hashed_to"));
+	else if (json_object_get(cluster, "hash"))
+		printf(": %s", ctl_text(cluster, "hash"));
+	printf("\n");
 	text_table_begin(&table, headings, 3);
 	json_array_foreach(json_object_get(cluster, "endpoints"), i, endpoint) {
 		text_table_add(&table, ctl_text(endpoint, "address"));

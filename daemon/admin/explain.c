@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/explain_hash.h"
 #include "admin/explain_head.h"
 #include "admin/server.h"
 #include "base/cleanup.h"
@@ -21,6 +22,8 @@ struct explanation {
 	struct weft_head head;
 	const struct weft_listener *listener;
 	const struct weft_route *route;
+	const uint8_t *target; /* normalised */
+	uint32_t target_len;
 	json_t *answer;
 };
 
@@ -289,6 +292,7 @@ static const char *policy_name(uint8_t policy)
 	case WEFT_LB_ROUND_ROBIN: return "ROUND_ROBIN";
 	case WEFT_LB_LEAST_REQUEST: return "LEAST_REQUEST";
 	case WEFT_LB_RANDOM: return "RANDOM";
+	case WEFT_LB_HASH: return "hash";
 	default: return "proxy";
 	}
 }
@@ -320,6 +324,19 @@ static json_t *describe_endpoints(const struct explanation *x, const struct weft
 	return list;
 }
 
+/* One endpoint, or why it can't be told beforehand. */
+static void describe_hash(const struct explanation *x, uint32_t id, json_t *object, struct choice_outcome *outcome)
+{
+	struct explain_hash hash;
+
+	explain_hash(x->world, x->route, x->bytes, &x->head, x->target, x->target_len, id, &hash);
+	outcome->has_proxy = outcome->has_proxy || hash.is_for_proxy;
+	if (hash.has_endpoint)
+		set(object, "hashed_to", address(hash.endpoint.ip4_be, hash.endpoint.port_be));
+	if (*hash.why)
+		set(object, "hash", json_string(hash.why));
+}
+
 static void describe_cluster(struct explanation *x, json_t *list, uint32_t id, uint32_t weight, struct choice_outcome *outcome)
 {
 	const struct weft_cluster *cluster = find_cluster(&x->world->endpoints, id);
@@ -345,6 +362,8 @@ static void describe_cluster(struct explanation *x, json_t *list, uint32_t id, u
 		outcome->has_proxy = true;
 	else
 		set(object, "endpoints", describe_endpoints(x, cluster, outcome));
+	if (cluster->policy == WEFT_LB_HASH && cluster->verdict != WEFT_VERDICT_REFUSED && x->target)
+		describe_hash(x, id, object, outcome);
 }
 
 static void describe_choice(struct explanation *x, weft_ref ref, struct choice_outcome *outcome)
@@ -371,7 +390,7 @@ static json_t *conclude_cluster(struct explanation *x, const struct choice_outco
 		return conclude_status(x, 503, "slow", weft_reason_names[WEFT_REASON_BALANCE_PROXY],
 				       "weft can't do exactly what the cluster asks for (its reason says why)");
 	if (outcome->has_refused || outcome->has_proxy)
-		return conclude_slow(x, WEFT_REASON_BALANCE_PROXY, "the proxy chooses the endpoint of this cluster (the cluster's reason says why)");
+		return conclude_slow(x, WEFT_REASON_BALANCE_PROXY, "the proxy chooses the endpoint of this cluster (the cluster's reason, or the route's, says why)");
 	if (outcome->has_none && !outcome->has_bypass && !outcome->has_remote)
 		return conclude_status(x, 503, world->has_push_pop ? "local_reply" : "slow", weft_reason_names[WEFT_REASON_NO_ENDPOINT],
 				       "the cluster has no usable endpoint: \"no healthy upstream\"");
@@ -449,6 +468,8 @@ static json_t *explain_route(struct explanation *x)
 		return NULL;
 	if (normalize(x, room, room_size, &query))
 		return conclude_status(x, 400, "slow", weft_reason_names[WEFT_REASON_NORMALIZES], "the path can't be normalised");
+	x->target = query.target;
+	x->target_len = query.target_len;
 	early = early_reason(x, &early_why);
 	weft_route(&query, x->bytes, &x->head, &result);
 	describe_route(x, &result);

@@ -8,38 +8,27 @@
 
 /* ---- health ---------------------------------------------------------------------------------------------------------------------- */
 
-enum state { STATE_HEALTHY, STATE_DEGRADED, STATE_OUT };
-
-static enum state endpoint_state(const struct mesh_endpoint *endpoint)
+enum balance_state balance_state(const struct mesh_endpoint *endpoint)
 {
 	switch (endpoint->health) {
 	case MESH_HEALTH_UNKNOWN:
-	case MESH_HEALTH_HEALTHY: return STATE_HEALTHY;
-	case MESH_HEALTH_DEGRADED: return STATE_DEGRADED;
+	case MESH_HEALTH_HEALTHY: return BALANCE_HEALTHY;
+	case MESH_HEALTH_DEGRADED: return BALANCE_DEGRADED;
 	case MESH_HEALTH_UNHEALTHY:
 	case MESH_HEALTH_DRAINING:
 	case MESH_HEALTH_TIMEOUT: break;
 	}
-	return STATE_OUT;
+	return BALANCE_OUT;
 }
-
-/* One priority: what is there, and what part of the requests its healthy and its degraded endpoints get (percent). */
-struct level {
-	uint32_t priority;
-	uint64_t total, healthy, degraded;
-	uint32_t healthy_percent, degraded_percent; /* availability, overprovisioned */
-	uint32_t healthy_load, degraded_load;
-	bool is_panic;
-};
 
 static int compare_levels(const void *a, const void *b)
 {
-	const struct level *left = a, *right = b;
+	const struct balance_level *left = a, *right = b;
 
 	return left->priority < right->priority ? -1 : left->priority > right->priority;
 }
 
-static size_t collect_levels(const struct mesh_load_assignment *assignment, struct level *levels)
+static size_t collect_levels(const struct mesh_load_assignment *assignment, struct balance_level *levels)
 {
 	size_t i, j, k, count = 0;
 
@@ -49,13 +38,13 @@ static size_t collect_levels(const struct mesh_load_assignment *assignment, stru
 		for (k = 0; k < count && levels[k].priority != locality->priority; k++)
 			;
 		if (k == count)
-			levels[count++] = (struct level){ .priority = locality->priority };
+			levels[count++] = (struct balance_level){ .priority = locality->priority };
 		for (j = 0; j < locality->endpoint_count; j++) {
-			enum state state = endpoint_state(&locality->endpoints[j]);
+			enum balance_state state = balance_state(&locality->endpoints[j]);
 
 			levels[k].total++;
-			levels[k].healthy += state == STATE_HEALTHY;
-			levels[k].degraded += state == STATE_DEGRADED;
+			levels[k].healthy += state == BALANCE_HEALTHY;
+			levels[k].degraded += state == BALANCE_DEGRADED;
 		}
 	}
 	qsort(levels, count, sizeof(*levels), compare_levels);
@@ -70,7 +59,7 @@ static uint32_t available(uint64_t part, uint64_t total, uint32_t overprovisioni
 }
 
 /* Gives `load` percent out, from the first priority on. Returns what is left. */
-static uint32_t distribute(struct level *levels, size_t count, bool degraded, uint32_t load, uint32_t total)
+static uint32_t distribute(struct balance_level *levels, size_t count, bool degraded, uint32_t load, uint32_t total)
 {
 	size_t i;
 
@@ -84,7 +73,7 @@ static uint32_t distribute(struct level *levels, size_t count, bool degraded, ui
 	return load;
 }
 
-static void spread_panic(struct level *levels, size_t count)
+static void spread_panic(struct balance_level *levels, size_t count)
 {
 	uint64_t total = 0, left = 100;
 	size_t i, first = count;
@@ -105,7 +94,7 @@ static void spread_panic(struct level *levels, size_t count)
 	levels[first].healthy_load += (uint32_t)left;
 }
 
-static void compute_loads(struct level *levels, size_t count, uint32_t overprovisioning_percent, uint32_t panic_percent)
+static void compute_loads(struct balance_level *levels, size_t count, uint32_t overprovisioning_percent, uint32_t panic_percent)
 {
 	uint32_t total = 0, left;
 	bool all_panic = count > 0;
@@ -146,17 +135,17 @@ static void compute_loads(struct level *levels, size_t count, uint32_t overprovi
 
 struct pick {
 	uint32_t priority;
-	enum state state;     /* which of the endpoints; with `all` any */
+	enum balance_state state;     /* which of the endpoints; with `all` any */
 	bool all;
 	double load;
 };
 
 static bool picks(const struct pick *pick, const struct mesh_endpoint *endpoint)
 {
-	return pick->all || endpoint_state(endpoint) == pick->state;
+	return pick->all || balance_state(endpoint) == pick->state;
 }
 
-/* Envoy: EdfLoadBalancerBase and HostSetImpl::effectiveLocalityWeight: a locality's weight fades with its healthy part, overprovisioned. */
+/* Envoy: LocalityWrr::effectiveLocalityWeight: a locality's weight fades with its healthy part, overprovisioned. */
 static double locality_weight(const struct mesh_load_assignment *assignment, const struct mesh_locality *locality, const struct pick *pick)
 {
 	size_t j, eligible = 0;
@@ -166,8 +155,6 @@ static double locality_weight(const struct mesh_load_assignment *assignment, con
 		eligible += picks(pick, &locality->endpoints[j]);
 	if (!eligible || !locality->weight)
 		return 0;
-	if (pick->all)
-		return locality->weight;
 	part = (double)eligible / (double)locality->endpoint_count * assignment->overprovisioning_percent / 100;
 	return locality->weight * (part < 1 ? part : 1);
 }
@@ -178,13 +165,15 @@ static double endpoint_weight(const struct mesh_cluster *cluster, const struct m
 	return cluster->lb_policy == MESH_LB_RANDOM ? 1 : endpoint->weight;
 }
 
+/* Envoy compares endpoints within one source: a priority's healthy ones, its degraded ones, all of them in a panic; or those of one locality
+ * where localities have weights, which a panic does not look at. */
 static size_t add_shares(const struct mesh_cluster *cluster, const struct mesh_load_assignment *assignment, const struct pick *pick,
-			 bool (*is_usable)(const struct mesh_endpoint *), struct share *shares)
+			 bool (*is_usable)(const struct mesh_endpoint *), uint32_t *group, struct share *shares)
 {
 	double total = 0, localities_total = 0;
 	size_t i, j, count = 0;
 
-	if (cluster->weighs_localities)
+	if (cluster->weighs_localities && !pick->all)
 		for (i = 0; i < assignment->locality_count; i++)
 			if (assignment->localities[i].priority == pick->priority)
 				localities_total += locality_weight(assignment, &assignment->localities[i], pick);
@@ -199,58 +188,67 @@ static size_t add_shares(const struct mesh_cluster *cluster, const struct mesh_l
 			if (picks(pick, &locality->endpoints[j]))
 				sum += endpoint_weight(cluster, &locality->endpoints[j]);
 		/* Without any weight Envoy chooses over all localities alike. */
-		if (localities_total > 0 && sum > 0)
+		if (localities_total > 0 && sum > 0) {
 			factor = locality_weight(assignment, locality, pick) / localities_total / sum;
+			++*group;
+		}
 		for (j = 0; j < locality->endpoint_count; j++) {
 			const struct mesh_endpoint *endpoint = &locality->endpoints[j];
 
 			if (!picks(pick, endpoint) || !is_usable(endpoint) || factor <= 0)
 				continue;
-			shares[count] = (struct share){ .endpoint = endpoint, .weight = endpoint_weight(cluster, endpoint) * factor };
+			shares[count] = (struct share){
+				.endpoint = endpoint, .weight = endpoint_weight(cluster, endpoint) * factor, .group = *group,
+			};
 			total += shares[count++].weight;
 		}
 	}
 	for (i = 0; i < count; i++)
 		shares[i].weight = shares[i].weight / total * pick->load;
+	++*group;
 	return count;
 }
 
-size_t balance_shares(const struct mesh_cluster *cluster, const struct mesh_load_assignment *assignment,
-		      bool (*is_usable)(const struct mesh_endpoint *endpoint), struct share *shares, bool *is_panic)
+int balance_levels(const struct mesh_cluster *cluster, const struct mesh_load_assignment *assignment, struct balance_level **levels, size_t *count)
 {
-	_cleanup_free_ struct level *levels = calloc(assignment->locality_count + 1, sizeof(*levels));
+	*levels = calloc(assignment->locality_count + 1, sizeof(**levels));
+	if (!*levels)
+		return -ENOMEM;
+	*count = collect_levels(assignment, *levels);
+	compute_loads(*levels, *count, assignment->overprovisioning_percent, cluster->healthy_panic_percent);
+	return 0;
+}
+
+int balance_shares(const struct mesh_cluster *cluster, const struct mesh_load_assignment *assignment,
+		   bool (*is_usable)(const struct mesh_endpoint *endpoint), struct share *shares, size_t *share_count, bool *is_panic)
+{
+	_cleanup_free_ struct balance_level *levels = NULL;
 	size_t i, level_count, count = 0, sources = 0;
+	bool has_panic = false;
+	uint32_t group = 0;
+	int r;
 
-	*is_panic = false;
-	if (!levels)
-		return 0;
-	level_count = collect_levels(assignment, levels);
-	compute_loads(levels, level_count, assignment->overprovisioning_percent, cluster->healthy_panic_percent);
-
+	r = balance_levels(cluster, assignment, &levels, &level_count);
+	if (r)
+		return r;
 	for (i = 0; i < level_count; i++) {
-		const struct level *level = &levels[i];
-		struct pick pick = { .priority = level->priority };
+		const struct balance_level *level = &levels[i];
+		struct pick picks[] = {
+			{ .priority = level->priority, .state = BALANCE_HEALTHY, .load = level->healthy ? level->healthy_load : 0 },
+			{ .priority = level->priority, .state = BALANCE_DEGRADED, .load = level->degraded ? level->degraded_load : 0 },
+		};
+		size_t k;
 
 		if (level->is_panic) {
-			pick.all = true;
-			pick.load = level->healthy_load + level->degraded_load;
-			if (pick.load > 0) {
-				*is_panic = true;
-				count += add_shares(cluster, assignment, &pick, is_usable, shares + count);
-				sources++;
-			}
-			continue;
+			picks[0].all = true;
+			picks[0].load = level->healthy_load + level->degraded_load;
+			picks[1].load = 0;
+			has_panic = has_panic || picks[0].load > 0;
 		}
-		pick.state = STATE_HEALTHY;
-		pick.load = level->healthy_load;
-		if (pick.load > 0 && level->healthy) {
-			count += add_shares(cluster, assignment, &pick, is_usable, shares + count);
-			sources++;
-		}
-		pick.state = STATE_DEGRADED;
-		pick.load = level->degraded_load;
-		if (pick.load > 0 && level->degraded) {
-			count += add_shares(cluster, assignment, &pick, is_usable, shares + count);
+		for (k = 0; k < WEFT_ARRAY_SIZE(picks); k++) {
+			if (picks[k].load <= 0)
+				continue;
+			count += add_shares(cluster, assignment, &picks[k], is_usable, &group, shares + count);
 			sources++;
 		}
 	}
@@ -258,7 +256,9 @@ size_t balance_shares(const struct mesh_cluster *cluster, const struct mesh_load
 	if (sources == 1 && !cluster->weighs_localities)
 		for (i = 0; i < count; i++)
 			shares[i].weight = endpoint_weight(cluster, shares[i].endpoint);
-	return count;
+	*share_count = count;
+	*is_panic = has_panic;
+	return 0;
 }
 
 /* ---- turns ----------------------------------------------------------------------------------------------------------------------- */
@@ -319,7 +319,7 @@ static int apportioned_turns(const struct share *shares, size_t count, double to
 	return 0;
 }
 
-static bool weights_are_equal(const struct share *shares, size_t count)
+bool balance_is_even(const struct share *shares, size_t count)
 {
 	size_t i;
 
@@ -342,7 +342,7 @@ int balance_schedule(const struct share *shares, size_t count, uint16_t **turns,
 		return -ENOMEM;
 	for (i = 0; i < count; i++)
 		weight += shares[i].weight;
-	if (weights_are_equal(shares, count)) {
+	if (balance_is_even(shares, count)) {
 		for (i = 0; i < count; i++)
 			per_share[i] = 1;
 	} else if (!whole_turns(shares, count, weight, per_share)) {

@@ -23,18 +23,19 @@ static enum weft_lb_policy policy_of(const struct mesh_cluster *cluster, struct 
 	switch (cluster->lb_policy) {
 	case MESH_LB_ROUND_ROBIN: return WEFT_LB_ROUND_ROBIN;
 	case MESH_LB_LEAST_REQUEST:
-		if (cluster->least_request_choices != 2) {
+		if (cluster->least_request_choices > UINT8_MAX) {
 			cluster_refuse(judgement, WEFT_CLUSTER_REFUSED);
-			reason_add(&judgement->reason, "least request of %u choices is not supported yet, only of 2", cluster->least_request_choices);
+			reason_add(&judgement->reason, "least request of %u choices is not supported, only of up to %u", cluster->least_request_choices,
+				   UINT8_MAX);
+		} else if (cluster->least_request_choices > WEFT_CHOICES_MAX) {
+			judgement->verdict = WEFT_VERDICT_PROXY;
+			reason_add(&judgement->reason, "least request of %u choices is more than the kernel draws (%u)",
+				   cluster->least_request_choices, WEFT_CHOICES_MAX);
 		}
 		return WEFT_LB_LEAST_REQUEST;
 	case MESH_LB_RANDOM: return WEFT_LB_RANDOM;
 	case MESH_LB_RING_HASH:
-	case MESH_LB_MAGLEV:
-		cluster_refuse(judgement, WEFT_CLUSTER_REFUSED);
-		reason_add(&judgement->reason, "consistent hashing (%s) is not supported yet",
-			   cluster->lb_policy == MESH_LB_MAGLEV ? "MAGLEV" : "RING_HASH");
-		return WEFT_LB_PROXY;
+	case MESH_LB_MAGLEV: return WEFT_LB_HASH;
 	case MESH_LB_CLUSTER_PROVIDED:
 		if (cluster->kind == MESH_CLUSTER_ORIGINAL_DST)
 			return WEFT_LB_PROXY;

@@ -31,6 +31,8 @@ json_t *dump_routes(struct dump *dump);
 json_t *dump_virtual_host(struct dump *dump, const struct weft_virtual_host *host);
 json_t *dump_choice(struct dump *dump, weft_ref ref);
 json_t *dump_endpoints(struct dump *dump);
+json_t *dump_hash_policies(struct dump *dump, weft_ref ref);
+json_t *dump_hash_levels(struct dump *dump, const struct weft_cluster *cluster);
 
 void dump_print_routes(const json_t *root, struct strbuf *out);
 void dump_print_endpoints(const json_t *root, struct strbuf *out);

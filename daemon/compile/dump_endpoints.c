@@ -17,6 +17,7 @@ static const char *policy_name(uint8_t policy)
 {
 	static const char *const names[] = {
 		[WEFT_LB_ROUND_ROBIN] = "round_robin", [WEFT_LB_LEAST_REQUEST] = "least_request", [WEFT_LB_RANDOM] = "random", [WEFT_LB_PROXY] = "none",
+		[WEFT_LB_HASH] = "hash",
 	};
 
 	return policy < WEFT_ARRAY_SIZE(names) && names[policy] ? names[policy] : "unknown";
@@ -36,6 +37,12 @@ static json_t *dump_members(struct dump *dump, const struct weft_cluster *cluste
 		dump_set(dump, endpoint, "weight", json_integer(endpoints[i].weight));
 		if (endpoints[i].flags & WEFT_ENDPOINT_MTLS_CAPABLE)
 			dump_set(dump, endpoint, "mtls_capable", json_true());
+		if (endpoints[i].flags & WEFT_ENDPOINT_WEIGHTED)
+			dump_set(dump, endpoint, "weighted", json_true());
+		if (endpoints[i].group_count) {
+			dump_set(dump, endpoint, "group_first", json_integer(endpoints[i].group_first));
+			dump_set(dump, endpoint, "group_count", json_integer(endpoints[i].group_count));
+		}
 		dump_append(dump, array, endpoint);
 	}
 	return array;
@@ -60,6 +67,8 @@ static json_t *dump_cluster(struct dump *dump, const struct weft_cluster *cluste
 	dump_set(dump, object, "name", dump_text(dump, cluster->name));
 	dump_set(dump, object, "kind", json_string(kind_name(cluster->kind)));
 	dump_set(dump, object, "policy", json_string(policy_name(cluster->policy)));
+	if (cluster->choices)
+		dump_set(dump, object, "choices", json_integer(cluster->choices));
 	dump_set(dump, object, "verdict", json_string(verdict_name(cluster->verdict)));
 	dump_set_text(dump, object, "reason", cluster->reason);
 	dump_set(dump, object, "connect_timeout_ms", json_integer(cluster->connect_timeout_ms));
@@ -67,6 +76,8 @@ static json_t *dump_cluster(struct dump *dump, const struct weft_cluster *cluste
 		dump_set(dump, object, "max_requests", json_integer(cluster->max_requests));
 	dump_set(dump, object, "endpoints", dump_members(dump, cluster));
 	dump_set(dump, object, "schedule", dump_schedule(dump, cluster));
+	if (cluster->policy == WEFT_LB_HASH)
+		dump_set(dump, object, "hash_levels", dump_hash_levels(dump, cluster));
 	return object;
 }
 

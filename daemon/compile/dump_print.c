@@ -128,6 +128,30 @@ static void print_condition(struct strbuf *out, const json_t *condition)
 		strbuf_append_text(out, " (missing is empty)");
 }
 
+static void print_hash_policies(struct strbuf *out, const json_t *policies)
+{
+	size_t i;
+
+	strbuf_append_text(out, ", hashed by");
+	for (i = 0; i < json_array_size(policies); i++) {
+		const json_t *policy = json_array_get(policies, i);
+
+		strbuf_printf(out, "%s %s", i ? "," : "", text_of(policy, "kind"));
+		if (json_object_get(policy, "name"))
+			strbuf_printf(out, " %s", text_of(policy, "name"));
+		if (json_object_get(policy, "pattern")) {
+			strbuf_append_text(out, " with ");
+			print_quoted(out, text_of(policy, "pattern"));
+			strbuf_append_text(out, " as ");
+			print_quoted(out, text_of(policy, "substitution"));
+		}
+		if (json_object_get(policy, "makes_cookie"))
+			strbuf_printf(out, " (made%s)", text_of(policy, "makes_cookie"));
+		if (json_object_get(policy, "terminal"))
+			strbuf_append_text(out, " (terminal)");
+	}
+}
+
 static void print_action(struct strbuf *out, const json_t *route)
 {
 	const json_t *direct = json_object_get(route, "direct_response");
@@ -145,6 +169,8 @@ static void print_action(struct strbuf *out, const json_t *route)
 		strbuf_printf(out, ", timeout %lld ms", number_of(route, "timeout_ms"));
 	if (json_object_get(route, "retries"))
 		strbuf_printf(out, ", %lld retries", number_of(route, "retries"));
+	if (json_object_get(route, "hash_policies"))
+		print_hash_policies(out, json_object_get(route, "hash_policies"));
 	if (json_object_get(route, "missing_status"))
 		strbuf_printf(out, ", %lld without the cluster", number_of(route, "missing_status"));
 	print_verdict(out, route);
@@ -248,6 +274,20 @@ static bool is_plain_order(const json_t *schedule)
 	return true;
 }
 
+static void print_hash_levels(struct strbuf *out, const json_t *levels)
+{
+	size_t i;
+
+	for (i = 0; i < json_array_size(levels); i++) {
+		const json_t *level = json_array_get(levels, i);
+
+		strbuf_printf(out, "\thash %% 100 below %lld: %s of %lld places:", number_of(level, "until"), text_of(level, "kind"),
+			      number_of(level, "size"));
+		print_numbers(out, json_object_get(level, "places"));
+		strbuf_append_byte(out, '\n');
+	}
+}
+
 static void print_cluster(struct strbuf *out, const json_t *cluster)
 {
 	const json_t *endpoints = json_object_get(cluster, "endpoints"), *schedule = json_object_get(cluster, "schedule");
@@ -255,15 +295,21 @@ static void print_cluster(struct strbuf *out, const json_t *cluster)
 
 	strbuf_printf(out, "cluster (c%lld) \"%s\" %s %s, connect timeout %lld ms", number_of(cluster, "id"), text_of(cluster, "name"),
 		      text_of(cluster, "kind"), text_of(cluster, "policy"), number_of(cluster, "connect_timeout_ms"));
+	if (json_object_get(cluster, "choices") && number_of(cluster, "choices") != 2)
+		strbuf_printf(out, ", of %lld choices", number_of(cluster, "choices"));
 	if (json_object_get(cluster, "max_requests"))
 		strbuf_printf(out, ", at most %lld requests", number_of(cluster, "max_requests"));
 	print_verdict(out, cluster);
 	for (i = 0; i < json_array_size(endpoints); i++) {
 		const json_t *endpoint = json_array_get(endpoints, i);
 
-		strbuf_printf(out, "\t%zu (e%lld) %s weight %lld%s\n", i, number_of(endpoint, "id"), text_of(endpoint, "address"),
+		strbuf_printf(out, "\t%zu (e%lld) %s weight %lld%s", i, number_of(endpoint, "id"), text_of(endpoint, "address"),
 			      number_of(endpoint, "weight"), json_object_get(endpoint, "mtls_capable") ? " mtls_capable" : "");
+		if (json_object_get(endpoint, "group_count"))
+			strbuf_printf(out, " group of %lld from %lld", number_of(endpoint, "group_count"), number_of(endpoint, "group_first"));
+		strbuf_append_byte(out, '\n');
 	}
+	print_hash_levels(out, json_object_get(cluster, "hash_levels"));
 	if (!is_plain_order(schedule)) {
 		strbuf_printf(out, "\t%zu turns:", json_array_size(schedule));
 		for (i = 0; i < json_array_size(schedule) && i < TURNS_SHOWN; i++)

@@ -136,6 +136,8 @@ static json_t *dump_route(struct dump *dump, const struct weft_route *route)
 		dump_set(dump, object, "timeout_ms", json_integer(route->timeout_ms));
 	if (route->retries)
 		dump_set(dump, object, "retries", json_integer(route->retries));
+	if (route->hash_policies)
+		dump_set(dump, object, "hash_policies", dump_hash_policies(dump, route->hash_policies));
 	if (route->missing_status != 503)
 		dump_set(dump, object, "missing_status", json_integer(route->missing_status));
 	dump_set(dump, object, "verdict", json_string(verdict_name(route->verdict)));

@@ -9,6 +9,7 @@
 #include "compile/balance.h"
 #include "compile/builder.h"
 #include "compile/cluster.h"
+#include "compile/hash_table.h"
 #include "compile/ids.h"
 #include "compile/report.h"
 
@@ -22,6 +23,7 @@ struct endpoints_compile {
 	struct compile_report *report;
 	weft_ref *directory;      /* by cluster id */
 	uint32_t directory_count, directory_capacity;
+	size_t hash_bytes;        /* of rings and Maglev tables */
 };
 
 static bool is_usable(const struct mesh_endpoint *endpoint)
@@ -82,25 +84,45 @@ static int drop_repeated(struct share *shares, size_t *count)
 	return 0;
 }
 
+/* What LEAST_REQUEST has to know of an endpoint's group. One group alone needs no bounds, so that they are 0 nearly everywhere. */
+static void set_groups(const struct share *shares, size_t count, struct weft_endpoint *endpoints)
+{
+	size_t i, first, end;
+
+	for (first = 0; first < count; first = end) {
+		uint32_t max = 0;
+		bool differs = false;
+
+		for (end = first; end < count && shares[end].group == shares[first].group; end++) {
+			max = WEFT_MAX(max, endpoints[end].weight);
+			differs = differs || endpoints[end].weight != endpoints[first].weight;
+		}
+		for (i = first; i < end; i++) {
+			if (end - first < count) {
+				endpoints[i].group_first = (uint32_t)first;
+				endpoints[i].group_count = (uint32_t)(end - first);
+			}
+			if (!differs)
+				continue;
+			endpoints[i].flags |= WEFT_ENDPOINT_WEIGHTED;
+			if (max > UINT16_MAX)
+				endpoints[i].weight = WEFT_MAX((uint32_t)((uint64_t)endpoints[i].weight * UINT16_MAX / max), 1u);
+		}
+	}
+}
+
 static int write_endpoints(struct endpoints_compile *c, const struct mesh_cluster *source, weft_ref cluster_ref, const struct share *shares,
 			   size_t count, struct judgement *judgement)
 {
 	struct weft_cluster *cluster = builder_at(&c->builder, cluster_ref);
-	_cleanup_free_ uint16_t *turns = NULL;
 	struct weft_endpoint *endpoints;
-	size_t i, turn_count;
+	size_t i;
 	int r;
 
-	r = balance_schedule(shares, count, &turns, &turn_count);
-	if (r)
-		return r;
 	cluster->endpoints = builder_alloc(&c->builder, count * sizeof(*endpoints));
-	cluster->schedule = builder_share(&c->builder, turns, turn_count * sizeof(*turns));
-	if (!cluster->endpoints || !cluster->schedule)
+	if (!cluster->endpoints)
 		return builder_status(&c->builder);
 	cluster->endpoint_count = (uint32_t)count;
-	cluster->schedule_len = (uint32_t)turn_count;
-
 	endpoints = builder_at(&c->builder, cluster->endpoints);
 	for (i = 0; i < count; i++) {
 		const struct mesh_endpoint *endpoint = shares[i].endpoint;
@@ -124,7 +146,24 @@ static int write_endpoints(struct endpoints_compile *c, const struct mesh_cluste
 		if (r)
 			return r;
 	}
+	if (source->lb_policy == MESH_LB_LEAST_REQUEST)
+		set_groups(shares, count, endpoints);
 	return 0;
+}
+
+static int write_schedule(struct endpoints_compile *c, weft_ref cluster_ref, const struct share *shares, size_t count)
+{
+	struct weft_cluster *cluster = builder_at(&c->builder, cluster_ref);
+	_cleanup_free_ uint16_t *turns = NULL;
+	size_t turn_count;
+	int r;
+
+	r = balance_schedule(shares, count, &turns, &turn_count);
+	if (r)
+		return r;
+	cluster->schedule = builder_share(&c->builder, turns, turn_count * sizeof(*turns));
+	cluster->schedule_len = (uint32_t)turn_count;
+	return builder_status(&c->builder);
 }
 
 static int compile_members(struct endpoints_compile *c, const struct mesh_cluster *source, weft_ref cluster_ref, struct judgement *judgement)
@@ -148,8 +187,12 @@ static int compile_members(struct endpoints_compile *c, const struct mesh_cluste
 	shares = calloc(assignment->endpoint_count + 1, sizeof(*shares));
 	if (!shares)
 		return -ENOMEM;
-	count = balance_shares(source, assignment, is_usable, shares, &is_panic);
-	r = drop_repeated(shares, &count);
+	if (judgement->policy == WEFT_LB_HASH)
+		r = hash_table_endpoints(source, assignment, is_usable, shares, &count, &is_panic);
+	else
+		r = balance_shares(source, assignment, is_usable, shares, &count, &is_panic);
+	if (!r)
+		r = drop_repeated(shares, &count);
 	if (r)
 		return r;
 	if (is_panic)
@@ -170,7 +213,14 @@ static int compile_members(struct endpoints_compile *c, const struct mesh_cluste
 		reason_add(&judgement->reason, "endpoint %s takes TLS only, which is not supported yet", shares[i].endpoint->address.text);
 		return 0;
 	}
-	return write_endpoints(c, source, cluster_ref, shares, count, judgement);
+	r = write_endpoints(c, source, cluster_ref, shares, count, judgement);
+	if (r || judgement->verdict == WEFT_VERDICT_REFUSED)
+		return r;
+	if (judgement->policy == WEFT_LB_HASH)
+		return hash_table_compile(&c->builder, source, assignment, shares, count, &c->hash_bytes, cluster_ref, judgement);
+	if (count > WEFT_SCHEDULE_MAX && !balance_is_even(shares, count))
+		reason_add(&judgement->reason, "weights of %zu endpoints are not looked at: there are %u turns", count, WEFT_SCHEDULE_MAX);
+	return write_schedule(c, cluster_ref, shares, count);
 }
 
 /* ---- clusters -------------------------------------------------------------------------------------------------------------------- */
@@ -222,6 +272,8 @@ static int compile_cluster(struct endpoints_compile *c, const struct mesh_cluste
 
 	cluster_judge(c->mesh, source, &judgement);
 	cluster->policy = (uint8_t)judgement.policy;
+	if (source->lb_policy == MESH_LB_LEAST_REQUEST)
+		cluster->choices = (uint8_t)WEFT_MIN(source->least_request_choices, (uint32_t)UINT8_MAX);
 	if (judgement.kind == WEFT_CLUSTER_ENDPOINTS)
 		r = compile_members(c, source, ref, &judgement);
 	if (judgement.kind == WEFT_CLUSTER_ENDPOINTS || judgement.kind == WEFT_CLUSTER_ORIGINAL_DST)

@@ -29,6 +29,17 @@ static int check_cluster(const struct view *view, weft_ref ref)
 		return -EINVAL;
 	if (cluster->schedule_len && !view_at(view, cluster->schedule, cluster->schedule_len, sizeof(uint16_t)))
 		return -EINVAL;
+	if (cluster->hash_level_count) {
+		const struct weft_hash_level *levels = view_at(view, cluster->hash_levels, cluster->hash_level_count, sizeof(*levels));
+		uint32_t i;
+
+		for (i = 0; levels && i < cluster->hash_level_count; i++)
+			if (levels[i].size && (!view_at(view, levels[i].picks, levels[i].size, sizeof(uint16_t)) ||
+					       (levels[i].hashes && !view_at(view, levels[i].hashes, levels[i].size, sizeof(uint64_t)))))
+				return -EINVAL;
+		if (!levels)
+			return -EINVAL;
+	}
 	return 0;
 }
 

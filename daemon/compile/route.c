@@ -125,8 +125,7 @@ static void judge_forward(const struct mesh_route *route, struct strbuf *reason)
 		reason_add(reason, "rewriting the host is not supported yet");
 	if (forward->mirror_count)
 		reason_add(reason, "mirroring is not supported yet");
-	if (forward->hash_policy_count)
-		reason_add(reason, "hash policies are not supported yet");
+	hash_policies_judge(forward, reason);
 	if (forward->max_stream_duration_ms)
 		reason_add(reason, "max_stream_duration is not supported yet");
 	if (forward->upgrades.count)
@@ -144,6 +143,7 @@ struct draft {
 	struct strbuf match;       /* why its match is not complete */
 	struct strbuf action;      /* why its action can't be done */
 	struct strbuf proxy;       /* why only the proxy can do it */
+	struct strbuf hash;        /* why only the proxy balances it */
 	bool is_complete, can_hold;
 };
 
@@ -152,6 +152,7 @@ static void draft_release(struct draft *draft)
 	strbuf_release(&draft->match);
 	strbuf_release(&draft->action);
 	strbuf_release(&draft->proxy);
+	strbuf_release(&draft->hash);
 }
 
 static uint32_t path_kind_for_people(enum mesh_path_kind kind)
@@ -188,7 +189,10 @@ static void judge_action(const struct route_context *context, const struct mesh_
 	switch (route->action) {
 	case MESH_ACTION_CLUSTER:
 	case MESH_ACTION_CLUSTER_HEADER:
-	case MESH_ACTION_WEIGHTED: judge_forward(route, &draft->action); break;
+	case MESH_ACTION_WEIGHTED:
+		judge_forward(route, &draft->action);
+		hash_policies_remark(&route->forward, &draft->hash);
+		break;
 	case MESH_ACTION_DIRECT_RESPONSE: direct_judge(&route->direct, &draft->action, &draft->proxy); break;
 	case MESH_ACTION_REDIRECT: reason_add(&draft->action, "redirects are not supported yet"); break;
 	case MESH_ACTION_OTHER:
@@ -222,6 +226,7 @@ static int write_forward(struct routes_compile *c, const struct mesh_route *sour
 {
 	const struct mesh_forward *forward = &source->forward;
 	_cleanup_free_ struct choice_item *items = NULL;
+	int r;
 	size_t i, count = source->action == MESH_ACTION_WEIGHTED ? forward->weighted_count : 1;
 
 	items = calloc(count + 1, sizeof(*items));
@@ -233,6 +238,9 @@ static int write_forward(struct routes_compile *c, const struct mesh_route *sour
 			items[i] = (struct choice_item){ .cluster = forward->weighted[i].name, .weight = forward->weighted[i].weight };
 	route->timeout_ms = (uint32_t)WEFT_MIN(forward->timeout_ms, (int64_t)UINT32_MAX);
 	route->missing_status = forward->cluster_not_found_status;
+	r = hash_policies_compile(c, forward, &route->hash_policies);
+	if (r)
+		return r;
 	if (forward->retry && forward->retry->retry_on)
 		route->retries = (uint8_t)WEFT_MIN(forward->retry->num_retries, (uint32_t)UINT8_MAX);
 	return choice_compile(c, items, count, &route->choice);
@@ -256,6 +264,9 @@ static int write_action(struct routes_compile *c, const struct mesh_route *sourc
 		route->action = WEFT_ACTION_PROXY;
 		route->verdict = WEFT_VERDICT_PROXY;
 	}
+	/* The kernel may still route it: to a cluster that does not hash after all. */
+	if (draft->hash.size)
+		route->verdict = WEFT_VERDICT_PROXY;
 	return is_direct ? direct_compile(c, &source->direct, &route->direct) : write_forward(c, source, route);
 }
 
@@ -269,6 +280,8 @@ static void collect_reason(const struct draft *draft, struct strbuf *reason)
 		reason_add(reason, "%s", strbuf_text(&draft->action));
 	if (draft->proxy.size)
 		reason_add(reason, "%s", strbuf_text(&draft->proxy));
+	if (draft->hash.size)
+		reason_add(reason, "%s", strbuf_text(&draft->hash));
 }
 
 static void report_route(struct routes_compile *c, const struct route_context *context, const struct mesh_route *source, size_t index,
@@ -326,13 +339,14 @@ static int write_route(struct routes_compile *c, const struct route_context *con
 int route_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, size_t index,
 		  struct compiled_route *out)
 {
-	struct draft draft = { .match = STRBUF_INIT, .action = STRBUF_INIT, .proxy = STRBUF_INIT };
+	struct draft draft = { .match = STRBUF_INIT, .action = STRBUF_INIT, .proxy = STRBUF_INIT, .hash = STRBUF_INIT };
 	int r = write_route(c, context, route, index, &draft, out);
 
 	if (!r) {
 		r = strbuf_status(&draft.match);
 		r = r ? r : strbuf_status(&draft.action);
 		r = r ? r : strbuf_status(&draft.proxy);
+		r = r ? r : strbuf_status(&draft.hash);
 	}
 	draft_release(&draft);
 	return r;

@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "datapath/internal.h"
+#include "weft/hash.h"
 
 static const struct {
 	enum program_index program;
@@ -113,6 +114,7 @@ int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod)
 		.scope = pod->scope,
 		.ip4_be = pod->ip4_be,
 		.listener_port_be = (uint16_t)(pod->listener_port << 8 | pod->listener_port >> 8),
+		.source_hash = weft_source_hash(pod->ip4_be),
 	};
 	char owner[32];
 	int r;

@@ -339,6 +339,11 @@ struct mesh_mirror {
 
 enum mesh_hash_kind { MESH_HASH_HEADER, MESH_HASH_COOKIE, MESH_HASH_SOURCE_IP, MESH_HASH_QUERY, MESH_HASH_OTHER };
 
+struct mesh_cookie_attribute {
+	const char *name;
+	const char *value;              /* "": the name alone */
+};
+
 struct mesh_hash_policy {
 	enum mesh_hash_kind kind;
 	const char *name;               /* header (lower case), cookie or query parameter */
@@ -346,6 +351,8 @@ struct mesh_hash_policy {
 	bool makes_cookie;              /* cookie with a ttl: one is made when the request has none */
 	int64_t cookie_ttl_ms;          /* 0: a session cookie */
 	const char *cookie_path;
+	struct mesh_cookie_attribute *attributes; /* of the cookie that is made */
+	size_t attribute_count;
 	bool is_terminal;
 };
 
@@ -542,6 +549,8 @@ struct mesh_cluster {
 	uint32_t max_requests_per_connection;        /* 0: no limit */
 	uint32_t least_request_choices;              /* default 2 */
 	uint64_t ring_min_size, ring_max_size;       /* RING_HASH; 1024, 8388608 */
+	bool hashes_by_murmur;                       /* RING_HASH: MURMUR_HASH_2 in place of XX_HASH */
+	bool hashes_hostname;                        /* RING_HASH, MAGLEV: endpoints by their hostname, not their address */
 	uint64_t maglev_table_size;                  /* MAGLEV; 65537 */
 	uint32_t healthy_panic_percent;              /* default 50; istiod sends 0 */
 	bool weighs_localities;                      /* locality_weighted_lb_config */
@@ -561,6 +570,7 @@ struct mesh_endpoint {
 	enum mesh_health health;        /* UNKNOWN counts as healthy */
 	uint32_t weight;                /* default 1 */
 	const char *tls_mode;           /* metadata envoy.transport_socket_match.tlsMode: "istio", "disabled" or "" */
+	const char *hash_key;           /* metadata envoy.lb.hash_key: stands for the address in a hash ring; "" */
 	const char *workload;           /* metadata istio.workload: "name;namespace;canonical;revision;cluster" or "" */
 };
 

@@ -99,6 +99,18 @@ static void host_rewrite(struct build *b, const PbAction *message, struct mesh_f
 	}
 }
 
+static void cookie_attributes(struct build *b, const Envoy__Config__Route__V3__RouteAction__HashPolicy__Cookie *cookie, struct mesh_hash_policy *out)
+{
+	out->attributes = build_array(b, struct mesh_cookie_attribute, cookie->n_attributes);
+	out->attribute_count = out->attributes ? cookie->n_attributes : 0;
+	for (size_t i = 0; i < out->attribute_count; i++) {
+		out->attributes[i].name = model_header_value(b, "cookie.attributes.name", cookie->attributes[i]->name);
+		out->attributes[i].value = model_header_value(b, "cookie.attributes.value", cookie->attributes[i]->value);
+		if (!*out->attributes[i].name)
+			build_refuse(b, "cookie.attributes[%zu]: a name is needed", i);
+	}
+}
+
 static void hash_policy(struct build *b, const PbHash *message, struct mesh_hash_policy *out)
 {
 	build_check_fields(b, &message->base, MESH_EFFECT_TRAFFIC,
@@ -117,8 +129,9 @@ static void hash_policy(struct build *b, const PbHash *message, struct mesh_hash
 		out->name = build_text(b, message->cookie->name);
 		out->makes_cookie = message->cookie->ttl != NULL;
 		out->cookie_ttl_ms = build_duration_ms(b, "cookie.ttl", message->cookie->ttl, 0);
-		out->cookie_path = build_text(b, message->cookie->path);
-		build_check_fields(b, &message->cookie->base, MESH_EFFECT_TRAFFIC, KNOWN("name", "ttl", "path"));
+		out->cookie_path = model_header_value(b, "cookie.path", message->cookie->path);
+		cookie_attributes(b, message->cookie, out);
+		build_check_fields(b, &message->cookie->base, MESH_EFFECT_TRAFFIC, KNOWN("name", "ttl", "path", "attributes"));
 		break;
 	case ENVOY__CONFIG__ROUTE__V3__ROUTE_ACTION__HASH_POLICY__POLICY_SPECIFIER_CONNECTION_PROPERTIES:
 		out->kind = message->connection_properties->source_ip ? MESH_HASH_SOURCE_IP : MESH_HASH_OTHER;

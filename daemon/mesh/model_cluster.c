@@ -275,6 +275,14 @@ static void original_dst(struct build *b, const Envoy__Config__Cluster__V3__Clus
 	build_leave(b, before);
 }
 
+static bool is_prime(uint64_t number)
+{
+	for (uint64_t i = 2; i * i <= number; i++)
+		if (number % i == 0)
+			return false;
+	return number > 1;
+}
+
 static void lb_config(struct build *b, const PbCluster *message, struct mesh_cluster *out)
 {
 	out->least_request_choices = 2;
@@ -287,13 +295,14 @@ static void lb_config(struct build *b, const PbCluster *message, struct mesh_clu
 		out->ring_max_size = uint64_or(message->ring_hash_lb_config->maximum_ring_size, RING_MAX);
 		if (out->ring_min_size > out->ring_max_size || out->ring_max_size > RING_MAX)
 			build_refuse(b, "the sizes of the hash ring are out of order, or past %d", RING_MAX);
-		if (message->ring_hash_lb_config->hash_function)
-			build_reason(b, MESH_EFFECT_TRAFFIC, "ring_hash_lb_config: only XX_HASH is supported");
+		if (message->ring_hash_lb_config->hash_function > ENVOY__CONFIG__CLUSTER__V3__CLUSTER__RING_HASH_LB_CONFIG__HASH_FUNCTION__MURMUR_HASH_2)
+			build_refuse(b, "an unknown hash_function");
+		out->hashes_by_murmur = message->ring_hash_lb_config->hash_function;
 		break;
 	case ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_CONFIG_MAGLEV_LB_CONFIG:
 		out->maglev_table_size = uint64_or(message->maglev_lb_config->table_size, MAGLEV_SIZE);
-		if (!out->maglev_table_size || out->maglev_table_size > 5000011)
-			build_refuse(b, "maglev_lb_config.table_size must be from 1 to 5000011");
+		if (out->maglev_table_size > 5000011 || !is_prime(out->maglev_table_size))
+			build_refuse(b, "maglev_lb_config.table_size must be a prime number up to 5000011");
 		break;
 	case ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_CONFIG_LEAST_REQUEST_LB_CONFIG:
 		out->least_request_choices = uint32_or(message->least_request_lb_config->choice_count, 2);
@@ -333,8 +342,15 @@ static void common_lb_config(struct build *b, const PbCluster *message, struct m
 	}
 	out->weighs_localities = config->locality_config_specifier_case ==
 				 ENVOY__CONFIG__CLUSTER__V3__CLUSTER__COMMON_LB_CONFIG__LOCALITY_CONFIG_SPECIFIER_LOCALITY_WEIGHTED_LB_CONFIG;
+	if (config->consistent_hashing_lb_config) {
+		out->hashes_hostname = config->consistent_hashing_lb_config->use_hostname_for_hashing;
+		if (uint32_or(config->consistent_hashing_lb_config->hash_balance_factor, 0))
+			build_reason(b, MESH_EFFECT_TRAFFIC, "consistent_hashing_lb_config.hash_balance_factor is not supported");
+		build_check_fields(b, &config->consistent_hashing_lb_config->base, MESH_EFFECT_TRAFFIC,
+				   KNOWN("use_hostname_for_hashing", "hash_balance_factor"));
+	}
 	build_check_fields(b, &config->base, MESH_EFFECT_TRAFFIC,
-			   KNOWN("healthy_panic_threshold", "locality_weighted_lb_config", "update_merge_window"));
+			   KNOWN("healthy_panic_threshold", "locality_weighted_lb_config", "update_merge_window", "consistent_hashing_lb_config"));
 	build_leave(b, before);
 }
 

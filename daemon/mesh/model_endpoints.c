@@ -82,6 +82,7 @@ static void endpoint(struct build *b, const PbEndpoint *message, bool takes_name
 	if (!out->weight)
 		build_refuse(b, "load_balancing_weight must be 1 or more");
 	out->tls_mode = build_text(b, metadata_text(message->metadata, "envoy.transport_socket_match", "tlsMode"));
+	out->hash_key = build_text(b, metadata_text(message->metadata, "envoy.lb", "hash_key"));
 	out->workload = build_text(b, metadata_text(message->metadata, "istio", "workload"));
 	if (message->host_identifier_case != ENVOY__CONFIG__ENDPOINT__V3__LB_ENDPOINT__HOST_IDENTIFIER_ENDPOINT) {
 		if (message->host_identifier_case)

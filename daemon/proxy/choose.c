@@ -33,19 +33,7 @@ static int refuse(u16 *status, const char **body, enum proxy_reason reason, cons
 	return (int)reason;
 }
 
-/* A policy that is not balanced by the engine but may be served (no hash input: Envoy picks at random too). */
-static int pick_any(struct thread *thread, const struct weft_image_handle *image, const struct weft_cluster *cluster,
-		    struct weft_endpoint *endpoint)
-{
-	const struct weft_endpoint *endpoints = weft_at(image, cluster->endpoints);
-
-	if (!endpoints || !cluster->endpoint_count)
-		return -EHOSTUNREACH;
-	*endpoint = endpoints[((u64)thread_random(thread) * cluster->endpoint_count) >> 32];
-	return 0;
-}
-
-int choose_endpoint(struct exchange *exchange, struct weft_endpoint *endpoint, u32 *connect_timeout_ms, u16 *status, const char **body)
+int choose_endpoint(struct exchange *exchange, u32 attempt, struct weft_endpoint *endpoint, u32 *connect_timeout_ms, u16 *status, const char **body)
 {
 	struct connection *connection = exchange->connection;
 	struct thread *thread = connection->thread;
@@ -55,6 +43,9 @@ int choose_endpoint(struct exchange *exchange, struct weft_endpoint *endpoint, u
 		.image = thread_endpoints(thread, connection->pod->is.scope),
 		.cluster_id = exchange->cluster_id,
 		.random = thread_random(thread),
+		.attempt = attempt,
+		.hash_state = exchange->hash_state,
+		.hash = exchange->hash,
 		.state = &state,
 	};
 	const struct weft_cluster *cluster;
@@ -87,7 +78,7 @@ int choose_endpoint(struct exchange *exchange, struct weft_endpoint *endpoint, u
 		return refuse(status, body, PROXY_REASON_OVERFLOW, "upstream connect error or disconnect/reset before headers. reset reason: overflow");
 	r = weft_pick_endpoint(&query, endpoint);
 	if (r == -EOPNOTSUPP)
-		r = pick_any(thread, &query.image, cluster, endpoint);
+		return refuse(status, body, PROXY_REASON_CLUSTER_REFUSED, NULL);
 	if (r)
 		return refuse(status, body, PROXY_REASON_NO_HEALTHY_UPSTREAM, "no healthy upstream");
 	return 0;
@@ -127,7 +118,7 @@ static int try_upstream(struct exchange *exchange, const struct weft_endpoint *e
 	int r;
 
 	for (int i = 0; i <= (except ? OTHER_HOST_TRIES : 0); i++) {
-		r = choose_endpoint(exchange, &endpoint, &connect_timeout_ms, &status, &body);
+		r = choose_endpoint(exchange, (u32)i, &endpoint, &connect_timeout_ms, &status, &body);
 		if (r) {
 			const char *extra = r == PROXY_REASON_OVERFLOW ? "x-envoy-overloaded: true\r\n" : NULL;
 

@@ -138,6 +138,7 @@ int connection_new(struct thread *thread, struct pod *pod, int fd, const struct 
 	connection->cookie = cookie;
 	connection->original_ip4_be = record->original_ip4_be;
 	connection->original_port_be = record->original_port_be;
+	connection->client_port_be = record->local_port_be;
 	connection->is_first = true;
 	connection->is_readable = true;
 	connection->is_writable = true;
@@ -201,6 +202,7 @@ void connection_close(struct connection *connection)
 		relay_end(connection->relay, false);
 	}
 	exchange_release_upstream(&connection->own, false);
+	free(TAKE_PTR(connection->own.set_cookie));
 	connection->state = CONNECTION_DEAD;
 	ready_remove(connection);
 	flow_release(thread, &connection->request);
@@ -300,6 +302,7 @@ void connection_abort(struct connection *connection, enum proxy_reason reason)
 void exchange_begin(struct exchange *exchange, struct connection *connection)
 {
 	weft_assert(!exchange->upstream && !exchange->response.out.block);
+	free(exchange->set_cookie);
 	memset(exchange, 0, sizeof(*exchange));
 	exchange->connection = connection;
 }

@@ -361,8 +361,8 @@ static void put_fields_anew(struct buffer *out, const u8 *bytes, const struct we
 int headers_put_response(struct thread *thread, struct buffer *out, const u8 *bytes, const struct weft_head *head,
 			 const struct response_plan *plan)
 {
-	int r = buffer_reserve(thread, out, head->head_len + (u32)head->field_count * 2 + 256);
-	u32 from = 8;
+	u32 from = 8, cookie_len = plan->set_cookie ? (u32)strlen(plan->set_cookie) : 0;
+	int r = buffer_reserve(thread, out, head->head_len + (u32)head->field_count * 2 + cookie_len + 256);
 
 	if (r)
 		return r;
@@ -386,6 +386,8 @@ int headers_put_response(struct thread *thread, struct buffer *out, const u8 *by
 		}
 		buffer_put(out, bytes + from, head->head_len - 2 - from);
 	}
+	if (plan->set_cookie)
+		buffer_put(out, plan->set_cookie, cookie_len);
 	if (plan->extra)
 		buffer_put(out, plan->extra, strlen(plan->extra));
 	buffer_put_text(out, "\r\n");

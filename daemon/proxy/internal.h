@@ -257,6 +257,9 @@ struct exchange {
 	u8 retries_left;
 	u8 attempts;
 	u16 missing_status;         /* of the reply when there is no such cluster */
+	u8 hash_state;              /* enum weft_hash_state: NONE or READY */
+	u64 hash;
+	char *set_cookie;           /* whole lines for the response's head; or NULL */
 	u32 cluster_id;
 	u32 endpoint_id;
 	u32 timeout_ms;
@@ -304,6 +307,7 @@ struct connection {
 	bool shuts_client;          /* tunnel: the upstream's */
 	u32 original_ip4_be;
 	u16 original_port_be;
+	u16 client_port_be;
 	u32 consumed;               /* modulo 2^32, see abi.h */
 	u32 written;
 	u32 parsed;                 /* bytes of `in` that are known to hold no whole head */
@@ -346,8 +350,14 @@ void choose_upstream(struct exchange *exchange, const struct weft_endpoint *exce
 int choose_cluster(struct connection *connection, weft_ref choice, u32 *cluster_id);
 /* Tries again elsewhere after a failed connect. False: no try is left. */
 bool choose_again(struct exchange *exchange);
-/* 0, or the reason why there is no endpoint. */
-int choose_endpoint(struct exchange *exchange, struct weft_endpoint *endpoint, u32 *connect_timeout_ms, u16 *status, const char **body);
+/* 0, or the reason why there is no endpoint. `attempt`: how many were chosen for this try and not wanted. */
+int choose_endpoint(struct exchange *exchange, u32 attempt, struct weft_endpoint *endpoint, u32 *connect_timeout_ms, u16 *status, const char **body);
+
+/* Fills in the exchange's hash and cookies, where its cluster balances by hash. `bytes`, `head` and `target` as the router saw them. */
+struct weft_route;
+void hash_request(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image,
+		  const struct weft_head_bytes *bytes, const struct weft_head *head, const u8 *target, u32 target_len);
+void rewrites_free(struct thread *thread);
 
 enum order { ORDER_GO, ORDER_HOLD };
 /* Asks before the next write of a response. `is_last`: all that is left of it, `pending` bytes, goes now. */
@@ -400,6 +410,7 @@ struct response_plan {
 	bool is_chunked;       /* the extra lines say so */
 	bool is_http_10;       /* the client's version */
 	const char *extra;     /* whole lines */
+	const char *set_cookie; /* likewise */
 };
 /* Appends the response's head to `out` (reserved by this). */
 int headers_put_response(struct thread *thread, struct buffer *out, const u8 *bytes, const struct weft_head *head,
@@ -458,6 +469,7 @@ struct thread {
 	struct weft_head head;       /* of the message being read: used within one step */
 	u8 *scratch;                 /* rewritten fields */
 	u8 *target;                  /* normalised target */
+	struct rewrite *rewrites;    /* compiled patterns of hash policies */
 	struct proxy_stats stats;
 };
 #define SCRATCH_BYTES ((64u << 10) + 4096u)

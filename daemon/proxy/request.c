@@ -254,6 +254,7 @@ static void send_on(struct connection *connection, const u8 *bytes, const struct
 	exchange->retries_left = route ? route->retries : 0;
 	exchange->missing_status = route && route->missing_status ? (u16)route->missing_status : 503;
 	exchange->is_upgrade = plan->is_upgrade;
+	hash_request(exchange, route, image, plan->bytes, head, target->bytes, target->len);
 	r = begin_request(connection, bytes, head, method, plan, target);
 	if (r == -ENOSPC) {
 		reply_and_close(connection, head, PROXY_REASON_HEAD_TOO_LARGE, 431, "Request Header Fields Too Large");

@@ -96,13 +96,14 @@ static void begin_body(struct exchange *exchange, const struct weft_head *head, 
 /* Envoy, websocket_handshake_unsuccessful: the upstream's head goes on, but neither its body nor what says something of it. */
 static int put_unsuccessful(struct exchange *exchange, const u8 *bytes, const struct weft_head *head)
 {
-	static const struct response_plan plan = {
+	struct response_plan plan = {
 		.drops_length = true,
 		.drops_coding = true,
 		.drops_type = true,
 		.extra = "connection: close\r\ncontent-length: 0\r\n",
 	};
 
+	plan.set_cookie = exchange->set_cookie;
 	exchange->status = head->status;
 	exchange->has_head = true;
 	exchange->closes = true;
@@ -123,7 +124,7 @@ static const char *extra_lines(const struct exchange *exchange, const struct res
 static int put_final(struct exchange *exchange, const u8 *bytes, const struct weft_head *head)
 {
 	struct connection *connection = exchange->connection;
-	struct response_plan plan = {0};
+	struct response_plan plan = {.set_cookie = exchange->set_cookie};
 	int r;
 
 	exchange->status = head->status;

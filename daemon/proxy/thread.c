@@ -204,6 +204,7 @@ static void *thread_main(void *arg)
 	while (thread->connections)
 		connection_close(thread->connections);
 	upstreams_free(thread);
+	rewrites_free(thread);
 	listener_remove(thread, 0);
 	connections_bury(thread);
 	return NULL;

@@ -60,6 +60,7 @@ struct weft_pod { /* hash `pods`; key: network namespace cookie (u64) */
 	u32 ip4_be;
 	u16 listener_port_be; /* the worker's listener on 127.0.0.1 inside the pod's network namespace */
 	u16 flags;            /* WEFT_POD_* */
+	u64 source_hash;      /* xxHash64 of its address as text, for hash policies */
 };
 #define WEFT_POD_PAUSED 0x1u /* being removed: new connections are left alone */
 

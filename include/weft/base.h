@@ -45,6 +45,7 @@ typedef int64_t s64;
 #endif
 
 #define WEFT_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define WEFT_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define WEFT_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Byte offset and length inside a head buffer. Heads are at most 60 KiB (Envoy's max_request_headers_kb), so 16 bits do. */

@@ -36,6 +36,9 @@ typedef u32 weft_ref;
 #define WEFT_WEIGHTED_MAX 64          /* clusters of one weighted choice in the kernel */
 #define WEFT_DIRECT_BODY_MAX 4096     /* Envoy: max_direct_response_body_size_bytes */
 #define WEFT_SCHEDULE_MAX 4096        /* slots in a cluster's weighted round-robin order */
+#define WEFT_CHOICES_MAX 16           /* endpoints that LEAST_REQUEST compares in the kernel */
+#define WEFT_RING_MAX (1u << 20)      /* places of a hash ring; more: the cluster is refused */
+#define WEFT_HASH_LEVELS_MAX 32       /* priorities among which the kernel chooses by hash */
 
 enum weft_image_kind { WEFT_IMAGE_ROUTES = 1, WEFT_IMAGE_ENDPOINTS = 2 };
 
@@ -196,6 +199,7 @@ struct weft_route {
 	u32 missing_status;   /* cluster_not_found_response_code, default 503 */
 	u32 path_kind;        /* for people: 1 exact, 2 prefix, 3 separated prefix, 4 regex, ...; text in `path` */
 	weft_ref path;        /* struct weft_text */
+	weft_ref hash_policies; /* struct weft_hash_policies; 0: none */
 };
 
 enum weft_condition_kind {
@@ -257,6 +261,40 @@ struct weft_choice {
 	} items[];
 };
 
+/* What of a request chooses the endpoint in a cluster of WEFT_LB_HASH. All are combined (Envoy: HashPolicyImpl::generateHash). */
+enum weft_hash_kind {
+	WEFT_HASH_HEADER = 1,
+	WEFT_HASH_COOKIE = 2,
+	WEFT_HASH_SOURCE_IP = 3,  /* `name` is x-forwarded-for: its last address counts if there is one */
+	WEFT_HASH_QUERY = 4,
+	WEFT_HASH_METHOD = 5,     /* HEADER of one of these names */
+	WEFT_HASH_AUTHORITY = 6,
+	WEFT_HASH_PATH = 7,
+	WEFT_HASH_SCHEME = 8,
+};
+
+#define WEFT_HASH_TERMINAL 0x01u     /* none of the following counts once there is something */
+#define WEFT_HASH_MAKES_COOKIE 0x02u /* a request without it gets one */
+
+struct weft_hash_policy {
+	u8 kind;                /* enum weft_hash_kind */
+	u8 flags;
+	u16 name_len;
+	u32 name_hash;          /* weft_name_hash, of header names */
+	weft_ref name;          /* struct weft_text: header in lower case, cookie, query parameter */
+	weft_ref cookie_tail;   /* struct weft_text: what follows the value in set-cookie: `; Max-Age=60; Path=/; HttpOnly` */
+	weft_ref pattern;       /* struct weft_text: regex_rewrite of a header; 0: none */
+	weft_ref substitution;  /* struct weft_text */
+};
+
+#define WEFT_HASH_POLICIES_PROXY 0x01u /* some of them only the proxy finds */
+
+struct weft_hash_policies {
+	u32 count;
+	u32 flags;
+	struct weft_hash_policy items[];
+};
+
 /* `head` is the whole response head without the date line and the final blank line; the sender adds both. */
 struct weft_direct_response {
 	u16 status;
@@ -273,7 +311,8 @@ enum weft_lb_policy {
 	WEFT_LB_ROUND_ROBIN = 1,
 	WEFT_LB_LEAST_REQUEST = 2,
 	WEFT_LB_RANDOM = 3,
-	WEFT_LB_PROXY = 4, /* a policy that only the proxy knows (hash policies), or that is refused: see `reason` */
+	WEFT_LB_PROXY = 4, /* not balanced here: see `reason` */
+	WEFT_LB_HASH = 5,  /* RING_HASH or MAGLEV: hash_levels */
 };
 
 enum weft_cluster_kind {
@@ -289,26 +328,41 @@ struct weft_cluster {
 	u8 kind;
 	u8 policy;
 	u8 verdict;
-	u8 zero;
+	u8 choices;            /* LEAST_REQUEST: endpoints that are compared (choice_count) */
 	u32 connect_timeout_ms;
-	u32 endpoint_count;    /* usable ones (healthy, highest priority that has some) */
+	u32 endpoint_count;    /* those that get requests now */
 	weft_ref endpoints;    /* struct weft_endpoint[endpoint_count], contiguous in one page */
 	u32 schedule_len;      /* weighted round-robin order: u16 indexes; equal weights: endpoint_count entries */
 	weft_ref schedule;     /* u16[schedule_len], contiguous in one page */
 	u32 max_requests;      /* circuit breaker; 0xffffffff: none */
 	weft_ref name;
 	weft_ref reason;
+	u32 hash_level_count;
+	weft_ref hash_levels;  /* HASH: struct weft_hash_level[hash_level_count], contiguous */
 };
 
 #define WEFT_ENDPOINT_BY_LOAD 0x02u      /* least request, of several: its requests are counted */
 #define WEFT_ENDPOINT_MTLS_CAPABLE 0x01u /* EDS tlsMode istio: reached in plaintext, counted */
+#define WEFT_ENDPOINT_WEIGHTED 0x02u     /* the weights of its group differ */
 
+/* Endpoints of one group are those that Envoy compares with each other once priority, health and locality are chosen (HostsSource). */
 struct weft_endpoint {
 	u32 id;       /* stable over generations while (address, port) is known; index of endpoint state and pools */
 	u32 ip4_be;
 	u16 port_be;
 	u16 flags;
-	u32 weight;
+	u32 weight;   /* at most 65535 with WEFT_ENDPOINT_WEIGHTED */
+	u32 group_first; /* index of its group's first endpoint */
+	u32 group_count; /* 0: all endpoints of the cluster are one group */
+};
+
+/* One priority of a hashing cluster, chosen by the hash too: the first level with hash % 100 < until. Places belong to endpoints: on a
+ * ring the first one whose hash is not below the request's, in a Maglev table (no hashes) the one at hash % size. */
+struct weft_hash_level {
+	u32 until;
+	u32 size;        /* 0: no endpoint here (503) */
+	weft_ref hashes; /* u64[size], ascending: a table that may span pages; 0: Maglev */
+	weft_ref picks;  /* u16[size], indexes of endpoints: likewise */
 };
 
 /* ---- hashing ---------------------------------------------------------------------------------------------------------- */

@@ -97,6 +97,21 @@ WEFT_INLINE u32 weft_entry(const struct weft_image_handle *image, struct weft_cu
 	return entry ? *entry : 0;
 }
 
+/* The same of an array of u16 or u64. */
+WEFT_INLINE u32 weft_entry2(const struct weft_image_handle *image, struct weft_cursor *cursor, weft_ref array, u32 index)
+{
+	const u16 *entry = weft_object(image, cursor, array + index * sizeof(u16), sizeof(u16));
+
+	return entry ? *entry : 0;
+}
+
+WEFT_INLINE u64 weft_entry8(const struct weft_image_handle *image, struct weft_cursor *cursor, weft_ref array, u32 index)
+{
+	const u64 *entry = weft_object(image, cursor, array + index * sizeof(u64), sizeof(u64));
+
+	return entry ? *entry : 0;
+}
+
 /* Item `index` of a list; its count is the caller's to check. */
 WEFT_INLINE u32 weft_item(const struct weft_image_handle *image, struct weft_cursor *cursor, weft_ref list, u32 index)
 {

@@ -28,6 +28,7 @@ struct weft_route_result {
 	weft_ref route; /* 0: none */
 	weft_ref virtual_host;
 	weft_ref direct;
+	weft_ref hash_policies; /* CLUSTER: of the route; 0: none */
 };
 
 /* Always fills `result` and returns its kind. In BPF a head for which weft_head_reason has a reason is the caller's to
@@ -189,6 +190,7 @@ WEFT_STAGE int weft_take_route(const struct weft_route_query *query, weft_ref re
 	result->route_id = route->id;
 	result->timeout_ms = route->timeout_ms;
 	result->direct = route->direct;
+	result->hash_policies = route->hash_policies;
 	action = route->action;
 	choice_ref = route->choice;
 	if (action == WEFT_ACTION_REFUSED || (route->flags & WEFT_ROUTE_MATCH_UNSUPPORTED)) {

@@ -99,15 +99,15 @@ static inline bool weft_is_rewritten(const struct weft_head *head, u32 name)
 	return (head->flags & WEFT_HEAD_REPEATED_JOINED) && (weft_known_names[name].flags & WEFT_NAME_IS_JOINED);
 }
 
-/* The condition on that one line: te is `trailers` if that is in a list, else it is removed; other names are joined by commas. */
-static inline int weft_rewritten_holds(const struct weft_route_query *query, const struct weft_head_bytes *bytes,
-				       const struct weft_head *head, const struct weft_condition *condition)
+#define WEFT_JOINED_MAX (WEFT_PROXY_HEAD_MAX + 16)
+
+/* The value of that one line: te is `trailers` if that is in a list, else it is removed; other names are joined by commas. False: there
+ * is no such line. */
+static inline bool weft_rewritten_value(const struct weft_head_bytes *bytes, const struct weft_head *head, u32 name,
+					u8 joined[WEFT_JOINED_MAX], u32 *joined_len)
 {
-	u32 name = weft_condition_name(query->image.base, condition);
-	u8 joined[WEFT_PROXY_HEAD_MAX + 16];
-	bool inverted = condition->flags & WEFT_CONDITION_INVERT, is_present = false;
+	bool is_present = false;
 	u32 len = 0, i;
-	int r;
 
 	for (i = 0; i < head->field_count; i++) {
 		const struct weft_field *field = &head->fields[i];
@@ -140,7 +140,20 @@ static inline int weft_rewritten_holds(const struct weft_route_query *query, con
 		memcpy(joined, "trailers", 8);
 		len = 8;
 	}
-	if (!is_present) {
+	*joined_len = len;
+	return is_present;
+}
+
+/* The condition on it. */
+static inline int weft_rewritten_holds(const struct weft_route_query *query, const struct weft_head_bytes *bytes,
+				       const struct weft_head *head, const struct weft_condition *condition)
+{
+	u32 name = weft_condition_name(query->image.base, condition), len = 0;
+	bool inverted = condition->flags & WEFT_CONDITION_INVERT;
+	u8 joined[WEFT_JOINED_MAX];
+	int r;
+
+	if (!weft_rewritten_value(bytes, head, name, joined, &len)) {
 		if (!(condition->flags & WEFT_CONDITION_MISSING_AS_EMPTY))
 			return condition->kind == WEFT_CONDITION_PRESENT && inverted;
 		len = 0;

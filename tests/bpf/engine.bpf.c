@@ -2,7 +2,7 @@
 /* The engine in the kernel, driven by engine_test.c: each program does one thing to what stands in `io`. */
 #include "weft/base.h"
 #include "engine_io.h"
-#include "weft/balance.h"
+#include "weft/hash.h"
 #include "weft/chunked.h"
 #include "weft/http1.h"
 #include "weft/lookup.h"
@@ -86,9 +86,25 @@ int engine_find_listener(struct __sk_buff *skb)
 SEC("tc")
 int engine_pick_endpoint(struct __sk_buff *skb)
 {
-	struct weft_balance_query query = {.image = {io.slot}, .cluster_id = io.cluster_id, .random = io.random};
+	struct weft_balance_query query = {
+		.image = {io.slot},
+		.cluster_id = io.cluster_id,
+		.random = io.random,
+		.attempt = io.attempt,
+		.hash_state = io.hash_state,
+		.hash = io.hash,
+	};
 
 	io.result = weft_pick_endpoint(&query, &io.endpoint);
+	return 0;
+}
+
+SEC("tc")
+int engine_hash_request(struct __sk_buff *skb)
+{
+	struct weft_hash_query query = {.image = {io.slot}, .policies = io.hash_policies, .source_hash = io.source_hash};
+
+	io.result = weft_hash_request(&query, BYTES, HEAD, &io.hash);
 	return 0;
 }
 

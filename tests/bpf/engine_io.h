@@ -3,7 +3,7 @@
 #ifndef WEFT_TEST_ENGINE_IO_H
 #define WEFT_TEST_ENGINE_IO_H
 
-#include "weft/balance.h"
+#include "weft/hash.h"
 #include "weft/head.h"
 #include "weft/router.h"
 
@@ -24,6 +24,11 @@ struct engine_io {
 	weft_ref route_table;
 	u32 random;
 	u32 cluster_id;
+	u32 attempt;
+	u32 hash_state;
+	weft_ref hash_policies;
+	u64 hash;
+	u64 source_hash;
 	u32 ip4_be;
 	u32 port_be;
 	u8 bytes[WEFT_KERNEL_HEAD_MAX + WEFT_HEAD_SLACK] __attribute__((aligned(8)));

@@ -10,6 +10,7 @@ import traceback
 
 import client
 import policy
+import ring
 from backend import Backends
 
 CLONE_NEWNET = 0x40000000
@@ -122,5 +123,5 @@ class Lanes:
                 return results
             case = cases[at]
             found = await client.run_case(case, backends)
-            judged = policy.compare(case, found, self.decorate, self.mesh.pod_ip(lane))
+            judged = policy.compare(ring.for_client(topic, case, self.mesh.pod_ip(lane)), found, self.decorate, self.mesh.pod_ip(lane))
             results[case.id] = (judged.differences, judged.is_stricter, found if judged.differences else None)

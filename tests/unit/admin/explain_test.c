@@ -52,11 +52,15 @@ static const char config[] =
 	"    - {name: near, match: {path_separated_prefix: /near}, route: {cluster: near}}\n"
 	"    - {name: far, match: {prefix: /far/}, route: {cluster: far}}\n"
 	"    - {name: split, match: {prefix: /split}, route: {weighted_clusters: {clusters: [{name: near, weight: 30}, {name: far, weight: 70}]}}}\n"
+	"    - {name: hashed, match: {prefix: /hashed}, route: {cluster: ring, hash_policy: [{header: {header_name: x-user}}]}}\n"
+	"    - {name: sticky, match: {prefix: /sticky}, route: {cluster: ring, hash_policy: [{cookie: {name: sid, ttl: 0s}}]}}\n"
 	"    - {name: empty, match: {prefix: /empty}, route: {cluster: empty}}\n"
 	"    - {name: missing, match: {prefix: /missing}, route: {cluster: nowhere}}\n"
 	"    - {name: health, match: {path: /healthz}, direct_response: {status: 418, body: {inline_string: short}}}\n"
 	CLUSTER("near", ENDPOINT("10.7.0.3") ", " ENDPOINT("10.7.0.4"))
 	CLUSTER("far", ENDPOINT("10.8.0.1"))
+	"- {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: ring, type: STATIC, lb_policy: RING_HASH, load_assignment: "
+	"{cluster_name: ring, endpoints: [{lb_endpoints: [" ENDPOINT("10.7.0.3") ", " ENDPOINT("10.7.0.4") "]}]}}\n"
 	CLUSTER("empty", "");
 
 struct scene {
@@ -241,6 +245,26 @@ static void test_clusters_come_with_weights_and_endpoints(void **state)
 	json_decref(answer);
 }
 
+static void test_a_hashing_cluster_is_told_with_the_endpoint_of_this_request(void **state)
+{
+	const struct scene *scene = *state;
+	json_t *answer, *cluster;
+
+	explains(&scene->world, "GET", "http://shop/hashed", "x-user: alice", "any|shop|hashed|0|bypass|");
+	answer = ask(&scene->world, "GET", "http://shop/hashed", "x-user: alice");
+	cluster = json_array_get(json_object_get(answer, "clusters"), 0);
+	assert_string_equal(text(cluster, "policy"), "hash");
+	/* by an independent implementation of XXH64 and the ring */
+	assert_string_equal(text(cluster, "hashed_to"), "10.7.0.4:8080");
+	json_decref(answer);
+	answer = ask(&scene->world, "GET", "http://shop/hashed", NULL);
+	cluster = json_array_get(json_object_get(answer, "clusters"), 0);
+	assert_null(json_object_get(cluster, "hashed_to"));
+	assert_non_null(strstr(text(cluster, "hash"), "any endpoint"));
+	json_decref(answer);
+	explains(&scene->world, "GET", "http://shop/sticky", NULL, "any|shop|sticky|0|slow|balance_proxy");
+}
+
 static void test_conditions_are_told_in_words(void **state)
 {
 	const struct scene *scene = *state;
@@ -308,6 +332,7 @@ int main(void)
 		cmocka_unit_test(test_options_and_kernels_limit_the_path),
 		cmocka_unit_test(test_listeners_are_found_by_address_or_by_host),
 		cmocka_unit_test(test_clusters_come_with_weights_and_endpoints),
+		cmocka_unit_test(test_a_hashing_cluster_is_told_with_the_endpoint_of_this_request),
 		cmocka_unit_test(test_conditions_are_told_in_words),
 		cmocka_unit_test(test_questions_that_make_no_sense_are_complaints),
 		cmocka_unit_test(test_a_url_without_a_path_asks_for_the_root),

@@ -52,7 +52,7 @@ static bool all_usable(const struct mesh_endpoint *endpoint)
 
 static void choose(struct sample *sample)
 {
-	sample->count = balance_shares(&sample->cluster, &sample->assignment, all_usable, sample->shares, &sample->is_panic);
+	assert_int_equal(balance_shares(&sample->cluster, &sample->assignment, all_usable, sample->shares, &sample->count, &sample->is_panic), 0);
 }
 
 /* Percent of the requests that the endpoint gets. */
@@ -165,6 +165,49 @@ static void test_locality_weights_count_when_asked_for_and_fade_with_health(void
 	assert_part(&sample, 0, 2.1 / 3.1 * 100);
 }
 
+/* Envoy takes all hosts of the priority then, without a look at localities. */
+static void test_a_panic_forgets_the_weights_of_localities(void **state)
+{
+	struct sample sample;
+
+	make(&sample, "HUUU UUUU", NULL);
+	sample.localities[0].weight = 9;
+	sample.localities[1].weight = 1;
+	sample.cluster.weighs_localities = true;
+	sample.cluster.healthy_panic_percent = 50;
+	choose(&sample);
+	assert_true(sample.is_panic);
+	assert_part(&sample, 0, 12.5);
+	assert_part(&sample, 7, 12.5);
+	assert_int_equal(sample.shares[0].group, sample.shares[7].group);
+}
+
+static void test_endpoints_are_grouped_as_envoy_compares_them(void **state)
+{
+	static const uint32_t priorities[] = { 0, 0, 1 };
+	struct sample sample;
+
+	/* without weights a priority is one group, whatever its localities */
+	make(&sample, "HU HU HH", priorities);
+	choose(&sample);
+	assert_int_equal(sample.count, 4);
+	assert_int_equal(sample.shares[0].group, sample.shares[1].group);
+	assert_int_not_equal(sample.shares[1].group, sample.shares[2].group);
+	assert_int_equal(sample.shares[2].group, sample.shares[3].group);
+
+	sample.cluster.weighs_localities = true;
+	sample.localities[0].weight = sample.localities[1].weight = sample.localities[2].weight = 1;
+	choose(&sample);
+	assert_int_not_equal(sample.shares[0].group, sample.shares[1].group);
+
+	/* healthy and degraded ones are drawn from apart */
+	make(&sample, "HDD", NULL);
+	choose(&sample);
+	assert_int_equal(sample.count, 3);
+	assert_int_not_equal(sample.shares[0].group, sample.shares[1].group);
+	assert_int_equal(sample.shares[1].group, sample.shares[2].group);
+}
+
 static void test_random_looks_at_no_weight(void **state)
 {
 	struct sample sample;
@@ -180,7 +223,7 @@ static void test_random_looks_at_no_weight(void **state)
 
 static void check_turns(const double *weights, size_t count, const uint16_t *expected, size_t expected_count)
 {
-	struct share shares[8] = { { NULL, 0 } };
+	struct share shares[8] = { { NULL, 0, 0 } };
 	uint16_t *turns = NULL;
 	size_t i, turn_count;
 
@@ -202,7 +245,7 @@ static void test_turns_are_spread_evenly(void **state)
 
 static void test_weights_that_make_too_many_turns_are_apportioned(void **state)
 {
-	struct share shares[3] = { { NULL, 1000003 }, { NULL, 500009 }, { NULL, 7 } };
+	struct share shares[3] = { { NULL, 1000003, 0 }, { NULL, 500009, 0 }, { NULL, 7, 0 } };
 	uint32_t counts[3] = { 0 };
 	uint16_t *turns = NULL;
 	size_t i, turn_count;
@@ -225,6 +268,8 @@ int main(void)
 		cmocka_unit_test(test_degraded_endpoints_serve_only_what_healthy_ones_can_not),
 		cmocka_unit_test(test_without_a_healthy_endpoint_there_is_none_unless_panic_is_allowed),
 		cmocka_unit_test(test_locality_weights_count_when_asked_for_and_fade_with_health),
+		cmocka_unit_test(test_a_panic_forgets_the_weights_of_localities),
+		cmocka_unit_test(test_endpoints_are_grouped_as_envoy_compares_them),
 		cmocka_unit_test(test_random_looks_at_no_weight),
 		cmocka_unit_test(test_turns_are_spread_evenly),
 		cmocka_unit_test(test_weights_that_make_too_many_turns_are_apportioned),

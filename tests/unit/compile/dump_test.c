@@ -86,7 +86,7 @@ static void test_json_holds_everything_that_a_program_needs(void **state)
 
 static void test_check_tells_verdicts_and_fails_where_a_resource_was_refused(void **state)
 {
-	static const char good[] = "resources:\n  - {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: m, type: STATIC, lb_policy: MAGLEV, "
+	static const char good[] = "resources:\n  - {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: m, type: STATIC, lb_policy: LEAST_REQUEST, least_request_lb_config: {choice_count: 1000}, "
 				   "load_assignment: {cluster_name: m, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 10.0.0.1, port_value: 80}}}}]}]}}\n";
 	static const char bad[] = "resources:\n  - {\"@type\": type.googleapis.com/envoy.config.route.v3.RouteConfiguration, name: r, "
 				  "virtual_hosts: [{name: a, domains: [x]}, {name: b, domains: [X]}]}\n";
@@ -104,7 +104,7 @@ static void test_check_tells_verdicts_and_fails_where_a_resource_was_refused(voi
 		assert_int_equal(compile_check_report(stream, mesh), i ? -EINVAL : 0);
 		fclose(stream);
 		assert_non_null(strstr(out, "endpoint image: "));
-		assert_true(i || strstr(out, "cluster m: refused: consistent hashing"));
+		assert_true(i || strstr(out, "cluster m: refused: least request of 1000 choices"));
 		free(out);
 		mesh_free(&mesh);
 		mesh_report_release(&report);

@@ -129,11 +129,11 @@ static void test_a_cluster_without_endpoints_and_one_that_is_refused_answer_diff
 	assert_int_equal(ids_new(&ids, NULL), 0);
 	image = compile(ids, "resources:\n"
 			     "  - {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: none, type: EDS, eds_cluster_config: {eds_config: {ads: {}}}}\n"
-			     "  - {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: hash, type: EDS, lb_policy: MAGLEV, eds_cluster_config: {eds_config: {ads: {}}}}\n"
+			     "  - {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: refused, type: EDS, lb_policy: LEAST_REQUEST, least_request_lb_config: {choice_count: 1000}, eds_cluster_config: {eds_config: {ads: {}}}}\n"
 			     "  - {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: hole, type: STATIC}\n");
 	assert_int_equal(pick(image, ids, "none", NULL, 0, &endpoint), -EHOSTUNREACH);
 	assert_int_equal(pick(image, ids, "hole", NULL, 0, &endpoint), -EHOSTUNREACH);
-	assert_int_equal(pick(image, ids, "hash", NULL, 0, &endpoint), -EOPNOTSUPP);
+	assert_int_equal(pick(image, ids, "refused", NULL, 0, &endpoint), -EOPNOTSUPP);
 	image_free(&image);
 	ids_free(&ids);
 }

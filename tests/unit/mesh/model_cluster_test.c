@@ -154,6 +154,7 @@ static void test_values_out_of_range_are_refused(void **state)
 		CLUSTER "  least_request_lb_config: {choice_count: 1}\n",
 		CLUSTER "  ring_hash_lb_config: {minimum_ring_size: 10, maximum_ring_size: 5}\n",
 		CLUSTER "  maglev_lb_config: {table_size: 5000012}\n",
+		CLUSTER "  maglev_lb_config: {table_size: 65536}\n",
 		CLUSTER "  common_lb_config: {healthy_panic_threshold: {value: 101}}\n",
 		CLUSTER "  common_lb_config: {healthy_panic_threshold: {value: .nan}}\n",
 		CLUSTER "  outlier_detection: {max_ejection_percent: 101}\n",

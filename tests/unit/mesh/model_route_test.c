@@ -110,7 +110,7 @@ static void test_forwarding_keeps_rewrites_weights_and_hashing(void **state)
 	LOADED(l, ROUTES("[{match: {prefix: /}, route: {weighted_clusters: {clusters: [{name: a, weight: 1, host_rewrite_literal: h,"
 			 "request_headers_to_add: [{header: {key: X, value: y}, append_action: ADD_IF_ABSENT}]}, {name: b, weight: 3}], header_name: W},"
 			 "regex_rewrite: {pattern: {regex: a}, substitution: 'b\\1'}, host_rewrite_header: x-host, cluster_not_found_response_code: NOT_FOUND,"
-			 "hash_policy: [{header: {header_name: X-H}, terminal: true}, {cookie: {name: C, ttl: 0s, path: /}},"
+			 "hash_policy: [{header: {header_name: X-H}, terminal: true}, {cookie: {name: C, ttl: 0s, path: /, attributes: [{name: Secure}, {name: SameSite, value: Lax}]}},"
 			 "{connection_properties: {source_ip: true}}, {query_parameter: {name: q}}],"
 			 "request_mirror_policies: [{cluster: m, runtime_fraction: {default_value: {numerator: 1}}}],"
 			 "upgrade_configs: [{upgrade_type: WebSocket, enabled: false}], priority: HIGH}},"
@@ -132,6 +132,9 @@ static void test_forwarding_keeps_rewrites_weights_and_hashing(void **state)
 	assert_string_equal(forward->hash_policies[0].name, "x-h");
 	assert_true(forward->hash_policies[0].is_terminal);
 	assert_true(forward->hash_policies[1].makes_cookie);
+	assert_int_equal(forward->hash_policies[1].attribute_count, 2);
+	assert_string_equal(forward->hash_policies[1].attributes[0].value, "");
+	assert_string_equal(forward->hash_policies[1].attributes[1].name, "SameSite");
 	assert_int_equal(forward->hash_policies[2].kind, MESH_HASH_SOURCE_IP);
 	assert_int_equal(forward->hash_policies[3].kind, MESH_HASH_QUERY);
 	assert_string_equal(forward->mirrors[0].cluster, "m");

@@ -194,13 +194,15 @@ static inline void harness_config(struct harness *h, struct strbuf *text, const 
 	}
 }
 
-static inline void harness_publish(struct harness *h, const char *routes)
+/* `more`: resources beside those of harness_config(). */
+static inline void harness_publish_more(struct harness *h, const char *routes, const char *more)
 {
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	struct mesh_report report = MESH_REPORT_INIT;
 	struct mesh *mesh = NULL;
 
 	harness_config(h, &text, routes);
+	strbuf_append_text(&text, more);
 	if (mesh_load_text("test.yaml", text.data, text.size, &mesh, &report)) {
 		mesh_report_print(&report, stderr);
 		fail_msg("the configuration does not load");
@@ -211,6 +213,11 @@ static inline void harness_publish(struct harness *h, const char *routes)
 	mesh_report_release(&report);
 	assert_int_equal(proxy_publish(h->proxy, 0, WEFT_IMAGE_ENDPOINTS, h->endpoints->base, h->endpoints->size_bytes, NULL, NULL), 0);
 	assert_int_equal(proxy_publish(h->proxy, 0, WEFT_IMAGE_ROUTES, h->routes->base, h->routes->size_bytes, NULL, NULL), 0);
+}
+
+static inline void harness_publish(struct harness *h, const char *routes)
+{
+	harness_publish_more(h, routes, "");
 }
 
 static const char harness_routes[] =

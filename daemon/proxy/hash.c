@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What hash policies find in a request: the engine's rules, and what takes more than the head: rewritten values, and cookies that are made
+ * and given to the client with the response. */
+#include "proxy/internal.h"
+
+#include <arpa/inet.h>
+
+#include "base/strbuf.h"
+#include "regex/regex.h"
+#include "weft/hash.h"
+
+#define REWRITES_MAX 256 /* compiled patterns that a thread keeps */
+
+struct rewrite {
+	struct rewriter *rewriter; /* NULL: it is none, though the configuration was checked */
+	UT_hash_handle hh;
+	size_t size;
+	char pattern[];
+};
+
+struct hashing {
+	struct exchange *exchange;
+	const struct weft_image_handle *image;
+	struct strbuf rewritten[WEFT_FIELDS_MAX];
+	u32 rewritten_count;
+	struct strbuf cookies;
+};
+
+/* ---- rewritten values ------------------------------------------------------------------------------------------------------------ */
+
+static void rewrite_free(struct rewrite *rewrite)
+{
+	rewriter_free(&rewrite->rewriter);
+	free(rewrite);
+}
+
+void rewrites_free(struct thread *thread)
+{
+	struct rewrite *rewrite, *next;
+
+	HASH_ITER(hh, thread->rewrites, rewrite, next) {
+		HASH_DEL(thread->rewrites, rewrite);
+		rewrite_free(rewrite);
+	}
+}
+
+static struct rewriter *rewrite_find(struct thread *thread, const struct weft_text *pattern)
+{
+	struct rewrite *rewrite;
+
+	HASH_FIND(hh, thread->rewrites, pattern->bytes, pattern->len, rewrite);
+	if (rewrite)
+		return rewrite->rewriter;
+	if (HASH_COUNT(thread->rewrites) >= REWRITES_MAX)
+		rewrites_free(thread);
+	rewrite = calloc(1, sizeof(*rewrite) + pattern->len);
+	if (!rewrite)
+		return NULL;
+	rewrite->size = pattern->len;
+	memcpy(rewrite->pattern, pattern->bytes, pattern->len);
+	if (rewriter_new(&rewrite->rewriter, rewrite->pattern, rewrite->size) == -ENOMEM) {
+		free(rewrite);
+		return NULL;
+	}
+	HASH_ADD_KEYPTR(hh, thread->rewrites, rewrite->pattern, rewrite->size, rewrite);
+	return rewrite->rewriter;
+}
+
+static int rewrite_value(void *arg, const struct weft_hash_policy *policy, const u8 *value, u32 len, const u8 **out, u32 *out_len)
+{
+	struct hashing *hashing = arg;
+	const struct weft_text *pattern = weft_at(hashing->image, policy->pattern), *substitution = weft_at(hashing->image, policy->substitution);
+	struct rewriter *rewriter = rewrite_find(hashing->exchange->connection->thread, pattern);
+	struct strbuf *text;
+	int r;
+
+	if (!rewriter || hashing->rewritten_count == WEFT_ARRAY_SIZE(hashing->rewritten))
+		return -ENOMEM;
+	text = &hashing->rewritten[hashing->rewritten_count++];
+	r = rewriter_apply(rewriter, (const char *)substitution->bytes, substitution->len, (const char *)value, len, text);
+	if (r)
+		return r;
+	*out = (const u8 *)strbuf_text(text);
+	*out_len = (u32)text->size;
+	return 0;
+}
+
+/* ---- cookies --------------------------------------------------------------------------------------------------------------------- */
+
+static int put_address(char *text, size_t size, u32 ip4_be, u16 port_be)
+{
+	char ip[INET_ADDRSTRLEN];
+
+	inet_ntop(AF_INET, &ip4_be, ip, sizeof(ip));
+	return snprintf(text, size, "%s:%u", ip, ntohs(port_be));
+}
+
+/* Envoy: the same for all requests of a connection, so that those that race get one cookie. */
+static u64 make_cookie(void *arg, const struct weft_hash_policy *policy)
+{
+	struct hashing *hashing = arg;
+	const struct connection *connection = hashing->exchange->connection;
+	const struct weft_text *name = weft_at(hashing->image, policy->name), *tail = weft_at(hashing->image, policy->cookie_tail);
+	char seed[64], value[24];
+	int len;
+
+	len = put_address(seed, sizeof(seed), connection->pod->is.ip4_be, connection->client_port_be);
+	len += put_address(seed + len, sizeof(seed) - (size_t)len, connection->original_ip4_be, connection->original_port_be);
+	snprintf(value, sizeof(value), "%016llx", (unsigned long long)weft_hash_bytes(seed, (u32)len, 0));
+	strbuf_printf(&hashing->cookies, "set-cookie: %.*s=\"%s\"%.*s\r\n", (int)name->len, (const char *)name->bytes, value, (int)tail->len,
+		      (const char *)tail->bytes);
+	return weft_hash_bytes(value, (u32)strlen(value), 0);
+}
+
+/* ---- requests -------------------------------------------------------------------------------------------------------------------- */
+
+static bool cluster_hashes(const struct connection *connection, u32 cluster_id)
+{
+	struct weft_image_handle image = thread_endpoints(connection->thread, connection->pod->is.scope);
+	const struct weft_cluster *cluster = image.base ? weft_at(&image, weft_find_cluster(&image, cluster_id)) : NULL;
+
+	return cluster && cluster->policy == WEFT_LB_HASH;
+}
+
+void hash_request(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image,
+		  const struct weft_head_bytes *bytes, const struct weft_head *head, const u8 *target, u32 target_len)
+{
+	struct hashing hashing = {.exchange = exchange, .image = image, .cookies = STRBUF_INIT};
+	const struct weft_hash_query query = {
+		.image = *image,
+		.policies = route ? route->hash_policies : 0,
+		.source_hash = weft_source_hash(exchange->connection->pod->is.ip4_be),
+		.target = target,
+		.target_len = target_len,
+		.rewrite = rewrite_value,
+		.make_cookie = make_cookie,
+		.arg = &hashing,
+	};
+	int r;
+
+	/* Elsewhere the policies mean nothing, and no cookie is made. */
+	if (!query.policies || !cluster_hashes(exchange->connection, exchange->cluster_id))
+		return;
+	r = weft_hash_request(&query, bytes, head, &exchange->hash);
+	exchange->hash_state = r == WEFT_HASH_READY ? WEFT_HASH_READY : WEFT_HASH_NONE;
+	if (hashing.cookies.size)
+		exchange->set_cookie = strbuf_take(&hashing.cookies);
+	for (u32 i = 0; i < hashing.rewritten_count; i++)
+		strbuf_release(&hashing.rewritten[i]);
+	strbuf_release(&hashing.cookies);
+}

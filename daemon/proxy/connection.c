@@ -2,6 +2,7 @@
 /* A captured connection: its socket (the anchor), its turn in the loop, its timer, and the ways it ends. */
 #include "proxy/internal.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 /* ---- the next worker's view (keeper/table.h, is_busy) ----------------------------------------------------------------------- */
@@ -39,6 +40,8 @@ static void on_anchor(evutil_socket_t fd, short what, void *arg)
 		connection->is_writable = true;
 	if (what & EV_CLOSED)
 		connection->has_hang_up = true;
+	else if (what & EV_READ && what & EV_WRITE)
+		connection->may_be_reset = true; /* libevent tells of EPOLLERR so */
 	connection_drive(connection);
 }
 
@@ -531,6 +534,18 @@ static void client_ended(struct connection *connection)
 	}
 }
 
+/* Was the client's connection reset? Asked only while nothing is read, which would tell: a reset, other than a FIN, ends what is still to
+ * be read, too. */
+static bool is_reset_unread(struct connection *connection)
+{
+	struct pollfd anchor = {.fd = connection->fd};
+	bool is_waiting = connection->relay || connection->state == CONNECTION_EXCHANGE || connection->state == CONNECTION_TUNNEL;
+	bool may_be_reset = connection->may_be_reset;
+
+	connection->may_be_reset = false;
+	return may_be_reset && is_waiting && connection->is_readable && poll(&anchor, 1, 0) > 0 && anchor.revents & POLLERR;
+}
+
 static void drive_exchange(struct exchange *exchange, bool *moved)
 {
 	if (exchange->upstream)
@@ -583,6 +598,10 @@ void connection_drive(struct connection *connection)
 	connection->is_driven = false;
 	if (connection->state == CONNECTION_DEAD || connection->is_ready)
 		return;
+	if (is_reset_unread(connection)) {
+		connection_abort(connection, PROXY_REASON_CLIENT_GONE);
+		return;
+	}
 	if (connection->is_ended ||
 	    (connection->has_hang_up && connection->is_request_whole && connection->state == CONNECTION_EXCHANGE) ||
 	    (connection->has_hang_up && connection->relay))

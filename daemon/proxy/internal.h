@@ -292,6 +292,7 @@ struct connection {
 	bool is_writable;
 	bool is_ended;              /* the client sent a FIN or RST, and what came before it was read */
 	bool has_hang_up;           /* the poller said so */
+	bool may_be_reset;          /* the poller told of an event that is a reset's too */
 	bool is_first;              /* nothing was served yet: the bytes may be no HTTP at all */
 	bool was_looked_up;         /* the listener, for what it decides before a byte is read */
 	bool is_read_short;         /* the last read got all that was announced since */

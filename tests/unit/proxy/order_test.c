@@ -599,6 +599,26 @@ static void test_an_upstream_that_dies_in_a_relay(void **state)
 	}
 }
 
+/* The server waits for the rest of a body that will not come: what it said so far is written, and nothing else would tell. */
+static void test_a_client_that_resets_ends_its_relay(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h), upstream, server;
+	char *head;
+
+	pool_pair(h, &upstream, &server);
+	put_text(server, "HTTP/1.1 103 Early Hints\r\n\r\n");
+	begin_relay(h, client, upstream, 1, 0);
+	head = get_head(client);
+	assert_string_equal(head, "HTTP/1.1 103 Early Hints\r\n\r\n");
+	free(head);
+	usleep(20000);
+	reset(client);
+	assert_false(wait_for_relays(h, 1));
+	close(upstream);
+	close(server);
+}
+
 static void test_a_failed_exchange_of_the_kernels_is_answered(void **state)
 {
 	struct harness *h = *state;
@@ -664,6 +684,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_relay_waits_for_an_anchor_that_was_not_accepted_yet, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_relayed_response_to_an_unfinished_request_ends_the_connection, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_an_upstream_that_dies_in_a_relay, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_client_that_resets_ends_its_relay, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_failed_exchange_of_the_kernels_is_answered, setup, teardown),
 	};
 

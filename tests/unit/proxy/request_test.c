@@ -599,6 +599,47 @@ static void test_a_client_that_closes_in_mid_exchange_ends_it(void **state)
 	close(server);
 }
 
+/* A reset is told where nothing is read any more: while the answer is waited for, or while the server takes nothing. */
+static void test_a_client_that_resets_in_mid_exchange_ends_it(void **state)
+{
+	enum { SIZE = 32 << 20 };
+	struct harness *h = *state;
+	_cleanup_free_ char *body = pattern(SIZE, 1);
+	int client = client_new(h), server = -1, small = 4096, quiet = 0;
+	struct proxy_stats stats;
+	char head[100];
+	ssize_t n;
+
+	put_text(client, "GET /u HTTP/1.1\r\nHost: a\r\n\r\n");
+	server = server_accept(h, 0);
+	free(get_head(server));
+	reset(client);
+	assert_int_equal(what_comes(server, 2000), 0);
+	close(server);
+
+	client = client_new(h);
+	setsockopt(h->servers[0], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	snprintf(head, sizeof(head), "POST /u HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", SIZE);
+	put_text(client, head);
+	server = server_accept(h, 0);
+	free(get_head(server));
+	for (; quiet < 20; quiet++) {
+		for (; (n = send(client, body, SIZE, MSG_DONTWAIT | MSG_NOSIGNAL)) > 0; quiet = 0)
+			;
+		usleep(10000);
+	}
+	reset(client);
+	for (int turns = 0; turns < 200; turns++) {
+		proxy_stats(h->proxy, &stats);
+		if (!stats.connections)
+			break;
+		usleep(10000);
+	}
+	assert_int_equal(stats.connections, 0);
+	assert_int_equal(stats.reasons[PROXY_REASON_CLIENT_GONE], 2);
+	close(server);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -617,6 +658,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_http_1_0_is_served_where_the_listener_accepts_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_expect_is_the_servers_to_answer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_client_that_closes_in_mid_exchange_ends_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_client_that_resets_in_mid_exchange_ends_it, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

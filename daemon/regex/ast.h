@@ -6,11 +6,6 @@
 #include "base/arena.h"
 #include "regex/regex.h"
 
-/* Which of the 256 bytes. */
-struct byte_set {
-	uint64_t bits[4];
-};
-
 static inline bool set_has(const struct byte_set *set, unsigned byte)
 {
 	return set->bits[byte >> 6] >> (byte & 63) & 1;
@@ -72,15 +67,6 @@ enum regex_op {
 	REGEX_CAPTURE,
 };
 
-enum regex_assertion {
-	REGEX_BEGIN_TEXT,
-	REGEX_END_TEXT,
-	REGEX_BEGIN_LINE,
-	REGEX_END_LINE,
-	REGEX_WORD_BOUNDARY,
-	REGEX_NO_WORD_BOUNDARY,
-};
-
 #define REGEX_FLAG_FOLD 0x01u        /* (?i) */
 #define REGEX_FLAG_MANY_LINES 0x02u  /* (?m) */
 #define REGEX_FLAG_DOT_NEWLINE 0x04u /* (?s) */
@@ -90,13 +76,14 @@ struct regex_node {
 	uint8_t op;               /* enum regex_op */
 	uint8_t assertion;        /* enum regex_assertion */
 	uint8_t flags;            /* those that held where it was written */
-	char sign;                /* of a repetition: * + ? or { */
+	char sign;                /* of a repetition: * + ? or {; of a set made of alternatives: | */
 	bool is_nullable;         /* may match the empty text */
 	bool has_loop;            /* a repetition without end, somewhere in it */
 	uint16_t depth;           /* of nodes below it */
 	uint16_t copies;          /* product of nested counts, at most REGEX_REPEAT_MAX + 1 */
 	int16_t min, max;         /* of a repetition; max -1: without end */
 	uint32_t capture;         /* its number, from 1 */
+	uint32_t ranges;          /* of a set made of alternatives: those of all of them; otherwise 0 */
 	uint32_t count;
 	struct regex_node **children;
 	struct byte_set set;
@@ -108,6 +95,12 @@ struct regex {
 	uint32_t capture_count;
 	uint32_t program_size;
 };
+
+/* Is it a byte, or both cases of a letter: what RE2 takes as a literal? */
+bool regex_is_literal(const struct regex_node *node);
+
+/* RE2 takes ranges of bytes one by one. A set without any counts too: it is an instruction here. */
+uint32_t regex_count_ranges(const struct regex_node *node);
 
 /* An upper bound of the size of RE2's program, and never wrong by overflow. */
 uint32_t regex_bound_program(const struct regex_node *root);

@@ -24,7 +24,7 @@ static int push_node(struct node_stack *stack, struct regex_node *node)
 	return 0;
 }
 
-static struct regex_node *new_node(struct parser *parser, enum regex_op op)
+struct regex_node *parser_node(struct parser *parser, enum regex_op op)
 {
 	struct regex_node *node = arena_new(&parser->regex->arena, struct regex_node);
 
@@ -37,6 +37,43 @@ static struct regex_node *new_node(struct parser *parser, enum regex_op op)
 	return node;
 }
 
+/* A node over one other. */
+static struct regex_node *node_over(struct parser *parser, enum regex_op op, struct regex_node *child)
+{
+	struct regex_node *node = parser_node(parser, op);
+
+	if (!node)
+		return NULL;
+	node->children = arena_new_array(&parser->regex->arena, struct regex_node *, 1);
+	if (!node->children)
+		return NULL;
+	node->children[0] = child;
+	node->count = 1;
+	return node;
+}
+
+int parser_finish(struct parser *parser, struct regex_node *node)
+{
+	bool any_nullable = false, all_nullable = true;
+	uint32_t i;
+
+	for (i = 0; i < node->count; i++) {
+		const struct regex_node *child = node->children[i];
+
+		any_nullable |= child->is_nullable;
+		all_nullable &= child->is_nullable;
+		node->has_loop |= child->has_loop;
+		if (child->depth >= node->depth)
+			node->depth = (uint16_t)(child->depth + 1);
+		if (child->copies > node->copies)
+			node->copies = child->copies;
+	}
+	if (node->count)
+		node->is_nullable |= node->op == REGEX_ALTERNATE ? any_nullable : all_nullable;
+	/* Trees are walked by recursion. */
+	return node->depth > REGEX_DEPTH_MAX ? parser_fail(parser, REGEX_FAULT_DEPTH, 0, parser->at) : 0;
+}
+
 /* Appends to the sequence that is open. */
 static int push_item(struct parser *parser, struct regex_node *node)
 {
@@ -45,7 +82,7 @@ static int push_item(struct parser *parser, struct regex_node *node)
 
 static int push_set(struct parser *parser, const struct byte_set *set)
 {
-	struct regex_node *node = new_node(parser, REGEX_SET);
+	struct regex_node *node = parser_node(parser, REGEX_SET);
 
 	if (!node)
 		return -ENOMEM;
@@ -65,7 +102,7 @@ static int push_byte(struct parser *parser, unsigned char byte)
 
 static int push_assertion(struct parser *parser, enum regex_assertion assertion)
 {
-	struct regex_node *node = new_node(parser, REGEX_ASSERT);
+	struct regex_node *node = parser_node(parser, REGEX_ASSERT);
 
 	if (!node)
 		return -ENOMEM;
@@ -73,43 +110,28 @@ static int push_assertion(struct parser *parser, enum regex_assertion assertion)
 	return push_item(parser, node);
 }
 
-/* Trees are walked by recursion. */
-static int check_depth(struct parser *parser, const struct regex_node *node, size_t from)
-{
-	return node->depth > REGEX_DEPTH_MAX ? parser_fail(parser, REGEX_FAULT_DEPTH, from, parser->at) : 0;
-}
-
 /* A node over those that lie on the stack from `first` on, which it takes away. One alone stands for itself. */
 static int take_nodes(struct parser *parser, struct node_stack *stack, size_t first, enum regex_op op, struct regex_node **out)
 {
-	size_t i, count = stack->count - first;
-	struct regex_node *node;
+	struct regex_node **taken = stack->nodes + first, *node;
+	size_t count = stack->count - first;
 
 	if (count == 1) {
 		*out = stack->nodes[--stack->count];
 		return 0;
 	}
-	node = new_node(parser, count ? op : REGEX_EMPTY);
+	stack->count = first;
+	if (op == REGEX_ALTERNATE && count)
+		return regex_factor(parser, taken, (uint32_t)count, 0, out);
+	node = parser_node(parser, count ? op : REGEX_EMPTY);
 	if (!node)
 		return -ENOMEM;
 	node->count = (uint32_t)count;
-	node->children = arena_new_array(&parser->regex->arena, struct regex_node *, count);
+	node->children = arena_copy(&parser->regex->arena, taken, count * sizeof(struct regex_node *));
 	if (!node->children)
 		return -ENOMEM;
-	node->is_nullable = !count || op == REGEX_CONCAT;
-	for (i = 0; i < count; i++) {
-		struct regex_node *child = node->children[i] = stack->nodes[first + i];
-
-		node->is_nullable = op == REGEX_CONCAT ? node->is_nullable && child->is_nullable : node->is_nullable || child->is_nullable;
-		node->has_loop |= child->has_loop;
-		if (child->depth >= node->depth)
-			node->depth = (uint16_t)(child->depth + 1);
-		if (child->copies > node->copies)
-			node->copies = child->copies;
-	}
-	stack->count = first;
 	*out = node;
-	return check_depth(parser, node, parser->at);
+	return parser_finish(parser, node);
 }
 
 /* ---- groups ------------------------------------------------------------------------------------------------------------------------- */
@@ -169,21 +191,12 @@ static int end_group(struct parser *parser, struct regex_node **out)
 	*out = inside;
 	if (!group.capture)
 		return 0;
-	node = new_node(parser, REGEX_CAPTURE);
+	node = node_over(parser, REGEX_CAPTURE, inside);
 	if (!node)
 		return -ENOMEM;
-	node->children = arena_new_array(&parser->regex->arena, struct regex_node *, 1);
-	if (!node->children)
-		return -ENOMEM;
-	node->children[0] = inside;
-	node->count = 1;
 	node->capture = group.capture;
-	node->is_nullable = inside->is_nullable;
-	node->has_loop = inside->has_loop;
-	node->copies = inside->copies;
-	node->depth = (uint16_t)(inside->depth + 1);
 	*out = node;
-	return check_depth(parser, node, group.at);
+	return parser_finish(parser, node);
 }
 
 static int parse_open(struct parser *parser)
@@ -224,7 +237,7 @@ static int repeat_last(struct parser *parser, char sign, int min, int max, bool 
 {
 	struct regex_node *last, *node;
 	uint8_t flags = is_lazy ? parser->flags ^ REGEX_FLAG_LAZY : parser->flags;
-	int most = max < 0 ? min : max;
+	int r, most = max < 0 ? min : max;
 
 	if (sign == '{' && ((max >= 0 && max < min) || min > REGEX_REPEAT_MAX || max > REGEX_REPEAT_MAX))
 		return parser_fail(parser, REGEX_FAULT_REPEAT_SIZE, from, parser->at);
@@ -242,28 +255,22 @@ static int repeat_last(struct parser *parser, char sign, int min, int max, bool 
 		}
 		return 0;
 	}
-	node = new_node(parser, REGEX_REPEAT);
+	node = node_over(parser, REGEX_REPEAT, last);
 	if (!node)
 		return -ENOMEM;
-	node->children = arena_new_array(&parser->regex->arena, struct regex_node *, 1);
-	if (!node->children)
-		return -ENOMEM;
-	node->children[0] = last;
-	node->count = 1;
 	node->flags = flags;
 	node->sign = sign;
 	node->min = (int16_t)min;
 	node->max = (int16_t)max;
-	node->is_nullable = !min || last->is_nullable;
-	node->has_loop = max < 0 || last->has_loop;
-	node->depth = (uint16_t)(last->depth + 1);
-	node->copies = last->copies;
+	node->is_nullable = !min;
+	node->has_loop = max < 0;
+	r = parser_finish(parser, node);
 	if (sign == '{' && most > 0)
 		node->copies = (uint16_t)(last->copies * most > REGEX_REPEAT_MAX ? REGEX_REPEAT_MAX + 1 : last->copies * most);
 	if (sign == '{' && most >= 2 && node->copies > REGEX_REPEAT_MAX)
 		return parser_fail(parser, REGEX_FAULT_REPEAT_SIZE, from, parser->at);
 	parser->items.nodes[parser->items.count - 1] = node;
-	return check_depth(parser, node, from);
+	return r;
 }
 
 /* `last_repeat` is where a repetition stands that ends here, or NULL: two in a row are refused. */

@@ -46,6 +46,13 @@ static inline unsigned char parser_byte(const struct parser *parser, size_t ahea
 /* Always -EINVAL. The bytes at fault are [from, to). */
 int parser_fail(struct parser *parser, enum regex_fault fault, size_t from, size_t to);
 
+/* NULL when memory is out. */
+struct regex_node *parser_node(struct parser *parser, enum regex_op op);
+/* What a node is by its children. -EINVAL when they are too deep. */
+int parser_finish(struct parser *parser, struct regex_node *node);
+/* The alternation of what `count` alternatives have from `index` on, where all before are literals. */
+int regex_factor(struct parser *parser, struct regex_node *const *branches, uint32_t count, uint32_t index, struct regex_node **out);
+
 /* Each reads one thing at parser->at. */
 int parse_escaped_byte(struct parser *parser, unsigned char *byte);
 int parse_class(struct parser *parser, struct byte_set *set);

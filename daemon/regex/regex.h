@@ -80,4 +80,125 @@ void rewriter_free(struct rewriter **rewriter);
 int rewriter_apply(struct rewriter *rewriter, const char *substitution, size_t substitution_size, const char *value, size_t size,
 		   struct strbuf *out);
 
+/* ---- instructions ---------------------------------------------------------------------------------------------------------------- */
+
+/* Which of the 256 bytes. */
+struct byte_set {
+	uint64_t bits[4];
+};
+
+enum regex_instruction_op {
+	REGEX_DO_BYTE = 1,   /* a byte of the set `argument`, then `next` */
+	REGEX_DO_SPLIT = 2,  /* `next` as well as `argument` */
+	REGEX_DO_ASSERT = 3, /* if the assertion `argument` (enum regex_assertion) holds, `next` */
+	REGEX_DO_MATCH = 4,  /* if the text is over */
+};
+
+struct regex_instruction {
+	uint16_t op;
+	uint16_t next;
+	uint16_t argument;
+};
+
+enum regex_assertion {
+	REGEX_BEGIN_TEXT = 0,
+	REGEX_END_TEXT = 1,
+	REGEX_BEGIN_LINE = 2,
+	REGEX_END_LINE = 3,
+	REGEX_WORD_BOUNDARY = 4,
+	REGEX_NO_WORD_BOUNDARY = 5,
+};
+
+/* A pattern as a machine that is in many places at once. Fewer than twice REGEX_PROGRAM_MAX instructions. */
+struct regex_program {
+	struct regex_instruction *instructions;
+	struct byte_set *sets;
+	uint32_t instruction_count, set_count;
+	uint32_t start;
+	bool has_assertions;
+};
+
+/* 0 or -ENOMEM. */
+int regex_program_new(const struct regex *regex, struct regex_program **out);
+void regex_program_free(struct regex_program **program);
+
+/* ---- automata -------------------------------------------------------------------------------------------------------------------- */
+
+/* What texts are made of. Bytes that never occur are not told from others: `.*` then takes everything, though `.` is no newline. */
+enum regex_alphabet {
+	REGEX_OVER_BYTES,   /* any */
+	REGEX_OVER_VALUES,  /* of headers: no control character but tab */
+	REGEX_OVER_TARGETS, /* path and query: visible ASCII without # */
+	REGEX_OVER_PATHS,   /* likewise without ? */
+};
+
+/* How far one may go, and how much work is left for all that share this: memory and time of a compile are bounded whatever patterns do. Both
+ * count the same on every machine. */
+struct regex_budget {
+	uint32_t entries; /* of one automaton: states times classes and one */
+	uint64_t steps;   /* instructions and transitions looked at; goes down */
+};
+
+/* A complete, minimal automaton. State 0 is dead; the first `settled_count` states are never left. */
+struct regex_automaton {
+	enum regex_alphabet alphabet;
+	uint32_t state_count, settled_count, start;
+	uint32_t class_count;
+	uint8_t classes[256];   /* of every byte */
+	uint16_t *next;         /* [state * class_count + class] */
+	uint16_t *accepts;      /* by state: 0, or what a text that ends here means */
+};
+
+/* Of one pattern: `accepts` is 0 or 1. 0; -E2BIG: the budget does not reach; -ENOMEM. */
+int regex_automaton_new(const struct regex *regex, enum regex_alphabet alphabet, struct regex_budget *budget, struct regex_automaton **out);
+void regex_automaton_free(struct regex_automaton **automaton);
+
+static inline uint32_t regex_next(const struct regex_automaton *automaton, uint32_t state, uint8_t byte)
+{
+	return automaton->next[state * automaton->class_count + automaton->classes[byte]];
+}
+
+/* What `accepts` says of a whole text. */
+uint32_t regex_run(const struct regex_automaton *automaton, const char *text, size_t size);
+
+/* The bytes that every text it takes begins with; returns how many there are, and writes `room` of them at most. */
+size_t regex_literal_prefix(const struct regex_automaton *automaton, char *out, size_t room);
+
+struct regex_literal {
+	char *bytes;
+	size_t size;
+	bool is_prefix;         /* followed by anything */
+};
+
+struct regex_literals {
+	struct regex_literal *items;
+	size_t count;
+};
+
+/* All that it takes, if that is a list of at most `max` texts and beginnings of texts. 0; -E2BIG: it isn't, or there are more; -ENOMEM. */
+int regex_literals_new(const struct regex_automaton *automaton, size_t max, struct regex_literals *out);
+void regex_literals_release(struct regex_literals *literals);
+
+/* ---- many patterns in one automaton ---------------------------------------------------------------------------------------------- */
+
+/* Indexes of patterns, in order. After one that is final nothing is looked for any more. */
+struct regex_list {
+	uint32_t *items;
+	uint32_t count;
+	bool is_final;          /* the last one is */
+};
+
+/* `accepts` of the automaton is an index into `lists`; lists[0] is empty. */
+struct regex_union {
+	struct regex_automaton *automaton;
+	struct regex_list *lists;
+	uint32_t list_count;
+};
+
+/* Adds pattern `index` to a union, or begins one where *into is NULL. What it may not change is left out: states that differ only in what
+ * comes after a final pattern are one. 0; -E2BIG: it would exceed the budget, *into is as before; -ENOMEM. */
+int regex_union_add(struct regex_union **into, const struct regex_automaton *automaton, uint32_t index, bool is_final,
+		    struct regex_budget *budget);
+void regex_union_free(struct regex_union **into);
+
 #endif

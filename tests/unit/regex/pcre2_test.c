@@ -21,7 +21,8 @@ static void test_everything_is_written_so_that_no_option_changes_it(void **state
 	expect("^(?s)a.$", "\\Aa[\\x00-\\xff]\\z");
 	expect("(?m)^a$", "(?<![^\\x0a])a(?![^\\x0a])");
 	expect("(?i)k1", "[Kk]1");
-	expect("(?P<n>a|b){2,}?", "(a|b){2,}?");
+	expect("(?P<n>aa|b){2,}?", "(aa|b){2,}?");
+	expect("/a|/b|c", "(?:/[ab]|c)");
 	expect("(?U)a*b+?", "a*?b+");
 	expect("a{,2}", "a\\x7b\\x2c2\\x7d");
 	expect("[[:digit:]_]", "[0-9_]");

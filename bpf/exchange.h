@@ -9,6 +9,8 @@
 
 #define LEND_TRIES 16
 
+const volatile bool has_sk_skb = true; /* a response that comes by TCP can be redirected */
+
 WEFT_INLINE struct weft_cluster_state *weft_cluster_state(u32 cluster_id)
 {
 	return bpf_map_lookup_elem(&cluster_state, &cluster_id);
@@ -218,6 +220,14 @@ static __always_inline void exchange_complete(struct weft_upstream *upstream, u3
 			event_send(WEFT_EVENT_EXCHANGE_OVER, slot, cookie, upstream->pod_id, upstream->endpoint_id);
 	}
 	upstream_return(upstream, word);
+}
+
+/* Bytes on an idle upstream that nobody asked for: whoever borrowed it next would get them for an answer. */
+static __always_inline void upstream_spoke_unasked(struct weft_upstream *upstream, u32 slot, u64 word)
+{
+	upstream->is_dead = 1;
+	state_swap(upstream, word, WEFT_LEASE(word), WEFT_UPSTREAM_DEAD);
+	event_send(WEFT_EVENT_UPSTREAM_DEAD, slot, upstream->cookie, upstream->pod_id, upstream->endpoint_id);
 }
 
 /* From here on this response is the worker's: LENT -> RELAYED. It is told, since it watches upstreams for their end alone: a redirected

@@ -88,6 +88,8 @@ int weft_reply(struct sk_msg_md *msg)
 	word = upstream->state;
 	if (WEFT_STATE(word) == WEFT_UPSTREAM_REPLYING)
 		return reply_rest(msg, socket, upstream, slot, word);
+	if (!has_sk_skb && WEFT_STATE(word) == WEFT_UPSTREAM_IDLE)
+		upstream_spoke_unasked(upstream, slot, word); /* else it is said when they arrive */
 	if (WEFT_STATE(word) != WEFT_UPSTREAM_LENT)
 		return SK_PASS;
 

@@ -158,7 +158,7 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 		return WEFT_REASON_NO_UPSTREAM;
 
 	is_bypass = upstream->server_cookie && settings->fast_path == WEFT_FAST_PATH_ON;
-	reason = target_judge(upstream, is_bypass, total, scratch->cookie);
+	reason = is_bypass || has_sk_skb ? target_judge(upstream, is_bypass, total, scratch->cookie) : WEFT_REASON_NO_REMOTE;
 	if (reason != WEFT_REASON_NONE) {
 		upstream_return(upstream, word);
 		return reason;

@@ -92,10 +92,7 @@ int weft_response(struct __sk_buff *skb)
 	if (WEFT_STATE(word) == WEFT_UPSTREAM_REPLYING)
 		return response_rest(skb, upstream, slot, word);
 	if (WEFT_STATE(word) == WEFT_UPSTREAM_IDLE) {
-		/* Nobody asked: whoever borrowed it next would get these bytes for an answer. */
-		upstream->is_dead = 1;
-		state_swap(upstream, word, WEFT_LEASE(word), WEFT_UPSTREAM_DEAD);
-		event_send(WEFT_EVENT_UPSTREAM_DEAD, slot, cookie, upstream->pod_id, upstream->endpoint_id);
+		upstream_spoke_unasked(upstream, slot, word);
 		return SK_PASS;
 	}
 	if (WEFT_STATE(word) != WEFT_UPSTREAM_LENT)

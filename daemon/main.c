@@ -132,10 +132,28 @@ static void clear_away(const struct options *options, const char *own_cgroup)
 		log_warn(-errno, "removing the cgroup %s", own_cgroup);
 }
 
-static int serve(const struct options *options, const char *cgroup2, const char *own_cgroup, int lock_fd, int control_fd)
+static int parse_disabled(const struct options *options, uint32_t *bits)
+{
+	_cleanup_(strbuf_release) struct strbuf complaint = STRBUF_INIT;
+	int r;
+
+	*bits = 0;
+	r = options->disable ? datapath_features_parse(options->disable, bits, &complaint) : 0;
+	if (r)
+		fprintf(stderr, "weftd: --disable %s: %s\n", options->disable, strbuf_text(&complaint));
+	return r;
+}
+
+static int serve(const struct options *options, uint32_t disabled, const char *cgroup2, const char *own_cgroup, int lock_fd, int control_fd)
 {
 	_cleanup_(table_free) struct table *table = NULL;
-	struct worker_config config = { .options = options, .cgroup2 = cgroup2, .own_cgroup = own_cgroup, .control_fd = control_fd };
+	struct worker_config config = {
+		.options = options,
+		.disabled = disabled,
+		.cgroup2 = cgroup2,
+		.own_cgroup = own_cgroup,
+		.control_fd = control_fd,
+	};
 	const struct keeper_job job = { .name = "weft-worker", .work = worker_run, .arg = &config };
 	int r;
 
@@ -155,7 +173,7 @@ static int serve(const struct options *options, const char *cgroup2, const char 
 	return keeper_run(table, &job);
 }
 
-static int run(const struct options *options)
+static int run(const struct options *options, uint32_t disabled)
 {
 	_cleanup_(strbuf_release) struct strbuf cgroup2 = STRBUF_INIT;
 	_cleanup_(strbuf_release) struct strbuf own_cgroup = STRBUF_INIT;
@@ -165,7 +183,7 @@ static int run(const struct options *options)
 	if (preflight(options, &cgroup2, &own_cgroup) || take_lock(options, &lock_fd))
 		return EXIT_FAILURE;
 	if (listen_control(options, &control_fd) == 0) {
-		r = serve(options, cgroup2.data, own_cgroup.data, lock_fd, control_fd);
+		r = serve(options, disabled, cgroup2.data, own_cgroup.data, lock_fd, control_fd);
 		clear_away(options, own_cgroup.data);
 	}
 	lock_give(LOCK_FOLDER, options->bpffs, &lock_fd);
@@ -176,8 +194,9 @@ int main(int argc, char **argv)
 {
 	enum options_action action;
 	struct options options;
+	uint32_t disabled;
 
-	if (options_parse(argc, argv, stderr, &options, &action))
+	if (options_parse(argc, argv, stderr, &options, &action) || parse_disabled(&options, &disabled))
 		return 2;
 	log_set_level(options.log_level);
 	switch (action) {
@@ -192,5 +211,5 @@ int main(int argc, char **argv)
 	case OPTIONS_RUN:
 		break;
 	}
-	return run(&options);
+	return run(&options, disabled);
 }

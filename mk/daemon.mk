@@ -34,7 +34,7 @@ $(BUILD)/asan/gen/%.o: $(BUILD)/gen/%.c
 # Generated headers must exist before the first compile; after that the .d files say who needs them.
 NEEDS_SKELETON := datapath
 $(foreach s,$(filter-out base,$(STAGES)),$(eval $(BUILD)/obj/daemon/$(s)/%.o $(BUILD)/asan/daemon/$(s)/%.o: | $(PROTO_STAMP)))
-$(BUILD)/obj/daemon/datapath/%.o $(BUILD)/asan/daemon/datapath/%.o: | $(BUILD)/gen/weft.skel.h
+$(BUILD)/obj/daemon/datapath/%.o $(BUILD)/asan/daemon/datapath/%.o: | $(BPF_SKELETONS)
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -44,7 +44,7 @@ $(BUILD)/asan/%.o: %.c
 	$(CC) $(CPPFLAGS) -I$(BUILD)/gen/proto $(CFLAGS) $(SANITIZE) -MMD -MP -c $< -o $@
 
 # datapath objects include the skeleton, so they need it first
-$(LIB_datapath_OBJ) $(LIB_datapath_ASAN): | $(BUILD)/gen/weft.skel.h
+$(LIB_datapath_OBJ) $(LIB_datapath_ASAN): | $(BPF_SKELETONS)
 $(foreach s,$(filter-out base,$(STAGES)),$(eval $$(LIB_$(s)_OBJ) $$(LIB_$(s)_ASAN): | $$(PROTO_STAMP)))
 
 # libraries from the last stage to the first, as the linker wants them
@@ -53,7 +53,7 @@ WEFTD_LIBS := $(patsubst %,$(BUILD)/lib/%.a,$(call reverse,$(STAGES))) $(BUILD)/
 
 $(BUILD)/weftd: $(BUILD)/obj/daemon/main.o $(WEFTD_LIBS)
 	$(CC) $(CFLAGS) -o $@ $< -Wl,--start-group $(WEFTD_LIBS) -Wl,--end-group $(LDLIBS)
-$(BUILD)/obj/daemon/main.o: | $(PROTO_STAMP) $(BUILD)/gen/weft.skel.h
+$(BUILD)/obj/daemon/main.o: | $(PROTO_STAMP) $(BPF_SKELETONS)
 
 CTL_SRC := $(sort $(wildcard ctl/*.c))
 CTL_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(CTL_SRC))

@@ -32,6 +32,7 @@ int datapath_new(struct datapath **out, const struct datapath_options *options)
 
 	if (!dp)
 		return -ENOMEM;
+	dp->disabled = options->disabled;
 	for (int i = 0; i < MAP_COUNT; i++)
 		dp->maps[i] = -1;
 	for (int i = 0; i < PROGRAM_COUNT; i++)

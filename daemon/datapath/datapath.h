@@ -9,6 +9,7 @@
 #include "weft/abi.h"
 
 struct image; /* compile/compile.h */
+struct strbuf; /* base/strbuf.h */
 struct datapath;
 
 enum datapath_feature {
@@ -27,10 +28,15 @@ struct datapath_feature_state {
 	char detail[120]; /* why */
 };
 
+extern const char *const datapath_feature_names[FEATURE_COUNT];
+/* "cork,push_pop" to bits 1 << enum datapath_feature. -EINVAL: `complaint` says what is wrong, and lists the names. */
+int datapath_features_parse(const char *names, uint32_t *bits, struct strbuf *complaint);
+
 struct datapath_options {
 	const char *bpffs;            /* directory for pins, made if missing; default /sys/fs/bpf/weft */
 	uint32_t redirect_limit_bytes; /* 0: default */
 	enum weft_fast_path fast_path;
+	uint32_t disabled;            /* bits 1 << enum datapath_feature: their fallback is forced */
 	bool adopt;                   /* a worker that follows another one: use the pinned objects as they are */
 };
 

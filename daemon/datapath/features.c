@@ -1,20 +1,66 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What this kernel can do, and which of its bugs apply: tried where trying is safe, told by the fix level where it isn't
- * (kernel-facts, pitfalls 1 and 9). */
+/* What this kernel can do, what the option takes away, and why: decided before and while the programs are loaded, kept for the next worker.
+ * What is found out by doing it is in probe.c; bugs that harm memory are told by the fix level (kernel-facts, pitfalls 1 and 9). */
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <errno.h>
-#include <netinet/in.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/strbuf.h"
 #include "datapath/internal.h"
+
+const char *const datapath_feature_names[FEATURE_COUNT] = {
+	[FEATURE_SOCKMAP] = "sockmap",
+	[FEATURE_SK_SKB] = "sk_skb",
+	[FEATURE_FIONREAD_MEND] = "fionread_mend",
+	[FEATURE_DIRECT_READS] = "direct_reads",
+	[FEATURE_CORK] = "cork",
+	[FEATURE_PUSH_POP] = "push_pop",
+};
+
+/* ---- the option ------------------------------------------------------------------------------------------------------------------ */
+
+static bool find_feature(const char *name, size_t len, uint32_t *bit)
+{
+	for (size_t i = 0; i < FEATURE_COUNT; i++) {
+		if (strlen(datapath_feature_names[i]) == len && strncmp(datapath_feature_names[i], name, len) == 0) {
+			*bit = 1u << i;
+			return true;
+		}
+	}
+	return false;
+}
+
+int datapath_features_parse(const char *names, uint32_t *bits, struct strbuf *complaint)
+{
+	uint32_t found = 0, bit = 0;
+	const char *at = names;
+
+	for (;;) {
+		size_t len = strcspn(at, ",");
+
+		if (!find_feature(at, len, &bit)) {
+			strbuf_printf(complaint, "\"%.*s\" is no feature; these are:", (int)len, at);
+			for (size_t i = 0; i < FEATURE_COUNT; i++)
+				strbuf_printf(complaint, "%s %s", i ? "," : "", datapath_feature_names[i]);
+			return -EINVAL;
+		}
+		found |= bit;
+		if (!at[len])
+			break;
+		at += len + 1;
+	}
+	*bits = found;
+	return 0;
+}
+
+/* ---- fix levels ------------------------------------------------------------------------------------------------------------------ */
 
 struct release {
 	unsigned major, minor, patch;
@@ -47,31 +93,34 @@ static bool has_fix(const struct release *kernel, unsigned patch_6_1, unsigned p
 	return kernel->minor > 18;
 }
 
-static void feature_set(struct datapath_feature_state *feature, const char *name, bool is_on, const char *detail)
+/* The overflow is known for the two long-term series; others are not accused. */
+static bool has_safe_edits(const struct release *kernel)
 {
-	feature->name = name;
-	feature->is_on = is_on;
-	snprintf(feature->detail, sizeof(feature->detail), "%s", detail);
+	return !(kernel->major == 6 && ((kernel->minor == 1 && kernel->patch < 180) || (kernel->minor == 12 && kernel->patch < 100)));
 }
 
-void features_by_release(struct datapath_feature_state features[FEATURE_COUNT])
-{
-	struct release kernel;
-	bool cork, edits;
+/* ---- the states ------------------------------------------------------------------------------------------------------------------ */
 
-	release_read(&kernel);
-	cork = has_fix(&kernel, 187, 101);
-	/* The overflow is known for the two long-term series; others are not accused. */
-	edits = !(kernel.major == 6 && ((kernel.minor == 1 && kernel.patch < 180) || (kernel.minor == 12 && kernel.patch < 100)));
-	feature_set(&features[FEATURE_SOCKMAP], "sockmap", true, "programs loaded");
-	feature_set(&features[FEATURE_SK_SKB], "sk_skb", true, "programs loaded");
-	feature_set(&features[FEATURE_CORK], "cork", cork,
-		    cork ? "fixed in this kernel" : "use-after-free before 6.1.187 and 6.12.101, unknown here: partial heads go to the proxy");
-	feature_set(&features[FEATURE_PUSH_POP], "push_pop", edits,
-		    edits ? "local replies in the kernel" : "overflow before 6.1.180 and 6.12.100: local replies by the proxy");
+bool feature_is_disabled(const struct datapath *dp, enum datapath_feature feature)
+{
+	return dp->disabled >> feature & 1;
 }
 
-bool features_know_direct_reads(void)
+static void feature_set(struct datapath *dp, enum datapath_feature feature, bool is_on, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static void feature_set(struct datapath *dp, enum datapath_feature feature, bool is_on, const char *fmt, ...)
+{
+	struct datapath_feature_state *state = &dp->features[feature];
+	bool is_disabled = feature_is_disabled(dp, feature);
+	va_list args;
+
+	state->name = datapath_feature_names[feature];
+	state->is_on = is_on && !is_disabled;
+	va_start(args, fmt);
+	vsnprintf(state->detail, sizeof(state->detail), is_disabled ? "disabled by option" : fmt, args);
+	va_end(args);
+}
+
+static bool knows_direct_reads(void)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
 	bool is_known = btf && btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
@@ -80,83 +129,93 @@ bool features_know_direct_reads(void)
 	return is_known;
 }
 
-void features_set_direct_reads(struct datapath_feature_state features[FEATURE_COUNT], bool is_on)
+static void set_direct_reads(struct datapath *dp, bool is_on)
 {
-	feature_set(&features[FEATURE_DIRECT_READS], "direct_reads", is_on,
+	feature_set(dp, FEATURE_DIRECT_READS, is_on,
 		    is_on ? "kernel structures are read by loads" : "no bpf_rdonly_cast (Linux 6.2): kernel structures are read by calls");
 }
 
-void features_without_fast_path(struct datapath_feature_state features[FEATURE_COUNT])
+static void set_edits(struct datapath *dp, const struct release *kernel)
 {
-	feature_set(&features[FEATURE_SOCKMAP], "sockmap", false, "this kernel refuses the message programs: the proxy serves everything");
-	feature_set(&features[FEATURE_SK_SKB], "sk_skb", false, "this kernel refuses the message programs");
-	feature_set(&features[FEATURE_CORK], "cork", false, "no fast path");
-	feature_set(&features[FEATURE_PUSH_POP], "push_pop", false, "no fast path");
-}
+	int r;
 
-static int loopback_pair(int *client, int *server)
-{
-	_cleanup_close_ int listener = -1, c = -1;
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(address);
-
-	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	c = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (listener < 0 || c < 0 || bind(listener, (struct sockaddr *)&address, len) || listen(listener, 1) ||
-	    getsockname(listener, (struct sockaddr *)&address, &len) || connect(c, (struct sockaddr *)&address, len))
-		return -errno;
-	*server = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	if (*server < 0)
-		return -errno;
-	*client = TAKE_FD(c);
-	return 0;
-}
-
-/* Does FIONREAD count TCP bytes on a socket that has a message program alone? 1: it does, 0: the bug, -errno: not to be known. */
-static int fionread_counts(int message_stub)
-{
-	_cleanup_close_ int map = -1, client = -1, server = -1;
-	uint64_t value;
-	uint32_t key = 0;
-	int r, waiting = 0;
-
-	r = loopback_pair(&client, &server);
-	if (r)
-		return r;
-	map = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "weft_probe", 4, 8, 1, NULL);
-	if (map < 0)
-		return -errno;
-	if (bpf_prog_attach(message_stub, map, BPF_SK_MSG_VERDICT, 0))
-		return -errno;
-	value = (uint64_t)server;
-	if (bpf_map_update_elem(map, &key, &value, BPF_ANY))
-		return -errno;
-	if (send(client, "weft", 4, MSG_NOSIGNAL) != 4)
-		return -errno;
-	for (int i = 0; i < 50 && !waiting; i++) {
-		if (ioctl(server, FIONREAD, &waiting))
-			return -errno;
-		if (!waiting)
-			usleep(1000);
+	if (feature_is_disabled(dp, FEATURE_PUSH_POP)) {
+		feature_set(dp, FEATURE_PUSH_POP, false, "%s", "");
+		return;
 	}
-	return waiting > 0;
+	if (!has_safe_edits(kernel)) {
+		feature_set(dp, FEATURE_PUSH_POP, false, "overflow before 6.1.180 and 6.12.100: local replies by the proxy");
+		return;
+	}
+	r = probe_edits();
+	if (r == 1)
+		feature_set(dp, FEATURE_PUSH_POP, true, "tried: local replies in the kernel");
+	else
+		feature_set(dp, FEATURE_PUSH_POP, false, "%s (%s): local replies by the proxy",
+			    r ? "editing a message could not be tried" : "an edited message arrived wrong", r ? strerror(-r) : "tried");
 }
 
-void features_by_trying(struct datapath_feature_state features[FEATURE_COUNT], int message_stub)
+void features_before_loading(struct datapath *dp)
 {
-	int r = fionread_counts(message_stub);
+	struct release kernel;
+	bool cork;
 
+	release_read(&kernel);
+	cork = has_fix(&kernel, 187, 101);
+	feature_set(dp, FEATURE_SOCKMAP, true, "programs loaded");
+	feature_set(dp, FEATURE_SK_SKB, true, "programs loaded");
+	feature_set(dp, FEATURE_CORK, cork, "%s",
+		    cork ? "fixed in this kernel" : "use-after-free before 6.1.187 and 6.12.101, unknown here: partial heads go to the proxy");
+	set_direct_reads(dp, knows_direct_reads());
+	if (feature_is_disabled(dp, FEATURE_SOCKMAP))
+		features_without_fast_path(dp, "");
+	else
+		set_edits(dp, &kernel);
+}
+
+void features_without_direct_reads(struct datapath *dp)
+{
+	set_direct_reads(dp, false);
+}
+
+void features_without_sk_skb(struct datapath *dp, const char *why)
+{
+	feature_set(dp, FEATURE_SK_SKB, false, "%s: requests to other nodes go through the proxy", why);
+}
+
+void features_without_fast_path(struct datapath *dp, const char *why)
+{
+	feature_set(dp, FEATURE_SOCKMAP, false, "%s: the proxy serves everything", why);
+	feature_set(dp, FEATURE_SK_SKB, false, "no fast path");
+	feature_set(dp, FEATURE_CORK, false, "no fast path");
+	feature_set(dp, FEATURE_PUSH_POP, false, "no fast path");
+}
+
+void features_mend_fionread(struct datapath *dp, int message_stub)
+{
+	int r;
+
+	if (!dp->features[FEATURE_SOCKMAP].is_on) {
+		feature_set(dp, FEATURE_FIONREAD_MEND, false, "not needed: no fast path");
+		return;
+	}
+	if (feature_is_disabled(dp, FEATURE_FIONREAD_MEND)) {
+		feature_set(dp, FEATURE_FIONREAD_MEND, false, "%s", "");
+		return;
+	}
+	r = probe_fionread(message_stub);
 	if (r == 1) {
-		feature_set(&features[FEATURE_FIONREAD_MEND], "fionread_mend", false, "not needed: FIONREAD counts TCP bytes");
+		feature_set(dp, FEATURE_FIONREAD_MEND, false, "not needed: FIONREAD counts TCP bytes");
 		return;
 	}
 	if (r < 0)
 		log_warn(r, "probing FIONREAD; mending it to be safe");
-	feature_set(&features[FEATURE_FIONREAD_MEND], "fionread_mend", true,
-		    "this kernel's FIONREAD misses TCP bytes in a sockmap: mended by a no-op verdict");
+	feature_set(dp, FEATURE_FIONREAD_MEND, true, "this kernel's FIONREAD misses TCP bytes in a sockmap: mended by a no-op verdict");
 }
 
-/* The next worker opens pinned objects and must report what was found when they were loaded. */
+/* ---- for the next worker --------------------------------------------------------------------------------------------------------- */
+
+/* It opens pinned objects and must report what was found when they were loaded. */
 static void features_path(const struct datapath *dp, char path[PATH_MAX])
 {
 	snprintf(path, PATH_MAX, "%s/features", dp->bpffs);
@@ -179,7 +238,6 @@ int features_store(const struct datapath *dp)
 
 int features_restore(struct datapath *dp)
 {
-	static const char *const names[FEATURE_COUNT] = {"sockmap", "sk_skb", "fionread_mend", "direct_reads", "cork", "push_pop"};
 	_cleanup_close_ int fd = -1;
 	char path[PATH_MAX];
 	uint32_t key = 0;
@@ -190,6 +248,6 @@ int features_restore(struct datapath *dp)
 		return log_err(-errno, "reading the probed features from %s", path);
 	/* A pointer of the former worker means nothing here. */
 	for (int i = 0; i < FEATURE_COUNT; i++)
-		dp->features[i].name = names[i];
+		dp->features[i].name = datapath_feature_names[i];
 	return 0;
 }

@@ -57,6 +57,7 @@ struct datapath {
 	datapath_event_fn event_fn;
 	void *event_arg;
 	struct datapath_feature_state features[FEATURE_COUNT];
+	uint32_t disabled; /* as in the options */
 };
 
 /* Makes `dir` on a BPF file system: one is mounted where there is none. */
@@ -67,15 +68,27 @@ int datapath_load(struct datapath *dp, const struct datapath_options *options);
 /* Opens what is pinned and maps the shared arrays. */
 int datapath_open(struct datapath *dp);
 
-/* Fix levels first, since they decide what is loaded; then what can be tried with the stubs `message_stub` (sk_msg). */
-void features_by_release(struct datapath_feature_state features[FEATURE_COUNT]);
-void features_by_trying(struct datapath_feature_state features[FEATURE_COUNT], int message_stub);
-/* Has this kernel the function at all? Whether its programs may call it is known when they are loaded. */
-bool features_know_direct_reads(void);
-void features_set_direct_reads(struct datapath_feature_state features[FEATURE_COUNT], bool is_on);
-/* The kernel refused a program that carries messages. */
-void features_without_fast_path(struct datapath_feature_state features[FEATURE_COUNT]);
+/* ---- features.c: each sets what it is about, unless the option has disabled it ---- */
+
+/* Fix levels, and what can be tried without the datapath's programs: they decide what is loaded. */
+void features_before_loading(struct datapath *dp);
+/* The kernel refused what was loaded with it. `why`: for people. */
+void features_without_direct_reads(struct datapath *dp);
+void features_without_sk_skb(struct datapath *dp, const char *why);
+void features_without_fast_path(struct datapath *dp, const char *why);
+/* Tries FIONREAD with a stub (sk_msg) that is loaded. */
+void features_mend_fionread(struct datapath *dp, int message_stub);
+bool feature_is_disabled(const struct datapath *dp, enum datapath_feature feature);
 int features_store(const struct datapath *dp);
 int features_restore(struct datapath *dp);
+
+/* ---- probe.c ---- */
+
+/* Does FIONREAD count TCP bytes on a socket that has a message program alone? 1: it does, 0: the bug, -errno: not to be known. */
+int probe_fionread(int message_stub);
+/* Do bpf_msg_push_data and bpf_msg_pop_data do what they say? 1, 0, or -errno: not to be known (the programs were refused). */
+int probe_edits(void);
+/* Does a helper that the programs call not exist here? Then `why` names it. */
+bool probe_missing_helper(char *why, size_t size);
 
 #endif

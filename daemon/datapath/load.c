@@ -55,23 +55,25 @@ static int libbpf_log(enum libbpf_print_level level, const char *fmt, va_list ar
 	return 0;
 }
 
+/* One that was not loaded stays out: its stub passes everything on. */
 static int program_array_set(struct bpf_map *array, uint32_t key, const struct bpf_program *program)
 {
 	int fd = bpf_program__fd(program);
 
+	if (!bpf_program__autoload(program))
+		return 0;
 	if (bpf_map_update_elem(bpf_map__fd(array), &key, &fd, BPF_ANY))
 		return log_err(-errno, "putting %s into %s", bpf_program__name(program), bpf_map__name(array));
 	return 0;
 }
 
-static int program_arrays_fill(struct weft *skeleton, bool fast_path)
+static int program_arrays_fill(struct weft *skeleton)
 {
 	const struct {
 		struct bpf_map *array;
 		uint32_t key;
 		struct bpf_program *program;
 	} entries[] = {
-		/* the first three carry messages */
 		{skeleton->maps.msg_programs, 0, skeleton->progs.weft_request},
 		{skeleton->maps.msg_programs, 1, skeleton->progs.weft_reply},
 		{skeleton->maps.skb_programs, 0, skeleton->progs.weft_response},
@@ -82,7 +84,7 @@ static int program_arrays_fill(struct weft *skeleton, bool fast_path)
 		{skeleton->maps.release_programs, 0, skeleton->progs.weft_release},
 	};
 
-	for (size_t i = fast_path ? 0 : 3; i < ARRAY_SIZE(entries); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(entries); i++) {
 		int r = program_array_set(entries[i].array, entries[i].key, entries[i].program);
 
 		if (r)
@@ -99,14 +101,15 @@ static int attach(const struct bpf_program *program, const struct bpf_map *map, 
 }
 
 /* Before any socket is in: a socket keeps for life what its map has when it enters. */
-static int socket_programs_attach(struct weft *skeleton, bool mends_fionread)
+static int socket_programs_attach(struct datapath *dp, struct weft *skeleton)
 {
+	bool mends_fionread = dp->features[FEATURE_FIONREAD_MEND].is_on;
 	int r;
 
 	r = attach(skeleton->progs.stub_request, skeleton->maps.client_sockets, BPF_SK_MSG_VERDICT);
 	if (!r)
 		r = attach(skeleton->progs.stub_reply, skeleton->maps.server_sockets, BPF_SK_MSG_VERDICT);
-	if (!r)
+	if (!r && dp->features[FEATURE_SK_SKB].is_on)
 		r = attach(skeleton->progs.stub_response, skeleton->maps.upstream_sockets, BPF_SK_SKB_VERDICT);
 	if (!r && mends_fionread)
 		r = attach(skeleton->progs.stub_fionread, skeleton->maps.client_sockets, BPF_SK_SKB_VERDICT);
@@ -128,6 +131,8 @@ static int programs_pin(struct datapath *dp, struct weft *skeleton)
 	for (int i = 0; i < PROGRAM_COUNT; i++) {
 		struct bpf_program *program = bpf_object__find_program_by_name(skeleton->obj, datapath_program_names[i]);
 
+		if (program && !bpf_program__autoload(program))
+			continue;
 		snprintf(path, sizeof(path), "%s/programs/%s", dp->bpffs, datapath_program_names[i]);
 		if (!program || bpf_obj_pin(bpf_program__fd(program), path))
 			return log_err(-errno, "pinning %s", path);
@@ -135,10 +140,10 @@ static int programs_pin(struct datapath *dp, struct weft *skeleton)
 	return 0;
 }
 
-static void settings_write(struct weft *skeleton, const struct datapath_options *options)
+static void settings_write(const struct datapath *dp, struct weft *skeleton, const struct datapath_options *options)
 {
 	struct weft_control settings = {
-		.fast_path = options->fast_path,
+		.fast_path = dp->features[FEATURE_SOCKMAP].is_on ? options->fast_path : WEFT_FAST_PATH_OFF,
 		.redirect_limit_bytes = options->redirect_limit_bytes ? options->redirect_limit_bytes : WEFT_REDIRECT_LIMIT_DEFAULT,
 	};
 	uint32_t zero = 0;
@@ -152,8 +157,23 @@ static void skeleton_destroy(struct weft **skeleton)
 		weft__destroy(*skeleton);
 }
 
-/* Opens and loads; without `fast_path` the programs that carry messages stay out, and their stubs pass everything on. */
-static int skeleton_load(struct datapath *dp, bool fast_path, struct weft **out)
+/* Without a feature, what carries messages that way stays out. */
+static void choose_programs(const struct datapath *dp, struct weft *skeleton)
+{
+	bool fast_path = dp->features[FEATURE_SOCKMAP].is_on;
+
+	bpf_program__set_autoload(skeleton->progs.weft_request, fast_path);
+	bpf_program__set_autoload(skeleton->progs.weft_reply, fast_path);
+	bpf_program__set_autoload(skeleton->progs.weft_connection_command, fast_path);
+	bpf_program__set_autoload(skeleton->progs.weft_response, dp->features[FEATURE_SK_SKB].is_on);
+	skeleton->rodata->has_cork = dp->features[FEATURE_CORK].is_on;
+	skeleton->rodata->has_direct_reads = dp->features[FEATURE_DIRECT_READS].is_on;
+	skeleton->rodata->has_push_pop = dp->features[FEATURE_PUSH_POP].is_on;
+	skeleton->rodata->has_sk_skb = dp->features[FEATURE_SK_SKB].is_on;
+}
+
+/* Opens and loads, with the features as they stand. */
+static int skeleton_load(struct datapath *dp, struct weft **out)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, open_options, .pin_root_path = dp->bpffs);
 	_cleanup_(skeleton_destroy) struct weft *skeleton = NULL;
@@ -165,14 +185,7 @@ static int skeleton_load(struct datapath *dp, bool fast_path, struct weft **out)
 		return log_err(-errno, "opening the BPF object");
 	snprintf(path, sizeof(path), "%s/images", dp->bpffs);
 	bpf_map__set_pin_path(skeleton->maps.images, path);
-	skeleton->rodata->has_cork = dp->features[FEATURE_CORK].is_on;
-	skeleton->rodata->has_direct_reads = dp->features[FEATURE_DIRECT_READS].is_on;
-	skeleton->rodata->has_push_pop = dp->features[FEATURE_PUSH_POP].is_on;
-	if (!fast_path) {
-		bpf_program__set_autoload(skeleton->progs.weft_request, false);
-		bpf_program__set_autoload(skeleton->progs.weft_reply, false);
-		bpf_program__set_autoload(skeleton->progs.weft_response, false);
-	}
+	choose_programs(dp, skeleton);
 	r = weft__load(skeleton);
 	if (r)
 		return r;
@@ -180,49 +193,65 @@ static int skeleton_load(struct datapath *dp, bool fast_path, struct weft **out)
 	return 0;
 }
 
-/* Once more, without what the first attempt has pinned. */
-static int skeleton_reload(struct datapath *dp, bool fast_path, struct weft **out)
+/* Takes one feature away after a refusal. False: there is nothing left that weft could do without. */
+static bool give_up_one(struct datapath *dp, int r)
 {
-	int r;
+	char why[80] = "this kernel refuses the programs";
+	bool is_named = probe_missing_helper(why, sizeof(why));
 
-	datapath_uninstall(dp->bpffs);
-	r = bpffs_prepare(dp->bpffs);
-	return r ? r : skeleton_load(dp, fast_path, out);
+	if (dp->features[FEATURE_DIRECT_READS].is_on && !is_named) {
+		log_warn(r, "loading programs that read kernel structures by loads; trying calls");
+		features_without_direct_reads(dp);
+		return true;
+	}
+	if (dp->features[FEATURE_SK_SKB].is_on && !is_named) {
+		log_warn(r, "loading the programs; trying without redirected responses (--log-level debug shows what the kernel said)");
+		features_without_sk_skb(dp, why);
+		return true;
+	}
+	if (dp->features[FEATURE_SOCKMAP].is_on) {
+		/* Connections are still captured. */
+		log_warn(r, "loading the fast path (%s); the proxy serves everything (--log-level debug shows what the kernel said)", why);
+		features_without_fast_path(dp, why);
+		return true;
+	}
+	log_err(r, "loading BPF programs (%s)", why);
+	return false;
+}
+
+static int skeleton_load_what_can_be(struct datapath *dp, struct weft **out)
+{
+	int r = skeleton_load(dp, out);
+
+	while (r) {
+		if (r == -EPERM)
+			return log_err(r, "loading BPF programs (are CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON there?)");
+		if (!give_up_one(dp, r))
+			return r;
+		/* Once more, without what the last attempt has pinned. */
+		datapath_uninstall(dp->bpffs);
+		r = bpffs_prepare(dp->bpffs);
+		if (!r)
+			r = skeleton_load(dp, out);
+	}
+	return 0;
 }
 
 int datapath_load(struct datapath *dp, const struct datapath_options *options)
 {
 	_cleanup_(skeleton_destroy) struct weft *skeleton = NULL;
-	struct datapath_options settings = *options;
-	bool fast_path = true;
 	int r;
 
 	libbpf_set_print(libbpf_log);
-	features_by_release(dp->features);
-	features_set_direct_reads(dp->features, features_know_direct_reads());
-	r = skeleton_load(dp, true, &skeleton);
-	if (r && r != -EPERM && dp->features[FEATURE_DIRECT_READS].is_on) {
-		log_warn(r, "loading programs that read kernel structures by loads; trying calls");
-		features_set_direct_reads(dp->features, false);
-		r = skeleton_reload(dp, true, &skeleton);
-	}
-	if (r == -EPERM)
-		return log_err(r, "loading BPF programs (are CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON there, and no lockdown?)");
-	if (r) {
-		/* This kernel refuses a message program: connections are still captured, and the proxy serves them all. */
-		log_warn(r, "loading the fast path; the proxy serves everything (--log-level debug shows what the kernel said)");
-		r = skeleton_reload(dp, false, &skeleton);
-		if (r)
-			return log_err(r, "loading BPF programs");
-		fast_path = false;
-		settings.fast_path = WEFT_FAST_PATH_OFF;
-		features_without_fast_path(dp->features);
-	}
-	settings_write(skeleton, &settings);
-	features_by_trying(dp->features, bpf_program__fd(skeleton->progs.stub_reply));
-	r = socket_programs_attach(skeleton, dp->features[FEATURE_FIONREAD_MEND].is_on);
+	features_before_loading(dp);
+	r = skeleton_load_what_can_be(dp, &skeleton);
+	if (r)
+		return r;
+	settings_write(dp, skeleton, options);
+	features_mend_fionread(dp, bpf_program__fd(skeleton->progs.stub_reply));
+	r = socket_programs_attach(dp, skeleton);
 	if (!r)
-		r = program_arrays_fill(skeleton, fast_path);
+		r = program_arrays_fill(skeleton);
 	if (!r)
 		r = programs_pin(dp, skeleton);
 	if (!r)
@@ -252,7 +281,8 @@ int datapath_open(struct datapath *dp)
 	for (int i = 0; i < PROGRAM_COUNT; i++) {
 		snprintf(path, sizeof(path), "%s/programs/%s", dp->bpffs, datapath_program_names[i]);
 		dp->programs[i] = bpf_obj_get(path);
-		if (dp->programs[i] < 0)
+		/* Without a fast path there is nothing to command. */
+		if (dp->programs[i] < 0 && !(i == PROGRAM_COMMAND && errno == ENOENT))
 			return log_err(-errno, "opening %s", path);
 	}
 	dp->control = map_memory(dp->maps[MAP_CONTROL], 1, sizeof(*dp->control));

@@ -9,7 +9,7 @@
 
 #include "base/cleanup.h"
 
-enum { OPT_CONFIG = 256, OPT_CHECK, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT };
+enum { OPT_CONFIG = 256, OPT_CHECK, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE };
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
@@ -19,6 +19,7 @@ static const struct option long_options[] = {
 	{ "bpffs", required_argument, NULL, OPT_BPFFS },
 	{ "cgroup", required_argument, NULL, OPT_CGROUP },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
+	{ "disable", required_argument, NULL, OPT_DISABLE },
 	{ "proxy-threads", required_argument, NULL, OPT_PROXY_THREADS },
 	{ "redirect-limit", required_argument, NULL, OPT_REDIRECT_LIMIT },
 	{ "help", no_argument, NULL, 'h' },
@@ -55,6 +56,7 @@ void options_help(FILE *stream)
 		"                           (default: `weft` below the one that weftd was started in)\n"
 		"  --proxy-threads N        threads of the proxy (default: a quarter of the processors, at least one)\n"
 		"  --redirect-limit BYTES   largest message that the kernel carries, K and M allowed (default: %uM, at most %uM)\n"
+		"  --disable FEATURE,...    do without what this kernel can: names as in `weftctl status`\n"
 		"  --log-level LEVEL        error, warning, info or debug (default: info)\n"
 		"  --help, --version\n",
 		WEFT_REDIRECT_LIMIT_DEFAULT >> 20, OPTIONS_REDIRECT_LIMIT_MAX >> 20);
@@ -134,6 +136,13 @@ static int apply(struct options *options, enum options_action *action, int optio
 		return 0;
 	case OPT_LOG_LEVEL:
 		return log_level_parse(value, &options->log_level) ? complain(errors, "log-level", value, "error, warning, info or debug is expected") : 0;
+	case OPT_DISABLE:
+		if (options->disable) {
+			fprintf(errors, "weftd: --disable once, please: --disable FEATURE,FEATURE\n");
+			return -EINVAL;
+		}
+		options->disable = value;
+		return 0;
 	case OPT_PROXY_THREADS:
 		return parse_number(value, false, OPTIONS_PROXY_THREADS_MAX, &options->proxy_threads) ?
 			complain(errors, "proxy-threads", value, "a number from 1 to 256 is expected") : 0;

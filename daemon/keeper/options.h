@@ -24,6 +24,7 @@ struct options {
 	enum log_level log_level;
 	uint32_t proxy_threads;        /* 0: a quarter of the processors, at least one */
 	uint32_t redirect_limit_bytes; /* 0: the default */
+	const char *disable;           /* NULL, or names of features, as given: the datapath knows which there are */
 };
 
 enum options_action {

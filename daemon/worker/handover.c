@@ -111,15 +111,18 @@ int handover_watch(struct worker *worker)
 
 int handover_start_pool(struct worker *worker)
 {
+	struct datapath_feature_state features[FEATURE_COUNT];
 	struct pool_options options = {
 		.base = worker->base,
 		.table = worker->table,
 		.callbacks = { .arg = worker, .relay = relay, .exchange_failed = exchange_failed, .exchange_cut = exchange_cut },
 		.redirect_limit_bytes = worker->config->options->redirect_limit_bytes,
 		.adopt = worker->is_successor,
-		.is_told_of_relays = true,
 	};
 
+	datapath_features(worker->datapath, features);
+	/* Without their program nothing tells of bytes that come by TCP. */
+	options.is_told_of_relays = features[FEATURE_SK_SKB].is_on;
 	pool_kernel_datapath(&options.kernel, worker->datapath);
 	return pool_new(&worker->pool, &options);
 }

@@ -175,6 +175,7 @@ static int load_datapath(struct worker *worker)
 		.bpffs = options->bpffs,
 		.redirect_limit_bytes = options->redirect_limit_bytes,
 		.fast_path = options->fast_path,
+		.disabled = worker->config->disabled,
 		.adopt = worker->is_successor,
 	};
 	int r;

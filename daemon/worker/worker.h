@@ -12,6 +12,7 @@
 
 struct worker_config {
 	const struct options *options;
+	uint32_t disabled;         /* features: what options->disable names */
 	struct table *table;
 	const char *cgroup2;       /* where cgroup v2 is mounted */
 	const char *own_cgroup;    /* the worker's own folder in it */

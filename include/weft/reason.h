@@ -49,6 +49,7 @@
 	X(SERVER_NOT_DRAINED, "server_not_drained") \
 	X(SERVER_NOT_DELIVERED, "server_not_delivered") \
 	X(REDIRECT_FAILED, "redirect_failed") \
+	X(NO_REMOTE, "no_remote") \
 	/* local replies */ \
 	X(DIRECT_TOO_LARGE, "direct_too_large") \
 	X(DIRECT_WITH_BODY, "direct_with_body") \

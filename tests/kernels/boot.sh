@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Boots a kernel in qemu with an initramfs that holds the given programs, runs one command in it, prints its output, and exits with its status.
 #   tests/kernels/boot.sh KERNEL-IMAGE TIMEOUT-SECONDS 'COMMAND' FILE...
-# Every FILE goes to the same path in the initramfs, with the libraries it links. 
+# Every FILE goes to the same path in the initramfs, with the libraries it links. APPEND: words for the kernel's command line.
 set -euo pipefail
 
 kernel=$1 limit=$2 command=$3
@@ -36,6 +36,7 @@ cat >"$root/init" <<INIT
 export PATH=/sbin:/bin:/usr/sbin:/usr/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
+mount -t securityfs security /sys/kernel/security 2>/dev/null
 mount -t devtmpfs dev /dev 2>/dev/null
 mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run
@@ -56,7 +57,7 @@ chmod +x "$root/init"
 accel=(-accel tcg,thread=multi -cpu max)
 [ "${WEFT_KVM:-0}" = 1 ] && accel=(-accel kvm -cpu host)
 timeout "$limit" qemu-system-x86_64 "${accel[@]}" -m 2048 -smp 2 -nographic -no-reboot -kernel "$kernel" -initrd "$work/initramfs.gz" \
-	-append "console=ttyS0 quiet panic=-1 loglevel=3" </dev/null 2>&1 | tr -d '\r' | tee "$work/log" | grep -v '^SeaBIOS\|^iPXE\|^Booting' || true
+	-append "console=ttyS0 quiet panic=-1 loglevel=3 ${APPEND:-}" </dev/null 2>&1 | tr -d '\r' | tee "$work/log" | grep -v '^SeaBIOS\|^iPXE\|^Booting' || true
 status=$(sed -n 's/^== exit \([0-9]*\)$/\1/p' "$work/log")
 if [ -z "$status" ]; then
 	echo "boot.sh: the machine did not finish within $limit s" >&2

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Tortures a mesh, a proxy, or plain TCP, on a topology of its own: a pod with the client, three with servers (v3 is not enrolled).
 #
-#   torture.sh [--through weft|direct|haproxy|envoy] [--fast-path on|remote|off] [--seed N] [--time S] [--kill-worker S]
+#   torture.sh [--through weft|direct|haproxy|envoy] [--fast-path on|remote|off] [--disable FEATURE,...] [--seed N] [--time S] [--kill-worker S]
 #              [--stall] [--forgive-eagain] [--prefix NAME] [--subnet A.B.C] [--keep] [-- options of torture-client]
 #
 # Through direct, haproxy and envoy the torture tests itself: what it allows must be what plain TCP and known-good proxies do.
@@ -11,11 +11,11 @@
 # was wrong, lost, stuck or in error. Logs stay in $BUILD/torture/.
 set -euo pipefail
 
-prefix=torture-$$ subnet=10.77.0 through=weft fast_path=on forgive= seed=1 time=120 stall= keep= kill_worker=
+prefix=torture-$$ subnet=10.77.0 through=weft fast_path=on disable= forgive= seed=1 time=120 stall= keep= kill_worker=
 service_port=8090
 while [ $# -gt 0 ]; do
 	case "$1" in
-	--through | --fast-path | --seed | --time | --prefix | --subnet | --kill-worker)
+	--through | --fast-path | --disable | --seed | --time | --prefix | --subnet | --kill-worker)
 		[ $# -ge 2 ] || { echo "torture: $1 needs a value" >&2 && exit 2; }
 		option=${1#--}
 		declare "${option//-/_}=$2"
@@ -97,7 +97,7 @@ start_envoy() {
 start_weft() {
 	[ -x "$weftd" ] || { echo "torture: $weftd is not built: run make" >&2 && return 1; }
 	topology render "$here/weft.yaml.in" >"$logs/weft.yaml"
-	weft_start "$logs/weft.yaml" --fast-path "$fast_path"
+	weft_start "$logs/weft.yaml" --fast-path "$fast_path" ${disable:+--disable "$disable"}
 }
 
 # Kills the worker again and again; the keeper starts the next one.

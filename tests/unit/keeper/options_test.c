@@ -65,9 +65,10 @@ static void test_only_a_configuration_is_needed(void **state)
 static void test_every_option_has_its_place(void **state)
 {
 	struct outcome outcome = parse("--config=a --fast-path remote --control /c --bpffs /b --cgroup /g --log-level debug --proxy-threads 3 "
-				       "--redirect-limit 64K");
+				       "--redirect-limit 64K --disable cork,push_pop");
 
 	assert_int_equal(outcome.r, 0);
+	assert_string_equal(outcome.options.disable, "cork,push_pop");
 	assert_string_equal(outcome.options.control, "/c");
 	assert_string_equal(outcome.options.bpffs, "/b");
 	assert_string_equal(outcome.options.cgroup, "/g");
@@ -106,6 +107,7 @@ static void test_what_is_wrong_is_said(void **state)
 	refused("--config a b", "\"b\"");
 	refused("--config a --config b", "once");
 	refused("--config a --check b", "once");
+	refused("--config a --disable cork --disable sk_skb", "once");
 	refused("--config a --log-level loud", "error, warning, info or debug");
 	refused("--config a --bpffs weft", "absolute");
 	refused("--config a --cgroup weft", "absolute");
@@ -135,7 +137,7 @@ static void test_numbers_have_bounds(void **state)
 static void test_help_names_every_option(void **state)
 {
 	static const char *const names[] = { "--config", "--check", "--fast-path", "--control", "--bpffs", "--cgroup",
-					     "--log-level", "--proxy-threads", "--redirect-limit", "--help", "--version" };
+					     "--log-level", "--proxy-threads", "--redirect-limit", "--disable", "--help", "--version" };
 	char text[8192] = "";
 	FILE *stream = fmemopen(text, sizeof(text), "w");
 

@@ -3,7 +3,7 @@
 """A TCP relay that lies now and then, to prove that the torture would notice: liar.py FAULT LISTEN:PORT TARGET:PORT
 
 FAULT: flip (one bit of a byte), drop (some bytes), repeat (some bytes twice), stall (relays no more), reset (of both sides), cross (sends
-an answer to another connection), none. About one in two hundred pieces relayed towards the client suffers it.
+an answer to another connection), close (says that the connection ends with an answer), none. About one in two hundred pieces relayed towards the client suffers it.
 """
 import asyncio
 import random
@@ -33,6 +33,8 @@ async def relay(reader, writer, other, lies):
                     piece = piece[:at] + piece[at + chance.randint(1, 100) :]
                 elif fault == "repeat":
                     piece = piece[: at + 1] + piece[max(0, at - 20) :]
+                elif fault == "close":
+                    piece = piece.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
                 elif fault == "stall":
                     await asyncio.sleep(3600)
                 elif fault == "reset":

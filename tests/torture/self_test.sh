@@ -14,6 +14,16 @@ others=()
 failures=0 tests=0
 trap 'kill "${others[@]}" 2>/dev/null || true; rm -rf "$folder"' EXIT
 
+wait_for_port() {
+	local tries
+	for tries in $(seq 200); do
+		[ -z "$(ss -Hltn "sport = :$1")" ] || return 0
+		sleep 0.05
+	done
+	echo "torture self-test: nobody listens on port $1 after $tries tries" >&2
+	return 1
+}
+
 # run FAULT CLIENT-OPTIONS...: its output is in $folder/out, its exit status in $code.
 run() {
 	local fault=$1 address
@@ -23,12 +33,13 @@ run() {
 	address=127.0.0.1:$port
 	"$build/torture/torture-server" --name v1 --listen "$address" --ledger "$folder/ledger" >"$folder/server" 2>&1 &
 	others=($!)
+	wait_for_port "$port"
 	if [ "$fault" != direct ]; then
 		python3 "$here/liar.py" "$fault" "127.0.0.1:$((port + 1))" "$address" >"$folder/liar" 2>&1 &
 		others+=($!)
 		address=127.0.0.1:$((port + 1))
 	fi
-	sleep 0.7
+	wait_for_port "${address#*:}"
 	code=0
 	timeout 90 "$build/torture/torture-client" --ledger "$folder/ledger" --direct --time 3 --connections 12 --no huge,smallbuf,idleclose,serverfault \
 		"$@" --target "self.test,/a,${name:-v1},$address" >"$folder/out" 2>&1 || code=$?
@@ -62,6 +73,8 @@ run cross
 expect 'an answer on another connection is found' 1 'WRONG'
 run reset
 expect 'a reset that nobody scheduled is found' 1 'ERROR.*(reset|pipe)'
+run close --only pipeline
+expect 'an end of the connection that nobody scheduled is found' 1 'LOST.*no schedule asked for'
 run stall
 expect 'a connection that stands still is found' 1 'STUCK'
 name=v2 run direct
@@ -70,7 +83,7 @@ run direct --seed 3 --batches 20
 before=$code
 "$build/torture/torture-server" --name v1 --listen "127.0.0.1:$port" --ledger "$folder/ledger" >"$folder/server" 2>&1 &
 others=($!)
-sleep 0.5
+wait_for_port "$port"
 code=0
 timeout 60 "$build/torture/torture-client" --ledger "$folder/ledger" --direct --seed 3 --batches 2 --connections 12 --time 3 \
 	--target "self.test,/a,v1,127.0.0.1:$port" >"$folder/out" 2>&1 || code=$?

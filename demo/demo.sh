@@ -18,7 +18,8 @@ fi
 clean_up() {
 	local code=$?
 	trap - EXIT
-	trap '' INT TERM HUP
+	trap '' INT TERM HUP PIPE
+	set +e # whoever read our output may be gone
 	[ "$code" -eq 0 ] || [ ! -s "$(weft_state)/weft.log" ] || {
 		printf '\n%slast lines of weftd%s\n' "$bold" "$plain"
 		tail -n 15 "$(weft_state)/weft.log"
@@ -150,6 +151,7 @@ ratio() {
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
+trap 'exit 141' PIPE
 printf '%sweft: HTTP requests routed in the kernel%s\n' "$bold" "$plain"
 topology up
 topology render "$repository/demo/weft.yaml.in" >"$(weft_state)/weft.yaml"

@@ -28,7 +28,8 @@ FORGIVE_EAGAIN ?= yes
 # in some 40,000 requests is reset, and a relayed answer in some 80,000 stands still after its client was cut. `make torture` shows both.
 TEST_TORTURE_TIME ?= 20
 .PHONY: torture-test
-torture-test: $(TORTURE_BIN)
+torture-test: all $(TORTURE_BIN)
+	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/leaves_nothing_test.sh
 	$(MAKE) --no-print-directory torture TIME=$(TEST_TORTURE_TIME) TORTURE_ARGS="--no pipeline"
 
 .PHONY: torture

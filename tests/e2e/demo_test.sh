@@ -20,6 +20,9 @@ like 'the last line' 'All was right' "$(tail -n 1 <<<"$said")"
 [ "$failures" -eq 0 ] || sed 's/^/        /' <<<"$said"
 equal 'nothing remains' '' "$(remains)"
 
+demo 2>/dev/null | head -n 1 >/dev/null
+equal 'a reader that goes away: nothing remains' '' "$(remains)"
+
 # A terminal sends SIGINT to the whole foreground group; a job of a script ignores it unless it gets a group and the default action back.
 for seconds in 0.3 2 5; do
 	python3 - "$seconds" "$repository/demo/demo.sh" "$prefix" <<'END'

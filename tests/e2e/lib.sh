@@ -26,6 +26,7 @@ begin() {
 	trap finish EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
+	trap 'exit 141' PIPE
 	topology up --script "$@" || exit 1
 	config=$(weft_state)/weft.yaml
 	render_config >"$config"
@@ -40,7 +41,7 @@ render_config() {
 finish() {
 	local code=$?
 	trap - EXIT
-	trap '' INT TERM HUP
+	trap '' INT TERM HUP PIPE
 	jobs -p | grep -vx "${weft_pid:-none}" | xargs -r kill 2>/dev/null
 	if [ -n "$weft_pid" ] && ! weft_stop; then
 		failures=$((failures + 1))

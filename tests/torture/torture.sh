@@ -41,7 +41,8 @@ mkdir -p "$logs"
 clean_up() {
 	local code=$?
 	trap - EXIT
-	trap '' INT TERM HUP
+	trap '' INT TERM HUP PIPE
+	set +e # whoever read our output may be gone
 	[ ${#others[@]} -eq 0 ] || kill "${others[@]}" 2>/dev/null || true
 	if [ -n "$weft_pid" ]; then
 		weft_control status -o json >"$logs/status.json" 2>/dev/null || true
@@ -138,7 +139,7 @@ main() {
 	local options=() code=0
 	: >"$logs/servers.log"
 	topology up --subnet "$subnet" --pods "cli v1 v2 v3"
-	ledger=$(mktemp /dev/shm/weft-torture.XXXXXX)
+	ledger=$(mktemp "/dev/shm/weft-$prefix.XXXXXX")
 	start_servers
 	case "$through" in
 	direct) options+=(--direct) ;;
@@ -166,4 +167,5 @@ main() {
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
+trap 'exit 141' PIPE
 main "$@"

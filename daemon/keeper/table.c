@@ -15,7 +15,8 @@
 struct table {
 	uint32_t capacity;
 	uint32_t hint; /* where the next search begins; only ever a hint */
-	uint32_t zero[14];
+	uint32_t generation; /* of the worker that runs; written while none does */
+	uint32_t zero[13];
 	struct table_entry entries[];
 };
 _Static_assert(sizeof(struct table) == 64, "entries begin on a cache line");
@@ -68,6 +69,7 @@ struct table_entry *table_take(struct table *table, int fd)
 		/* All but `kind`, which must not be FREE for a moment while the compiler clears the rest. */
 		memset((char *)entry + sizeof(entry->kind), 0, sizeof(*entry) - sizeof(entry->kind));
 		entry->fd = fd;
+		entry->generation = table->generation;
 		return entry;
 	}
 	return NULL;
@@ -95,6 +97,17 @@ void table_each(struct table *table, void (*fn)(void *arg, struct table_entry *e
 	for (uint32_t i = 0; i < table->capacity; i++) {
 		if (is_published(kind_of(&table->entries[i])))
 			fn(arg, &table->entries[i]);
+	}
+}
+
+void table_each_former(struct table *table, void (*fn)(void *arg, struct table_entry *entry), void *arg)
+{
+	for (uint32_t i = 0; i < table->capacity; i++) {
+		struct table_entry *entry = &table->entries[i];
+
+		/* Of one that is being taken just now, `generation` is read after `kind`, which is published last. */
+		if (is_published(kind_of(entry)) && entry->generation != table->generation)
+			fn(arg, entry);
 	}
 }
 
@@ -153,6 +166,7 @@ int table_close_strays(struct table *table)
 			next = fds[i] + 1;
 	}
 	close_between(next, INT32_MAX);
+	table->generation++;
 	free(fds);
 	return 0;
 }

@@ -37,7 +37,8 @@ struct table_entry { /* 64 bytes */
 	uint32_t peer_ip4_be;
 	uint16_t peer_port_be;
 	uint16_t zero;
-	uint32_t reserved[4];
+	uint32_t generation;  /* of the worker that took it */
+	uint32_t reserved[3];
 };
 _Static_assert(sizeof(struct table_entry) == 64, "one cache line");
 
@@ -52,10 +53,12 @@ void table_publish(struct table_entry *entry, enum table_kind kind);
 void table_release(struct table *table, struct table_entry *entry);
 /* Visits published entries; the visitor may release the entry it was given. */
 void table_each(struct table *table, void (*fn)(void *arg, struct table_entry *entry), void *arg);
+/* Only those that former workers published: the present one has made its own by the time it adopts. */
+void table_each_former(struct table *table, void (*fn)(void *arg, struct table_entry *entry), void *arg);
 uint32_t table_count(const struct table *table, enum table_kind kind);
 uint32_t table_capacity(const struct table *table);
-/* Closes every descriptor above 2 that no published entry names, and frees entries that a killed worker left half made. Only while no worker
- * runs: the keeper calls it before it makes the next one. -ENOMEM: nothing was closed. */
+/* Closes every descriptor above 2 that no published entry names, and frees entries that a killed worker left half made; what is published is a
+ * former worker's from here on. Only while no worker runs: the keeper calls it before it makes the next one. -ENOMEM: nothing was closed. */
 int table_close_strays(struct table *table);
 
 #endif

@@ -205,7 +205,8 @@ void handover_adopt(struct worker *worker)
 {
 	struct adoption adoption = { .worker = worker };
 
-	table_each(worker->table, adopt, &adoption);
+	/* Its pods' listeners accept by now. */
+	table_each_former(worker->table, adopt, &adoption);
 	pool_adopt_finish(worker->pool);
 	log_info("took over from the former worker: %u connections, %u upstreams; closed %u descriptors that nobody needs", adoption.anchors,
 		 adoption.upstreams, adoption.closed);

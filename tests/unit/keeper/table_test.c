@@ -130,6 +130,38 @@ static void test_a_visitor_may_release_what_it_is_given(void **state)
 	assert_int_equal(table_count(table, TABLE_RESERVED), 1);
 }
 
+static void count(void *arg, struct table_entry *entry)
+{
+	(*(int *)arg)++;
+}
+
+/* Who adopts has accepted connections of its own by then: taken for a former worker's, each would be served twice. */
+static void test_a_worker_tells_its_own_entries_from_those_before(void **state)
+{
+	_cleanup_(table_free) struct table *table = NULL;
+	struct table_entry *entry;
+	int all = 0, former = 0;
+
+	assert_int_equal(table_new(&table, 8), 0);
+	publish(table, some_fd(), TABLE_ANCHOR);
+	table_each_former(table, count, &former);
+	assert_int_equal(former, 0);
+	assert_int_equal(table_close_strays(table), 0);
+	entry = publish(table, some_fd(), TABLE_ANCHOR);
+	table_take(table, 30);
+	table_each_former(table, count, &former);
+	assert_int_equal(former, 1);
+	table_each(table, count, &all);
+	assert_int_equal(all, 2);
+	assert_int_equal(table_close_strays(table), 0);
+	former = 0;
+	table_each_former(table, count, &former);
+	assert_int_equal(former, 2);
+	table_release(table, entry);
+	table_each_former(table, count, &former);
+	assert_int_equal(former, 3);
+}
+
 static void worker_opens(struct table *table)
 {
 	publish(table, some_fd(), TABLE_ANCHOR);
@@ -245,6 +277,7 @@ int main(void)
 		cmocka_unit_test(test_a_full_table_has_no_entry),
 		cmocka_unit_test(test_a_table_of_nothing_is_refused),
 		cmocka_unit_test(test_a_visitor_may_release_what_it_is_given),
+		cmocka_unit_test(test_a_worker_tells_its_own_entries_from_those_before),
 		cmocka_unit_test(test_what_a_killed_worker_named_stays_and_the_rest_is_closed),
 		cmocka_unit_test(test_strays_between_and_behind_named_descriptors_are_closed),
 		cmocka_unit_test(test_threads_never_get_the_same_entry),

@@ -64,14 +64,12 @@ static __always_inline u32 local_compose(struct scratch *scratch, const struct l
 	return off + body_len;
 }
 
-/* Overwrites the message, which has `len` bytes now, with scratch->bytes. */
+/* Overwrites the message, which has `len` bytes now, all of them in one piece, with scratch->bytes. */
 static __always_inline bool message_overwrite(struct sk_msg_md *msg, const struct scratch *scratch, u32 len)
 {
 	u32 whole = len & ~7u;
 	u8 *data, *end;
 
-	if (bpf_msg_pull_data(msg, 0, len, 0))
-		return false;
 	data = (void *)(long)msg->data;
 	end = (void *)(long)msg->data_end;
 	for (u32 i = 0; i < LOCAL_WORDS_MAX; i++) {
@@ -96,22 +94,33 @@ static __always_inline bool message_overwrite(struct sk_msg_md *msg, const struc
 	return true;
 }
 
-/* The look-up first: until then the bytes are untouched and the proxy can have them. Returns false: hand up. Once it returned true
- * the message is the response, on its way to the client itself. */
+/* Gives the message `len` bytes in one piece, to be overwritten. Only push and pull can want for memory, and each comes at a moment when the
+ * client's own bytes are still whole or can be made so: what was pushed in front is taken off again, and the end goes last. */
+static __always_inline bool message_resize(struct sk_msg_md *msg, u32 size, u32 len)
+{
+	if (len > size) {
+		if (bpf_msg_push_data(msg, 0, len - size, 0))
+			return false;
+		if (!bpf_msg_pull_data(msg, 0, len, 0))
+			return true;
+		bpf_msg_pop_data(msg, 0, len - size, 0);
+		return false;
+	}
+	if (bpf_msg_pull_data(msg, 0, len, 0))
+		return false;
+	return len == size || !bpf_msg_pop_data(msg, len, size - len, 0);
+}
+
+/* Returns false: the client's bytes are untouched, hand them up. Once it returned true the message is the response, on its way to the client
+ * itself. */
 static __always_inline bool local_reply_send(struct sk_msg_md *msg, struct scratch *scratch, const struct local_reply *reply, u64 cookie)
 {
-	u32 len, size = msg->size;
+	u32 len;
 
 	if (!has_push_pop || reply->head_len > LOCAL_HEAD_MAX || reply->body_len > LOCAL_BODY_MAX)
 		return false;
 	len = local_compose(scratch, reply);
-	if (!len)
-		return false;
-	/* Edits can fail for want of memory and leave the size as it was: then the client's own bytes are still whole, and go to
-	 * the proxy. */
-	if (len > size && bpf_msg_push_data(msg, 0, len - size, 0))
-		return false;
-	if (len < size && bpf_msg_pop_data(msg, len, size - len, 0))
+	if (!len || !message_resize(msg, msg->size, len))
 		return false;
 	return message_overwrite(msg, scratch, len) &&
 	       bpf_msg_redirect_hash(msg, &client_sockets, &cookie, BPF_F_INGRESS) == SK_PASS;

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -137,6 +138,31 @@ static void test_requests_behind_a_local_reply_in_one_write_are_not_lost(void **
 		assert_silent(client.fd);
 		client_close(&client);
 	}
+}
+
+/* The request's own buffer becomes the reply, be it longer or shorter, in one piece or in several. */
+static void test_a_local_reply_fits_whatever_asked_for_it(void **state)
+{
+	static const char body[] = "\r\n\r\nhello";
+	char request[2048], response[512];
+	struct harness *h = *state;
+	struct client client;
+
+	client_open(h, &client);
+	for (int padding = 0; padding <= 1600; padding += 40) {
+		int len = snprintf(request, sizeof(request), "GET / HTTP/1.1\r\nHost: direct\r\nX-Padding: %0*d\r\n\r\n", padding, 0);
+		size_t first = padding % 80 ? (size_t)len / 3 : 0;
+		struct iovec pieces[2] = {{request, first}, {request + first, (size_t)len - first}};
+		size_t heard;
+
+		assert_int_equal(writev(client.fd, pieces, 2), len);
+		heard = hear(client.fd, response, sizeof(response), 500);
+		assert_true(heard > sizeof(body));
+		assert_memory_equal(response, "HTTP/1.1 200 OK\r\n", 17);
+		assert_memory_equal(response + heard - (sizeof(body) - 1), body, sizeof(body) - 1);
+	}
+	assert_silent(client.anchor);
+	client_close(&client);
 }
 
 /* An application that binds its socket to the pod's address before it connects. */
@@ -491,6 +517,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_requests_behind_a_local_reply_in_one_write_are_not_lost),
+		cmocka_unit_test(test_a_local_reply_fits_whatever_asked_for_it),
 		cmocka_unit_test(test_a_bound_client_leaves_no_port_behind),
 		cmocka_unit_test(test_a_connect_that_fails_early_leaves_no_record),
 		cmocka_unit_test(test_a_client_bound_to_a_device_is_left_alone),

@@ -60,6 +60,7 @@ static void anchor_accepted(struct thread *thread, struct pod *pod, int fd, cons
 		close(fd);
 		return;
 	}
+	connection->client_port_be = peer->sin_port;
 	connection_drive(connection);
 }
 
@@ -179,6 +180,7 @@ void anchor_adopt(struct thread *thread, struct pod *pod, struct table_entry *en
 		return;
 	}
 	COUNT(thread, connections_adopted);
+	connection->client_port_be = entry->peer_port_be;
 	connection->consumed = entry->consumed;
 	connection->written = entry->written;
 	connection->is_first = !record.kernel_exchanges && !connection->consumed && !connection->written;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A captured connection: its socket (the anchor), its turn in the loop, its timer, and the ways it ends. */
-#include "proxy/internal.h"
+#include "proxy/edit.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -206,6 +206,7 @@ void connection_close(struct connection *connection)
 	}
 	exchange_release_upstream(&connection->own, false);
 	free(TAKE_PTR(connection->own.set_cookie));
+	edited_free(&connection->own.edited);
 	connection->state = CONNECTION_DEAD;
 	ready_remove(connection);
 	flow_release(thread, &connection->request);
@@ -306,6 +307,7 @@ void exchange_begin(struct exchange *exchange, struct connection *connection)
 {
 	weft_assert(!exchange->upstream && !exchange->response.out.block);
 	free(exchange->set_cookie);
+	edited_free(&exchange->edited);
 	memset(exchange, 0, sizeof(*exchange));
 	exchange->connection = connection;
 }
@@ -347,6 +349,7 @@ void exchange_over(struct exchange *exchange)
 		ends = ends || !connection->is_request_whole;
 		exchange_release_upstream(exchange, exchange->is_reusable && is_sent && !exchange->is_cut);
 		flow_release(connection->thread, &exchange->response);
+		edited_free(&exchange->edited);
 		drop_request_rest(connection);
 		if (!ends) {
 			connection->state = CONNECTION_HEAD;
@@ -581,6 +584,8 @@ void connection_drive(struct connection *connection)
 	if (connection->is_driven || connection->state == CONNECTION_DEAD)
 		return;
 	connection->is_driven = true;
+	/* A reply that is held stands behind one of the kernel's. */
+	connection->replies_queued = connection->is_held && connection->own.is_local ? REPLIES_QUEUED_MAX : 0;
 	if (connection->state == CONNECTION_FINISH)
 		connection_finish(connection);
 	for (int round = 0; connection->state != CONNECTION_DEAD && connection_step(connection); round++) {

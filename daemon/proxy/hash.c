@@ -6,17 +6,7 @@
 #include <arpa/inet.h>
 
 #include "base/strbuf.h"
-#include "regex/regex.h"
 #include "weft/hash.h"
-
-#define REWRITES_MAX 256 /* compiled patterns that a thread keeps */
-
-struct rewrite {
-	struct rewriter *rewriter; /* NULL: it is none, though the configuration was checked */
-	UT_hash_handle hh;
-	size_t size;
-	char pattern[];
-};
 
 struct hashing {
 	struct exchange *exchange;
@@ -28,56 +18,17 @@ struct hashing {
 
 /* ---- rewritten values ------------------------------------------------------------------------------------------------------------ */
 
-static void rewrite_free(struct rewrite *rewrite)
-{
-	rewriter_free(&rewrite->rewriter);
-	free(rewrite);
-}
-
-void rewrites_free(struct thread *thread)
-{
-	struct rewrite *rewrite, *next;
-
-	HASH_ITER(hh, thread->rewrites, rewrite, next) {
-		HASH_DEL(thread->rewrites, rewrite);
-		rewrite_free(rewrite);
-	}
-}
-
-static struct rewriter *rewrite_find(struct thread *thread, const struct weft_text *pattern)
-{
-	struct rewrite *rewrite;
-
-	HASH_FIND(hh, thread->rewrites, pattern->bytes, pattern->len, rewrite);
-	if (rewrite)
-		return rewrite->rewriter;
-	if (HASH_COUNT(thread->rewrites) >= REWRITES_MAX)
-		rewrites_free(thread);
-	rewrite = calloc(1, sizeof(*rewrite) + pattern->len);
-	if (!rewrite)
-		return NULL;
-	rewrite->size = pattern->len;
-	memcpy(rewrite->pattern, pattern->bytes, pattern->len);
-	if (rewriter_new(&rewrite->rewriter, rewrite->pattern, rewrite->size) == -ENOMEM) {
-		free(rewrite);
-		return NULL;
-	}
-	HASH_ADD_KEYPTR(hh, thread->rewrites, rewrite->pattern, rewrite->size, rewrite);
-	return rewrite->rewriter;
-}
-
 static int rewrite_value(void *arg, const struct weft_hash_policy *policy, const u8 *value, u32 len, const u8 **out, u32 *out_len)
 {
 	struct hashing *hashing = arg;
 	const struct weft_text *pattern = weft_at(hashing->image, policy->pattern), *substitution = weft_at(hashing->image, policy->substitution);
-	struct rewriter *rewriter = rewrite_find(hashing->exchange->connection->thread, pattern);
 	struct strbuf *text;
 	int r;
 
-	if (!rewriter || hashing->rewritten_count == WEFT_ARRAY_SIZE(hashing->rewritten))
+	if (hashing->rewritten_count == WEFT_ARRAY_SIZE(hashing->rewritten))
 		return -ENOMEM;
 	text = &hashing->rewritten[hashing->rewritten_count++];
-	r = rewriter_apply(rewriter, (const char *)substitution->bytes, substitution->len, (const char *)value, len, text);
+	r = pattern_replace(hashing->exchange->connection->thread, pattern, substitution, value, len, text);
 	if (r)
 		return r;
 	*out = (const u8 *)strbuf_text(text);

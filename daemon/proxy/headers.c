@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which header fields go on. Requests: what Envoy strips before it matches and forwards is taken out of the head that the router sees, too.
  * Names keep the case they came in, as on the kernel's path. */
-#include "proxy/internal.h"
+#include "proxy/edit.h"
 
 #include <strings.h>
 
@@ -101,6 +101,15 @@ static bool is_private(const u8 *bytes, const struct weft_field *field)
 	return false;
 }
 
+/* Envoy: Grpc::Common::hasGrpcContentType. */
+static bool is_grpc(const u8 *bytes, const struct weft_span *value)
+{
+	static const char type[] = "application/grpc";
+	u32 len = sizeof(type) - 1;
+
+	return value->len >= len && !memcmp(bytes + value->off, type, len) && (value->len == len || bytes[value->off + len] == '+');
+}
+
 /* REPLACE: the name stays, the value is the one that goes on (of TE and Transfer-Encoding there is only one). */
 enum field_action { FIELD_KEEP = 0, FIELD_DROP, FIELD_JOIN, FIELD_REPLACE };
 
@@ -138,6 +147,9 @@ static enum field_action request_action(const u8 *bytes, const struct weft_head 
 	case WEFT_NAME_X_FORWARDED_PROTO:
 		if (!field->value.len)
 			plan->has_empty_scheme = true;
+		break;
+	case WEFT_NAME_CONTENT_TYPE:
+		plan->is_grpc = is_grpc(bytes, &field->value);
 		break;
 	default:
 		break;
@@ -332,6 +344,16 @@ static void put_value(struct buffer *out, const u8 *bytes, const struct weft_spa
 			out->block->data[out->end++] = bytes[i];
 }
 
+static u32 without_line_ends(u8 *value, u32 len)
+{
+	u32 kept = 0;
+
+	for (u32 i = 0; i < len; i++)
+		if (value[i] != '\r' && value[i] != '\n')
+			value[kept++] = value[i];
+	return kept;
+}
+
 static void put_fields_anew(struct buffer *out, const u8 *bytes, const struct weft_head *head, const struct response_plan *plan)
 {
 	u64 done = 0;
@@ -358,22 +380,60 @@ static void put_fields_anew(struct buffer *out, const u8 *bytes, const struct we
 	}
 }
 
+static void put_status(struct buffer *out, u16 status)
+{
+	buffer_put_text(out, " ");
+	buffer_put_number(out, status);
+	buffer_put_text(out, " ");
+	buffer_put(out, status_reason_phrase(status), strlen(status_reason_phrase(status)));
+	buffer_put_text(out, "\r\n");
+}
+
+void headers_response_lines(struct lines *lines, const u8 *bytes, const struct weft_head *head, const struct response_plan *plan)
+{
+	u64 done = 0;
+
+	lines_begin(lines, true);
+	for (u32 i = 0; i < head->field_count; i++) {
+		const struct weft_field *field = &head->fields[i];
+		const struct name name = {bytes + field->name.off, field->name.len, field->name_hash};
+		u32 known = name_of(bytes, field), len = field->value.len;
+		bool is_joined = known && weft_known_names[known].flags & WEFT_NAME_IS_JOINED_BACK;
+		u8 *value;
+
+		if (response_drops(known, plan))
+			continue;
+		if (is_joined && done & 1ull << known) {
+			lines_append(lines, &name, bytes + field->value.off, len);
+			continue;
+		}
+		if (is_joined)
+			done |= 1ull << known;
+		lines_add(lines, &name, bytes + field->value.off, len, 0);
+		if (lines->is_full || !(head->flags & WEFT_HEAD_ODD))
+			continue;
+		/* a folded or oddly ended line, without the CR and LF in it */
+		value = lines->text + lines->items[lines->count - 1].value;
+		lines->items[lines->count - 1].value_len = without_line_ends(value, len);
+	}
+}
+
 int headers_put_response(struct thread *thread, struct buffer *out, const u8 *bytes, const struct weft_head *head,
 			 const struct response_plan *plan)
 {
 	u32 from = 8, cookie_len = plan->set_cookie ? (u32)strlen(plan->set_cookie) : 0;
-	int r = buffer_reserve(thread, out, head->head_len + (u32)head->field_count * 2 + cookie_len + 256);
+	u32 room = plan->lines ? lines_room(plan->lines) : head->head_len + (u32)head->field_count * 2;
+	int r = buffer_reserve(thread, out, room + cookie_len + 256);
 
 	if (r)
 		return r;
 	buffer_put_text(out, "HTTP/1.");
 	buffer_put(out, plan->is_http_10 ? "0" : "1", 1);
-	if (head->flags & (WEFT_HEAD_ODD | WEFT_HEAD_REPEATED_JOINED)) {
-		buffer_put_text(out, " ");
-		buffer_put_number(out, head->status);
-		buffer_put_text(out, " ");
-		buffer_put(out, status_reason_phrase(head->status), strlen(status_reason_phrase(head->status)));
-		buffer_put_text(out, "\r\n");
+	if (plan->lines) {
+		put_status(out, head->status);
+		lines_put(plan->lines, out, thread->proxy->decorates);
+	} else if (head->flags & (WEFT_HEAD_ODD | WEFT_HEAD_REPEATED_JOINED)) {
+		put_status(out, head->status);
 		put_fields_anew(out, bytes, head, plan);
 	} else {
 		for (u32 i = 0; i < head->field_count; i++) {

@@ -34,6 +34,7 @@
 #define PIPE_BYTES (512u << 10)
 #define ACCEPT_BATCH 64
 #define DRIVE_ROUNDS 32                              /* before others get their turn */
+#define REPLIES_QUEUED_MAX 2u                        /* Envoy: max_outbound_responses */
 #define LINGER_MS 1000u                              /* Envoy: delayed_close_timeout */
 #define ORDER_POLL_MS 1u
 #define ORDER_EOF_WAIT_MS 1000u                      /* how long a client that half-closed keeps its kernel exchange */
@@ -233,6 +234,9 @@ enum connection_state {
 	CONNECTION_DEAD,       /* only its memory is left, until the event is over */
 };
 
+struct edited; /* edit.h */
+struct lines;
+
 struct exchange {
 	struct connection *connection;
 	struct upstream *upstream;  /* NULL: a local reply, or none yet */
@@ -240,6 +244,7 @@ struct exchange {
 	u8 method;                  /* enum weft_method */
 	u16 status;
 	bool is_relay;
+	bool is_grpc;               /* the request: its local replies look otherwise */
 	bool is_local;              /* the response is ours */
 	bool is_http_10;            /* the client's version */
 	bool wants_keep_alive;      /* HTTP/1.0 with Connection: keep-alive */
@@ -260,6 +265,8 @@ struct exchange {
 	u8 hash_state;              /* enum weft_hash_state: NONE or READY */
 	u64 hash;
 	char *set_cookie;           /* whole lines for the response's head; or NULL */
+	struct edited *edited;      /* what the route changes of the response; NULL: nothing */
+	u64 content_length;         /* of the request, as its head says */
 	u32 cluster_id;
 	u32 endpoint_id;
 	u32 timeout_ms;
@@ -302,6 +309,7 @@ struct connection {
 	bool may_kernel_run;        /* a kernel exchange may be open, or its bytes on the way */
 	bool is_kernel_listener;    /* ... and may carry the next request */
 	bool is_held;               /* the response waits for the kernel */
+	u8 replies_queued;          /* local replies that were made since the loop last looked at it */
 	bool discards;              /* request bytes that still come are thrown away */
 	bool is_request_whole;      /* every byte of the request was taken */
 	bool shuts_upstream;        /* tunnel: the client's FIN was passed on */
@@ -358,7 +366,13 @@ int choose_endpoint(struct exchange *exchange, u32 attempt, struct weft_endpoint
 struct weft_route;
 void hash_request(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image,
 		  const struct weft_head_bytes *bytes, const struct weft_head *head, const u8 *target, u32 target_len);
-void rewrites_free(struct thread *thread);
+
+/* Appends the value with what the pattern matches replaced. 0; -ENOMEM; -E2BIG: the pattern took too many steps. */
+struct strbuf;
+struct weft_text;
+int pattern_replace(struct thread *thread, const struct weft_text *pattern, const struct weft_text *substitution, const u8 *value, u32 len,
+		    struct strbuf *out);
+void patterns_free(struct thread *thread);
 
 enum order { ORDER_GO, ORDER_HOLD };
 /* Asks before the next write of a response. `is_last`: all that is left of it, `pending` bytes, goes now. */
@@ -381,7 +395,6 @@ bool tunnel_advance(struct connection *connection);
 /* Puts a whole response into the exchange. `body` NULL: none. */
 void local_reply(struct exchange *exchange, enum proxy_reason reason, u16 status, const char *body);
 void local_reply_headers(struct exchange *exchange, enum proxy_reason reason, u16 status, const char *body, const char *extra);
-void local_reply_direct(struct exchange *exchange, const struct weft_direct_response *direct, const struct weft_image_handle *image);
 const char *status_reason_phrase(u16 status);
 
 /* ---- header fields (headers.c) --------------------------------------------------------------------------------------------------- */
@@ -393,7 +406,7 @@ struct request_plan {
 	bool wants_close;
 	bool wants_keep_alive;
 	bool drops_length;     /* Connection names content-length */
-	bool has_content_type;
+	bool is_grpc;
 	bool has_empty_scheme; /* x-forwarded-proto without a value: no route */
 	const u8 *lines;       /* the fields that go on, as they are to be sent */
 	u32 lines_len;
@@ -410,9 +423,12 @@ struct response_plan {
 	bool drops_type;
 	bool is_chunked;       /* the extra lines say so */
 	bool is_http_10;       /* the client's version */
+	struct lines *lines;   /* the fields, edited; NULL: as they came */
 	const char *extra;     /* whole lines */
 	const char *set_cookie; /* likewise */
 };
+/* The fields that go on, as a list. */
+void headers_response_lines(struct lines *lines, const u8 *bytes, const struct weft_head *head, const struct response_plan *plan);
 /* Appends the response's head to `out` (reserved by this). */
 int headers_put_response(struct thread *thread, struct buffer *out, const u8 *bytes, const struct weft_head *head,
 			 const struct response_plan *plan);
@@ -470,7 +486,8 @@ struct thread {
 	struct weft_head head;       /* of the message being read: used within one step */
 	u8 *scratch;                 /* rewritten fields */
 	u8 *target;                  /* normalised target */
-	struct rewrite *rewrites;    /* compiled patterns of hash policies */
+	struct lines *request_lines, *response_lines;
+	struct pattern *patterns;    /* compiled ones, by text */
 	struct proxy_stats stats;
 };
 #define SCRATCH_BYTES ((64u << 10) + 4096u)
@@ -488,6 +505,7 @@ struct proxy {
 	void (*client_gone)(void *arg, uint64_t client_cookie, uint64_t exchange);
 	void *client_gone_arg;
 	bool is_fast_path_on;        /* atomic */
+	bool decorates;              /* Envoy's own headers are added */
 	u32 connection_count;        /* atomic */
 	u32 next_thread;             /* for adoption */
 	struct pod *pods;

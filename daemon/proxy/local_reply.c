@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Responses of the proxy's own, in Envoy's words: date and content-length, a content-type where there is a body. */
-#include "proxy/internal.h"
+#include "proxy/outgoing.h"
 
 const char *status_reason_phrase(u16 status)
 {
@@ -34,6 +34,12 @@ static void put_date(struct exchange *exchange, struct buffer *out)
 	const char *date = thread_date(exchange->connection->thread, &len);
 
 	buffer_put(out, date, len);
+}
+
+static void put_server(struct exchange *exchange, struct buffer *out)
+{
+	if (exchange->connection->thread->proxy->decorates)
+		buffer_put_text(out, "server: envoy\r\n");
 }
 
 static void put_connection(struct exchange *exchange, struct buffer *out)
@@ -71,6 +77,8 @@ static bool begin(struct exchange *exchange, enum proxy_reason reason, u16 statu
 	exchange->deadline_ms = 0;
 	exchange->is_local = true;
 	exchange->has_head = true;
+	if (!exchange->is_relay)
+		connection->replies_queued++;
 	exchange->is_reusable = false;
 	exchange->status = status;
 	exchange->response.body = FLOW_NONE;
@@ -87,25 +95,78 @@ static bool begin(struct exchange *exchange, enum proxy_reason reason, u16 statu
 	return true;
 }
 
-void local_reply_headers(struct exchange *exchange, enum proxy_reason reason, u16 status, const char *body, const char *extra)
+static void put_status_line(struct exchange *exchange, struct buffer *out, u16 status)
 {
-	struct buffer *out = &exchange->response.out;
-	size_t len = body ? strlen(body) : 0;
-
-	if (!begin(exchange, reason, status, len))
-		return;
 	buffer_put_text(out, "HTTP/1.");
 	buffer_put(out, exchange->is_http_10 ? "0 " : "1 ", 2);
 	buffer_put_number(out, status);
 	buffer_put_text(out, " ");
 	buffer_put(out, status_reason_phrase(status), strlen(status_reason_phrase(status)));
 	buffer_put_text(out, "\r\n");
+}
+
+/* ---- gRPC ------------------------------------------------------------------------------------------------------------------------ */
+
+/* Envoy: Grpc::Utility::httpToGrpcStatus. */
+static u32 grpc_status(u16 status)
+{
+	switch (status) {
+	case 400: return 13;
+	case 401: return 16;
+	case 403: return 7;
+	case 404: return 12;
+	case 429:
+	case 502:
+	case 503:
+	case 504: return 14;
+	}
+	return 2;
+}
+
+/* A client of gRPC gets a response without a body: the status stands in a header, and the body's text percent-encoded. */
+static void put_grpc(struct buffer *out, u16 status, const u8 *body, size_t len)
+{
+	static const char digits[] = "0123456789ABCDEF";
+
+	buffer_put_text(out, "content-type: application/grpc\r\ngrpc-status: ");
+	buffer_put_number(out, grpc_status(status));
+	buffer_put_text(out, "\r\n");
+	if (!len)
+		return;
+	buffer_put_text(out, "grpc-message: ");
+	for (size_t i = 0; i < len; i++) {
+		if (body[i] >= ' ' && body[i] < 0x7f && body[i] != '%') {
+			buffer_put(out, body + i, 1);
+			continue;
+		}
+		buffer_put_text(out, "%");
+		buffer_put(out, digits + (body[i] >> 4), 1);
+		buffer_put(out, digits + (body[i] & 15), 1);
+	}
+	buffer_put_text(out, "\r\n");
+}
+
+/* ---- replies --------------------------------------------------------------------------------------------------------------------- */
+
+void local_reply_headers(struct exchange *exchange, enum proxy_reason reason, u16 status, const char *body, const char *extra)
+{
+	struct buffer *out = &exchange->response.out;
+	size_t len = body ? strlen(body) : 0;
+
+	if (!begin(exchange, reason, exchange->is_grpc ? 200 : status, len * 3))
+		return;
+	put_status_line(exchange, out, exchange->status);
+	if (exchange->is_grpc) {
+		put_grpc(out, status, (const u8 *)body, len);
+		len = 0;
+	}
 	put_framing(exchange, out, len);
 	if (len)
 		buffer_put_text(out, "content-type: text/plain\r\n");
 	if (extra)
 		buffer_put(out, extra, strlen(extra));
 	put_date(exchange, out);
+	put_server(exchange, out);
 	put_connection(exchange, out);
 	buffer_put_text(out, "\r\n");
 	if (len && exchange->method != WEFT_METHOD_HEAD)
@@ -117,33 +178,123 @@ void local_reply(struct exchange *exchange, enum proxy_reason reason, u16 status
 	local_reply_headers(exchange, reason, status, body, NULL);
 }
 
-void local_reply_direct(struct exchange *exchange, const struct weft_direct_response *direct, const struct weft_image_handle *image)
-{
-	static const char none[] = "content-length: 0\r\n";
-	struct buffer *out = &exchange->response.out;
-	bool is_head = exchange->method == WEFT_METHOD_HEAD, has_body = direct->body_len && !is_head;
-	const u8 *head = weft_at(image, direct->head), *length = NULL;
-	u32 head_len = direct->head_len, begin_at, before;
+/* ---- what a route answers -------------------------------------------------------------------------------------------------------- */
 
-	if (!begin(exchange, PROXY_REASON_DIRECT_RESPONSE, direct->status, (size_t)direct->head_len + direct->body_len))
-		return;
-	begin_at = buffer_len(out);
-	if (is_head && !direct->body_len)
-		length = memmem(head, head_len, none, sizeof(none) - 1);
-	if (length) {
-		before = (u32)(length - head);
-		buffer_put(out, head, before);
-		put_framing(exchange, out, 0);
-		before += sizeof(none) - 1;
-		head += before;
-		head_len -= before;
+/* Of the lines: what the body decides, after all edits (Envoy: Utility::encodeLocalReply). */
+static void set_body_lines(struct lines *lines, size_t len)
+{
+	const struct name length = name_of_text("content-length"), type = name_of_text("content-type");
+
+	lines_remove(lines, &length);
+	if (!len)
+		lines_remove(lines, &type);
+	else if (!lines_look(lines, &type))
+		lines_add(lines, &type, (const u8 *)"text/plain", 10, 0);
+}
+
+static void route_lines(const struct exchange *exchange, const char *location, size_t body_len, struct lines *lines)
+{
+	const struct name name = name_of_text("location"), server = name_of_text("server");
+	struct edit_context context;
+
+	lines_begin(lines, true);
+	if (*location)
+		lines_add(lines, &name, (const u8 *)location, (u32)strlen(location), 0);
+	if (exchange->edited) {
+		edited_context(exchange, lines, &context);
+		edits_apply(&context, exchange->edited->response_edits, lines);
 	}
-	buffer_put(out, head, head_len);
-	if (exchange->is_http_10)
-		buffer_bytes(out)[begin_at + strlen("HTTP/1.")] = '0';
-	put_date(exchange, out);
+	set_body_lines(lines, body_len);
+	if (exchange->connection->thread->proxy->decorates)
+		lines_remove(lines, &server);
+}
+
+/* Envoy writes length and bytes of a body that a status can't have, too. */
+static bool says_length(u16 status, size_t len)
+{
+	return len || (status != 204 && status != 304);
+}
+
+static void put_answer(struct exchange *exchange, enum proxy_reason reason, u16 status, const u8 *body, size_t len, const char *location)
+{
+	struct buffer *out = &exchange->response.out;
+	struct lines *lines = exchange->connection->thread->response_lines;
+	const struct name date = name_of_text("date");
+	u16 shown = exchange->is_grpc ? 200 : status;
+
+	exchange->status = shown;
+	route_lines(exchange, location, exchange->is_grpc ? 0 : len, lines);
+	if (lines->is_full) {
+		local_reply(exchange, reason, 500, NULL);
+		return;
+	}
+	if (!begin(exchange, reason, shown, len * 3 + lines_room(lines)))
+		return;
+	put_status_line(exchange, out, shown);
+	if (exchange->is_grpc) {
+		put_grpc(out, status, body, len);
+		len = 0;
+	}
+	if (says_length(shown, len))
+		put_framing(exchange, out, len);
+	lines_put(lines, out, false);
+	if (!lines_look(lines, &date))
+		put_date(exchange, out);
+	put_server(exchange, out);
 	put_connection(exchange, out);
 	buffer_put_text(out, "\r\n");
-	if (has_body)
-		buffer_put(out, weft_at(image, direct->body), direct->body_len);
+	if (len && exchange->method != WEFT_METHOD_HEAD)
+		buffer_put(out, body, len);
+}
+
+static struct text_span forwarded_proto(const struct outgoing *outgoing)
+{
+	struct weft_span value;
+
+	if (!weft_forwarded_proto(outgoing->plan->bytes, outgoing->head, &value))
+		return (struct text_span){(const u8 *)"http", 4};
+	return (struct text_span){outgoing->plan->bytes->data + value.off, value.len};
+}
+
+int incoming_answer(struct outgoing *outgoing, const struct weft_route_result *result, struct strbuf *location)
+{
+	const struct weft_image_handle *image = &outgoing->image;
+	const struct weft_direct_response *direct = result->direct ? weft_at(image, result->direct) : NULL;
+	const struct weft_route_extras *extras = route_extras(image, result->route);
+	const struct redirect_request request = {
+		.authority = outgoing->authority,
+		.target = outgoing->target,
+		.path_len = outgoing->path_len,
+		.is_https = outgoing->is_https,
+		.forwarded = forwarded_proto(outgoing),
+	};
+	int r = 0;
+
+	if (result->kind == WEFT_ROUTE_REDIRECT && extras)
+		r = redirect_location(outgoing->thread, image, weft_at(image, extras->redirect), &request, location);
+	else if (result->kind == WEFT_ROUTE_REDIRECT)
+		own_location(&request, true, location);
+	else if (direct->status == 201 || direct->status / 100 == 3)
+		own_location(&request, outgoing->is_https, location);
+	if (r || !extras || !extras->response_edits)
+		return r ? r : strbuf_status(location);
+	outgoing_lines(outgoing, outgoing->thread->request_lines);
+	return outgoing_remember(outgoing, extras->response_edits, outgoing->thread->request_lines);
+}
+
+void local_reply_route(struct exchange *exchange, const struct outgoing *outgoing, const struct weft_route_result *result, const char *location)
+{
+	const struct weft_direct_response *direct = result->direct ? weft_at(&outgoing->image, result->direct) : NULL;
+	const struct weft_route_extras *extras = route_extras(&outgoing->image, result->route);
+	const struct weft_redirect *redirect = result->kind == WEFT_ROUTE_REDIRECT && extras ? weft_at(&outgoing->image, extras->redirect) : NULL;
+
+	if (result->kind == WEFT_ROUTE_REDIRECT) {
+		put_answer(exchange, PROXY_REASON_REDIRECT, redirect ? redirect->status : 301, NULL, 0, location);
+		return;
+	}
+	/* Envoy closes the connection after every 400. */
+	if (direct->status == 400)
+		exchange->closes = true;
+	put_answer(exchange, PROXY_REASON_DIRECT_RESPONSE, direct->status, direct->body_len ? weft_at(&outgoing->image, direct->body) : NULL,
+		   direct->body_len, location);
 }

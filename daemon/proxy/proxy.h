@@ -42,6 +42,7 @@ struct proxy_backend {
 };
 
 struct proxy_options {
+	bool decorates;           /* adds what Envoy adds for its own sake: server, date, x-envoy-*, x-forwarded-proto */
 	struct table *table;      /* where anchors are named for the next worker; NULL: nowhere */
 	uint32_t threads;         /* 0: a quarter of the processors, at least one */
 	bool is_fast_path_on;     /* see proxy_set_fast_path */
@@ -164,6 +165,9 @@ enum proxy_reason {
 	PROXY_REASON_NO_MEMORY,           /* closed */
 	PROXY_REASON_ADOPTED_ERROR,       /* 503 or cut: the worker died with this exchange in the proxy */
 	PROXY_REASON_KERNEL_ERROR,        /* proxy_local_error */
+	PROXY_REASON_REDIRECT,            /* as a route says, or its virtual host's require_tls */
+	PROXY_REASON_FLOOD,               /* a pipelined request behind two local replies that are not written yet: closed, as by Envoy */
+	PROXY_REASON_PATTERN,             /* 500: a pattern took too long to match (regex_rewrite and the like) */
 	PROXY_REASON_COUNT
 };
 const char *proxy_reason_name(enum proxy_reason reason); /* "bad_request" ... */

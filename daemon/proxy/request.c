@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests: read a head, decide what it may do, route it, and pass it on. */
-#include "proxy/internal.h"
+#include "proxy/outgoing.h"
 
 #include <strings.h>
 
@@ -133,38 +133,52 @@ static u16 target_of(struct thread *thread, const u8 *bytes, const struct weft_h
 	return 0;
 }
 
+static const struct name *content_length_name(void)
+{
+	static struct name name;
+
+	if (!name.len)
+		name = name_of_text("content-length");
+	return &name;
+}
+
 /* Puts the head that goes upstream before the body. 0, -ENOSPC (431) or -ENOMEM. */
-static int put_head(struct connection *connection, const u8 *bytes, const struct weft_head *head, const struct weft_span *method,
-		    const struct request_plan *plan, const struct request_target *target, const char *extra)
+static int put_head(struct connection *connection, const struct request_plan *plan, const struct outgoing *outgoing, const char *extra)
 {
 	struct thread *thread = connection->thread;
 	struct buffer *out = &connection->request.out;
-	int r = buffer_reserve(thread, out, method->len + target->len + head->authority.len + plan->lines_len + 128);
+	bool has_own_host = outgoing->lines || outgoing->head->flags & WEFT_HEAD_ABSOLUTE_FORM;
+	u32 lines_len = outgoing->lines ? lines_room(outgoing->lines) : plan->lines_len;
+	int r = buffer_reserve(thread, out, outgoing->method.len + outgoing->target.len + outgoing->authority.len + lines_len + 128);
 
 	if (r)
 		return r;
-	buffer_put(out, bytes + method->off, method->len);
+	buffer_put(out, outgoing->method.bytes, outgoing->method.len);
 	buffer_put_text(out, " ");
-	buffer_put(out, target->bytes, target->len);
+	buffer_put(out, outgoing->target.bytes, outgoing->target.len);
 	buffer_put_text(out, " HTTP/1.1\r\n");
-	if (head->flags & WEFT_HEAD_ABSOLUTE_FORM) {
+	if (has_own_host) {
 		buffer_put_text(out, "host: ");
-		buffer_put(out, plan->bytes->data + head->authority.off, head->authority.len);
+		buffer_put(out, outgoing->authority.bytes, outgoing->authority.len);
 		buffer_put_text(out, "\r\n");
 	}
-	buffer_put(out, plan->lines, plan->lines_len);
+	if (outgoing->lines)
+		lines_put(outgoing->lines, out, outgoing->decorates);
+	else
+		buffer_put(out, plan->lines, plan->lines_len);
 	buffer_put(out, extra, strlen(extra));
 	buffer_put_text(out, "\r\n");
 	return 0;
 }
 
 /* How the body comes, and how it goes on; the head is made or, if nothing in it changes, sent as it came. */
-static int begin_request(struct connection *connection, const u8 *bytes, const struct weft_head *head, const struct weft_span *method,
-			 const struct request_plan *plan, const struct request_target *target)
+static int begin_request(struct connection *connection, const struct weft_head *head, const struct request_plan *plan,
+			 const struct outgoing *outgoing)
 {
 	struct flow *flow = &connection->request;
+	bool drops_length = plan->drops_length || (outgoing->lines && !lines_look(outgoing->lines, content_length_name()));
 	const char *extra = "";
-	bool is_changed = plan->is_changed || target->is_changed;
+	bool is_changed = plan->is_changed || outgoing->is_changed;
 	int r;
 
 	flow_begin(flow);
@@ -175,7 +189,7 @@ static int begin_request(struct connection *connection, const u8 *bytes, const s
 	} else if (head->flags & WEFT_HEAD_CONTENT_LENGTH && head->content_length) {
 		flow->body = FLOW_LENGTH;
 		flow->left = head->content_length;
-		if (plan->drops_length) {
+		if (drops_length) {
 			flow->is_chunked_out = true;
 			extra = "transfer-encoding: chunked\r\n";
 		}
@@ -189,7 +203,7 @@ static int begin_request(struct connection *connection, const u8 *bytes, const s
 		flow->left += head->head_len;
 		return 0;
 	}
-	r = put_head(connection, bytes, head, method, plan, target, extra);
+	r = put_head(connection, plan, outgoing, extra);
 	if (r)
 		return r;
 	connection->consumed += head->head_len;
@@ -241,11 +255,20 @@ static void request_is_whole(struct connection *connection)
 	}
 }
 
-static void send_on(struct connection *connection, const u8 *bytes, const struct weft_head *head, const struct weft_span *method,
-		    const struct request_plan *plan, const struct request_target *target, const struct weft_route_result *result,
-		    const struct weft_image_handle *image)
+static void refuse_outgoing(struct connection *connection, const struct weft_head *head, int r)
 {
-	const struct weft_route *route = weft_at(image, result->route);
+	if (r == -ENOSPC)
+		reply_and_close(connection, head, PROXY_REASON_HEAD_TOO_LARGE, 431, "Request Header Fields Too Large");
+	else if (r == -E2BIG)
+		reply_and_close(connection, head, PROXY_REASON_PATTERN, 500, NULL);
+	else
+		connection_abort(connection, PROXY_REASON_NO_MEMORY);
+}
+
+static void send_on(struct connection *connection, const struct weft_head *head, const struct request_plan *plan, struct outgoing *outgoing,
+		    const struct weft_route_result *result)
+{
+	const struct weft_route *route = weft_at(&outgoing->image, result->route);
 	struct exchange *exchange = &connection->own;
 	int r;
 
@@ -254,14 +277,15 @@ static void send_on(struct connection *connection, const u8 *bytes, const struct
 	exchange->retries_left = route ? route->retries : 0;
 	exchange->missing_status = route && route->missing_status ? (u16)route->missing_status : 503;
 	exchange->is_upgrade = plan->is_upgrade;
-	hash_request(exchange, route, image, plan->bytes, head, target->bytes, target->len);
-	r = begin_request(connection, bytes, head, method, plan, target);
-	if (r == -ENOSPC) {
-		reply_and_close(connection, head, PROXY_REASON_HEAD_TOO_LARGE, 431, "Request Header Fields Too Large");
-		return;
+	exchange->content_length = head->flags & WEFT_HEAD_CONTENT_LENGTH ? head->content_length : 0;
+	hash_request(exchange, route, &outgoing->image, plan->bytes, head, outgoing->target.bytes, outgoing->target.len);
+	r = outgoing_edit(outgoing, result);
+	if (!r) {
+		outgoing->is_changed |= outgoing->lines != NULL;
+		r = begin_request(connection, head, plan, outgoing);
 	}
 	if (r) {
-		connection_abort(connection, PROXY_REASON_NO_MEMORY);
+		refuse_outgoing(connection, head, r);
 		return;
 	}
 	if (!has_body(head) || plan->is_upgrade)
@@ -269,21 +293,71 @@ static void send_on(struct connection *connection, const u8 *bytes, const struct
 	choose_upstream(exchange, NULL);
 }
 
+/* Direct responses and redirects: what they say of the request is made before its bytes go. */
+static void answer_route(struct connection *connection, const struct weft_head *head, const struct request_plan *plan, struct outgoing *outgoing,
+			 const struct weft_route_result *result)
+{
+	struct strbuf location = STRBUF_INIT;
+	int r = incoming_answer(outgoing, result, &location);
+
+	if (r)
+		refuse_outgoing(connection, head, r);
+	if (!r) {
+		answer(connection, head, plan);
+		local_reply_route(&connection->own, outgoing, result, strbuf_text(&location));
+	}
+	strbuf_release(&location);
+}
+
+/* What the request's target leads to. */
+static void take_route(struct connection *connection, const struct weft_head *head, const struct weft_listener *listener,
+		       const struct request_plan *plan, struct outgoing *outgoing)
+{
+	struct weft_route_query query = {
+		.image = outgoing->image,
+		.route_table = listener->route_table,
+		.random = thread_random(connection->thread),
+		.target = outgoing->target.bytes,
+		.target_len = outgoing->target.len,
+		.path_len = outgoing->path_len,
+	};
+	struct weft_route_result result = {0};
+
+	switch (weft_route(&query, plan->bytes, head, &result)) {
+	case WEFT_ROUTE_CLUSTER:
+		break;
+	case WEFT_ROUTE_DIRECT:
+	case WEFT_ROUTE_REDIRECT:
+		answer_route(connection, head, plan, outgoing, &result);
+		return;
+	case WEFT_ROUTE_NOT_FOUND:
+		reply(connection, head, plan, PROXY_REASON_ROUTE_NOT_FOUND, 404, NULL);
+		return;
+	default:
+		reply(connection, head, plan, PROXY_REASON_ROUTE_REFUSED, 503, NULL);
+		return;
+	}
+	if (plan->is_upgrade && !(plan->is_websocket && listener->flags & WEFT_LISTENER_WEBSOCKET)) {
+		reply_and_close(connection, head, PROXY_REASON_UPGRADE, 403, NULL);
+		return;
+	}
+	send_on(connection, head, plan, outgoing, &result);
+}
+
 static void route_request(struct connection *connection, const u8 *bytes, struct weft_head *head, const struct weft_listener *listener,
 			  const struct weft_image_handle *image)
 {
 	struct thread *thread = connection->thread;
 	struct exchange *exchange = &connection->own;
-	struct weft_span method = head->method_span;
+	struct text_span method = {bytes + head->method_span.off, head->method_span.len};
 	struct request_target target = {0};
-	struct weft_route_result result = {0};
-	struct weft_route_query query = {.image = *image, .route_table = listener->route_table, .random = thread_random(thread)};
+	struct outgoing outgoing;
 	struct request_plan plan;
-	const struct weft_direct_response *direct;
 	u16 status;
 
 	headers_plan_request(thread, bytes, head, &plan);
 	exchange->wants_keep_alive = plan.wants_keep_alive;
+	exchange->is_grpc = plan.is_grpc;
 	exchange->closes = exchange->is_http_10 ? !plan.wants_keep_alive : plan.wants_close;
 	if (thread->is_draining)
 		exchange->closes = true;
@@ -307,30 +381,13 @@ static void route_request(struct connection *connection, const u8 *bytes, struct
 				is_large ? "Request Header Fields Too Large" : NULL);
 		return;
 	}
-	query.target = target.bytes;
-	query.target_len = target.len;
-	query.path_len = target.path_len;
-	switch (weft_route(&query, plan.bytes, head, &result)) {
-	case WEFT_ROUTE_CLUSTER:
-		break;
-	case WEFT_ROUTE_DIRECT:
-		direct = weft_at(image, result.direct);
-		weft_assert(direct);
-		answer(connection, head, &plan);
-		local_reply_direct(exchange, direct, image);
-		return;
-	case WEFT_ROUTE_NOT_FOUND:
-		reply(connection, head, &plan, PROXY_REASON_ROUTE_NOT_FOUND, 404, NULL);
-		return;
-	default:
-		reply(connection, head, &plan, PROXY_REASON_ROUTE_REFUSED, 503, NULL);
-		return;
-	}
-	if (plan.is_upgrade && !(plan.is_websocket && listener->flags & WEFT_LISTENER_WEBSOCKET)) {
-		reply_and_close(connection, head, PROXY_REASON_UPGRADE, 403, NULL);
-		return;
-	}
-	send_on(connection, bytes, head, &method, &plan, &target, &result, image);
+	outgoing_begin(&outgoing, exchange, image, &plan, head);
+	outgoing.method = method;
+	outgoing.target = (struct text_span){target.bytes, target.len};
+	outgoing.path_len = target.path_len;
+	outgoing.is_changed = target.is_changed;
+	take_route(connection, head, listener, &plan, &outgoing);
+	outgoing_end(&outgoing);
 }
 
 static void request_begin(struct connection *connection, struct weft_head *head)
@@ -421,6 +478,13 @@ static bool head_advance(struct connection *connection)
 	if (discards_body_rest(connection))
 		return false;
 	verdict = weft_parse_request((const struct weft_head_bytes *)bytes, len, head);
+	/* Envoy's protection against floods: a client that has not been given two answers yet gets no third. */
+	if (verdict != WEFT_PARSE_MORE && connection->replies_queued >= REPLIES_QUEUED_MAX) {
+		COUNT(connection->thread, reasons[PROXY_REASON_FLOOD]);
+		connection->discards = true;
+		connection_finish(connection);
+		return true;
+	}
 	if (verdict == WEFT_PARSE_DONE) {
 		if (connection->is_read_short && len == head->head_len)
 			connection->is_readable = false;

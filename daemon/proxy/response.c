@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Responses: read the upstream's head, decide how the body comes and goes on, and what a failure means at which point. */
-#include "proxy/internal.h"
+#include "proxy/edit.h"
+#include "proxy/outgoing.h"
 
 #include "weft/http1.h"
 
@@ -33,6 +34,12 @@ void response_fail(struct exchange *exchange, enum proxy_reason reason)
 			exchange->upstream->is_write_failed = true;
 		}
 		return;
+	}
+	/* A body that has come whole meanwhile leaves the connection usable. */
+	if (!exchange->is_relay && connection->state == CONNECTION_EXCHANGE) {
+		request_advance(connection);
+		if (exchange->has_head || connection->state == CONNECTION_DEAD)
+			return;
 	}
 	if (reason == PROXY_REASON_TIMEOUT) {
 		local_reply(exchange, reason, 504, "upstream request timeout");
@@ -93,6 +100,35 @@ static void begin_body(struct exchange *exchange, const struct weft_head *head, 
 	}
 }
 
+/* The route's edits, and what Envoy adds for its own sake, where there is any of it. A length that is taken away leaves chunks. */
+static void edit_lines(struct exchange *exchange, const u8 *bytes, const struct weft_head *head, struct response_plan *plan)
+{
+	struct thread *thread = exchange->connection->thread;
+	const struct name length = name_of_text("content-length");
+	struct lines *lines = thread->response_lines;
+	struct edit_context context;
+
+	if (!exchange->edited)
+		return;
+	plan->lines = lines;
+	headers_response_lines(lines, bytes, head, plan);
+	edited_context(exchange, lines, &context);
+	edits_apply(&context, exchange->edited->response_edits, lines);
+	if (exchange->response.body != FLOW_LENGTH || lines_look(lines, &length))
+		return;
+	exchange->response.is_source_done = false;
+	exchange->response.is_chunked_out = plan->is_chunked = !exchange->is_http_10;
+	exchange->closes = exchange->closes || exchange->is_http_10;
+}
+
+/* -ENOSPC: what the route adds makes it too large. */
+static int put_head(struct exchange *exchange, const u8 *bytes, const struct weft_head *head, const struct response_plan *plan)
+{
+	if (plan->lines && plan->lines->is_full)
+		return -ENOSPC;
+	return headers_put_response(exchange->connection->thread, &exchange->response.out, bytes, head, plan);
+}
+
 /* Envoy, websocket_handshake_unsuccessful: the upstream's head goes on, but neither its body nor what says something of it. */
 static int put_unsuccessful(struct exchange *exchange, const u8 *bytes, const struct weft_head *head)
 {
@@ -109,7 +145,8 @@ static int put_unsuccessful(struct exchange *exchange, const u8 *bytes, const st
 	exchange->closes = true;
 	exchange->response.is_source_done = true;
 	COUNT(exchange->connection->thread, responses[WEFT_MIN(head->status / 100, 5)]);
-	return headers_put_response(exchange->connection->thread, &exchange->response.out, bytes, head, &plan);
+	edit_lines(exchange, bytes, head, &plan);
+	return put_head(exchange, bytes, head, &plan);
 }
 
 static const char *extra_lines(const struct exchange *exchange, const struct response_plan *plan)
@@ -125,16 +162,17 @@ static int put_final(struct exchange *exchange, const u8 *bytes, const struct we
 {
 	struct connection *connection = exchange->connection;
 	struct response_plan plan = {.set_cookie = exchange->set_cookie};
-	int r;
 
 	exchange->status = head->status;
 	exchange->has_head = true;
+	connection->replies_queued = 1; /* Envoy: what came before has been written when an upstream answers */
 	COUNT(connection->thread, responses[WEFT_MIN(head->status / 100, 5)]);
 	if (exchange->is_upgrade && head->status == 101) {
 		exchange->is_switching = true;
 		plan.keeps_upgrade = true;
 		exchange->response.is_source_done = true;
-		return headers_put_response(connection->thread, &exchange->response.out, bytes, head, &plan);
+		edit_lines(exchange, bytes, head, &plan);
+		return put_head(exchange, bytes, head, &plan);
 	}
 	if (exchange->is_relay) {
 		exchange->closes = exchange->closes || connection->relay->is.request_remaining;
@@ -148,9 +186,9 @@ static int put_final(struct exchange *exchange, const u8 *bytes, const struct we
 				(!(head->flags & WEFT_HEAD_HTTP_10) || head->flags & WEFT_HEAD_KEEP_ALIVE);
 	begin_body(exchange, head, &plan);
 	plan.is_http_10 = exchange->is_http_10;
+	edit_lines(exchange, bytes, head, &plan);
 	plan.extra = extra_lines(exchange, &plan);
-	r = headers_put_response(connection->thread, &exchange->response.out, bytes, head, &plan);
-	return r;
+	return put_head(exchange, bytes, head, &plan);
 }
 
 /* Reads heads until the final one. True: something moved. */

@@ -49,6 +49,9 @@ const char *proxy_reason_name(enum proxy_reason reason)
 		[PROXY_REASON_NO_MEMORY] = "no_memory",
 		[PROXY_REASON_ADOPTED_ERROR] = "adopted_error",
 		[PROXY_REASON_KERNEL_ERROR] = "kernel_error",
+		[PROXY_REASON_REDIRECT] = "redirect",
+		[PROXY_REASON_PATTERN] = "pattern",
+		[PROXY_REASON_FLOOD] = "flood",
 	};
 
 	return reason < PROXY_REASON_COUNT ? names[reason] : "unknown";

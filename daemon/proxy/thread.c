@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A worker thread: its event loop, its inbox, its clock, and the network namespace it is in. */
-#include "proxy/internal.h"
+#include "proxy/edit.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -204,7 +204,6 @@ static void *thread_main(void *arg)
 	while (thread->connections)
 		connection_close(thread->connections);
 	upstreams_free(thread);
-	rewrites_free(thread);
 	listener_remove(thread, 0);
 	connections_bury(thread);
 	return NULL;
@@ -225,8 +224,10 @@ static int thread_prepare(struct thread *thread)
 		return -ENOMEM;
 	thread->base = event_base_new_with_config(config);
 	thread->scratch = calloc(1, SCRATCH_BYTES);
+	thread->request_lines = calloc(1, sizeof(*thread->request_lines));
+	thread->response_lines = calloc(1, sizeof(*thread->response_lines));
 	thread->target = calloc(1, TARGET_BYTES);
-	if (!thread->base || !thread->scratch || !thread->target)
+	if (!thread->base || !thread->scratch || !thread->target || !thread->request_lines || !thread->response_lines)
 		return -ENOMEM;
 	thread->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (thread->wake_fd < 0)
@@ -324,6 +325,9 @@ void thread_stop(struct thread *thread)
 	if (thread->home_netns_fd >= 0)
 		close(thread->home_netns_fd);
 	free(thread->scratch);
+	free(thread->request_lines);
+	free(thread->response_lines);
+	patterns_free(thread);
 	free(thread->target);
 	pthread_mutex_destroy(&thread->lock);
 	pthread_cond_destroy(&thread->answered);

@@ -151,7 +151,12 @@ struct weft_virtual_host {
 	weft_ref routes;      /* struct weft_list of refs to struct weft_route, in order; index is the route index */
 	weft_ref paths;       /* root struct weft_trie_node over case-sensitive literals; 0: none */
 	weft_ref paths_nocase; /* the same over lower-cased literals of case_sensitive: false */
+	u32 flags;
 };
+
+#define WEFT_VIRTUAL_HOST_COUNTS_ATTEMPTS 0x02u      /* x-envoy-attempt-count upstream, where weft decorates */
+#define WEFT_VIRTUAL_HOST_COUNTS_ATTEMPTS_BACK 0x04u /* ... and to the client */
+#define WEFT_VIRTUAL_HOST_NEEDS_TLS 0x01u /* require_tls: a request that is not https is redirected there, whatever its route */
 
 /* ---- path automaton: a radix trie over literals ----------------------------------------------------------------------- */
 
@@ -200,6 +205,7 @@ struct weft_route {
 	u32 path_kind;        /* for people: 1 exact, 2 prefix, 3 separated prefix, 4 regex, ...; text in `path` */
 	weft_ref path;        /* struct weft_text */
 	weft_ref hash_policies; /* struct weft_hash_policies; 0: none */
+	weft_ref extras;      /* struct weft_route_extras; 0: nothing is changed on the way */
 };
 
 enum weft_condition_kind {
@@ -303,6 +309,133 @@ struct weft_direct_response {
 	u32 body_len;
 	weft_ref head;   /* bytes: "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n" */
 	weft_ref body;   /* bytes */
+};
+
+/* ---- what is changed on the way ---------------------------------------------------------------------------------------- */
+
+/* What a route does beside choosing a cluster or answering. Everything is a reference to flat data, so that a program can follow it. */
+struct weft_route_extras {
+	weft_ref redirect;       /* struct weft_redirect; the route's action */
+	weft_ref rewrite;        /* struct weft_rewrite */
+	weft_ref request_edits;  /* struct weft_edits, of all levels */
+	weft_ref response_edits;
+	weft_ref weights;        /* struct weft_weight[choice->count]: where a weighted cluster has something of its own */
+};
+
+/* In place of the route's: of the weighted cluster and all levels above it. */
+struct weft_weight {
+	weft_ref request_edits;
+	weft_ref response_edits;
+	weft_ref host;           /* struct weft_text: the new Host; 0: as the route says */
+};
+
+/* The path with its part that matched replaced, or with all matches of a pattern. The query stays. */
+struct weft_path_rewrite {
+	weft_ref prefix;         /* struct weft_text in place of the first `matched_len` bytes; 0: none */
+	u32 matched_len;         /* WEFT_WHOLE_PATH: all of it */
+	weft_ref pattern;        /* struct weft_text; 0: none */
+	weft_ref substitution;   /* struct weft_text */
+};
+#define WEFT_WHOLE_PATH 0xffffffffu
+
+enum weft_host_kind {
+	WEFT_HOST_KEEP = 0,
+	WEFT_HOST_LITERAL = 1,    /* `text` */
+	WEFT_HOST_HEADER = 2,     /* the first value of the header `text`, if it is not empty */
+	WEFT_HOST_PATH_REGEX = 3, /* the path with all matches of the pattern `text` replaced by `substitution` */
+};
+
+struct weft_rewrite {
+	struct weft_path_rewrite path;
+	u16 host_kind;           /* enum weft_host_kind */
+	u16 appends_host;        /* x-forwarded-host gets the former one */
+	weft_ref host;           /* struct weft_text */
+	weft_ref substitution;   /* struct weft_text */
+};
+
+#define WEFT_REDIRECT_STRIPS_QUERY 0x01u
+#define WEFT_REDIRECT_HAS_QUERY 0x02u /* `path` has a query of its own: the request's is dropped */
+
+/* location: SCHEME://HOST[:PORT]PATH, each the request's where it is not set. */
+struct weft_redirect {
+	u16 status;
+	u16 flags;
+	u32 port;                /* 0: the request's */
+	weft_ref scheme;         /* struct weft_text */
+	weft_ref host;           /* struct weft_text */
+	weft_ref path;           /* struct weft_text */
+	struct weft_path_rewrite rewrite;
+};
+
+/* Order in a level: removals, then overwriting, then what is added (Envoy: HeaderParser::evaluateHeaders). */
+enum weft_edit_action {
+	WEFT_EDIT_REMOVE = 1,
+	WEFT_EDIT_OVERWRITE = 2,
+	WEFT_EDIT_OVERWRITE_IF_EXISTS = 3,
+	WEFT_EDIT_ADD_IF_ABSENT = 4,
+	WEFT_EDIT_APPEND = 5,
+};
+
+#define WEFT_EDIT_KEEP_EMPTY 0x01u /* an empty value is written, too */
+#define WEFT_EDIT_FORMAT 0x02u     /* value is a struct weft_format */
+
+struct weft_edit {
+	u8 action;          /* enum weft_edit_action */
+	u8 flags;
+	u8 level;           /* what one level looks at is as the level before it left it */
+	u8 name_len;
+	u32 name_hash;      /* weft_name_hash of the name */
+	weft_ref name;      /* struct weft_text, lower case */
+	weft_ref value;     /* struct weft_text or struct weft_format */
+};
+
+/* The edits of a route in the order in which they act: weight, route, virtual host, configuration (or the other way round). */
+struct weft_edits {
+	u32 count;
+	u32 flags;          /* WEFT_EDIT_FORMAT: some of them have one */
+	struct weft_edit items[];
+};
+
+enum weft_variable {
+	WEFT_VARIABLE_LITERAL = 0, /* `text` as it is */
+	WEFT_VARIABLE_EMPTY,       /* what never has a value here (metadata, filter state, TLS) */
+	WEFT_VARIABLE_REQUEST,     /* header `text`, or else `other` */
+	WEFT_VARIABLE_RESPONSE,
+	WEFT_VARIABLE_PATH,
+	WEFT_VARIABLE_PATH_WITHOUT_QUERY,
+	WEFT_VARIABLE_QUERY,
+	WEFT_VARIABLE_QUERY_PARAMETER, /* `text` */
+	WEFT_VARIABLE_PROTOCOL,
+	WEFT_VARIABLE_CLUSTER,
+	WEFT_VARIABLE_UPSTREAM_HOST,
+	WEFT_VARIABLE_UPSTREAM_ADDRESS,
+	WEFT_VARIABLE_UPSTREAM_PORT,
+	WEFT_VARIABLE_REMOTE_HOST,     /* address:port of the client, or the last of x-forwarded-for */
+	WEFT_VARIABLE_REMOTE_ADDRESS,
+	WEFT_VARIABLE_REMOTE_PORT,
+	WEFT_VARIABLE_DIRECT_HOST,     /* ... always the client's own */
+	WEFT_VARIABLE_DIRECT_ADDRESS,
+	WEFT_VARIABLE_DIRECT_PORT,
+	WEFT_VARIABLE_LOCAL_HOST,      /* what the client connected to */
+	WEFT_VARIABLE_LOCAL_ADDRESS,
+	WEFT_VARIABLE_LOCAL_PORT,
+	WEFT_VARIABLE_BYTES_RECEIVED,
+	WEFT_VARIABLE_STATUS,
+	WEFT_VARIABLE_FLAGS,
+	WEFT_VARIABLE_START_TIME,      /* `text`: strftime; "": ISO 8601 with milliseconds */
+};
+
+struct weft_format_piece {
+	u32 kind;           /* enum weft_variable */
+	u32 max_len;        /* of its value; 0: any */
+	weft_ref text;      /* struct weft_text */
+	weft_ref other;     /* struct weft_text */
+};
+
+struct weft_format {
+	u32 count;
+	u32 reserved;
+	struct weft_format_piece items[];
 };
 
 /* ---- clusters and endpoints (endpoint image) -------------------------------------------------------------------------- */

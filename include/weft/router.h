@@ -17,6 +17,7 @@ enum weft_route_kind {
 	WEFT_ROUTE_NOT_FOUND = 3, /* 404 */
 	WEFT_ROUTE_PROXY = 4,     /* the kernel hands up, `reason` says why. Never on the host, but for a broken image */
 	WEFT_ROUTE_REFUSED = 5,   /* 503: weft can't do this route as Envoy would */
+	WEFT_ROUTE_REDIRECT = 6,  /* host only: as the route's extras say; without a route: to https */
 };
 
 struct weft_route_result {
@@ -29,6 +30,7 @@ struct weft_route_result {
 	weft_ref virtual_host;
 	weft_ref direct;
 	weft_ref hash_policies; /* CLUSTER: of the route; 0: none */
+	u32 choice_item; /* CLUSTER: which of the route's choice */
 };
 
 /* Always fills `result` and returns its kind. In BPF a head for which weft_head_reason has a reason is the caller's to
@@ -202,7 +204,9 @@ WEFT_STAGE int weft_take_route(const struct weft_route_query *query, weft_ref re
 		result->reason = WEFT_REASON_ROUTE_PROXY;
 		return WEFT_ROUTE_PROXY;
 #else
-		action = choice_ref ? WEFT_ACTION_CLUSTER : WEFT_ACTION_DIRECT;
+		if (!choice_ref)
+			return result->direct ? WEFT_ROUTE_DIRECT : WEFT_ROUTE_REDIRECT;
+		action = WEFT_ACTION_CLUSTER;
 #endif
 	}
 	if (action == WEFT_ACTION_DIRECT)
@@ -226,6 +230,7 @@ WEFT_STAGE int weft_take_route(const struct weft_route_query *query, weft_ref re
 			break;
 		if (target < item[1] || count == 1) {
 			result->cluster_id = item[0];
+			result->choice_item = i;
 			return WEFT_ROUTE_CLUSTER;
 		}
 	}
@@ -365,6 +370,14 @@ WEFT_STAGE int weft_route(const struct weft_route_query *query, const struct wef
 	virtual_host = WEFT_OBJECT(weft_virtual_host, &query->image, &cursor, candidates.virtual_host);
 	if (!virtual_host)
 		return weft_routed(result, WEFT_ROUTE_PROXY, WEFT_REASON_IMAGE_MISSING);
+	if (virtual_host->flags & WEFT_VIRTUAL_HOST_NEEDS_TLS) {
+#ifdef __bpf__
+		return weft_routed(result, WEFT_ROUTE_PROXY, WEFT_REASON_ROUTE_PROXY);
+#else
+		if (!weft_came_by_https(bytes, head))
+			return weft_routed(result, WEFT_ROUTE_REDIRECT, WEFT_REASON_NONE);
+#endif
+	}
 
 	walk.image = query->image;
 	walk.node = virtual_host->paths;

@@ -127,13 +127,14 @@ class Comparison:
         self.check(f"{what} date", theirs, ours)
 
     def shape_of_left(self, text):
-        """Bytes behind the last response: where they are a response, its status line, its body and what the configuration decides."""
-        if not text.startswith("HTTP/1.1 "):
+        """Bytes behind the last response: where there is a response in them, its status, its body and what the configuration decides."""
+        before, mark, response = text.partition("HTTP/1.1 ")
+        if not mark:
             return text
-        head, _, body = text.partition("\r\n\r\n")
+        head, _, body = response.partition("\r\n\r\n")
         lines = head.split("\r\n")
         kept = sorted(line for line in lines[1:] if line.split(":")[0].lower() not in DOWNSTREAM_DECORATIONS | {"content-length"})
-        return [lines[0].split(" ")[1], kept, "" if body.startswith('{"cluster": ') else body]
+        return [before, lines[0].split(" ")[0], kept, "" if body.startswith('{"cluster": ') else body]
 
     # ---- upstream --------------------------------------------------------------------------------------------------------------------
 

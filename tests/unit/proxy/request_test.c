@@ -322,9 +322,9 @@ static void test_pipelined_requests_are_answered_in_order(void **state)
 	struct harness *h = *state;
 	int client = client_new(h), server;
 
-	put_text(client, "GET /u/1 HTTP/1.1\r\nHost: f.test\r\n\r\n"
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: f.test\r\n\r\n"
+			 "GET /u/1 HTTP/1.1\r\nHost: f.test\r\n\r\n"
 			 "POST /u/2 HTTP/1.1\r\nHost: f.test\r\nContent-Length: 5\r\n\r\nhello"
-			 "GET /direct HTTP/1.1\r\nHost: f.test\r\n\r\n"
 			 "GET /u/4 HTTP/1.1\r\nHost: f.test\r\n\r\n"
 			 "BAD\r\n\r\n");
 	server = server_accept(h, 0);
@@ -335,9 +335,9 @@ static void test_pipelined_requests_are_answered_in_order(void **state)
 	put_text(server, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo");
 	expect_bytes(server, "GET /u/4 HTTP/1.1\r\nHost: f.test\r\n\r\n");
 	put_text(server, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n0\r\n\r\n");
+	expect_reply(client, 200, "direct");
 	expect_reply(client, 200, "one");
 	expect_reply(client, 200, "two");
-	expect_reply(client, 200, "direct");
 	expect_reply(client, 200, "four");
 	expect_reply(client, 400, "Bad Request");
 	expect_end(client);
@@ -346,6 +346,26 @@ static void test_pipelined_requests_are_answered_in_order(void **state)
 }
 
 /* The next request comes behind a body that is spliced, or that had to wait for its server: no event will tell of it again. */
+/* Envoy, max_outbound_responses: two replies of its own that the client was not given yet are the most. */
+static void test_a_flood_of_requests_for_local_replies_is_cut_off(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h);
+
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\nGET /direct HTTP/1.1\r\nHost: a\r\n\r\nGET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	expect_reply(client, 200, "direct");
+	expect_reply(client, 200, "direct");
+	expect_end(client);
+	close(client);
+	/* One after the other they may be as many as they like. */
+	client = client_new(h);
+	for (int i = 0; i < 5; i++) {
+		put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+		expect_reply(client, 200, "direct");
+	}
+	close(client);
+}
+
 static void test_a_request_behind_a_large_body_is_not_forgotten(void **state)
 {
 	enum { SIZE = 400000 };
@@ -651,6 +671,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_long_heads_pass_up_to_the_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_head_may_come_in_drops, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pipelined_requests_are_answered_in_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_flood_of_requests_for_local_replies_is_cut_off, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_request_behind_a_large_body_is_not_forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_request_that_fills_the_block_behind_another_one_is_read_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_local_replies_are_envoys, setup, teardown),

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What becomes of a request's head on its way out. Part of the proxy's inside. */
+#ifndef WEFT_PROXY_OUTGOING_H
+#define WEFT_PROXY_OUTGOING_H
+
+#include "base/strbuf.h"
+#include "proxy/edit.h"
+#include "weft/router.h"
+
+struct outgoing {
+	struct thread *thread;
+	struct exchange *exchange;
+	struct weft_image_handle image;   /* of the route */
+	const struct request_plan *plan;
+	const struct weft_head *head;
+	const struct weft_virtual_host *virtual_host;
+	struct text_span method, target, authority;
+	u32 path_len;
+	bool is_https;                    /* the URL's scheme */
+	bool decorates;
+	bool is_changed;                  /* the target is another than the client's */
+	u64 start_ms;
+	struct lines *lines;              /* NULL: the plan's lines go on as they are */
+	struct strbuf new_host, new_target;
+};
+
+/* Method and target are the caller's to fill in. To be ended in any case. */
+void outgoing_begin(struct outgoing *outgoing, struct exchange *exchange, const struct weft_image_handle *image, const struct request_plan *plan,
+		    const struct weft_head *head);
+void outgoing_end(struct outgoing *outgoing);
+
+/* The request's lines but its Host, as Envoy's header map has them. */
+void outgoing_lines(const struct outgoing *outgoing, struct lines *lines);
+
+/* Makes of the request what its route says, and remembers what its response needs. 0; -ENOSPC: it is too large; -ENOMEM; -E2BIG: a pattern
+ * took too long. */
+int outgoing_edit(struct outgoing *outgoing, const struct weft_route_result *result);
+
+/* The same for a request that is answered by its route: the location that the answer has, if any. */
+int incoming_answer(struct outgoing *outgoing, const struct weft_route_result *result, struct strbuf *location);
+void local_reply_route(struct exchange *exchange, const struct outgoing *outgoing, const struct weft_route_result *result, const char *location);
+
+/* For the edits of the response. 0 or -ENOMEM. */
+int outgoing_remember(const struct outgoing *outgoing, weft_ref response_edits, const struct lines *lines);
+void edited_context(const struct exchange *exchange, const struct lines *response, struct edit_context *context);
+
+/* NULL: the route changes nothing. */
+const struct weft_route_extras *route_extras(const struct weft_image_handle *image, weft_ref route);
+
+#endif

@@ -31,7 +31,7 @@ static void print_listener(const json_t *answer)
 
 static void print_route(const json_t *answer)
 {
-	const json_t *route = json_object_get(answer, "route"), *condition;
+	const json_t *route = json_object_get(answer, "route"), *condition, *change;
 	size_t i;
 
 	if (json_object_get(answer, "normalized_target"))
@@ -47,6 +47,8 @@ static void print_route(const json_t *answer)
 	json_array_foreach(json_object_get(route, "conditions"), i, condition)
 		printf("%s %s", i ? "," : "; where", json_string_value(condition));
 	printf("\n");
+	json_array_foreach(json_object_get(route, "changes"), i, change)
+		printf("%-14s %s\n", "", json_string_value(change));
 }
 
 static void print_cluster(const json_t *cluster, size_t count)

@@ -11,6 +11,7 @@
 #include "admin/explain_head.h"
 #include "admin/server.h"
 #include "base/cleanup.h"
+#include "compile/compile.h"
 #include "weft/fast.h"
 #include "weft/http1.h"
 #include "weft/path.h"
@@ -257,6 +258,7 @@ static void describe_route(struct explanation *x, const struct weft_route_result
 	}
 	set(object, "conditions", conditions);
 	set(object, "timeout_ms", json_integer(x->route->timeout_ms));
+	set(object, "changes", compile_route_changes(image->base, image->size, x->route));
 	set(object, "verdict", json_string(verdict_text(x->route->verdict)));
 	set(object, "reason", text(image, x->route->reason));
 	set(x->answer, "route", object);
@@ -442,6 +444,19 @@ static enum weft_reason early_reason(const struct explanation *x, const char **w
 	return reason;
 }
 
+/* A route's redirect, or without one its virtual host's. */
+static json_t *conclude_redirect(struct explanation *x, enum weft_reason early, const char *early_why)
+{
+	const struct weft_route_extras *extras = x->route ? weft_at(&x->world->routes, x->route->extras) : NULL;
+	const struct weft_redirect *redirect = extras ? weft_at(&x->world->routes, extras->redirect) : NULL;
+
+	if (early == WEFT_REASON_NONE) {
+		early = WEFT_REASON_ROUTE_PROXY;
+		early_why = redirect ? "the proxy redirects" : "the virtual host needs TLS: the proxy redirects to https";
+	}
+	return conclude_status(x, redirect ? redirect->status : 301, "slow", weft_reason_names[early], early_why);
+}
+
 static json_t *conclude_local(struct explanation *x, unsigned status, enum weft_reason early, const char *early_why, const char *why)
 {
 	if (early != WEFT_REASON_NONE)
@@ -487,6 +502,8 @@ static json_t *explain_route(struct explanation *x)
 			early_why = "the route is the proxy's (its reason says why)";
 		}
 		return conclude_local(x, direct ? direct->status : 0, early, early_why, "the route has a direct response");
+	case WEFT_ROUTE_REDIRECT:
+		return conclude_redirect(x, early, early_why);
 	case WEFT_ROUTE_CLUSTER:
 		break;
 	default:

@@ -117,4 +117,8 @@ enum dump_format { DUMP_TEXT, DUMP_JSON };
  * damaged image, -ENOMEM, -EIO. */
 int compile_dump(FILE *stream, const struct image *image, const struct image *names, enum dump_format format);
 
+/* What a route of the image changes on the way: an array (jansson) of sentences. */
+struct json_t;
+struct json_t *compile_route_changes(const uint8_t *base, uint32_t size_bytes, const struct weft_route *route);
+
 #endif

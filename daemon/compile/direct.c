@@ -19,6 +19,14 @@ static const char *reason_phrase(uint32_t status)
 	case 207: return "Multi-Status";
 	case 208: return "Already Reported";
 	case 226: return "IM Used";
+	case 300: return "Multiple Choices";
+	case 301: return "Moved Permanently";
+	case 302: return "Found";
+	case 303: return "See Other";
+	case 304: return "Not Modified";
+	case 305: return "Use Proxy";
+	case 307: return "Temporary Redirect";
+	case 308: return "Permanent Redirect";
 	case 400: return "Bad Request";
 	case 401: return "Unauthorized";
 	case 402: return "Payment Required";
@@ -62,13 +70,12 @@ static const char *reason_phrase(uint32_t status)
 
 void direct_judge(const struct mesh_direct_response *direct, struct strbuf *unsupported, struct strbuf *for_proxy)
 {
-	/* Envoy: a location of the request's own URL for 201 and every 3xx. */
+	/* Envoy: a location of the request's own URL. */
 	if (direct->status == 201 || direct->status / 100 == 3)
-		reason_add(unsupported, "a direct response of status %u needs a location made from the request, which is not supported yet",
-			   direct->status);
-	/* Envoy sends the bytes all the same, which breaks the connection's framing. */
+		reason_add(for_proxy, "a direct response of status %u has a location made from the request", direct->status);
+	/* Envoy writes length and bytes all the same, which breaks the connection's framing. */
 	if (direct->status == 204 && direct->body_size)
-		reason_add(unsupported, "a direct response of status 204 can't have a body");
+		reason_add(for_proxy, "a direct response of status 204 that has a body");
 	if (direct->body_size > BUILDER_OBJECT_MAX)
 		reason_add(unsupported, "a direct response body of %zu bytes is more than an image holds in one piece (%u)", direct->body_size,
 			   (unsigned int)BUILDER_OBJECT_MAX);

@@ -30,6 +30,8 @@ void dump_fail(struct dump *dump, int r);
 json_t *dump_routes(struct dump *dump);
 json_t *dump_virtual_host(struct dump *dump, const struct weft_virtual_host *host);
 json_t *dump_choice(struct dump *dump, weft_ref ref);
+/* What the route changes on the way: an array of sentences. */
+json_t *dump_changes(struct dump *dump, const struct weft_route *route);
 json_t *dump_endpoints(struct dump *dump);
 json_t *dump_hash_policies(struct dump *dump, weft_ref ref);
 json_t *dump_hash_levels(struct dump *dump, const struct weft_cluster *cluster);

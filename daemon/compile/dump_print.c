@@ -155,6 +155,7 @@ static void print_hash_policies(struct strbuf *out, const json_t *policies)
 static void print_action(struct strbuf *out, const json_t *route)
 {
 	const json_t *direct = json_object_get(route, "direct_response");
+	size_t i;
 
 	strbuf_append_text(out, " -> ");
 	if (!strcmp(text_of(route, "action"), "proxy"))
@@ -164,7 +165,7 @@ static void print_action(struct strbuf *out, const json_t *route)
 	else if (direct)
 		strbuf_printf(out, "direct response %lld", number_of(direct, "status"));
 	else
-		strbuf_append_text(out, text_of(route, "action"));
+		strbuf_append_text(out, json_object_get(route, "changes") ? "redirect" : text_of(route, "action"));
 	if (json_object_get(route, "timeout_ms"))
 		strbuf_printf(out, ", timeout %lld ms", number_of(route, "timeout_ms"));
 	if (json_object_get(route, "retries"))
@@ -174,6 +175,8 @@ static void print_action(struct strbuf *out, const json_t *route)
 	if (json_object_get(route, "missing_status"))
 		strbuf_printf(out, ", %lld without the cluster", number_of(route, "missing_status"));
 	print_verdict(out, route);
+	for (i = 0; i < json_array_size(json_object_get(route, "changes")); i++)
+		strbuf_printf(out, "\t\t\t%s\n", json_string_value(json_array_get(json_object_get(route, "changes"), i)));
 	if (direct) {
 		strbuf_append_text(out, "\t\t\thead ");
 		print_quoted(out, text_of(direct, "head"));
@@ -239,6 +242,8 @@ static void print_virtual_host(struct strbuf *out, const json_t *host)
 	strbuf_printf(out, "\tvirtual host \"%s\"\n\t\tdomains ", text_of(host, "name"));
 	print_texts(out, json_object_get(host, "domains"), ", ");
 	strbuf_append_byte(out, '\n');
+	if (json_object_get(host, "needs_tls"))
+		strbuf_append_text(out, "\t\tneeds TLS: what is not https is redirected\n");
 	for (i = 0; i < json_array_size(routes); i++)
 		print_route(out, json_array_get(routes, i), i);
 	print_trie(out, "paths", json_object_get(host, "paths"));

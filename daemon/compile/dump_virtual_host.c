@@ -132,6 +132,8 @@ static json_t *dump_route(struct dump *dump, const struct weft_route *route)
 		dump_set(dump, object, "clusters", dump_choice(dump, route->choice));
 	if (route->direct)
 		dump_set(dump, object, "direct_response", dump_direct(dump, route->direct));
+	if (route->extras)
+		dump_set(dump, object, "changes", dump_changes(dump, route));
 	if (route->timeout_ms)
 		dump_set(dump, object, "timeout_ms", json_integer(route->timeout_ms));
 	if (route->retries)
@@ -231,6 +233,8 @@ json_t *dump_virtual_host(struct dump *dump, const struct weft_virtual_host *hos
 		else
 			dump_fail(dump, -EINVAL);
 	}
+	if (host->flags & WEFT_VIRTUAL_HOST_NEEDS_TLS)
+		dump_set(dump, object, "needs_tls", json_true());
 	dump_set(dump, object, "routes", array);
 	if (host->paths)
 		dump_set(dump, object, "paths", dump_trie(dump, host->paths));

@@ -47,23 +47,10 @@ int choice_compile(struct routes_compile *c, const struct choice_item *items, si
 
 /* ---- what is not supported ------------------------------------------------------------------------------------------------------- */
 
-static bool edits_have_request(const struct mesh_header_edits *edits)
-{
-	return edits->request_add_count || edits->request_remove.count;
-}
-
-static bool edits_have_response(const struct mesh_header_edits *edits)
-{
-	return edits->response_add_count || edits->response_remove.count;
-}
-
-void route_remark_level(struct strbuf *reason, const char *level, const struct mesh_header_edits *edits, const struct mesh_filter_configs *configs,
-			bool is_direct)
+void route_remark_level(struct strbuf *reason, const char *level, const struct mesh_filter_configs *configs)
 {
 	size_t i;
 
-	if (edits_have_response(edits) || (!is_direct && edits_have_request(edits)))
-		reason_add(reason, "adding and removing headers (%s) is not supported yet", level);
 	for (i = 0; i < configs->count; i++) {
 		const struct mesh_filter_config *config = &configs->items[i];
 
@@ -101,9 +88,7 @@ static void judge_weights(const struct mesh_forward *forward, struct strbuf *rea
 			continue;
 		if (*weighted->cluster_header)
 			reason_add(reason, "a weighted cluster named by a header is not supported yet");
-		if (*weighted->host_rewrite)
-			reason_add(reason, "rewriting the host (weight) is not supported yet");
-		route_remark_level(reason, "weight", &weighted->edits, &weighted->filter_configs, false);
+		route_remark_level(reason, "weight", &weighted->filter_configs);
 	}
 	if (!total || total > UINT32_MAX)
 		reason_add(reason, "the weights sum to %llu", (unsigned long long)total);
@@ -119,10 +104,6 @@ static void judge_forward(const struct mesh_route *route, struct strbuf *reason)
 		reason_add(reason, "choosing the cluster by header %s is not supported yet", forward->cluster_header);
 	if (route->action == MESH_ACTION_WEIGHTED)
 		judge_weights(forward, reason);
-	if (*forward->prefix_rewrite || forward->regex_rewrite.pattern)
-		reason_add(reason, "rewriting the path is not supported yet");
-	if (forward->host_rewrite != MESH_HOST_KEEP)
-		reason_add(reason, "rewriting the host is not supported yet");
 	if (forward->mirror_count)
 		reason_add(reason, "mirroring is not supported yet");
 	hash_policies_judge(forward, reason);
@@ -144,6 +125,7 @@ struct draft {
 	struct strbuf action;      /* why its action can't be done */
 	struct strbuf proxy;       /* why only the proxy can do it */
 	struct strbuf hash;        /* why only the proxy balances it */
+	weft_ref extras;
 	bool is_complete, can_hold;
 };
 
@@ -183,9 +165,6 @@ static enum route_place judge_path(const struct mesh_route_match *match, struct 
 
 static void judge_action(const struct route_context *context, const struct mesh_route *route, struct draft *draft)
 {
-	bool is_direct = route->action == MESH_ACTION_DIRECT_RESPONSE;
-	const char *above = is_direct ? context->direct_reason : context->forward_reason;
-
 	switch (route->action) {
 	case MESH_ACTION_CLUSTER:
 	case MESH_ACTION_CLUSTER_HEADER:
@@ -194,15 +173,15 @@ static void judge_action(const struct route_context *context, const struct mesh_
 		hash_policies_remark(&route->forward, &draft->hash);
 		break;
 	case MESH_ACTION_DIRECT_RESPONSE: direct_judge(&route->direct, &draft->action, &draft->proxy); break;
-	case MESH_ACTION_REDIRECT: reason_add(&draft->action, "redirects are not supported yet"); break;
+	case MESH_ACTION_REDIRECT: break;
 	case MESH_ACTION_OTHER:
 		if (!route->reasons.count)
 			reason_add(&draft->action, "this action is not supported");
 		break;
 	}
-	route_remark_level(&draft->action, "route", &route->edits, &route->filter_configs, is_direct);
-	if (*above)
-		reason_add(&draft->action, "%s", above);
+	route_remark_level(&draft->action, "route", &route->filter_configs);
+	if (*context->reason)
+		reason_add(&draft->action, "%s", context->reason);
 	if (route->forward.weighted_count > WEFT_WEIGHTED_MAX && route->action == MESH_ACTION_WEIGHTED)
 		reason_add(&draft->proxy, "%zu weighted clusters are more than the kernel chooses from (%u)", route->forward.weighted_count,
 			   WEFT_WEIGHTED_MAX);
@@ -267,6 +246,9 @@ static int write_action(struct routes_compile *c, const struct mesh_route *sourc
 	/* The kernel may still route it: to a cluster that does not hash after all. */
 	if (draft->hash.size)
 		route->verdict = WEFT_VERDICT_PROXY;
+	route->extras = draft->extras;
+	if (source->action == MESH_ACTION_REDIRECT)
+		return 0;
 	return is_direct ? direct_compile(c, &source->direct, &route->direct) : write_forward(c, source, route);
 }
 
@@ -314,6 +296,9 @@ static int write_route(struct routes_compile *c, const struct route_context *con
 		draft->is_complete = false;
 	judge_reasons(&source->reasons, draft);
 	judge_action(context, source, draft);
+	r = extras_compile(c, context, source, &draft->extras, &draft->proxy, &draft->action);
+	if (r)
+		return r;
 	if (!draft->can_hold)
 		out->place = PLACE_NOWHERE;
 

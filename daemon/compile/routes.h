@@ -33,8 +33,7 @@ struct compiled_route {
 struct route_context {
 	const struct mesh_route_config *config;
 	const struct mesh_virtual_host *virtual_host;
-	const char *forward_reason; /* about routes that forward */
-	const char *direct_reason;  /* about direct responses */
+	const char *reason;
 };
 
 int route_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, size_t index,
@@ -43,9 +42,8 @@ int route_compile(struct routes_compile *c, const struct route_context *context,
 /* A route that takes everything that reaches it and answers 503. */
 int route_refused(struct routes_compile *c, const char *name, const char *reason, weft_ref *out);
 
-/* What typed_per_filter_config and header edits ask for that weft doesn't do. `is_direct`: about a direct response. */
-void route_remark_level(struct strbuf *reason, const char *level, const struct mesh_header_edits *edits, const struct mesh_filter_configs *configs,
-			bool is_direct);
+/* What typed_per_filter_config asks for that weft doesn't do. */
+void route_remark_level(struct strbuf *reason, const char *level, const struct mesh_filter_configs *configs);
 
 /* struct weft_choice */
 struct choice_item {
@@ -70,6 +68,19 @@ int conditions_compile(struct routes_compile *c, const struct mesh_route_match *
 int direct_compile(struct routes_compile *c, const struct mesh_direct_response *direct, weft_ref *out);
 /* Why weft can't answer so ("" when it can); `for_proxy`: what only the proxy can. */
 void direct_judge(const struct mesh_direct_response *direct, struct strbuf *unsupported, struct strbuf *for_proxy);
+
+/* struct weft_route_extras: what the route changes on the way; 0: nothing. `proxy`: what only the proxy does of it; `unsupported`: what
+ * is not done exactly. */
+int extras_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, weft_ref *out,
+		   struct strbuf *proxy, struct strbuf *unsupported);
+
+/* What variables in header values stand for. */
+struct edits_names {
+	const char *route, *virtual_host;
+};
+/* struct weft_edits of the levels, which act in this order; 0: none. */
+int edits_compile(struct routes_compile *c, const struct edits_names *names, const struct mesh_header_edits *const *levels, size_t level_count,
+		  bool is_request, weft_ref *out, struct strbuf *unsupported);
 
 int virtual_host_compile(struct routes_compile *c, const struct mesh_route_config *config, const struct mesh_virtual_host *host, weft_ref *out);
 /* One that answers 503 to everything. */

@@ -207,17 +207,21 @@ static int compile_members(struct routes_compile *c, const struct route_context 
 		return builder_status(&c->builder);
 	host = builder_at(&c->builder, *out);
 	host->name = builder_text(&c->builder, source->name);
+	if (source->require_tls != MESH_TLS_NOT_REQUIRED)
+		host->flags |= WEFT_VIRTUAL_HOST_NEEDS_TLS;
+	if (source->counts_attempts_in_request)
+		host->flags |= WEFT_VIRTUAL_HOST_COUNTS_ATTEMPTS;
+	if (source->counts_attempts_in_response)
+		host->flags |= WEFT_VIRTUAL_HOST_COUNTS_ATTEMPTS_BACK;
 	return finish(c, &members, *out);
 }
 
-static void judge_levels(const struct mesh_route_config *config, const struct mesh_virtual_host *host, bool is_direct, struct strbuf *reason)
+static void judge_levels(const struct mesh_route_config *config, const struct mesh_virtual_host *host, struct strbuf *reason)
 {
 	reason_add_mesh(reason, &config->resource.reasons);
 	reason_add_mesh(reason, &host->reasons);
-	route_remark_level(reason, "route configuration", &config->edits, &config->filter_configs, is_direct);
-	route_remark_level(reason, "virtual host", &host->edits, &host->filter_configs, is_direct);
-	if (host->require_tls != MESH_TLS_NOT_REQUIRED)
-		reason_add(reason, "require_tls is not supported");
+	route_remark_level(reason, "route configuration", &config->filter_configs);
+	route_remark_level(reason, "virtual host", &host->filter_configs);
 }
 
 static int refuse(struct routes_compile *c, const struct mesh_route_config *config, const struct mesh_virtual_host *host, const char *reason,
@@ -233,7 +237,7 @@ static int refuse(struct routes_compile *c, const struct mesh_route_config *conf
 
 int virtual_host_compile(struct routes_compile *c, const struct mesh_route_config *config, const struct mesh_virtual_host *host, weft_ref *out)
 {
-	struct strbuf reason = STRBUF_INIT, forward = STRBUF_INIT, direct = STRBUF_INIT;
+	struct strbuf reason = STRBUF_INIT, above = STRBUF_INIT;
 	struct route_context context = { .config = config, .virtual_host = host };
 	int r;
 
@@ -242,13 +246,11 @@ int virtual_host_compile(struct routes_compile *c, const struct mesh_route_confi
 		reason_add_mesh(&reason, &host->reasons);
 	if (host->route_count > ROUTES_MAX)
 		reason_add(&reason, "%zu routes are more than the %zu that fit", host->route_count, (size_t)ROUTES_MAX);
-	judge_levels(config, host, false, &forward);
-	judge_levels(config, host, true, &direct);
-	r = strbuf_status(&reason) ? strbuf_status(&reason) : strbuf_status(&forward) ? strbuf_status(&forward) : strbuf_status(&direct);
+	judge_levels(config, host, &above);
+	r = strbuf_status(&reason) ? strbuf_status(&reason) : strbuf_status(&above);
 	if (r)
 		goto out;
-	context.forward_reason = strbuf_text(&forward);
-	context.direct_reason = strbuf_text(&direct);
+	context.reason = strbuf_text(&above);
 
 	if (!reason.size) {
 		r = compile_members(c, &context, out);
@@ -259,7 +261,6 @@ int virtual_host_compile(struct routes_compile *c, const struct mesh_route_confi
 	r = refuse(c, config, host, strbuf_text(&reason), out);
 out:
 	strbuf_release(&reason);
-	strbuf_release(&forward);
-	strbuf_release(&direct);
+	strbuf_release(&above);
 	return r;
 }

@@ -115,6 +115,18 @@ struct mesh_header_add {
 	bool has_variables;      /* value holds a '%'; otherwise it is literal */
 };
 
+/* A piece of a header value's format. */
+struct mesh_format_piece {
+	const char *name;        /* of the variable, without a final 0; NULL: `text` is literal */
+	size_t name_size;
+	const char *text;        /* parameters, or the literal; without a final 0 */
+	size_t text_size;
+	uint32_t max_len;        /* 0: of any length */
+};
+
+/* The next piece of a value that the mesh took, from *at on. False at its end. */
+bool mesh_format_next(const char **at, struct mesh_format_piece *out);
+
 /* In the order of the configuration. One such set each at weight, route, virtual host and route configuration; they are applied in that
  * order (FACTS of Envoy: the least specific overwrite wins), or reversed under most_specific_header_mutations_wins. */
 struct mesh_header_edits {

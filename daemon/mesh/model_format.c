@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Formats of header values: %NAME%, %NAME(parameters)%, %NAME(parameters):LENGTH%, and %% for a percent sign. Here they are only checked: one that
- * Envoy would not take refuses the resource. */
+/* Formats of header values: %NAME%, %NAME(parameters)%, %NAME(parameters):LENGTH%, and %% for a percent sign. One that Envoy would not take
+ * refuses the resource. */
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -75,14 +76,11 @@ static const struct command *find_command(const char *name, size_t size)
 }
 
 /* After the opening percent sign. Gives the byte after the closing one, or NULL when this is no command at all. */
-static const char *parse_command(const char *at, const char **name, size_t *name_size, const char **parameters, size_t *parameters_size)
+static const char *parse_command(const char *at, struct mesh_format_piece *out)
 {
-	*name = at;
-	*name_size = strspn(at, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
-	*parameters = NULL;
-	*parameters_size = 0;
-	at += *name_size;
-	if (!*name_size)
+	*out = (struct mesh_format_piece){ .name = at, .name_size = strspn(at, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"), .text = "" };
+	at += out->name_size;
+	if (!out->name_size)
 		return NULL;
 	if (*at == '(') {
 		const char *end = strchr(at, ')');
@@ -92,8 +90,8 @@ static const char *parse_command(const char *at, const char **name, size_t *name
 			end = strchr(end + 1, ')');
 		if (!end)
 			return NULL;
-		*parameters = at + 1;
-		*parameters_size = (size_t)(end - at) - 1;
+		out->text = at + 1;
+		out->text_size = (size_t)(end - at) - 1;
 		at = end + 1;
 	}
 	if (*at == ':') {
@@ -101,6 +99,7 @@ static const char *parse_command(const char *at, const char **name, size_t *name
 
 		if (!digits)
 			return NULL;
+		out->max_len = (uint32_t)strtoul(at + 1, NULL, 10);
 		at += 1 + digits;
 	}
 	return *at == '%' ? at + 1 : NULL;
@@ -109,29 +108,57 @@ static const char *parse_command(const char *at, const char **name, size_t *name
 const char *format_problem(const char *text, char *buffer, size_t size)
 {
 	for (const char *at = text; (at = strchr(at, '%')) != NULL;) {
-		const char *name, *parameters, *end;
-		size_t name_size, parameters_size;
+		struct mesh_format_piece piece;
 		const struct command *command;
+		const char *end;
 
 		if (at[1] == '%') {
 			at += 2;
 			continue;
 		}
-		end = parse_command(at + 1, &name, &name_size, &parameters, &parameters_size);
+		end = parse_command(at + 1, &piece);
 		if (!end) {
 			snprintf(buffer, size, "no command at position %zu (a percent sign is written %%%%)", (size_t)(at - text));
 			return buffer;
 		}
-		command = find_command(name, name_size);
+		command = find_command(piece.name, piece.name_size);
 		if (!command) {
-			snprintf(buffer, size, "unknown command %.*s", name_size > 60 ? 60 : (int)name_size, name);
+			snprintf(buffer, size, "unknown command %.*s", piece.name_size > 60 ? 60 : (int)piece.name_size, piece.name);
 			return buffer;
 		}
-		if (command->needs_parameters && !parameters_size) {
+		if (command->needs_parameters && !piece.text_size) {
 			snprintf(buffer, size, "%s requires parameters", command->name);
 			return buffer;
 		}
 		at = end;
 	}
 	return NULL;
+}
+
+bool mesh_format_next(const char **at, struct mesh_format_piece *out)
+{
+	const char *end;
+
+	if (!**at)
+		return false;
+	*out = (struct mesh_format_piece){ .text = *at };
+	if (**at != '%') {
+		out->text_size = strcspn(*at, "%");
+		*at += out->text_size;
+		return true;
+	}
+	if ((*at)[1] == '%') {
+		out->text_size = 1;
+		*at += 2;
+		return true;
+	}
+	end = parse_command(*at + 1, out);
+	if (!end) {
+		/* what was not checked: as it is */
+		*out = (struct mesh_format_piece){ .text = *at, .text_size = strlen(*at) };
+		*at += out->text_size;
+		return true;
+	}
+	*at = end;
+	return true;
 }

@@ -57,6 +57,14 @@ static const char config[] =
 	"    - {name: empty, match: {prefix: /empty}, route: {cluster: empty}}\n"
 	"    - {name: missing, match: {prefix: /missing}, route: {cluster: nowhere}}\n"
 	"    - {name: health, match: {path: /healthz}, direct_response: {status: 418, body: {inline_string: short}}}\n"
+	"    - {name: moved, match: {prefix: /old}, redirect: {prefix_rewrite: /new, response_code: FOUND}}\n"
+	"    - {name: changed, match: {prefix: /api/}, route: {cluster: near, prefix_rewrite: /, host_rewrite_literal: inner}, "
+	"request_headers_to_add: [{header: {key: x-from, value: \"%PROTOCOL%\"}}], response_headers_to_remove: [server]}\n"
+	"  - name: secure\n"
+	"    domains: [secure]\n"
+	"    require_tls: ALL\n"
+	"    routes:\n"
+	"    - {name: any, match: {prefix: /}, route: {cluster: near}}\n"
 	CLUSTER("near", ENDPOINT("10.7.0.3") ", " ENDPOINT("10.7.0.4"))
 	CLUSTER("far", ENDPOINT("10.8.0.1"))
 	"- {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: ring, type: STATIC, lb_policy: RING_HASH, load_assignment: "
@@ -284,6 +292,34 @@ static void test_conditions_are_told_in_words(void **state)
 	json_decref(answer);
 }
 
+static void test_redirects_have_their_status(void **state)
+{
+	const struct scene *scene = *state;
+
+	explains(&scene->world, "GET", "http://shop/old/x", NULL, "any|shop|moved|302|slow|route_proxy");
+	explains(&scene->world, "GET", "http://secure/x", NULL, "any|secure||301|slow|route_proxy");
+	explains(&scene->world, "GET", "http://secure/x", "x-forwarded-proto: https", "any|secure|any|0|slow|private_header");
+}
+
+static void test_what_a_route_changes_is_told_in_words(void **state)
+{
+	static const char *const expected[] = {
+		"path: the first 5 bytes become \"/\"",
+		"host: \"inner\"",
+		"request header x-from added \"%PROTOCOL%\"",
+		"response header server removed",
+	};
+	const struct scene *scene = *state;
+	json_t *answer = ask(&scene->world, "GET", "http://shop/api/1", NULL);
+	json_t *changes = json_object_get(json_object_get(answer, "route"), "changes");
+
+	assert_int_equal(json_array_size(changes), 4);
+	for (size_t i = 0; i < 4; i++)
+		assert_string_equal(json_string_value(json_array_get(changes, i)), expected[i]);
+	json_decref(answer);
+	explains(&scene->world, "GET", "http://shop/api/1", NULL, "any|shop|changed|0|slow|route_proxy");
+}
+
 static void test_questions_that_make_no_sense_are_complaints(void **state)
 {
 	const struct scene *scene = *state;
@@ -334,6 +370,8 @@ int main(void)
 		cmocka_unit_test(test_clusters_come_with_weights_and_endpoints),
 		cmocka_unit_test(test_a_hashing_cluster_is_told_with_the_endpoint_of_this_request),
 		cmocka_unit_test(test_conditions_are_told_in_words),
+		cmocka_unit_test(test_redirects_have_their_status),
+		cmocka_unit_test(test_what_a_route_changes_is_told_in_words),
 		cmocka_unit_test(test_questions_that_make_no_sense_are_complaints),
 		cmocka_unit_test(test_a_url_without_a_path_asks_for_the_root),
 	};

@@ -308,7 +308,8 @@ static struct answer expected_answer(const struct world *world, const struct req
 		}
 		if (!holds || (route->match.has_fraction && !route->match.fraction_numerator))
 			continue;
-		return (struct answer){ is_complete && route->action == MESH_ACTION_CLUSTER ? WEFT_ROUTE_CLUSTER : WEFT_ROUTE_REFUSED,
+		return (struct answer){ !is_complete ? WEFT_ROUTE_REFUSED :
+					route->action == MESH_ACTION_CLUSTER ? WEFT_ROUTE_CLUSTER : WEFT_ROUTE_REDIRECT,
 					(int)(world->first_id[h] + i) };
 	}
 	return (struct answer){ WEFT_ROUTE_NOT_FOUND, -1 };

@@ -291,6 +291,32 @@ static void test_formats_of_header_values_are_checked(void **state)
 	}
 }
 
+/* "[text]" for literal pieces, "NAME(parameters):length" for variables. */
+static void pieces_are(const char *format, const char *expected)
+{
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
+	struct mesh_format_piece piece;
+
+	for (const char *at = format; mesh_format_next(&at, &piece);) {
+		if (piece.name_size)
+			strbuf_printf(&out, "%.*s(%.*s):%u", (int)piece.name_size, piece.name, (int)piece.text_size, piece.text, piece.max_len);
+		else
+			strbuf_printf(&out, "[%.*s]", (int)piece.text_size, piece.text);
+	}
+	assert_string_equal(strbuf_text(&out), expected);
+}
+
+static void test_formats_are_taken_apart(void **state)
+{
+	pieces_are("", "");
+	pieces_are("plain", "[plain]");
+	pieces_are("a%PROTOCOL%b", "[a]PROTOCOL():0[b]");
+	pieces_are("%REQ(x?:path):12%%RESP(y)%", "REQ(x?:path):12RESP(y):0");
+	pieces_are("100%% sure", "[100][%][ sure]");
+	pieces_are("%START_TIME(%s.%3f (%Y))%", "START_TIME(%s.%3f (%Y)):0");
+	pieces_are("%START_TIME(a)b)%", "START_TIME(a)b):0");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -306,6 +332,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_not_represented_is_a_reason_on_the_innermost_object),
 		cmocka_unit_test(test_an_unknown_field_of_a_match_on_the_wire_is_a_reason),
 		cmocka_unit_test(test_formats_of_header_values_are_checked),
+		cmocka_unit_test(test_formats_are_taken_apart),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a route changes on the way: redirects, rewrites of path and host, header edits of all levels. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "compile/routes.h"
+#include "regex/regex.h"
+
+#define LEVELS_MAX 4 /* weight, route, virtual host, configuration */
+
+struct extras_compile {
+	struct routes_compile *c;
+	const struct route_context *context;
+	const struct mesh_route *route;
+	struct edits_names names;
+	struct strbuf *proxy, *unsupported;
+};
+
+static weft_ref text_or_none(struct extras_compile *x, const char *text)
+{
+	return text && *text ? builder_bytes_text(&x->c->builder, text, strlen(text)) : 0;
+}
+
+static weft_ref text_of(struct extras_compile *x, const char *text)
+{
+	return builder_bytes_text(&x->c->builder, text, strlen(text));
+}
+
+static weft_ref pattern_of(struct extras_compile *x, const char *pattern)
+{
+	_cleanup_(rewriter_free) struct rewriter *rewriter = NULL;
+	int r = rewriter_new(&rewriter, pattern, strlen(pattern));
+
+	if (r == -ENOMEM)
+		x->c->builder.status = r;
+	else if (r)
+		reason_add(x->unsupported, "replacing what `%s` matches is not supported: a loop without end in it may match nothing", pattern);
+	return r ? 0 : text_of(x, pattern);
+}
+
+/* ---- paths and hosts ------------------------------------------------------------------------------------------------------------- */
+
+/* What of the path matched, and is replaced. */
+static uint32_t matched_len(const struct mesh_route_match *match)
+{
+	if (match->path_kind == MESH_PATH_PREFIX || match->path_kind == MESH_PATH_SEPARATED_PREFIX)
+		return (uint32_t)strlen(match->path);
+	return WEFT_WHOLE_PATH;
+}
+
+static void path_rewrite(struct extras_compile *x, const char *prefix, const struct mesh_regex_rewrite *regex, struct weft_path_rewrite *out)
+{
+	out->prefix = text_or_none(x, prefix);
+	out->matched_len = out->prefix ? matched_len(&x->route->match) : 0;
+	if (!regex->pattern)
+		return;
+	out->pattern = pattern_of(x, regex->pattern);
+	out->substitution = text_of(x, regex->substitution);
+}
+
+static void host_rewrite(struct extras_compile *x, const struct mesh_forward *forward, struct weft_rewrite *out)
+{
+	switch (forward->host_rewrite) {
+	case MESH_HOST_KEEP: return;
+	case MESH_HOST_LITERAL:
+		out->host_kind = WEFT_HOST_LITERAL;
+		out->host = text_of(x, forward->host_rewrite_text);
+		break;
+	case MESH_HOST_HEADER:
+		out->host_kind = WEFT_HOST_HEADER;
+		out->host = text_of(x, forward->host_rewrite_text);
+		break;
+	case MESH_HOST_PATH_REGEX:
+		out->host_kind = WEFT_HOST_PATH_REGEX;
+		out->host = pattern_of(x, forward->host_rewrite_regex.pattern);
+		out->substitution = text_of(x, forward->host_rewrite_regex.substitution);
+		break;
+	case MESH_HOST_AUTO:
+		reason_add(x->unsupported, "auto_host_rewrite is not supported");
+		return;
+	}
+	reason_add(x->proxy, "the proxy rewrites the host");
+}
+
+static int rewrite(struct extras_compile *x, weft_ref *out)
+{
+	const struct mesh_forward *forward = &x->route->forward;
+	struct weft_rewrite made = { .appends_host = forward->appends_forwarded_host };
+
+	path_rewrite(x, forward->prefix_rewrite, &forward->regex_rewrite, &made.path);
+	if (made.path.prefix || made.path.pattern)
+		reason_add(x->proxy, "the proxy rewrites the path");
+	host_rewrite(x, forward, &made);
+	if (made.path.prefix || made.path.pattern || made.host_kind)
+		*out = builder_share(&x->c->builder, &made, sizeof(made));
+	return builder_status(&x->c->builder);
+}
+
+static int redirect(struct extras_compile *x, weft_ref *out)
+{
+	const struct mesh_redirect *source = &x->route->redirect;
+	struct weft_redirect made = { .status = (uint16_t)source->status, .port = source->port };
+
+	made.flags = source->strips_query ? WEFT_REDIRECT_STRIPS_QUERY : 0;
+	made.scheme = text_or_none(x, source->scheme);
+	made.host = text_or_none(x, source->host);
+	made.path = text_or_none(x, source->path);
+	if (made.path && strchr(source->path, '?'))
+		made.flags |= WEFT_REDIRECT_HAS_QUERY;
+	path_rewrite(x, source->prefix_rewrite, &source->regex_rewrite, &made.rewrite);
+	reason_add(x->proxy, "the proxy redirects");
+	*out = builder_share(&x->c->builder, &made, sizeof(made));
+	return builder_status(&x->c->builder);
+}
+
+/* ---- edits ----------------------------------------------------------------------------------------------------------------------- */
+
+/* Weight (or NULL), route, virtual host, configuration; or the other way round, as the configuration says. */
+static size_t levels_of(const struct extras_compile *x, const struct mesh_header_edits *weight, const struct mesh_header_edits **levels)
+{
+	const struct mesh_header_edits *all[LEVELS_MAX] = { weight, &x->route->edits, &x->context->virtual_host->edits, &x->context->config->edits };
+	size_t i, count = 0;
+
+	for (i = 0; i < LEVELS_MAX; i++) {
+		const struct mesh_header_edits *level = all[x->context->config->most_specific_edits_win ? LEVELS_MAX - 1 - i : i];
+
+		if (level)
+			levels[count++] = level;
+	}
+	return count;
+}
+
+static int edits(struct extras_compile *x, const struct mesh_header_edits *weight, weft_ref *request, weft_ref *response)
+{
+	bool is_forward = x->route->action != MESH_ACTION_DIRECT_RESPONSE && x->route->action != MESH_ACTION_REDIRECT;
+	const struct mesh_header_edits *levels[LEVELS_MAX];
+	size_t count = levels_of(x, weight, levels);
+	int r = 0;
+
+	if (is_forward)
+		r = edits_compile(x->c, &x->names, levels, count, true, request, x->unsupported);
+	return r ? r : edits_compile(x->c, &x->names, levels, count, false, response, x->unsupported);
+}
+
+static bool has_edits(const struct mesh_header_edits *edits)
+{
+	return edits->request_add_count || edits->request_remove.count || edits->response_add_count || edits->response_remove.count;
+}
+
+/* struct weft_weight for each cluster that may be chosen (choice_compile leaves those without weight out). */
+static int weights(struct extras_compile *x, weft_ref *out)
+{
+	const struct mesh_forward *forward = &x->route->forward;
+	_cleanup_free_ struct weft_weight *made = calloc(forward->weighted_count + 1, sizeof(*made));
+	bool has_own_edits = false, has_host = false;
+	size_t i, used = 0;
+	int r = 0;
+
+	if (!made)
+		return -ENOMEM;
+	for (i = 0; !r && i < forward->weighted_count; i++) {
+		const struct mesh_weighted_cluster *weighted = &forward->weighted[i];
+
+		if (!weighted->weight)
+			continue;
+		has_own_edits |= has_edits(&weighted->edits);
+		has_host |= *weighted->host_rewrite;
+		r = edits(x, &weighted->edits, &made[used].request_edits, &made[used].response_edits);
+		made[used++].host = text_or_none(x, weighted->host_rewrite);
+	}
+	if (r || (!has_own_edits && !has_host))
+		return r;
+	if (has_own_edits)
+		reason_add(x->proxy, "the proxy adds and removes headers (weight)");
+	if (has_host)
+		reason_add(x->proxy, "the proxy rewrites the host (weight)");
+	*out = builder_share(&x->c->builder, made, used * sizeof(*made));
+	return builder_status(&x->c->builder);
+}
+
+/* ---- all of it ------------------------------------------------------------------------------------------------------------------- */
+
+int extras_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, weft_ref *out,
+		   struct strbuf *proxy, struct strbuf *unsupported)
+{
+	struct extras_compile x = {
+		.c = c,
+		.context = context,
+		.route = route,
+		.names = { .route = route->name, .virtual_host = context->virtual_host->name },
+		.proxy = proxy,
+		.unsupported = unsupported,
+	};
+	struct weft_route_extras made = { 0 };
+	static const struct weft_route_extras none;
+	int r;
+
+	*out = 0;
+	r = edits(&x, NULL, &made.request_edits, &made.response_edits);
+	if (!r && route->action == MESH_ACTION_WEIGHTED)
+		r = weights(&x, &made.weights);
+	if (!r && (made.request_edits || made.response_edits))
+		reason_add(proxy, "the proxy adds and removes headers");
+	if (context->virtual_host->require_tls != MESH_TLS_NOT_REQUIRED)
+		reason_add(proxy, "the virtual host needs TLS: the proxy redirects what is not https");
+	if (!r && route->action == MESH_ACTION_REDIRECT)
+		r = redirect(&x, &made.redirect);
+	else if (!r && route->action != MESH_ACTION_DIRECT_RESPONSE)
+		r = rewrite(&x, &made.rewrite);
+	if (r || !memcmp(&made, &none, sizeof(made)))
+		return r;
+	*out = builder_share(&c->builder, &made, sizeof(made));
+	return builder_status(&c->builder);
+}

@@ -260,7 +260,8 @@ static void run_error(struct thread *thread, struct message *message)
 	};
 	struct relay *relay = NULL;
 
-	if (connection && is_free_for_relay(connection))
+	/* Else it was answered otherwise, as after a worker that died, or it is another connection's now: see is_awaited. */
+	if (connection && is_awaited(connection, &is) && is_free_for_relay(connection))
 		relay = relay_new(connection, &is);
 	if (relay) {
 		COUNT(thread, reasons[PROXY_REASON_KERNEL_ERROR]);

@@ -653,11 +653,31 @@ static void test_a_failed_exchange_of_the_kernels_is_answered(void **state)
 	/* A response that was begun is cut, after what the kernel redirected is delivered. */
 	error.status = 0;
 	error.lease++;
-	kernel_answers(h, WEFT_ANSWER_UNDELIVERED, 0);
+	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN | WEFT_ANSWER_UNDELIVERED, WEFT_EXCHANGE(5, error.lease));
 	assert_int_equal(proxy_local_error(h->proxy, &error), 0);
 	assert_int_equal(what_comes(client, 50), -1);
 	kernel_answers(h, 0, 0);
 	expect_end(client);
+	close(client);
+}
+
+/* Of an exchange that is over, or that was another connection's with this socket: nobody waits for it. */
+static void test_a_failed_exchange_that_nobody_awaits_is_not_answered(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h);
+	struct proxy_local_error error = {.client_cookie = client_cookie(client), .slot = 5, .lease = 1, .status = 503, .method = WEFT_METHOD_GET};
+
+	for (int i = 0; i < 2; i++) {
+		kernel_answers(h, i ? WEFT_ANSWER_EXCHANGE_OPEN : 0, WEFT_EXCHANGE(5, 2));
+		assert_int_equal(proxy_local_error(h->proxy, &error), 0);
+		error.status = 0;
+		assert_int_equal(proxy_local_error(h->proxy, &error), 0);
+		assert_int_equal(what_comes(client, 50), -1);
+	}
+	kernel_answers(h, 0, 0);
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	expect_reply(client, 200, "direct");
 	close(client);
 }
 
@@ -686,6 +706,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_an_upstream_that_dies_in_a_relay, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_client_that_resets_ends_its_relay, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_failed_exchange_of_the_kernels_is_answered, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_failed_exchange_that_nobody_awaits_is_not_answered, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

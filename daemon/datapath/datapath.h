@@ -96,6 +96,8 @@ void datapath_upstream_close(int fd);
 int datapath_connection_find(struct datapath *dp, uint64_t netns_cookie, uint32_t peer_ip4_be, uint16_t peer_port_be,
 			     uint64_t *cookie, struct weft_connection *out);
 int datapath_connection_get(struct datapath *dp, uint64_t cookie, struct weft_connection *out);
+/* Visits the records as they are; of those that come and go meanwhile, some. -ENOMEM, or the kernel's -errno. */
+int datapath_connections_each(struct datapath *dp, void (*fn)(void *arg, uint64_t cookie, const struct weft_connection *connection), void *arg);
 /* Runs the command program; see abi.h. 0 also when the connection is gone (answer lacks WEFT_ANSWER_FOUND). Any thread. */
 int datapath_connection_command(struct datapath *dp, struct weft_connection_command *command);
 

@@ -3,9 +3,11 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "datapath/internal.h"
 
@@ -64,6 +66,27 @@ int datapath_connection_find(struct datapath *dp, uint64_t netns_cookie, uint32_
 int datapath_connection_get(struct datapath *dp, uint64_t cookie, struct weft_connection *out)
 {
 	return bpf_map_lookup_elem(dp->maps[MAP_CONNECTIONS], &cookie, out) ? -errno : 0;
+}
+
+int datapath_connections_each(struct datapath *dp, void (*fn)(void *arg, uint64_t cookie, const struct weft_connection *connection), void *arg)
+{
+	_cleanup_free_ uint64_t *cookies = malloc(WEFT_CONNECTIONS_MAX * sizeof(*cookies));
+	uint32_t count = 0;
+
+	if (!cookies)
+		return -ENOMEM;
+	/* All keys first: an entry that goes while it is the last one seen begins the walk anew. */
+	while (count < WEFT_CONNECTIONS_MAX && !bpf_map_get_next_key(dp->maps[MAP_CONNECTIONS], count ? &cookies[count - 1] : NULL, &cookies[count]))
+		count++;
+	if (count < WEFT_CONNECTIONS_MAX && errno != ENOENT)
+		return -errno;
+	for (uint32_t i = 0; i < count; i++) {
+		struct weft_connection connection;
+
+		if (!datapath_connection_get(dp, cookies[i], &connection))
+			fn(arg, cookies[i], &connection);
+	}
+	return 0;
 }
 
 int datapath_connection_command(struct datapath *dp, struct weft_connection_command *command)

@@ -146,6 +146,23 @@ static void free_unbacked(struct pool *pool, uint32_t slot)
 	slot_give(pool, slot, state == WEFT_UPSTREAM_FREE ? 0 : now_ns());
 }
 
+void pool_adopt_exchange(struct pool *pool, uint64_t client_cookie, uint64_t exchange)
+{
+	struct pool_exchange lost = { .exchange = exchange, .client_cookie = client_cookie, .slot = WEFT_EXCHANGE_SLOT(exchange) };
+	uint64_t word;
+
+	if (!exchange)
+		return;
+	if (lost.slot < pool->kernel.upstream_count) {
+		word = state_load(&pool->kernel.upstreams[lost.slot]);
+		/* Over since the record was read, still open, or settled at the end of the adoption. */
+		if (WEFT_LEASE(word) == WEFT_EXCHANGE_LEASE(exchange) && WEFT_STATE(word) != WEFT_UPSTREAM_FREE)
+			return;
+	}
+	pool->counts.cuts++;
+	pool->callbacks.exchange_cut(pool->callbacks.arg, &lost);
+}
+
 /* The response was being relayed, or an error was being answered, when the former worker died: how far is not known. */
 static bool is_half_told(const struct upstream *u)
 {

@@ -112,7 +112,10 @@ void pool_client_gone(struct pool *pool, uint64_t client_cookie, uint64_t exchan
 /* A TABLE_UPSTREAM entry of the former worker, after its pod was added and endpoints were published. 0: the entry and its descriptor are the
  * pool's (one that can't go on is closed already), and fast-path exchanges in flight go on; -ENOMEM: they are still the caller's. */
 int pool_adopt(struct pool *pool, struct table_entry *entry);
-/* After the last pool_adopt(), when callbacks may be called: frees what no descriptor backs, and settles the exchanges whose
+/* After the last pool_adopt(): this client's record says that `exchange` is open. Where no slot knows of it, the former worker had closed the
+ * upstream and died before its proxy heard of it: the client is cut. */
+void pool_adopt_exchange(struct pool *pool, uint64_t client_cookie, uint64_t exchange);
+/* After the last of those, when callbacks may be called: frees what no descriptor backs, and settles the exchanges whose
  * relay died with the former worker. */
 void pool_adopt_finish(struct pool *pool);
 

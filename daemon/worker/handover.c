@@ -201,12 +201,23 @@ static void adopt(void *arg, struct table_entry *entry)
 	}
 }
 
+static void adopt_exchange(void *arg, uint64_t cookie, const struct weft_connection *connection)
+{
+	struct worker *worker = arg;
+
+	pool_adopt_exchange(worker->pool, cookie, connection->exchange);
+}
+
 void handover_adopt(struct worker *worker)
 {
 	struct adoption adoption = { .worker = worker };
+	int r;
 
 	/* Its pods' listeners accept by now. */
 	table_each_former(worker->table, adopt, &adoption);
+	r = datapath_connections_each(worker->datapath, adopt_exchange, worker);
+	if (r)
+		log_err(r, "looking for exchanges that went with the former worker: their clients wait for nothing");
 	pool_adopt_finish(worker->pool);
 	log_info("took over from the former worker: %u connections, %u upstreams; closed %u descriptors that nobody needs", adoption.anchors,
 		 adoption.upstreams, adoption.closed);

@@ -498,6 +498,39 @@ static void test_an_upstream_that_closes_with_nothing_unread_ends_in_order(void 
 	client_close(&client);
 }
 
+static void count_record(void *arg, uint64_t cookie, const struct weft_connection *connection)
+{
+	unsigned **counts = arg;
+
+	(*counts[0])++;
+	*counts[1] += connection->exchange != 0;
+}
+
+/* The next worker looks through all records for exchanges that went with the former one. */
+static void test_every_record_is_visited(void **state)
+{
+	struct harness *h = *state;
+	struct client clients[20];
+	unsigned visited = 0, open = 0;
+	struct link link;
+
+	for (int i = 0; i < 20; i++)
+		client_open(h, &clients[i]);
+	link_open(h, h->local_endpoint, &link);
+	say(clients[7].fd, REQUEST_LOCAL);
+	assert_heard(link.server, REQUEST_LOCAL);
+	assert_int_equal(datapath_connections_each(h->dp, count_record, (unsigned *[]){&visited, &open}), 0);
+	assert_int_equal(visited, 20);
+	assert_int_equal(open, 1);
+	link_close(h, &link);
+	for (int i = 0; i < 20; i++)
+		client_close(&clients[i]);
+	usleep(20000);
+	visited = 0;
+	assert_int_equal(datapath_connections_each(h->dp, count_record, (unsigned *[]){&visited, &open}), 0);
+	assert_int_equal(visited, 0);
+}
+
 /* A pod leaves the mesh while its connections are open: what they hold in the maps goes with them. */
 static void test_a_pod_that_leaves_takes_its_records_along(void **state)
 {
@@ -530,6 +563,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_the_rest_of_a_body_is_known_for_what_it_is),
 		cmocka_unit_test(test_an_upstream_that_closes_over_unread_bytes_resets),
 		cmocka_unit_test(test_an_upstream_that_closes_with_nothing_unread_ends_in_order),
+		cmocka_unit_test(test_every_record_is_visited),
 		cmocka_unit_test(test_a_pod_that_leaves_takes_its_records_along),
 	};
 

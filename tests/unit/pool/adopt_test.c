@@ -21,6 +21,12 @@ static void die(struct fixture *fx)
 	pool_free(&fx->pool);
 }
 
+static void adopt_one(void *arg, struct table_entry *entry)
+{
+	if (entry->kind == TABLE_UPSTREAM)
+		assert_int_equal(pool_adopt(arg, entry), 0);
+}
+
 static void follow(struct fixture *fx)
 {
 	struct entries entries = { .count = 0 };
@@ -165,6 +171,37 @@ static void test_a_slot_without_a_descriptor_is_freed_and_its_client_cut(void **
 	assert_int_equal(stats_of(fx).free, SLOTS);
 }
 
+/* The worker closed an upstream that failed, and died before its proxy had told the client. */
+static void test_an_exchange_that_no_slot_knows_of_cuts_its_client(void **state)
+{
+	struct fixture *fx = *state;
+	int slot = lend_first(fx);
+	uint64_t lost = fx->client_exchange, open;
+
+	pool_client_gone(fx->pool, CLIENT, lost);
+	AWAIT(fx, state_of(fx, slot) == WEFT_UPSTREAM_FREE);
+	slot = lend_first(fx);
+	open = fx->client_exchange;
+	die(fx);
+	fixture_start(fx, true);
+	table_each(fx->table, adopt_one, fx->pool);
+	pool_adopt_exchange(fx->pool, CLIENT, 0);
+	pool_adopt_exchange(fx->pool, CLIENT, open);
+	assert_int_equal(fx->told.cuts, 0);
+	pool_adopt_exchange(fx->pool, CLIENT, lost);
+	assert_int_equal(fx->told.cuts, 1);
+	assert_true(fx->told.exchange.exchange == lost);
+	assert_true(fx->told.exchange.client_cookie == CLIENT);
+	pool_adopt_exchange(fx->pool, CLIENT, WEFT_EXCHANGE(SLOTS, 1));
+	assert_int_equal(fx->told.cuts, 2);
+	/* The slot was used again meanwhile. */
+	pool_adopt_exchange(fx->pool, CLIENT, open - (1ull << 32));
+	assert_int_equal(fx->told.cuts, 3);
+	pool_adopt_finish(fx->pool);
+	assert_int_equal(fx->told.cuts, 3);
+	assert_true(give_back(fx, slot, WEFT_UPSTREAM_LENT));
+}
+
 static void test_an_idle_slot_without_a_descriptor_cuts_nobody(void **state)
 {
 	struct fixture *fx = *state;
@@ -264,6 +301,7 @@ int main(void)
 		TEST(test_a_relay_that_died_with_its_worker_is_cut),
 		TEST(test_an_upstream_that_ended_meanwhile_fails_its_exchange),
 		TEST(test_a_slot_without_a_descriptor_is_freed_and_its_client_cut),
+		TEST(test_an_exchange_that_no_slot_knows_of_cuts_its_client),
 		TEST(test_an_idle_slot_without_a_descriptor_cuts_nobody),
 		TEST(test_an_entry_of_another_slot_owner_is_closed),
 		TEST(test_upstreams_to_an_endpoint_that_went_meanwhile_finish_first),

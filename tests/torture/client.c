@@ -340,6 +340,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "torture-client: cannot open ledger %s: %s\n", options.ledger, strerror(-r));
 		return 1;
 	}
+	atomic_store(&client.ledger->shuns_fionread, !(client.schedule.features >> FEATURE_fionread & 1));
 	client.stats = mmap(NULL, sizeof(*client.stats), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (client.stats == MAP_FAILED) {
 		perror("torture-client: mmap");

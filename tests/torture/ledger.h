@@ -24,6 +24,7 @@ struct ledger {
 	_Atomic uint64_t error;
 	_Atomic uint64_t stuck;
 	_Atomic uint64_t stuck_at_ms;   /* when a client last found a connection stuck: servers then print what they know */
+	_Atomic bool shuns_fionread;    /* set by the client before its first connection: no server asks FIONREAD of its own accord */
 	_Atomic uint64_t idle_resets;
 	_Atomic uint64_t idle_reset_ms[LEDGER_RESETS]; /* when servers reset idle connections, the last ones, at idle_resets % LEDGER_RESETS */
 	_Atomic uint64_t moved[LEDGER_CONNECTIONS];   /* changes while the server of the present request reads or writes */

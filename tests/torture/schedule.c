@@ -170,6 +170,10 @@ static void make_style(struct maker *maker, struct spec *spec)
 		spec->read = pick(maker, READ_MODES);
 	if (draw(maker, FEATURE_readers, 400))
 		spec->server_read = pick(maker, READ_MODES);
+	if (spec->read == READ_FIONREAD && !has(maker, FEATURE_fionread))
+		spec->read = READ_POLL;
+	if (spec->server_read == READ_FIONREAD && !has(maker, FEATURE_fionread))
+		spec->server_read = READ_POLL;
 	if (draw(maker, FEATURE_readers, 300))
 		spec->read_piece = pick_piece(maker, spec->reply_body);
 	if (draw(maker, FEATURE_readers, 200))

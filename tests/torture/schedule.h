@@ -24,7 +24,8 @@
 	F(resplit, "answers in several writes")                                                                      \
 	F(delay, "pauses in requests and answers, servers that stop reading for a while")                            \
 	F(stall, "clients that stop reading for a while")                                                            \
-	F(readers, "byte by byte, edge-triggered, FIONREAD, MSG_PEEK, vectors")                                      \
+	F(readers, "byte by byte, edge-triggered, MSG_PEEK, vectors, and fionread if that is in")                    \
+	F(fionread, "readers that ask FIONREAD how much there is, servers before each request too")                  \
 	F(duplex, "a thread that blocks in a read while another one writes or shuts down")                           \
 	F(writers, "edge-triggered, vectors, sendfile, splice, MSG_MORE")                                            \
 	F(smallbuf, "small socket buffers")                                                                          \

@@ -67,6 +67,14 @@ static bool stays_idle(struct served *served)
 	return served->idle_ms != UINT64_MAX && served->reader.start == served->reader.end && poll(&pfd, 1, (int)served->idle_ms) == 0;
 }
 
+/* How a request's head is read: which schedule it belongs to is not known before. */
+static enum read_mode head_read_mode(struct served *served)
+{
+	enum read_mode mode = (enum read_mode)rng_below(&served->rng, READ_BYTE);
+
+	return mode == READ_FIONREAD && atomic_load(&served->server->ledger->shuns_fionread) ? READ_POLL : mode;
+}
+
 static void serve_all(struct served *served)
 {
 	struct ledger *ledger = served->server->ledger;
@@ -86,7 +94,7 @@ static void serve_all(struct served *served)
 			return;
 		}
 		served->idle_ms = UINT64_MAX;
-		reader_style(&served->reader, (enum read_mode)rng_below(&served->rng, READ_BYTE), 0, false);
+		reader_style(&served->reader, head_read_mode(served), 0, false);
 		r = reader_head(&served->reader, &head);
 		if (r == -EBADMSG)
 			server_report(served, &ledger->wrong, "WRONG", "no HTTP head: %.*s", 100, served->reader.buf + served->reader.start);

@@ -27,4 +27,18 @@ int probe_push_pop(struct sk_msg_md *msg)
 	return SK_PASS;
 }
 
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} probe_sockets SEC(".maps");
+
+/* What a redirect into a reader's queue is, and nothing else. */
+SEC("sk_msg")
+int probe_redirect(struct sk_msg_md *msg)
+{
+	return bpf_msg_redirect_map(msg, &probe_sockets, WEFT_PROBE_TARGET, BPF_F_INGRESS);
+}
+
 char LICENSE[] SEC("license") = "GPL";

@@ -33,7 +33,7 @@ torture-test: all $(TORTURE_BIN)
 	$(MAKE) --no-print-directory torture TIME=$(TEST_TORTURE_TIME) TORTURE_ARGS="--no pipeline"
 
 .PHONY: torture
-torture: all $(TORTURE_BIN) ## Check every byte under seeded random schedules (root; SEED=n TIME=s FAST_PATH=on|remote|off DISABLE=features)
+torture: all $(TORTURE_BIN) ## Check every byte under seeded random schedules (root; SEED=n TIME=s FAST_PATH=auto|on|remote|off DISABLE=features)
 	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through $(THROUGH) --fast-path $(FAST_PATH) $(if $(DISABLE),--disable $(DISABLE)) --seed $(SEED) --time $(TIME) $(if $(FORGIVE_EAGAIN),--forgive-eagain) $(if $(TORTURE_ARGS),-- $(TORTURE_ARGS))
 
 # What the torture allows must be what plain TCP and a known-good proxy do. HAProxy 2.6 loses bytes behind a 1xx now and then, and resets

@@ -93,9 +93,7 @@ void datapath_free(struct datapath **pointer)
 
 void datapath_set_fast_path(struct datapath *dp, enum weft_fast_path mode)
 {
-	if (!dp->features[FEATURE_SOCKMAP].is_on)
-		mode = WEFT_FAST_PATH_OFF;
-	__atomic_store_n(&dp->control->fast_path, mode, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&dp->control->fast_path, features_fast_path(dp, mode), __ATOMIC_SEQ_CST);
 }
 
 enum weft_fast_path datapath_fast_path(const struct datapath *dp)

@@ -16,6 +16,7 @@ enum datapath_feature {
 	FEATURE_SOCKMAP = 0,       /* sk_msg redirect: without it everything is the proxy's */
 	FEATURE_SK_SKB,            /* response redirect (remote) */
 	FEATURE_FIONREAD_MEND,     /* the kernel has the FIONREAD bug: a no-op verdict mends it */
+	FEATURE_FIONREAD_REDIRECTED, /* FIONREAD counts redirected bytes too: else who waits for it waits for ever, and auto is off */
 	FEATURE_DIRECT_READS,     /* programs read kernel structures by loads (bpf_rdonly_cast), not by a helper call for each field */
 	FEATURE_CORK,              /* partial heads may wait in the kernel */
 	FEATURE_PUSH_POP,          /* local replies in the kernel */
@@ -67,7 +68,7 @@ int datapath_pod_remove(struct datapath *dp, uint32_t pod_id, uint64_t netns_coo
 /* Publishes the image as the next generation of (scope, kind); readers that began with the old one keep it. -E2BIG: beyond
  * WEFT_IMAGE_PAGES_MAX (the old one keeps serving). */
 int datapath_publish(struct datapath *dp, uint32_t scope, const struct image *image);
-/* What is in force: the option, unless the kernel can't. */
+/* What is in force: the option, unless the kernel can't. Never AUTO. */
 enum weft_fast_path datapath_fast_path(const struct datapath *dp);
 uint64_t datapath_generation(const struct datapath *dp, uint32_t scope, enum weft_image_kind kind);
 

@@ -19,6 +19,7 @@ const char *const datapath_feature_names[FEATURE_COUNT] = {
 	[FEATURE_SOCKMAP] = "sockmap",
 	[FEATURE_SK_SKB] = "sk_skb",
 	[FEATURE_FIONREAD_MEND] = "fionread_mend",
+	[FEATURE_FIONREAD_REDIRECTED] = "fionread_redirected",
 	[FEATURE_DIRECT_READS] = "direct_reads",
 	[FEATURE_CORK] = "cork",
 	[FEATURE_PUSH_POP] = "push_pop",
@@ -211,6 +212,46 @@ void features_mend_fionread(struct datapath *dp, int message_stub)
 	if (r < 0)
 		log_warn(r, "probing FIONREAD; mending it to be safe");
 	feature_set(dp, FEATURE_FIONREAD_MEND, true, "this kernel's FIONREAD misses TCP bytes in a sockmap: mended by a no-op verdict");
+}
+
+void features_count_redirected(struct datapath *dp, int message_stub, int verdict_stub)
+{
+	int r;
+
+	if (!dp->features[FEATURE_SOCKMAP].is_on) {
+		feature_set(dp, FEATURE_FIONREAD_REDIRECTED, false, "not needed: no fast path");
+		return;
+	}
+	if (feature_is_disabled(dp, FEATURE_FIONREAD_REDIRECTED)) {
+		feature_set(dp, FEATURE_FIONREAD_REDIRECTED, false, "%s", "");
+		return;
+	}
+	r = probe_redirected_fionread(message_stub, dp->features[FEATURE_FIONREAD_MEND].is_on ? verdict_stub : -1);
+	if (r < 0)
+		log_warn(r, "probing FIONREAD of redirected bytes; taken for missing, to be safe");
+	if (r == 1)
+		feature_set(dp, FEATURE_FIONREAD_REDIRECTED, true, "tried: FIONREAD counts redirected bytes");
+	else
+		feature_set(dp, FEATURE_FIONREAD_REDIRECTED, false, "FIONREAD misses redirected bytes: the fast path is off unless asked for");
+}
+
+#define WHO_ASKS_FIONREAD "applications that wait for FIONREAD (Java, .NET, nginx as a proxy)"
+
+enum weft_fast_path features_fast_path(const struct datapath *dp, enum weft_fast_path wanted)
+{
+	if (!dp->features[FEATURE_SOCKMAP].is_on)
+		return WEFT_FAST_PATH_OFF;
+	if (dp->features[FEATURE_FIONREAD_REDIRECTED].is_on)
+		return wanted == WEFT_FAST_PATH_AUTO ? WEFT_FAST_PATH_ON : wanted;
+	if (wanted == WEFT_FAST_PATH_AUTO) {
+		log_warning("FIONREAD does not count redirected bytes (%s): " WHO_ASKS_FIONREAD " would hang; the proxy serves everything; "
+			 "--fast-path on overrides this", dp->features[FEATURE_FIONREAD_REDIRECTED].detail);
+		return WEFT_FAST_PATH_OFF;
+	}
+	if (wanted != WEFT_FAST_PATH_OFF)
+		log_warning("FIONREAD does not count redirected bytes (%s), and --fast-path %s was asked for: " WHO_ASKS_FIONREAD " may hang",
+			 dp->features[FEATURE_FIONREAD_REDIRECTED].detail, wanted == WEFT_FAST_PATH_ON ? "on" : "remote");
+	return wanted;
 }
 
 /* ---- for the next worker --------------------------------------------------------------------------------------------------------- */

@@ -78,6 +78,10 @@ void features_without_sk_skb(struct datapath *dp, const char *why);
 void features_without_fast_path(struct datapath *dp, const char *why);
 /* Tries FIONREAD with a stub (sk_msg) that is loaded. */
 void features_mend_fionread(struct datapath *dp, int message_stub);
+/* Tries FIONREAD of redirected bytes on a socket as the datapath has them: after features_mend_fionread(). */
+void features_count_redirected(struct datapath *dp, int message_stub, int verdict_stub);
+/* What comes into force of `wanted`; what the kernel takes away of it is logged. */
+enum weft_fast_path features_fast_path(const struct datapath *dp, enum weft_fast_path wanted);
 bool feature_is_disabled(const struct datapath *dp, enum datapath_feature feature);
 int features_store(const struct datapath *dp);
 int features_restore(struct datapath *dp);
@@ -86,6 +90,8 @@ int features_restore(struct datapath *dp);
 
 /* Does FIONREAD count TCP bytes on a socket that has a message program alone? 1: it does, 0: the bug, -errno: not to be known. */
 int probe_fionread(int message_stub);
+/* Does it count what was redirected into a socket with this message program, and this verdict if >= 0? Likewise. */
+int probe_redirected_fionread(int message_stub, int verdict_stub);
 /* Do bpf_msg_push_data and bpf_msg_pop_data do what they say? 1, 0, or -errno: not to be known (the programs were refused). */
 int probe_edits(void);
 /* Does a helper that the programs call not exist here? Then `why` names it. */

@@ -143,7 +143,7 @@ static int programs_pin(struct datapath *dp, struct weft *skeleton)
 static void settings_write(const struct datapath *dp, struct weft *skeleton, const struct datapath_options *options)
 {
 	struct weft_control settings = {
-		.fast_path = dp->features[FEATURE_SOCKMAP].is_on ? options->fast_path : WEFT_FAST_PATH_OFF,
+		.fast_path = features_fast_path(dp, options->fast_path),
 		.redirect_limit_bytes = options->redirect_limit_bytes ? options->redirect_limit_bytes : WEFT_REDIRECT_LIMIT_DEFAULT,
 	};
 	uint32_t zero = 0;
@@ -247,8 +247,9 @@ int datapath_load(struct datapath *dp, const struct datapath_options *options)
 	r = skeleton_load_what_can_be(dp, &skeleton);
 	if (r)
 		return r;
-	settings_write(dp, skeleton, options);
 	features_mend_fionread(dp, bpf_program__fd(skeleton->progs.stub_reply));
+	features_count_redirected(dp, bpf_program__fd(skeleton->progs.stub_reply), bpf_program__fd(skeleton->progs.stub_fionread));
+	settings_write(dp, skeleton, options);
 	r = socket_programs_attach(dp, skeleton);
 	if (!r)
 		r = program_arrays_fill(skeleton);

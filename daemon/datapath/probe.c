@@ -72,13 +72,44 @@ int probe_fionread(int message_stub)
 	return waiting > 0;
 }
 
-/* ---- edits ----------------------------------------------------------------------------------------------------------------------- */
-
 static void skeleton_destroy(struct probe **skeleton)
 {
 	if (*skeleton)
 		probe__destroy(*skeleton);
 }
+
+int probe_redirected_fionread(int message_stub, int verdict_stub)
+{
+	_cleanup_(skeleton_destroy) struct probe *skeleton = probe__open_and_load();
+	_cleanup_close_ int map = -1, client = -1, server = -1;
+	char received[sizeof(WEFT_PROBE_SENT) - 1];
+	const int wanted = (int)sizeof(received);
+	uint32_t key = WEFT_PROBE_TARGET;
+	int r, target, waiting = 0;
+	uint64_t value;
+
+	if (!skeleton)
+		return -errno;
+	target = bpf_map__fd(skeleton->maps.probe_sockets);
+	r = loopback_pair(&client, &server);
+	if (!r)
+		r = watch_messages(bpf_program__fd(skeleton->progs.probe_redirect), client, &map);
+	if (r)
+		return r;
+	value = (uint64_t)server;
+	if (bpf_prog_attach(message_stub, target, BPF_SK_MSG_VERDICT, 0) ||
+	    (verdict_stub >= 0 && bpf_prog_attach(verdict_stub, target, BPF_SK_SKB_VERDICT, 0)) ||
+	    bpf_map_update_elem(target, &key, &value, BPF_ANY))
+		return -errno;
+	if (send(client, WEFT_PROBE_SENT, (size_t)wanted, MSG_NOSIGNAL) != wanted || ioctl(server, FIONREAD, &waiting))
+		return -errno;
+	/* What FIONREAD says counts only if the bytes are there: they came before send() returned. */
+	if (recv(server, received, sizeof(received), MSG_DONTWAIT) != wanted || memcmp(received, WEFT_PROBE_SENT, sizeof(received)) != 0)
+		return -EBADMSG;
+	return waiting == wanted;
+}
+
+/* ---- edits ----------------------------------------------------------------------------------------------------------------------- */
 
 int probe_edits(void)
 {

@@ -31,6 +31,7 @@ static const char *const fast_path_names[] = {
 	[WEFT_FAST_PATH_OFF] = "off",
 	[WEFT_FAST_PATH_REMOTE] = "remote",
 	[WEFT_FAST_PATH_ON] = "on",
+	[WEFT_FAST_PATH_AUTO] = "auto",
 };
 
 const char *fast_path_name(enum weft_fast_path mode)
@@ -48,8 +49,9 @@ void options_help(FILE *stream)
 		"\n"
 		"  --config FILE            pods and Envoy resources (YAML or JSON); read again on SIGHUP and when it changes\n"
 		"  --check FILE             only tell what is wrong with FILE; status 0 when it could be served\n"
-		"  --fast-path on|remote|off  what the kernel may do by itself: everything; nothing between sockets of local pods;\n"
-		"                           nothing, so that the proxy carries every request (default: on)\n"
+		"  --fast-path auto|on|remote|off  what the kernel may do by itself: everything; nothing between sockets of local\n"
+		"                           pods; nothing, so that the proxy carries every request. auto (default): `on`, or `off`\n"
+		"                           where this kernel would make some applications hang (`weftctl status` says so)\n"
 		"  --control PATH           socket that weftctl talks to (default: " OPTIONS_CONTROL ")\n"
 		"  --bpffs DIR              where programs and maps are pinned (default: " OPTIONS_BPFFS ")\n"
 		"  --cgroup PATH            cgroup v2 folder for weftd's own sockets, made if missing\n"
@@ -118,7 +120,7 @@ static int apply(struct options *options, enum options_action *action, int optio
 		options->config = value;
 		return 0;
 	case OPT_FAST_PATH:
-		return parse_fast_path(value, &options->fast_path) ? complain(errors, "fast-path", value, "on, remote or off is expected") : 0;
+		return parse_fast_path(value, &options->fast_path) ? complain(errors, "fast-path", value, "auto, on, remote or off is expected") : 0;
 	case OPT_CONTROL:
 		if (strlen(value) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
 			return complain(errors, "control", value, "too long for a unix socket's address (107 bytes)");
@@ -167,7 +169,7 @@ int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum
 	struct options options = {
 		.control = OPTIONS_CONTROL,
 		.bpffs = OPTIONS_BPFFS,
-		.fast_path = WEFT_FAST_PATH_ON,
+		.fast_path = WEFT_FAST_PATH_AUTO,
 		.log_level = LOG_LEVEL_INFO,
 	};
 	enum options_action wanted = OPTIONS_RUN;

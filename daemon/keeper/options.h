@@ -38,6 +38,6 @@ enum options_action {
 int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum options_action *action);
 void options_help(FILE *stream);
 
-const char *fast_path_name(enum weft_fast_path mode); /* on, remote, off */
+const char *fast_path_name(enum weft_fast_path mode); /* auto, on, remote, off */
 
 #endif

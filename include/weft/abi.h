@@ -41,7 +41,8 @@ struct weft_scope_state { /* array `scopes`, mmap; written by the worker */
 	u64 endpoint_generation;
 };
 
-enum weft_fast_path { WEFT_FAST_PATH_OFF = 0, WEFT_FAST_PATH_REMOTE = 1, WEFT_FAST_PATH_ON = 2 };
+/* AUTO is an option and never in force: the datapath makes ON or OFF of it. */
+enum weft_fast_path { WEFT_FAST_PATH_OFF = 0, WEFT_FAST_PATH_REMOTE = 1, WEFT_FAST_PATH_ON = 2, WEFT_FAST_PATH_AUTO = 3 };
 
 struct weft_control { /* array `control`, one entry, mmap; written by the worker */
 	u32 fast_path;            /* enum weft_fast_path */

@@ -3,6 +3,7 @@
 #ifndef WEFT_PROBE_H
 #define WEFT_PROBE_H
 
+#define WEFT_PROBE_TARGET 0 /* place of the socket that bytes are redirected to */
 #define WEFT_PROBE_SENT "0123456789"
 #define WEFT_PROBE_PUSHED "weft"
 #define WEFT_PROBE_POPPED 3

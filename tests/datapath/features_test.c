@@ -64,7 +64,7 @@ static void test_an_unknown_name_is_refused_with_a_list_of_the_known(void **stat
 
 		assert_int_equal(datapath_features_parse(wrong[i], &bits, &complaint), -EINVAL);
 		assert_int_equal(bits, 77);
-		assert_non_null(strstr(strbuf_text(&complaint), "sockmap, sk_skb, fionread_mend, direct_reads, cork, push_pop"));
+		assert_non_null(strstr(strbuf_text(&complaint), "sockmap, sk_skb, fionread_mend, fionread_redirected, direct_reads, cork, push_pop"));
 	}
 }
 
@@ -98,6 +98,34 @@ static void test_everything_can_be_disabled_at_once(void **state)
 	}
 }
 
+static enum weft_fast_path in_force(enum weft_fast_path wanted, uint32_t disabled)
+{
+	const struct datapath_options options = { .bpffs = bpffs, .fast_path = wanted, .disabled = disabled };
+	enum weft_fast_path mode;
+	struct datapath *dp;
+
+	assert_int_equal(datapath_new(&dp, &options), 0);
+	mode = datapath_fast_path(dp);
+	datapath_free(&dp);
+	assert_int_equal(datapath_uninstall(bpffs), 0);
+	return mode;
+}
+
+static void test_auto_is_off_where_fionread_misses_redirected_bytes(void **state)
+{
+	const uint32_t missing = 1u << FEATURE_FIONREAD_REDIRECTED;
+	struct datapath_feature_state states[FEATURE_COUNT];
+
+	states_with(0, false, states);
+	assert_int_equal(datapath_uninstall(bpffs), 0);
+	assert_int_equal(in_force(WEFT_FAST_PATH_AUTO, 0), states[FEATURE_FIONREAD_REDIRECTED].is_on ? WEFT_FAST_PATH_ON : WEFT_FAST_PATH_OFF);
+	assert_int_equal(in_force(WEFT_FAST_PATH_AUTO, missing), WEFT_FAST_PATH_OFF);
+	if (!states[FEATURE_SOCKMAP].is_on)
+		return;
+	assert_int_equal(in_force(WEFT_FAST_PATH_ON, missing), WEFT_FAST_PATH_ON);
+	assert_int_equal(in_force(WEFT_FAST_PATH_REMOTE, missing), WEFT_FAST_PATH_REMOTE);
+}
+
 /* Lockdown in its stricter form forbids programs to read kernel memory: the proxy then serves everything, and status says why. */
 static void test_features_are_what_the_kernel_allows(void **state)
 {
@@ -105,7 +133,7 @@ static void test_features_are_what_the_kernel_allows(void **state)
 
 	states_with(0, false, states);
 	for (size_t i = 0; i < FEATURE_COUNT; i++)
-		print_message("  %-14s %-4s %s\n", states[i].name, states[i].is_on ? "on" : "off", states[i].detail);
+		print_message("  %-19s %-4s %s\n", states[i].name, states[i].is_on ? "on" : "off", states[i].detail);
 	if (is_locked_down()) {
 		assert_false(states[FEATURE_SOCKMAP].is_on);
 		assert_string_equal(states[FEATURE_SOCKMAP].detail,
@@ -114,6 +142,10 @@ static void test_features_are_what_the_kernel_allows(void **state)
 	}
 	assert_true(states[FEATURE_SOCKMAP].is_on);
 	assert_true(states[FEATURE_SK_SKB].is_on);
+	if (states[FEATURE_FIONREAD_REDIRECTED].is_on)
+		assert_non_null(strstr(states[FEATURE_FIONREAD_REDIRECTED].detail, "tried"));
+	else
+		assert_non_null(strstr(states[FEATURE_FIONREAD_REDIRECTED].detail, "misses"));
 	if (states[FEATURE_PUSH_POP].is_on)
 		assert_non_null(strstr(states[FEATURE_PUSH_POP].detail, "tried"));
 	else
@@ -126,6 +158,7 @@ int main(void)
 		cmocka_unit_test(test_names_are_those_of_the_status),
 		cmocka_unit_test(test_an_unknown_name_is_refused_with_a_list_of_the_known),
 		cmocka_unit_test_teardown(test_features_are_what_the_kernel_allows, clean),
+		cmocka_unit_test_teardown(test_auto_is_off_where_fionread_misses_redirected_bytes, clean),
 		cmocka_unit_test_teardown(test_each_feature_can_be_disabled, clean),
 		cmocka_unit_test_teardown(test_everything_can_be_disabled_at_once, clean),
 	};

@@ -3,7 +3,7 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-features=(sockmap sk_skb fionread_mend direct_reads cork push_pop)
+features=(sockmap sk_skb fionread_mend fionread_redirected direct_reads cork push_pop)
 
 served() {
 	equal "$1: to a server on this node" 'v1 v1 v1 v1 v1 v1' "$(who 'http://reviews/stable/[1-6]' | xargs)"
@@ -26,12 +26,15 @@ counts() {
 begin
 for feature in "${features[@]}"; do
 	weft_start "$config" --disable "$feature" || exit 1
-	[ "$feature" = sockmap ] || check "without $feature: upstreams are dialled" wait_until 10 is_warm
+	case $feature in
+	sockmap | fionread_redirected) ;;
+	*) check "without $feature: upstreams are dialled" wait_until 10 is_warm ;;
+	esac
 	served "without $feature"
 	like "without $feature: status says so" "$feature +off +disabled by option" "$(weft_control status)"
 	read -r bypass remote local_reply <<<"$(counts)"
 	case $feature in
-	sockmap)
+	sockmap | fionread_redirected)
 		equal "without $feature: the proxy carries everything" '0 0 0' "$bypass $remote $local_reply"
 		equal "without $feature: the fast path is off" off "$(status_of .fast_path)"
 		;;
@@ -51,4 +54,13 @@ for feature in "${features[@]}"; do
 		;;
 	esac
 	check "without $feature: weftd ends cleanly" weft_stop
+done
+
+# Where FIONREAD would make applications hang the fast path is off, unless it is asked for by name.
+for mode in on remote; do
+	weft_start "$config" --fast-path "$mode" --disable fionread_redirected || exit 1
+	check "$mode by name: upstreams are dialled" wait_until 10 is_warm
+	equal "$mode by name: in force" "$mode" "$(status_of .fast_path)"
+	like "$mode by name: the log names who is affected" "--fast-path $mode was asked for: applications that wait for FIONREAD" "$(cat "$(weft_state)/weft.log")"
+	check "$mode by name: weftd ends cleanly" weft_stop
 done

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Tortures a mesh, a proxy, or plain TCP, on a topology of its own: a pod with the client, three with servers (v3 is not enrolled).
 #
-#   torture.sh [--through weft|direct|haproxy|envoy] [--fast-path on|remote|off] [--disable FEATURE,...] [--seed N] [--time S] [--kill-worker S]
+#   torture.sh [--through weft|direct|haproxy|envoy] [--fast-path auto|on|remote|off] [--disable FEATURE,...] [--seed N] [--time S] [--kill-worker S]
 #              [--stall] [--forgive-eagain] [--prefix NAME] [--subnet A.B.C] [--keep] [-- options of torture-client]
 #
 # Through direct, haproxy and envoy the torture tests itself: what it allows must be what plain TCP and known-good proxies do.

@@ -55,7 +55,7 @@ static void test_only_a_configuration_is_needed(void **state)
 	assert_string_equal(outcome.options.control, "/run/weft/weft.sock");
 	assert_string_equal(outcome.options.bpffs, "/sys/fs/bpf/weft");
 	assert_null(outcome.options.cgroup);
-	assert_int_equal(outcome.options.fast_path, WEFT_FAST_PATH_ON);
+	assert_int_equal(outcome.options.fast_path, WEFT_FAST_PATH_AUTO);
 	assert_int_equal(outcome.options.log_level, LOG_LEVEL_INFO);
 	assert_int_equal(outcome.options.proxy_threads, 0);
 	assert_int_equal(outcome.options.redirect_limit_bytes, 0);
@@ -91,10 +91,12 @@ static void test_fast_path_modes_have_names(void **state)
 {
 	assert_int_equal(parse("--config a --fast-path on").options.fast_path, WEFT_FAST_PATH_ON);
 	assert_int_equal(parse("--config a --fast-path off").options.fast_path, WEFT_FAST_PATH_OFF);
+	assert_int_equal(parse("--config a --fast-path auto").options.fast_path, WEFT_FAST_PATH_AUTO);
+	assert_string_equal(fast_path_name(WEFT_FAST_PATH_AUTO), "auto");
 	assert_string_equal(fast_path_name(WEFT_FAST_PATH_OFF), "off");
 	assert_string_equal(fast_path_name(WEFT_FAST_PATH_REMOTE), "remote");
 	assert_string_equal(fast_path_name(WEFT_FAST_PATH_ON), "on");
-	refused("--config a --fast-path sideways", "on, remote or off");
+	refused("--config a --fast-path sideways", "auto, on, remote or off");
 }
 
 static void test_what_is_wrong_is_said(void **state)

@@ -437,12 +437,15 @@ int weft_request(struct sk_msg_md *msg)
 		r = WEFT_REASON_FAST_PATH_OFF;
 	else
 		r = request_new(msg, connection, cookie);
-	if (!r)
-		return SK_PASS; /* sent: the redirect helper has said where */
 	if (r & REQUEST_MORE && has_cork) {
 		bpf_msg_cork_bytes(msg, msg->size + 1);
 		return SK_PASS;
 	}
+	/* The kernel keeps a corked message that was passed on, and what it waited for with it: a smaller write would wait for ever. */
+	if (has_cork)
+		bpf_msg_cork_bytes(msg, 0);
+	if (!r)
+		return SK_PASS; /* sent: the redirect helper has said where */
 	if (r & REQUEST_KEEP)
 		__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_PROXY_ONLY);
 	if (r & REQUEST_REST)

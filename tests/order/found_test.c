@@ -546,6 +546,21 @@ static void test_a_pod_that_leaves_takes_its_records_along(void **state)
 	assert_int_equal(map_entries(h, "connection_ports"), 0);
 }
 
+/* Where heads in pieces wait in the kernel, what they waited for must not outlast them: the body is shorter than the head's first piece. */
+static void test_a_write_behind_a_head_in_pieces_is_not_kept(void **state)
+{
+	struct harness *h = *state;
+	struct client client;
+
+	client_open(h, &client);
+	say(client.fd, "POST /p HTTP/1.1\r\nHost: local\r\nContent-Le");
+	say(client.fd, "ngth: 10\r\n\r\n");
+	assert_heard(client.anchor, POST_LOCAL);
+	say(client.fd, "0123456789");
+	assert_heard(client.anchor, "0123456789");
+	client_close(&client);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -564,6 +579,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_an_upstream_that_closes_over_unread_bytes_resets),
 		cmocka_unit_test(test_an_upstream_that_closes_with_nothing_unread_ends_in_order),
 		cmocka_unit_test(test_every_record_is_visited),
+		cmocka_unit_test(test_a_write_behind_a_head_in_pieces_is_not_kept),
 		cmocka_unit_test(test_a_pod_that_leaves_takes_its_records_along),
 	};
 

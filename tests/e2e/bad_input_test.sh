@@ -69,7 +69,7 @@ check '--check of a good file' "$weftd" --check "$config"
 ends 'no file' 'nowhere\.yaml.*No such file|No such file.*nowhere\.yaml' --config "$(weft_state)/nowhere.yaml"
 ends 'no --config' '--config' --control "$(weft_state)/other.sock"
 ends 'an unknown option' 'frobnicate|[Uu]sage' --frobnicate
-ends 'an unknown feature' '"corks" is no feature.*sockmap, sk_skb, fionread_mend, direct_reads, cork, push_pop' --config "$config" --disable sk_skb,corks
+ends 'an unknown feature' '"corks" is no feature.*sockmap, sk_skb, fionread_mend, fionread_redirected, direct_reads, cork, push_pop' --config "$config" --disable sk_skb,corks
 ends 'a bad --fast-path' 'on.*remote.*off|fast-path' --config "$config" --fast-path sideways
 sed 's/^resources:/resources: ]/' "$config" >"$bad"
 refuses 'broken YAML' 'bad\.yaml:[0-9]+' "$bad"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* weftctl: asks weftd over its control socket and prints the answer, as tables for people or as JSON. */
+/* weftctl: asks weftd over its control socket and prints the answer, as tables for people or as JSON; and takes weft away. */
 #ifndef WEFT_CTL_H
 #define WEFT_CTL_H
 
@@ -9,6 +9,7 @@
 
 struct ctl {
 	const char *control;  /* path of the socket */
+	const char *bpffs;    /* uninstall: weftd's folder of pins */
 	bool is_json;
 	json_t *headers;      /* -H, as given */
 	const char *pod;      /* NULL: any */
@@ -21,6 +22,7 @@ void ctl_print_json(const json_t *value);
 /* The commands; `argv` is what follows the command's name. Each returns an exit status. */
 int ctl_status(const struct ctl *ctl, int argc, char **argv);
 int ctl_dump(const struct ctl *ctl, int argc, char **argv);
+int ctl_uninstall(const struct ctl *ctl, int argc, char **argv);
 int ctl_explain(const struct ctl *ctl, int argc, char **argv);
 
 /* Wrong use of a command: says so and where help is. */

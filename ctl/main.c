@@ -10,6 +10,7 @@
 #include "ctl.h"
 
 #define CONTROL "/run/weft/weft.sock"
+#define BPFFS "/sys/fs/bpf/weft"
 
 static const struct command {
 	const char *name;
@@ -18,6 +19,7 @@ static const struct command {
 	{ "status", ctl_status },
 	{ "dump", ctl_dump },
 	{ "explain", ctl_explain },
+	{ "uninstall", ctl_uninstall },
 };
 
 static void help(FILE *stream)
@@ -28,14 +30,17 @@ static void help(FILE *stream)
 		"Usage: weftctl [option...] status\n"
 		"       weftctl [option...] dump [listeners|routes|clusters|endpoints]\n"
 		"       weftctl [option...] explain METHOD URL [-H 'name: value'...] [--pod [NAMESPACE/]NAME]\n"
+		"       weftctl [option...] uninstall\n"
 		"\n"
 		"  status            features of the kernel, what is attached, pods, connections, requests by path and why\n"
 		"  dump              what is published, with the verdict on each part\n"
 		"  explain           the listener, virtual host, route, clusters and endpoints that a request would meet,\n"
 		"                    which path it would take, and why\n"
+		"  uninstall         ends weftd if it runs, and takes away all that it has made or that a killed one has left\n"
 		"\n"
 		"  -o table|json     how to print (default: table)\n"
 		"  --control PATH    weftd's socket (default: " CONTROL ")\n"
+		"  --bpffs DIR       uninstall: weftd's folder of pins (default: " BPFFS ")\n"
 		"  --help, --version\n");
 }
 
@@ -56,6 +61,7 @@ static int parse(struct ctl *ctl, int argc, char **argv, int *rest)
 {
 	static const struct option options[] = {
 		{ "control", required_argument, NULL, 'c' },
+		{ "bpffs", required_argument, NULL, 'b' },
 		{ "output", required_argument, NULL, 'o' },
 		{ "header", required_argument, NULL, 'H' },
 		{ "pod", required_argument, NULL, 'p' },
@@ -70,6 +76,9 @@ static int parse(struct ctl *ctl, int argc, char **argv, int *rest)
 		switch (option) {
 		case 'c':
 			ctl->control = optarg;
+			break;
+		case 'b':
+			ctl->bpffs = optarg;
 			break;
 		case 'o':
 			if (strcmp(optarg, "json") != 0 && strcmp(optarg, "table") != 0)
@@ -98,7 +107,7 @@ static int parse(struct ctl *ctl, int argc, char **argv, int *rest)
 
 int main(int argc, char **argv)
 {
-	struct ctl ctl = { .control = CONTROL, .headers = json_array() };
+	struct ctl ctl = { .control = CONTROL, .bpffs = BPFFS, .headers = json_array() };
 	int rest = 0, r;
 
 	signal(SIGPIPE, SIG_IGN);

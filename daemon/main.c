@@ -8,12 +8,14 @@
 
 #include "admin/server.h"
 #include "base/cleanup.h"
+#include "base/leftovers.h"
+#include "base/lock.h"
 #include "base/log.h"
+#include "base/step.h"
 #include "base/strbuf.h"
 #include "compile/compile.h"
 #include "datapath/datapath.h"
 #include "keeper/keeper.h"
-#include "keeper/lock.h"
 #include "keeper/options.h"
 #include "keeper/preflight.h"
 #include "keeper/table.h"
@@ -75,7 +77,23 @@ static int preflight(const struct options *options, struct strbuf *cgroup2, stru
 	return 0;
 }
 
-static int take_lock(const struct options *options, int *fd)
+/* What a killed one left goes, and what this one makes is noted before it is made. */
+static int note_what_is_made(const struct options *options, const char *own_cgroup, int lock_fd)
+{
+	int r;
+
+	leftovers_clear(lock_fd);
+	step("start: leftovers cleared");
+	r = lock_sign(lock_fd);
+	if (!r)
+		r = lock_note(lock_fd, NOTE_CONTROL, options->control);
+	if (!r)
+		r = lock_note(lock_fd, NOTE_CGROUP, own_cgroup);
+	step("start: notes made");
+	return r;
+}
+
+static int take_lock(const struct options *options, const char *own_cgroup, int *fd)
 {
 	pid_t holder = 0;
 	int r;
@@ -86,7 +104,11 @@ static int take_lock(const struct options *options, int *fd)
 			  (int)holder, options->bpffs);
 		return r;
 	}
-	return r ? log_err(r, "taking the lock in %s", LOCK_FOLDER) : 0;
+	if (r)
+		return log_err(r, "taking the lock in %s", LOCK_FOLDER);
+	step("start: lock taken");
+	r = note_what_is_made(options, own_cgroup, *fd);
+	return r ? log_err(r, "writing the lock's file in %s", LOCK_FOLDER) : 0;
 }
 
 static int listen_control(const struct options *options, int *fd)
@@ -126,10 +148,13 @@ static void clear_away(const struct options *options, const char *own_cgroup)
 
 	if (r)
 		log_err(r, "detaching the kernel programs: the next weftd does it");
+	step("end: pins removed");
 	unlink(options->control);
-	/* It may have been there before, with others in it. */
-	if (rmdir(own_cgroup) < 0 && errno != ENOENT && errno != EBUSY && errno != ENOTEMPTY)
-		log_warn(-errno, "removing the cgroup %s", own_cgroup);
+	step("end: control socket removed");
+	r = leftovers_remove_cgroup(own_cgroup);
+	if (r)
+		log_warn(r, "removing the cgroup %s", own_cgroup);
+	step("end: cgroup removed");
 }
 
 static int parse_disabled(const struct options *options, uint32_t *bits)
@@ -180,9 +205,11 @@ static int run(const struct options *options, uint32_t disabled)
 	_cleanup_close_ int control_fd = -1;
 	int lock_fd = -1, r = EXIT_FAILURE;
 
-	if (preflight(options, &cgroup2, &own_cgroup) || take_lock(options, &lock_fd))
+	if (preflight(options, &cgroup2, &own_cgroup) || take_lock(options, own_cgroup.data, &lock_fd))
 		return EXIT_FAILURE;
+	step_keeper();
 	if (listen_control(options, &control_fd) == 0) {
+		step("start: control socket made");
 		r = serve(options, disabled, cgroup2.data, own_cgroup.data, lock_fd, control_fd);
 		clear_away(options, own_cgroup.data);
 	}

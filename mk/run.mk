@@ -4,7 +4,7 @@ deps: ## Install the Debian packages that building and testing need (root)
 	scripts/deps.sh
 
 .PHONY: e2e
-e2e: all ## Run the end-to-end tests (root; E2E="routing reload": only those)
+e2e: all next ## Run the end-to-end tests (root; E2E="routing reload": only those)
 	BUILD=$(abspath $(BUILD)) tests/e2e/run.sh $(E2E)
 
 .PHONY: demo

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/strbuf.h"
 
@@ -240,14 +241,6 @@ static int make_folder_of(const char *path)
 	return 0;
 }
 
-static bool is_served(const struct sockaddr_un *address)
-{
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	/* A full queue (EAGAIN) has somebody behind it too. */
-	return fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN);
-}
-
 int admin_listen(const char *path, int *out)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -261,7 +254,7 @@ int admin_listen(const char *path, int *out)
 	r = make_folder_of(path);
 	if (r)
 		return r;
-	if (is_served(&address))
+	if (socket_is_served(path))
 		return -EADDRINUSE;
 	if (unlink(path) < 0 && errno != ENOENT)
 		return -errno;

@@ -21,6 +21,9 @@ int fd_read_all(int fd, size_t limit_bytes, struct strbuf *out);
 /* A whole file. -EISDIR for a folder, -EFBIG past the limit. */
 int file_read(const char *path, size_t limit_bytes, struct strbuf *out);
 
+/* Does somebody accept connections at this unix socket? */
+bool socket_is_served(const char *path);
+
 /* Writes a file by way of a temporary one and rename(2): readers see the old content or the new, never a part. */
 int file_write_atomic(const char *path, const void *bytes, size_t size, mode_t mode);
 

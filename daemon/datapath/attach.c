@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/step.h"
 #include "datapath/internal.h"
 #include "weft/hash.h"
 
@@ -49,8 +50,10 @@ static int link_create(struct datapath *dp, enum program_index program, enum bpf
 	link_fd = bpf_link_create(dp->programs[program], cgroup_fd, type, NULL);
 	if (link_fd < 0)
 		return log_err(-errno, "attaching %s to cgroup %s (is it a cgroup v2 directory?)", hook, cgroup);
+	step("attach: a link made");
 	if (bpf_obj_pin(link_fd, path))
 		return log_err(-errno, "pinning %s", path);
+	step("attach: a link pinned");
 	return 0;
 }
 
@@ -124,6 +127,7 @@ int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod)
 		r = -errno;
 		return log_err(r == -E2BIG ? -ENOSPC : r, "enrolling pod %" PRIu32 " (limit: %u pods)", pod->pod_id, WEFT_PODS_MAX);
 	}
+	step("attach: a pod in the map");
 	for (size_t i = 0; i < ARRAY_SIZE(pod_hooks); i++) {
 		r = hook_owner(pod, pod_hooks[i].program, owner);
 		if (!r)
@@ -150,6 +154,7 @@ int datapath_pod_pause(struct datapath *dp, uint64_t netns_cookie)
 int datapath_pod_remove(struct datapath *dp, uint32_t pod_id, uint64_t netns_cookie)
 {
 	pod_detach(dp, pod_id);
+	step("attach: a pod detached");
 	links_sweep(dp);
 	if (bpf_map_delete_elem(dp->maps[MAP_PODS], &netns_cookie) && errno != ENOENT)
 		return -errno;

@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/pins.h"
 #include "datapath/internal.h"
 
 static int on_event(void *arg, void *data, size_t size)
@@ -28,6 +29,7 @@ static int on_event(void *arg, void *data, size_t size)
 int datapath_new(struct datapath **out, const struct datapath_options *options)
 {
 	_cleanup_(datapath_free) struct datapath *dp = calloc(1, sizeof(*dp));
+	char path[PATH_MAX];
 	int r;
 
 	if (!dp)
@@ -37,14 +39,16 @@ int datapath_new(struct datapath **out, const struct datapath_options *options)
 		dp->maps[i] = -1;
 	for (int i = 0; i < PROGRAM_COUNT; i++)
 		dp->programs[i] = -1;
-	if (snprintf(dp->bpffs, sizeof(dp->bpffs), "%s", options->bpffs ? options->bpffs : "/sys/fs/bpf/weft") >= (int)sizeof(dp->bpffs))
+	r = pins_path(options->bpffs, WEFT_ABI_VERSION, path);
+	if (r || strlen(path) >= sizeof(dp->bpffs))
 		return log_err(-ENAMETOOLONG, "--bpffs");
+	memcpy(dp->bpffs, path, strlen(path) + 1);
 	if (!options->adopt) {
-		r = bpffs_prepare(dp->bpffs);
+		r = pins_make(options->bpffs, WEFT_ABI_VERSION);
 		if (!r)
 			r = datapath_load(dp, options);
 		if (r) {
-			datapath_uninstall(dp->bpffs);
+			pins_remove(dp->bpffs);
 			return r;
 		}
 	}
@@ -179,6 +183,16 @@ uint32_t datapath_connection_count(struct datapath *dp)
 	if (datapath_counters(dp, counters) || counters[WEFT_COUNTER_CONNECTIONS] < counters[WEFT_COUNTER_CONNECTIONS_OVER])
 		return 0;
 	return (uint32_t)(counters[WEFT_COUNTER_CONNECTIONS] - counters[WEFT_COUNTER_CONNECTIONS_OVER]);
+}
+
+const char *datapath_pins(const struct datapath *dp)
+{
+	return dp->bpffs;
+}
+
+int datapath_uninstall(const char *bpffs)
+{
+	return pins_remove_all(bpffs);
 }
 
 void datapath_features(const struct datapath *dp, struct datapath_feature_state out[FEATURE_COUNT])

@@ -33,7 +33,7 @@ extern const char *const datapath_feature_names[FEATURE_COUNT];
 int datapath_features_parse(const char *names, uint32_t *bits, struct strbuf *complaint);
 
 struct datapath_options {
-	const char *bpffs;            /* directory for pins, made if missing; default /sys/fs/bpf/weft */
+	const char *bpffs;            /* directory for pins, made if missing: in there this version of the ABI has its own folder */
 	uint32_t redirect_limit_bytes; /* 0: default */
 	enum weft_fast_path fast_path;
 	uint32_t disabled;            /* bits 1 << enum datapath_feature: their fallback is forced */
@@ -109,6 +109,7 @@ int datapath_events_drain(struct datapath *dp, datapath_event_fn fn, void *arg);
 int datapath_counters(struct datapath *dp, uint64_t out[WEFT_COUNTERS]);
 uint32_t datapath_connection_count(struct datapath *dp);
 void datapath_features(const struct datapath *dp, struct datapath_feature_state out[FEATURE_COUNT]);
+const char *datapath_pins(const struct datapath *dp); /* this version's folder of pins */
 size_t datapath_attached(const struct datapath *dp, char (*names)[96], size_t max); /* for people */
 
 #endif

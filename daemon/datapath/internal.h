@@ -44,7 +44,7 @@ extern const char *const datapath_program_names[PROGRAM_COUNT];
 struct ring_buffer;
 
 struct datapath {
-	char bpffs[PATH_MAX - 256];
+	char bpffs[PATH_MAX - 256]; /* this version's folder of pins */
 	int maps[MAP_COUNT];
 	int programs[PROGRAM_COUNT];
 	struct weft_control *control;
@@ -59,9 +59,6 @@ struct datapath {
 	struct datapath_feature_state features[FEATURE_COUNT];
 	uint32_t disabled; /* as in the options */
 };
-
-/* Makes `dir` on a BPF file system: one is mounted where there is none. */
-int bpffs_prepare(const char *dir);
 
 /* Loads the object, pins maps and programs under dp->bpffs, fills the program arrays, attaches the message and verdict programs. */
 int datapath_load(struct datapath *dp, const struct datapath_options *options);

@@ -12,6 +12,8 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/pins.h"
+#include "base/step.h"
 #include "datapath/internal.h"
 #include "weft.skel.h"
 
@@ -136,6 +138,7 @@ static int programs_pin(struct datapath *dp, struct weft *skeleton)
 		snprintf(path, sizeof(path), "%s/programs/%s", dp->bpffs, datapath_program_names[i]);
 		if (!program || bpf_obj_pin(bpf_program__fd(program), path))
 			return log_err(-errno, "pinning %s", path);
+		step("load: a program pinned");
 	}
 	return 0;
 }
@@ -229,8 +232,8 @@ static int skeleton_load_what_can_be(struct datapath *dp, struct weft **out)
 		if (!give_up_one(dp, r))
 			return r;
 		/* Once more, without what the last attempt has pinned. */
-		datapath_uninstall(dp->bpffs);
-		r = bpffs_prepare(dp->bpffs);
+		pins_remove(dp->bpffs);
+		r = mkdir(dp->bpffs, 0700) && errno != EEXIST ? -errno : 0;
 		if (!r)
 			r = skeleton_load(dp, out);
 	}
@@ -247,15 +250,20 @@ int datapath_load(struct datapath *dp, const struct datapath_options *options)
 	r = skeleton_load_what_can_be(dp, &skeleton);
 	if (r)
 		return r;
+	step("load: programs loaded, maps pinned");
 	settings_write(dp, skeleton, options);
 	features_mend_fionread(dp, bpf_program__fd(skeleton->progs.stub_reply));
 	r = socket_programs_attach(dp, skeleton);
+	step("load: stubs attached to maps");
 	if (!r)
 		r = program_arrays_fill(skeleton);
+	step("load: program arrays filled");
 	if (!r)
 		r = programs_pin(dp, skeleton);
+	step("load: programs pinned");
 	if (!r)
 		r = features_store(dp);
+	step("load: features pinned");
 	return r;
 }
 

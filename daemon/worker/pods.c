@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/step.h"
 #include "datapath/datapath.h"
 #include "kube/pods.h"
 #include "mesh/mesh.h"
@@ -177,6 +178,7 @@ static int make_listener(struct worker *worker, struct node_pod *pod)
 		return r;
 	}
 	note_cgroup(pod);
+	step("pods: a listener made");
 	return 0;
 }
 

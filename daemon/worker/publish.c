@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/step.h"
 #include "datapath/datapath.h"
 #include "mesh/mesh.h"
 #include "pool/pool.h"
@@ -108,6 +109,7 @@ static int publish_image(struct worker *worker, struct image **image, struct pub
 	if (*serving)
 		published_put(*serving);
 	*serving = published;
+	step("publish: an image published");
 	return 0;
 }
 

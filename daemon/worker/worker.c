@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/step.h"
 #include "datapath/datapath.h"
 #include "pool/pool.h"
 #include "proxy/proxy.h"
@@ -155,6 +156,7 @@ static int enter_cgroup(const char *path)
 
 	if (mkdir(path, 0755) < 0 && errno != EEXIST)
 		return log_err(-errno, "making the cgroup %s", path);
+	step("worker: cgroup made");
 	r = cgroup2_check(path, &identity);
 	if (r)
 		return log_err(r, "%s is not a cgroup v2 folder", path);
@@ -235,9 +237,11 @@ static int start(struct worker *worker)
 	worker->base = event_base_new();
 	if (!worker->base)
 		return log_err(-ENOMEM, "making the event loop");
+	step("worker: in its cgroup");
 	r = start_datapath(worker);
 	if (r)
 		return r;
+	step("worker: datapath attached");
 	r = publish_start(worker);
 	if (r)
 		return log_err(r, "preparing to publish");
@@ -250,9 +254,11 @@ static int start(struct worker *worker)
 	r = telemetry_new(&worker->telemetry, datapath_upstreams(worker->datapath), WEFT_UPSTREAMS_MAX);
 	if (r)
 		return log_err(r, "making the telemetry");
+	step("worker: pool and proxy made");
 	r = config_start(worker);
 	if (r)
 		return r;
+	step("worker: configuration serves");
 	if (worker->is_successor) {
 		handover_adopt(worker);
 		config_reload(worker, false); /* it may have changed while there was no worker */
@@ -320,6 +326,7 @@ int worker_run(void *arg, struct keeper_state *state)
 
 	r = start(&worker);
 	if (r == 0) {
+		step("worker: serves");
 		__atomic_store_n(&state->has_served, 1, __ATOMIC_RELAXED);
 		log_info("weftd %s: worker %d serves %zu pods", WEFT_VERSION, (int)getpid(), worker.pods.count);
 		event_base_dispatch(worker.base);

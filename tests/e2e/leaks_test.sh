@@ -14,7 +14,7 @@ connections() {
 }
 
 entries() {
-	bpftool -j map dump pinned "$(weft_state)/bpffs/weft/$1" | jq length
+	bpftool -j map dump pinned "$(weft_pin "$1")" | jq length
 }
 
 # What is open by intent: upstreams of the pool, with their servers, and upstreams of the proxy.

@@ -93,6 +93,14 @@ between() {
 	if [[ $4 =~ ^-?[0-9]+$ ]] && [ "$4" -ge "$2" ] && [ "$4" -le "$3" ]; then passed "$1"; else failed "$1" "wanted: $2 to $3" "got:    $4"; fi
 }
 
+# kill_weft: kill -9 of all that is left of it, as when its container ends.
+kill_weft() {
+	local pid=$weft_pid
+	weft_pid=
+	echo 1 >"$(topology show cgroup daemon)/cgroup.kill"
+	[ -z "$pid" ] || wait "$pid" 2>/dev/null
+}
+
 # wait_until SECONDS COMMAND...: 1 when the command has not succeeded by then
 wait_until() {
 	local end=$((SECONDS + $1 + 1))

@@ -69,12 +69,12 @@ static uint32_t state_of(struct harness *h, const struct link *link)
 
 static size_t map_entries(struct harness *h, const char *name)
 {
-	char path[256], key[64], next[64];
+	char path[320], key[64], next[64];
 	void *previous = NULL;
 	size_t count = 0;
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/%s", h->bpffs, name);
+	snprintf(path, sizeof(path), "%s/%s", datapath_pins(h->dp), name);
 	fd = bpf_obj_get(path);
 	assert_true(fd >= 0);
 	while (!bpf_map_get_next_key(fd, previous, next)) {

@@ -81,6 +81,36 @@ weft_stop() {
 	[ "$code" -eq 0 ]
 }
 
+# weft_pin NAME: where a map is pinned.
+weft_pin() {
+	echo "$(weft_state)"/bpffs/weft/abi-*/"$1"
+}
+
+weft_uninstall() {
+	weft_control --bpffs "$(weft_state)/bpffs/weft" uninstall
+}
+
+# Programs attached to the topology's cgroups, one id a line.
+attached() {
+	bpftool -j cgroup tree "$(dirname "$(topology show cgroup cli)")" 2>/dev/null | jq -r '.. | .id? // empty' | sort -u
+}
+
+# Processes of weftd and its worker.
+weft_processes() {
+	find "$(topology show cgroup daemon)" -name cgroup.procs -exec cat {} +
+}
+
+# All that is still there of weftd, a line each.
+weft_left() {
+	local lock
+	lock=$(weft_state)/bpffs/weft
+	lock=${lock#/}
+	weft_pins
+	attached | sed 's/^/an attached program: /'
+	weft_processes | sed 's/^/a process: /'
+	find "$(weft_state)/weft.sock" "$(topology show cgroup daemon)/weft" "/run/weft/${lock//\//-}.lock" -maxdepth 0 2>/dev/null
+}
+
 # What weftd left in its BPF file system; the kernel's own maps.debug and progs.debug are none of ours.
 weft_pins() {
 	find "$(weft_state)/bpffs" -mindepth 1 ! -name '*.debug' 2>/dev/null

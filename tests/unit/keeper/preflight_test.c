@@ -13,7 +13,6 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
-#include "keeper/lock.h"
 #include "keeper/preflight.h"
 
 static char folder[] = "/tmp/weft-preflight-test.XXXXXX";
@@ -77,42 +76,6 @@ static void test_descriptors_are_what_the_system_gives(void **state)
 	assert_true(preflight_descriptors(64) >= 64);
 }
 
-static void test_a_second_daemon_learns_who_is_first(void **state)
-{
-	pid_t holder = 0, child;
-	char path[128];
-	int first = -1, second = -1, status;
-
-	assert_int_equal(lock_take(folder, "/sys/fs/bpf/weft-test", &first, &holder), 0);
-	child = fork();
-	if (child == 0) {
-		int r = lock_take(folder, "//sys/fs/./bpf/weft-test/", &second, &holder);
-
-		_exit(r == -EBUSY && holder == getppid() ? 0 : 1);
-	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_int_equal(status, 0);
-	/* other pins, other daemon */
-	assert_int_equal(lock_take(folder, "/sys/fs/bpf/weft-test-2", &second, &holder), 0);
-	lock_give(folder, "/sys/fs/bpf/weft-test-2", &second);
-	/* killed: its file stays and is in nobody's way */
-	close(first);
-	assert_int_equal(lock_take(folder, "/sys/fs/bpf/weft-test", &first, &holder), 0);
-	lock_give(folder, "/sys/fs/bpf/weft-test", &first);
-	assert_int_equal(first, -1);
-	snprintf(path, sizeof(path), "%s/sys-fs-bpf-weft-test.lock", folder);
-	assert_int_equal(access(path, F_OK), -1);
-}
-
-static void test_a_lock_without_a_place_is_an_error(void **state)
-{
-	pid_t holder = 0;
-	int fd = -1;
-
-	assert_int_equal(lock_take("/nowhere/at/all", "/sys/fs/bpf/weft", &fd, &holder), -ENOENT);
-	assert_int_equal(fd, -1);
-}
-
 static int make_folder(void **state)
 {
 	return mkdtemp(folder) ? 0 : -1;
@@ -133,8 +96,6 @@ int main(void)
 		cmocka_unit_test(test_cgroup2_is_found_wherever_it_is_mounted),
 		cmocka_unit_test(test_the_worker_gets_a_cgroup_below_the_one_it_began_in),
 		cmocka_unit_test(test_descriptors_are_what_the_system_gives),
-		cmocka_unit_test(test_a_second_daemon_learns_who_is_first),
-		cmocka_unit_test(test_a_lock_without_a_place_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "keeper/lock.h"
+#include "base/lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +14,8 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/strbuf.h"
+
+#define NOTES_BYTES_MAX 65536u
 
 /* /sys/fs/bpf/weft -> sys-fs-bpf-weft.lock: two daemons that use one folder meet in one file, whatever their other options are. */
 static int lock_path(const char *folder, const char *bpffs, struct strbuf *out)
@@ -74,23 +76,62 @@ static int open_locked(const char *path, int *out, pid_t *holder)
 int lock_take(const char *folder, const char *bpffs, int *out, pid_t *holder)
 {
 	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
-	_cleanup_close_ int fd = -1;
-	char text[32];
-	int r, len;
+	int r;
 
 	r = lock_path(folder, bpffs, &path);
 	if (r)
 		return r;
 	if (mkdir(folder, 0755) < 0 && errno != EEXIST)
 		return -errno;
-	r = open_locked(path.data, &fd, holder);
+	return open_locked(path.data, out, holder);
+}
+
+static int append(int fd, const struct strbuf *line)
+{
+	if (lseek(fd, 0, SEEK_END) < 0)
+		return -errno;
+	return fd_write_all(fd, strbuf_text(line), line->size);
+}
+
+int lock_sign(int fd)
+{
+	_cleanup_(strbuf_release) struct strbuf line = STRBUF_INIT;
+	int r;
+
+	r = strbuf_printf(&line, "%ld\n", (long)getpid());
 	if (r)
 		return r;
-	len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-	if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)len, 0) != len)
-		return -EIO;
-	*out = TAKE_FD(fd);
-	return 0;
+	if (ftruncate(fd, 0) < 0)
+		return -errno;
+	return append(fd, &line);
+}
+
+int lock_note(int fd, const char *key, const char *value)
+{
+	_cleanup_(strbuf_release) struct strbuf line = STRBUF_INIT;
+	int r;
+
+	r = strbuf_printf(&line, "%s %s\n", key, value);
+	return r ? r : append(fd, &line);
+}
+
+int lock_notes(int fd, const char *key, struct strbuf *out)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	size_t key_len = strlen(key), len;
+	int r;
+
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return -errno;
+	r = fd_read_all(fd, NOTES_BYTES_MAX, &text);
+	if (r)
+		return r;
+	for (const char *line = strbuf_text(&text); *line; line += len + (line[len] == '\n')) {
+		len = strcspn(line, "\n");
+		if (len > key_len && strncmp(line, key, key_len) == 0 && line[key_len] == ' ')
+			strbuf_printf(out, "%.*s\n", (int)(len - key_len - 1), line + key_len + 1);
+	}
+	return strbuf_status(out);
 }
 
 void lock_give(const char *folder, const char *bpffs, int *fd)

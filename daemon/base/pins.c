@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The directory of pins: made, found to be on a BPF file system, and emptied again. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/pins.h"
+#include "base/step.h"
+
+#define DEPTH_MAX 5
+
+static bool is_bpffs(const char *path)
+{
+	struct statfs fs;
+
+	return !statfs(path, &fs) && (unsigned long)fs.f_type == BPF_FS_MAGIC;
+}
+
+static int make_directories(char *path)
+{
+	for (char *slash = path + 1; (slash = strchr(slash, '/')); slash++) {
+		*slash = 0;
+		int r = mkdir(path, 0700);
+
+		*slash = '/';
+		if (r && errno != EEXIST)
+			return -errno;
+	}
+	return mkdir(path, 0700) && errno != EEXIST ? -errno : 0;
+}
+
+static int mount_bpf(const char *path)
+{
+	if (mount("bpf", path, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700"))
+		return log_err(-errno, "mounting a BPF file system on %s", path);
+	log_info("mounted a BPF file system on %s", path);
+	return 0;
+}
+
+static int prepare(const char *dir)
+{
+	char path[PATH_MAX];
+	int r;
+
+	if (snprintf(path, sizeof(path), "%s", dir) >= (int)sizeof(path) || path[0] != '/')
+		return log_err(-EINVAL, "--bpffs %s: not an absolute path", dir);
+	/* Distributions mount it on /sys/fs/bpf; a container may have the bare directory. */
+	if (!strncmp(path, "/sys/fs/bpf/", 12) && !is_bpffs("/sys/fs/bpf")) {
+		r = mount_bpf("/sys/fs/bpf");
+		if (r)
+			return r;
+	}
+	r = make_directories(path);
+	if (r)
+		return log_err(r, "making %s", path);
+	step("pins: folder made");
+	return is_bpffs(path) ? 0 : mount_bpf(path);
+}
+
+static int remove_tree(int dir_fd, const char *name, int depth)
+{
+	_cleanup_closedir_ DIR *dir = NULL;
+	struct dirent *entry;
+	int fd, r = 0;
+
+	fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while ((entry = readdir(dir))) {
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		if (!unlinkat(fd, entry->d_name, 0)) {
+			step("pins: one removed");
+			continue;
+		}
+		if ((errno == EISDIR || errno == EPERM) && depth < DEPTH_MAX) {
+			int e = remove_tree(fd, entry->d_name, depth + 1);
+
+			if (!e && unlinkat(fd, entry->d_name, AT_REMOVEDIR))
+				e = -errno;
+			if (e)
+				r = e;
+		} else {
+			r = -errno;
+		}
+	}
+	return r;
+}
+
+int pins_remove(const char *dir)
+{
+	int r;
+
+	if (is_bpffs(dir)) {
+		/* Links detach when their pins go; the sockets' programs go with the maps. */
+		r = remove_tree(AT_FDCWD, dir, 0);
+		if (r)
+			return log_err(r, "removing what is pinned under %s", dir);
+	}
+	if (rmdir(dir) && errno != ENOENT && errno != ENOTDIR)
+		return log_err(-errno, "removing the folder %s", dir);
+	return 0;
+}
+
+int pins_path(const char *dir, unsigned abi, char path[PATH_MAX])
+{
+	return snprintf(path, PATH_MAX, "%s/" PINS_PREFIX "%u", dir, abi) < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+int pins_make(const char *dir, unsigned abi)
+{
+	char path[PATH_MAX];
+	int r;
+
+	r = prepare(dir);
+	if (!r)
+		r = pins_path(dir, abi, path);
+	if (r)
+		return r;
+	return mkdir(path, 0700) && errno != EEXIST ? log_err(-errno, "making %s", path) : 0;
+}
+
+int pins_each(const char *dir, int (*fn)(void *arg, const char *path), void *arg)
+{
+	_cleanup_closedir_ DIR *stream = opendir(dir);
+	struct dirent *entry;
+	char path[PATH_MAX];
+	int r = 0;
+
+	if (!stream)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+	while ((entry = readdir(stream))) {
+		int e;
+
+		if (strncmp(entry->d_name, PINS_PREFIX, strlen(PINS_PREFIX)) != 0)
+			continue;
+		if (snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name) >= (int)sizeof(path))
+			return -ENAMETOOLONG;
+		e = fn(arg, path);
+		if (e)
+			r = e;
+	}
+	return r;
+}
+
+static int remove_one(void *arg, const char *path)
+{
+	int r = pins_remove(path);
+
+	(void)arg;
+	step("pins: version removed");
+	return r;
+}
+
+/* The kernel itself puts files into each BPF file system that is mounted. */
+static bool has_nothing(const char *dir)
+{
+	_cleanup_closedir_ DIR *stream = opendir(dir);
+	struct dirent *entry;
+
+	while (stream && (entry = readdir(stream))) {
+		const char *end = strrchr(entry->d_name, '.');
+
+		if (entry->d_name[0] != '.' && !(end && !strcmp(end, ".debug")))
+			return false;
+	}
+	return stream != NULL;
+}
+
+int pins_remove_all(const char *dir)
+{
+	int r = pins_each(dir, remove_one, NULL);
+
+	if (r)
+		return r;
+	/* It may be somebody's folder, with other things in it, or the machine's own mount. */
+	if (rmdir(dir) && errno == EBUSY && is_bpffs(dir) && has_nothing(dir) && strcmp(dir, "/sys/fs/bpf") != 0 && umount2(dir, MNT_DETACH) == 0)
+		rmdir(dir);
+	return 0;
+}

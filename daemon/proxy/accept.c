@@ -149,7 +149,7 @@ static void adopt_busy(struct connection *connection, u32 busy)
 {
 	struct exchange *exchange = &connection->own;
 
-	if (busy > 1) {
+	if (busy == BUSY_ANSWERED) {
 		COUNT(connection->thread, reasons[PROXY_REASON_ADOPTED_ERROR]);
 		connection_finish(connection);
 		return;

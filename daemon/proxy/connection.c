@@ -7,11 +7,7 @@
 
 /* ---- the next worker's view (keeper/table.h, is_busy) ----------------------------------------------------------------------- */
 
-#define BUSY_IDLE 0u
-#define BUSY_UNANSWERED 1u /* bytes of a request were taken, or a relay begun; nothing of its response was written */
-#define BUSY_ANSWERED 2u
-
-static void set_busy(struct connection *connection, u32 busy)
+void connection_set_busy(struct connection *connection, enum connection_busy busy)
 {
 	if (connection->entry && __atomic_load_n(&connection->entry->is_busy, __ATOMIC_RELAXED) != busy)
 		__atomic_store_n(&connection->entry->is_busy, busy, __ATOMIC_RELEASE);
@@ -342,7 +338,7 @@ void exchange_over(struct exchange *exchange)
 		relay_end(relay, is_reusable);
 		store_counters(connection);
 		if (connection->state == CONNECTION_HEAD && !buffer_len(&connection->in))
-			set_busy(connection, BUSY_IDLE);
+			connection_set_busy(connection, BUSY_IDLE);
 	} else {
 		bool is_sent = flow_is_done(&connection->request, &connection->in);
 
@@ -355,7 +351,7 @@ void exchange_over(struct exchange *exchange)
 			connection->state = CONNECTION_HEAD;
 			store_counters(connection);
 			if (!buffer_len(&connection->in))
-				set_busy(connection, BUSY_IDLE);
+				connection_set_busy(connection, BUSY_IDLE);
 		}
 	}
 	if (ends)
@@ -448,7 +444,7 @@ bool anchor_read(struct connection *connection)
 		return false;
 	}
 	if (connection->state == CONNECTION_HEAD && was_empty)
-		set_busy(connection, BUSY_UNANSWERED);
+		connection_set_busy(connection, BUSY_UNANSWERED);
 	room = buffer_room(in);
 	weft_assert(room);
 	n = recv(connection->fd, in->block->data + in->end, room, MSG_DONTWAIT);
@@ -456,7 +452,7 @@ bool anchor_read(struct connection *connection)
 		if (was_empty) {
 			buffer_release(thread, in);
 			if (connection->state == CONNECTION_HEAD)
-				set_busy(connection, BUSY_IDLE);
+				connection_set_busy(connection, BUSY_IDLE);
 		}
 		return anchor_failed(connection, n < 0 ? errno : EPIPE);
 	}
@@ -493,7 +489,7 @@ static bool anchor_write(struct connection *connection)
 			connection_timer(connection);
 			return false;
 		}
-		set_busy(connection, BUSY_ANSWERED);
+		connection_set_busy(connection, BUSY_ANSWERED);
 		n = flow_write(connection->thread, &exchange->response, in, connection->fd, &taken);
 		if (n == -EAGAIN || n == -EINTR) {
 			connection->is_writable = n == -EINTR;

@@ -329,6 +329,14 @@ struct connection {
 
 int connection_new(struct thread *thread, struct pod *pod, int fd, const struct weft_connection *record, u64 cookie,
 		   struct table_entry *entry, struct connection **out);
+/* What the next worker must know of a connection whose worker died (keeper/table.h, is_busy). */
+enum connection_busy {
+	BUSY_IDLE = 0,
+	BUSY_UNANSWERED = 1, /* bytes of a request were taken, or a relay begun; nothing of its response was written */
+	BUSY_ANSWERED = 2,   /* or a tunnel: what went through it can't be told again */
+};
+void connection_set_busy(struct connection *connection, enum connection_busy busy);
+
 void connection_drive(struct connection *connection);
 /* Reads what the connection's state has a use for; true: something happened. */
 bool anchor_read(struct connection *connection);

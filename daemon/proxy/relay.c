@@ -148,7 +148,7 @@ static struct relay *relay_new(struct connection *connection, const struct proxy
 	}
 	/* The next worker must not take this connection for an idle one. */
 	if (connection->entry && !connection->entry->is_busy)
-		__atomic_store_n(&connection->entry->is_busy, 1, __ATOMIC_RELEASE);
+		connection_set_busy(connection, BUSY_UNANSWERED);
 	return relay;
 }
 

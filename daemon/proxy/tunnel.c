@@ -19,6 +19,8 @@ static void flows_begin(struct connection *connection)
 	connection->state = CONNECTION_TUNNEL;
 	connection->is_readable = true;
 	connection->is_first = false;
+	/* From the first byte of either side on: another server would not know it. */
+	connection_set_busy(connection, BUSY_ANSWERED);
 	COUNT(connection->thread, tunnels);
 }
 
@@ -78,8 +80,6 @@ static bool write_client(struct connection *connection)
 
 	if (!connection->is_writable || !flow_pending(flow, &upstream->in))
 		return false;
-	if (connection->entry && connection->entry->is_busy != 2)
-		__atomic_store_n(&connection->entry->is_busy, 2, __ATOMIC_RELEASE);
 	n = flow_write(connection->thread, flow, &upstream->in, connection->fd, &taken);
 	if (n > 0) {
 		connection->written += (u32)n;

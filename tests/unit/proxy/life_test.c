@@ -35,13 +35,35 @@ static struct table_entry *the_anchor(struct table *table)
 	return entry;
 }
 
+/* kill -9, as far as descriptors and table are concerned: they outlive the threads. */
+static void hand_to(struct harness **first, struct harness *second, struct table *table)
+{
+	struct table_entry *entry = the_anchor(table), copy = *entry;
+	int fd = fcntl(entry->fd, F_DUPFD_CLOEXEC, 100);
+
+	harness_free(*first);
+	*first = NULL;
+	assert_int_equal(table_count(table, TABLE_ANCHOR), 0);
+	entry = table_take(table, fd);
+	entry->cookie = copy.cookie;
+	entry->pod_id = copy.pod_id;
+	entry->is_busy = copy.is_busy;
+	entry->consumed = copy.consumed;
+	entry->written = copy.written;
+	entry->peer_ip4_be = copy.peer_ip4_be;
+	entry->peer_port_be = copy.peer_port_be;
+	table_publish(entry, TABLE_ANCHOR);
+	forget_commands(second);
+	assert_int_equal(proxy_adopt_anchor(second->proxy, entry), 0);
+}
+
 /* A second proxy takes what the first one left: its threads are gone, descriptors and table are not. */
 static void test_the_next_worker_adopts_anchors(void **state)
 {
 	struct table *table;
 	struct harness *first, *second;
-	struct table_entry *entry, copy;
-	int client, server, fd, busy[3] = {0, 1, 2};
+	struct table_entry *entry;
+	int client, server, busy[3] = {0, 1, 2};
 
 	(void)state;
 	assert_int_equal(table_new(&table, 64), 0);
@@ -68,22 +90,7 @@ static void test_the_next_worker_adopts_anchors(void **state)
 			assert_int_equal(entry->consumed, strlen(REQUEST));
 			assert_int_equal(entry->written, strlen(OK));
 		}
-		/* kill -9, as far as descriptors and table are concerned: they outlive the threads. */
-		copy = *entry;
-		fd = fcntl(entry->fd, F_DUPFD_CLOEXEC, 100);
-		harness_free(first);
-		assert_int_equal(table_count(table, TABLE_ANCHOR), 0);
-		entry = table_take(table, fd);
-		entry->cookie = copy.cookie;
-		entry->pod_id = copy.pod_id;
-		entry->is_busy = copy.is_busy;
-		entry->consumed = copy.consumed;
-		entry->written = copy.written;
-		entry->peer_ip4_be = copy.peer_ip4_be;
-		entry->peer_port_be = copy.peer_port_be;
-		table_publish(entry, TABLE_ANCHOR);
-		forget_commands(second);
-		assert_int_equal(proxy_adopt_anchor(second->proxy, entry), 0);
+		hand_to(&first, second, table);
 		close(server);
 		if (i == 0) {
 			put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -104,6 +111,31 @@ static void test_the_next_worker_adopts_anchors(void **state)
 		close(client);
 		harness_free(second);
 	}
+	table_free(&table);
+}
+
+/* The bytes of a tunnel are with its server: dialling another one would lose them, and an answer in HTTP would be noise. */
+static void test_the_next_worker_ends_tunnels(void **state)
+{
+	struct harness *first, *second;
+	struct table *table;
+	int client, server;
+
+	(void)state;
+	assert_int_equal(table_new(&table, 64), 0);
+	first = harness_new(&(struct harness_options){.is_fast_path_on = true, .table = table});
+	second = harness_new(&(struct harness_options){.is_fast_path_on = true, .table = table});
+	first->original_port_be = second->original_port_be = htons(90);
+	client = client_new(first);
+	server = server_accept(first, 0);
+	put_text(client, "hello");
+	expect_bytes(server, "hello");
+	hand_to(&first, second, table);
+	expect_end(client);
+	assert_false(server_has_caller(second, 0, 50));
+	close(client);
+	close(server);
+	harness_free(second);
 	table_free(&table);
 }
 
@@ -255,6 +287,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_next_worker_adopts_anchors),
+		cmocka_unit_test(test_the_next_worker_ends_tunnels),
 		cmocka_unit_test_setup_teardown(test_draining_ends_idle_connections_and_lets_the_others_finish, setup, teardown),
 		cmocka_unit_test(test_connections_beyond_the_limit_are_closed),
 		cmocka_unit_test_setup_teardown(test_when_descriptors_run_out_clients_wait, setup, teardown),

@@ -19,6 +19,7 @@ int weft_connection_command(struct weft_connection_command *command)
 
 	command->answer = 0;
 	command->open_exchange = 0;
+	command->drawn = 0;
 	connection = bpf_map_lookup_elem(&connections, &cookie);
 	if (!connection)
 		return 0;
@@ -43,6 +44,8 @@ int weft_connection_command(struct weft_connection_command *command)
 		connection->proxy_consumed = command->proxy_consumed;
 		connection->proxy_written = command->proxy_written;
 	}
+	if (commands & WEFT_COMMAND_TAKE_DRAWN)
+		command->drawn = __sync_lock_test_and_set(&connection->drawn, 0);
 	/* The wish first, then the look: an exchange that ends in between finds the wish and sends the event. */
 	if (commands & WEFT_COMMAND_WAIT)
 		__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_WAITED_FOR);

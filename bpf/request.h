@@ -273,7 +273,6 @@ WEFT_STAGE int request_listener(const struct weft_connection *connection, struct
 	if (!listener || listener->kind != WEFT_LISTENER_HTTP || !(listener->flags & WEFT_LISTENER_KERNEL) || !listener->route_table)
 		return WEFT_REASON_LISTENER_PROXY;
 	scratch->route_query.route_table = listener->route_table;
-	scratch->route_query.random = bpf_get_prandom_u32();
 	return weft_head_reason(&scratch->head, listener->flags);
 }
 
@@ -399,9 +398,14 @@ static __always_inline int request_new(struct sk_msg_md *msg, struct weft_connec
 	if (!scratch)
 		return WEFT_REASON_NO_SCRATCH;
 	scratch->cookie = cookie;
+	scratch->route_query.random = bpf_get_prandom_u32() ?: 1;
 	r = request_parse(msg, scratch);
 	if (!r)
 		r = request_route(msg, connection, scratch);
+	/* Whether a request goes up can depend on what chance chose. The proxy goes by the same number, or what the kernel does not do would be
+	 * chosen less often than its weight says. */
+	if (r)
+		connection->drawn = scratch->route_query.random;
 	scratch_give(scratch);
 	return r;
 }

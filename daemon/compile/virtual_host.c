@@ -189,6 +189,15 @@ int virtual_host_refused(struct routes_compile *c, const char *name, const char 
 	return 0;
 }
 
+static bool is_by_chance(const struct mesh_virtual_host *source)
+{
+	for (size_t i = 0; i < source->route_count; i++) {
+		if (source->routes[i].match.has_fraction || source->routes[i].forward.weighted_count > 1)
+			return true;
+	}
+	return false;
+}
+
 static int compile_members(struct routes_compile *c, const struct route_context *context, weft_ref *out)
 {
 	const struct mesh_virtual_host *source = context->virtual_host;
@@ -207,6 +216,8 @@ static int compile_members(struct routes_compile *c, const struct route_context 
 		return builder_status(&c->builder);
 	host = builder_at(&c->builder, *out);
 	host->name = builder_text(&c->builder, source->name);
+	if (is_by_chance(source))
+		host->flags |= WEFT_VIRTUAL_HOST_BY_CHANCE;
 	if (source->require_tls != MESH_TLS_NOT_REQUIRED)
 		host->flags |= WEFT_VIRTUAL_HOST_NEEDS_TLS;
 	if (source->counts_attempts_in_request)

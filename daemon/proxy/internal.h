@@ -389,6 +389,8 @@ enum order order_before_write(struct exchange *exchange, bool is_last, u32 pendi
  * request something is still to come. */
 bool order_may_finish(struct connection *connection, u64 *open_exchange, bool *is_request_open);
 void order_end_relay(struct relay *relay);
+/* The number that a program routed this request by before it handed it up; 0: none. Asked once a request. */
+u32 order_drawn(struct connection *connection);
 
 /* Gives the upstream back to the pool. */
 void relay_end(struct relay *relay, bool is_reusable);

@@ -309,6 +309,22 @@ static void answer_route(struct connection *connection, const struct weft_head *
 	strbuf_release(&location);
 }
 
+/* A program may have drawn for this request already. */
+static void route_by_chance(struct connection *connection, const struct weft_head *head, const struct request_plan *plan,
+			    struct weft_route_query *query, struct weft_route_result *result)
+{
+	const struct weft_virtual_host *host = result->virtual_host ? weft_at(&query->image, result->virtual_host) : NULL;
+	u32 drawn;
+
+	if (!host || !(host->flags & WEFT_VIRTUAL_HOST_BY_CHANCE))
+		return;
+	drawn = order_drawn(connection);
+	if (!drawn)
+		return;
+	query->random = drawn;
+	(void)weft_route(query, plan->bytes, head, result);
+}
+
 /* What the request's target leads to. */
 static void take_route(struct connection *connection, const struct weft_head *head, const struct weft_listener *listener,
 		       const struct request_plan *plan, struct outgoing *outgoing)
@@ -323,7 +339,9 @@ static void take_route(struct connection *connection, const struct weft_head *he
 	};
 	struct weft_route_result result = {0};
 
-	switch (weft_route(&query, plan->bytes, head, &result)) {
+	(void)weft_route(&query, plan->bytes, head, &result);
+	route_by_chance(connection, head, plan, &query, &result);
+	switch (result.kind) {
 	case WEFT_ROUTE_CLUSTER:
 		break;
 	case WEFT_ROUTE_DIRECT:

@@ -100,7 +100,7 @@ struct weft_connection { /* hash `connections`; key: client socket cookie */
 	u32 proxy_written;      /* bytes of whole responses that it wrote, or is about to finish writing, to the anchor */
 	u32 pod_id;
 	u32 scope;
-	u32 zero;
+	u32 drawn;              /* the number that the last request was routed by which then went up; 0: none, or taken */
 	u32 original_ip4_be;
 	u16 original_port_be;
 	u16 local_port_be;      /* the client socket's; with netns_cookie the key of `connection_ports` */
@@ -273,6 +273,8 @@ enum weft_counter {
 #define WEFT_COMMAND_WAIT 0x4u           /* set WAITED_FOR if an exchange is open */
 #define WEFT_COMMAND_PROXY_ONLY 0x8u     /* never the kernel's again */
 
+#define WEFT_COMMAND_TAKE_DRAWN 0x10u    /* `drawn` comes out, and is 0 in the record from then on */
+
 #define WEFT_ANSWER_FOUND 0x1u
 #define WEFT_ANSWER_EXCHANGE_OPEN 0x2u   /* `open_exchange` says which */
 #define WEFT_ANSWER_UNDELIVERED 0x4u     /* redirected bytes wait for a kernel worker: a FIN or TCP byte would overtake them */
@@ -288,6 +290,8 @@ struct weft_connection_command {
 	u32 answer;          /* out: WEFT_ANSWER_* */
 	u64 exchange;        /* END_EXCHANGE */
 	u64 open_exchange;   /* out */
+	u32 drawn;           /* out: TAKE_DRAWN */
+	u32 zero;
 };
 
 #endif

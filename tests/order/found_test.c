@@ -311,6 +311,26 @@ static void test_a_pool_that_was_replaced_lends_nothing(void **state)
 	client_close(&client);
 }
 
+/* The proxy routes by the number that the kernel has drawn: one for each request that went up, and only once. */
+static void test_what_was_drawn_goes_up_with_the_request(void **state)
+{
+	static const char chunked[] = "POST /p HTTP/1.1\r\nHost: local\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+	struct harness *h = *state;
+	struct client client;
+	struct link link;
+
+	client_open(h, &client);
+	link_open(h, h->local_endpoint, &link);
+	exchange_once(&client, &link);
+	assert_int_equal(command(h, &client, WEFT_COMMAND_TAKE_DRAWN, 0, 0, 0).drawn, 0);
+	say(client.fd, chunked);
+	assert_heard(client.anchor, chunked);
+	assert_int_not_equal(command(h, &client, WEFT_COMMAND_TAKE_DRAWN, 0, 0, 0).drawn, 0);
+	assert_int_equal(command(h, &client, WEFT_COMMAND_TAKE_DRAWN, 0, 0, 0).drawn, 0);
+	link_close(h, &link);
+	client_close(&client);
+}
+
 /* As in Envoy the route's time runs from the end of the request: a slow upload is no fault of the server's. */
 static void test_the_deadline_runs_from_the_end_of_the_request(void **state)
 {
@@ -574,6 +594,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_the_deadline_runs_from_the_end_of_the_request),
 		cmocka_unit_test(test_a_connection_borrows_the_same_upstream_again),
 		cmocka_unit_test(test_a_pool_that_was_replaced_lends_nothing),
+		cmocka_unit_test(test_what_was_drawn_goes_up_with_the_request),
 		cmocka_unit_test(test_an_exchange_is_taken_off_the_counts_once),
 		cmocka_unit_test(test_the_rest_of_a_body_is_known_for_what_it_is),
 		cmocka_unit_test(test_an_upstream_that_closes_over_unread_bytes_resets),

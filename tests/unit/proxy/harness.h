@@ -58,6 +58,7 @@ struct harness {
 	bool is_gone;
 	struct weft_connection_command commands[COMMANDS_MAX];
 	uint32_t command_count;
+	uint32_t drawn;              /* what the program drew; 0: nothing */
 	uint32_t find_count;         /* begun: the proxy's thread is in harness_find, or was */
 	uint64_t gone_exchange;
 	uint32_t relays_done;
@@ -91,6 +92,10 @@ static int harness_command(void *arg, struct weft_connection_command *command)
 	command->open_exchange = h->answer & WEFT_ANSWER_EXCHANGE_OPEN ? h->open_exchange : 0;
 	if (command->commands && h->command_count < COMMANDS_MAX) /* a mere question is none */
 		h->commands[h->command_count++] = *command;
+	if (command->commands & WEFT_COMMAND_TAKE_DRAWN) {
+		command->drawn = h->drawn;
+		h->drawn = 0;
+	}
 	if (command->commands & WEFT_COMMAND_END_EXCHANGE && command->exchange == h->open_exchange)
 		h->answer &= ~WEFT_ANSWER_EXCHANGE_OPEN;
 	pthread_cond_broadcast(&h->changed);

@@ -48,13 +48,13 @@ static __always_inline void pool_mark_idle(const struct weft_upstream *upstream)
 	u32 index = upstream->pool, position = upstream->pool_position;
 	struct weft_pool *pool = bpf_map_lookup_elem(&pools, &index);
 
-	/* Each word by a constant index: the verifier wants no variable offset of an atomic. */
 	u64 bit = 1ull << (position & 63);
 
 	if (!pool)
 		return;
 	/* A bit that is still there costs the other CPUs nothing. Whoever clears it looks at the state afterwards, and we look at the bit
-	 * after the state was set: one of us sees the other. */
+	 * after the state was set: one of us sees the other. Each word by a constant index: the verifier wants no variable offset of an
+	 * atomic. */
 	if (position < 64) {
 		if (!(*(volatile u64 *)&pool->idle[0] & bit))
 			__sync_fetch_and_or(&pool->idle[0], bit);

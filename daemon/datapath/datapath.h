@@ -15,7 +15,7 @@ struct datapath;
 enum datapath_feature {
 	FEATURE_SOCKMAP = 0,       /* sk_msg redirect: without it everything is the proxy's */
 	FEATURE_SK_SKB,            /* response redirect (remote) */
-	FEATURE_FIONREAD_MEND,     /* the kernel has the FIONREAD bug: a no-op verdict mends it */
+	FEATURE_FIONREAD_MEND,     /* a no-op verdict on every TCP socket of the fast path: FIONREAD, and reads after a reset */
 	FEATURE_FIONREAD_REDIRECTED, /* FIONREAD counts redirected bytes too: else who waits for it waits for ever, and auto is off */
 	FEATURE_DIRECT_READS,     /* programs read kernel structures by loads (bpf_rdonly_cast), not by a helper call for each field */
 	FEATURE_CORK,              /* partial heads may wait in the kernel */

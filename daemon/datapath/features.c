@@ -147,6 +147,7 @@ static void set_edits(struct datapath *dp, const struct release *kernel)
 void features_before_loading(struct datapath *dp)
 {
 	struct release kernel;
+
 	release_read(&kernel);
 	feature_set(dp, FEATURE_SOCKMAP, true, "programs loaded");
 	feature_set(dp, FEATURE_SK_SKB, true, "programs loaded");
@@ -192,13 +193,13 @@ void features_mend_fionread(struct datapath *dp, int message_stub)
 		return;
 	}
 	r = probe_fionread(message_stub);
-	if (r == 1) {
-		feature_set(dp, FEATURE_FIONREAD_MEND, false, "not needed: FIONREAD counts TCP bytes");
-		return;
-	}
 	if (r < 0)
-		log_warn(r, "probing FIONREAD; mending it to be safe");
-	feature_set(dp, FEATURE_FIONREAD_MEND, true, "this kernel's FIONREAD misses TCP bytes in a sockmap: mended by a no-op verdict");
+		log_warn(r, "probing FIONREAD");
+	/* Without a verdict program, a read after a reset gives EFAULT too (seen on 6.12 and 6.18, where nothing safe tells it beforehand): so
+	 * the verdict is there whatever FIONREAD says. */
+	feature_set(dp, FEATURE_FIONREAD_MEND, true,
+		    r == 1 ? "a no-op verdict: without it a read after a reset gives EFAULT; FIONREAD is right either way" :
+			     "a no-op verdict: without it FIONREAD misses TCP bytes, and a read after a reset gives EFAULT");
 }
 
 void features_count_redirected(struct datapath *dp, int message_stub, int verdict_stub)

@@ -226,9 +226,9 @@ struct weft_pool_key { /* hash `pool_index` -> u32 index in `pools`; written by 
 	u32 endpoint_id;
 };
 
-/* `cluster_state` and `endpoint_state`: arrays, mmap, of the structs in weft/balance.h. A request of a cluster that is balanced by load counts in its endpoint's `active`
- * from the lease on, until whoever ends the exchange takes it off: the program that sets IDLE, or the worker when it takes a
- * slot out of LENT, REPLYING or RELAYED. */
+/* `cluster_state` and `endpoint_state`: arrays, mmap, of the structs in weft/balance.h. A request of a cluster that is balanced by load
+ * counts in its endpoint's `active` from the lease on, until whoever ends the exchange takes it off: the program that sets IDLE, or the
+ * worker when it takes a slot out of LENT, REPLYING or RELAYED. */
 
 /* ---- events (ring buffer `events`) ------------------------------------------------------------------------------------ */
 

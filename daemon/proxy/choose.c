@@ -8,22 +8,10 @@
 
 int choose_cluster(struct connection *connection, weft_ref ref, u32 *cluster_id)
 {
-	struct thread *thread = connection->thread;
-	struct weft_image_handle image = thread_routes(thread, connection->pod->is.scope);
-	const struct weft_choice *choice = weft_at(&image, ref);
-	u32 pick;
+	struct weft_image_handle image = thread_routes(connection->thread, connection->pod->is.scope);
+	struct weft_cursor cursor = {0};
 
-	if (!choice || !choice->count)
-		return -ENOENT;
-	pick = choice->total_weight ? (u32)(((u64)thread_random(thread) * choice->total_weight) >> 32) : 0;
-	for (u32 i = 0; i + 1 < choice->count; i++) {
-		if (pick < choice->items[i].until) {
-			*cluster_id = choice->items[i].cluster_id;
-			return 0;
-		}
-	}
-	*cluster_id = choice->items[choice->count - 1].cluster_id;
-	return 0;
+	return weft_choose_cluster(&image, &cursor, ref, thread_random(connection->thread), cluster_id, NULL);
 }
 
 static int refuse(u16 *status, const char **body, enum proxy_reason reason, const char *text)

@@ -185,6 +185,38 @@ WEFT_STAGE int weft_find_listener(const struct weft_image_handle *image, u32 ip4
 	return 0;
 }
 
+/* The cluster of a struct weft_choice for a random number; `which`, unless NULL: its place there. 0; -ENODATA: there is none; -E2BIG: more
+ * than the kernel looks at. */
+WEFT_INLINE int weft_choose_cluster(const struct weft_image_handle *image, struct weft_cursor *cursor, weft_ref ref, u32 random, u32 *cluster_id,
+				    u32 *which)
+{
+	const struct weft_choice *choice;
+	u32 count, total, target, i;
+
+	choice = WEFT_OBJECT(weft_choice, image, cursor, ref);
+	if (!ref || !choice)
+		return -ENODATA;
+	count = choice->count;
+	total = choice->total_weight;
+	target = count > 1 && total ? random % total : 0;
+	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_WEIGHTED_MAX); i++) {
+		const u32 *item; /* cluster_id, until */
+
+		if (i >= count)
+			return -ENODATA;
+		item = weft_object(image, cursor, ref + sizeof(*choice) + i * 8, 8);
+		if (!item)
+			return -ENODATA;
+		if (target < item[1] || count == 1) {
+			*cluster_id = item[0];
+			if (which)
+				*which = i;
+			return 0;
+		}
+	}
+	return -E2BIG;
+}
+
 #ifndef __bpf__
 /* What compile stores in the slots of a route table: exact and prefix keys are hashed forwards, suffix keys from their last byte to
  * their first; keys in lower case and without the `*`. */

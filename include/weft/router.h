@@ -177,11 +177,10 @@ struct weft_candidates {
 /* Fills the result with what the route does. */
 WEFT_STAGE int weft_take_route(const struct weft_route_query *query, weft_ref ref, struct weft_route_result *result)
 {
-	const struct weft_choice *choice;
 	const struct weft_route *route;
 	struct weft_cursor cursor = {};
-	u32 action, count, total, target, i;
 	weft_ref choice_ref;
+	u32 action;
 
 	if (!query || !result)
 		return WEFT_ROUTE_PROXY;
@@ -212,30 +211,16 @@ WEFT_STAGE int weft_take_route(const struct weft_route_query *query, weft_ref re
 	if (action == WEFT_ACTION_DIRECT)
 		return WEFT_ROUTE_DIRECT;
 
-	choice = WEFT_OBJECT(weft_choice, &query->image, &cursor, choice_ref);
-	if (!choice_ref || !choice) {
+	switch (weft_choose_cluster(&query->image, &cursor, choice_ref, query->random, &result->cluster_id, &result->choice_item)) {
+	case 0:
+		return WEFT_ROUTE_CLUSTER;
+	case -ENODATA:
 		result->reason = WEFT_REASON_IMAGE_MISSING;
 		return WEFT_ROUTE_PROXY;
+	default:
+		result->reason = WEFT_REASON_LIMIT_EXCEEDED;
+		return WEFT_ROUTE_PROXY;
 	}
-	count = choice->count;
-	total = choice->total_weight;
-	target = count > 1 && total ? query->random % total : 0;
-	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_WEIGHTED_MAX); i++) {
-		const u32 *item; /* cluster_id, until */
-
-		if (i >= count)
-			break;
-		item = weft_object(&query->image, &cursor, choice_ref + sizeof(*choice) + i * 8, 8);
-		if (!item)
-			break;
-		if (target < item[1] || count == 1) {
-			result->cluster_id = item[0];
-			result->choice_item = i;
-			return WEFT_ROUTE_CLUSTER;
-		}
-	}
-	result->reason = WEFT_REASON_LIMIT_EXCEEDED;
-	return WEFT_ROUTE_PROXY;
 }
 
 /* Opens the lists. Returns 0 or WEFT_EXCEEDS. */

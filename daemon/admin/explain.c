@@ -534,16 +534,27 @@ static json_t *explain_parse(struct explanation *x, int parsed)
 	}
 }
 
-static json_t *explain_listener(struct explanation *x)
+/* ---- bytes ----------------------------------------------------------------------------------------------------------------------- */
+
+static json_t *explain_bytes(struct explanation *x, weft_ref choice)
 {
 	struct choice_outcome outcome = { 0 };
 
+	if (!choice)
+		return conclude(x, "closed", "", "no filter chain takes these bytes, or weft refuses the one that does (the listener's reason says so)");
+	describe_choice(x, choice, &outcome);
+	if (!outcome.has_bypass && !outcome.has_remote && !outcome.has_proxy)
+		return conclude(x, "closed", "", "there is no endpoint: the proxy closes the connection");
+	return conclude(x, "tunnel", "", "the proxy carries bytes both ways");
+}
+
+static json_t *explain_listener(struct explanation *x)
+{
 	switch (x->listener->kind) {
 	case WEFT_LISTENER_HTTP:
 		break;
 	case WEFT_LISTENER_TCP:
-		describe_choice(x, x->listener->tcp_choice, &outcome);
-		return conclude(x, "tunnel", "", "the listener carries bytes, not requests");
+		return explain_bytes(x, x->listener->tcp_choice);
 	case WEFT_LISTENER_PASS:
 		return conclude(x, "untouched", "", "weft leaves these connections alone");
 	case WEFT_LISTENER_BLOCK:
@@ -552,6 +563,9 @@ static json_t *explain_listener(struct explanation *x)
 		return conclude_status(x, 503, "slow", weft_reason_names[WEFT_REASON_LISTENER_PROXY],
 				       "weft does not enforce what the listener asks for, so it serves nothing there");
 	}
+	if (x->listener->flags & WEFT_LISTENER_HTTP_REFUSED)
+		return conclude_status(x, 503, "slow", weft_reason_names[WEFT_REASON_LISTENER_PROXY],
+				       "weft does not enforce what the listener's chain for HTTP asks for");
 	if (!x->listener->route_table)
 		return conclude_status(x, 404, "slow", weft_reason_names[WEFT_REASON_LISTENER_PROXY], "the listener has no route configuration");
 	return explain_route(x);

@@ -88,9 +88,12 @@ static void print_clusters(struct strbuf *out, const json_t *array)
 
 static void print_listener(struct strbuf *out, const json_t *listener)
 {
-	const json_t *flags = json_object_get(listener, "flags");
+	const json_t *flags = json_object_get(listener, "flags"), *name;
+	size_t i;
 
 	strbuf_printf(out, "listener %s %s", text_of(listener, "address"), text_of(listener, "kind"));
+	if (json_object_get(listener, "destinations"))
+		strbuf_printf(out, " to %s", text_of(listener, "destinations"));
 	if (*text_of(listener, "name"))
 		strbuf_printf(out, " \"%s\"", text_of(listener, "name"));
 	if (json_array_size(flags)) {
@@ -104,6 +107,14 @@ static void print_listener(struct strbuf *out, const json_t *listener)
 	if (json_object_get(listener, "tcp")) {
 		strbuf_append_text(out, "\tTCP -> ");
 		print_clusters(out, json_object_get(listener, "tcp"));
+		strbuf_append_byte(out, '\n');
+	}
+	json_array_foreach(json_object_get(listener, "server_names"), i, name) {
+		strbuf_printf(out, "\tTLS to %s -> ", *text_of(name, "name") ? text_of(name, "name") : "other names");
+		if (json_object_get(name, "clusters"))
+			print_clusters(out, json_object_get(name, "clusters"));
+		else
+			strbuf_append_text(out, "closed");
 		strbuf_append_byte(out, '\n');
 	}
 	if (json_object_get(listener, "not_http")) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "compile/dump.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +72,7 @@ static json_t *dump_flags(struct dump *dump, uint32_t flags)
 		{ WEFT_LISTENER_MERGE_SLASHES, "merge_slashes" },
 		{ WEFT_LISTENER_UNESCAPE_SLASHES, "unescape_slashes" }, { WEFT_LISTENER_REJECT_SLASHES, "reject_escaped_slashes" }, { WEFT_LISTENER_SNIFF, "sniff" },
 		{ WEFT_LISTENER_WEBSOCKET, "websocket" }, { WEFT_LISTENER_KERNEL, "kernel" },
+		{ WEFT_LISTENER_HTTP_REFUSED, "http_refused" }, { WEFT_LISTENER_HASH_SOURCE_IP, "hash_source_ip" },
 	};
 	json_t *array = json_array();
 	size_t i;
@@ -79,6 +81,38 @@ static json_t *dump_flags(struct dump *dump, uint32_t flags)
 		if (flags & names[i].flag)
 			dump_append(dump, array, json_string(names[i].name));
 	return array;
+}
+
+static json_t *dump_names(struct dump *dump, weft_ref ref)
+{
+	const struct weft_sni_list *list = view_at(&dump->view, ref, 1, sizeof(*list));
+	const struct weft_sni *items = NULL;
+	json_t *array = json_array();
+	uint32_t i;
+
+	if (list)
+		items = view_at(&dump->view, ref + (uint32_t)sizeof(*list), list->count, sizeof(*items));
+	if (!items)
+		dump_fail(dump, -EINVAL);
+	for (i = 0; items && i < list->count; i++) {
+		json_t *one = json_object();
+
+		dump_set(dump, one, "name", dump_text(dump, items[i].name));
+		if (items[i].choice)
+			dump_set(dump, one, "clusters", dump_choice(dump, items[i].choice));
+		dump_append(dump, array, one);
+	}
+	return array;
+}
+
+static json_t *dump_network(struct dump *dump, const struct weft_listener *listener)
+{
+	char network[INET_ADDRSTRLEN];
+	json_t *text = NULL;
+
+	if (inet_ntop(AF_INET, &listener->network_be, network, sizeof(network)))
+		text = json_sprintf("%s/%d", network, __builtin_popcount(listener->mask_be));
+	return text;
 }
 
 static json_t *dump_listener(struct dump *dump, const struct weft_listener *listener)
@@ -101,7 +135,28 @@ static json_t *dump_listener(struct dump *dump, const struct weft_listener *list
 		dump_set(dump, object, "tcp", dump_choice(dump, listener->tcp_choice));
 	if (listener->other_choice)
 		dump_set(dump, object, "not_http", dump_choice(dump, listener->other_choice));
+	if (listener->names)
+		dump_set(dump, object, "server_names", dump_names(dump, listener->names));
+	if (listener->mask_be)
+		dump_set(dump, object, "destinations", dump_network(dump, listener));
 	return object;
+}
+
+/* With those of the same key after it. */
+static void dump_listeners(struct dump *dump, weft_ref ref, json_t *array)
+{
+	uint32_t left = WEFT_RANGES_MAX;
+
+	while (ref) {
+		const struct weft_listener *listener = view_at(&dump->view, ref, 1, sizeof(*listener));
+
+		if (!listener || !left--) {
+			dump_fail(dump, -EINVAL);
+			return;
+		}
+		dump_append(dump, array, dump_listener(dump, listener));
+		ref = listener->next;
+	}
 }
 
 /* ---- domains --------------------------------------------------------------------------------------------------------------------- */
@@ -252,12 +307,9 @@ json_t *dump_routes(struct dump *dump)
 	dump_set(dump, root, "size_bytes", json_integer(header->size_bytes));
 	dump_set(dump, root, "page_count", json_integer(header->page_count));
 	for (i = 0; listeners && i < listeners->count; i++) {
-		const struct weft_listener *listener = view_at(&dump->view, listeners->items[i], 1, sizeof(*listener));
-
-		if (listener)
-			dump_append(dump, listener_array, dump_listener(dump, listener));
-		else
+		if (!listeners->items[i])
 			dump_fail(dump, -EINVAL);
+		dump_listeners(dump, listeners->items[i], listener_array);
 	}
 	for (i = 0; tables && i < tables->count; i++) {
 		const struct weft_route_table *table = view_at(&dump->view, tables->items[i], 1, sizeof(*table));

@@ -121,22 +121,51 @@ static int remember_listener(struct listeners *all, const struct listener_entry 
 	return 0;
 }
 
-static int write_listener(struct routes_compile *c, struct listeners *all, const char *name, struct listener_plan *plan)
+static int compile_names(struct routes_compile *c, const struct listener_plan *plan, weft_ref *out)
+{
+	_cleanup_free_ struct weft_sni_list *list = NULL;
+	size_t i, size = sizeof(*list) + plan->name_count * sizeof(list->items[0]);
+	int r;
+
+	*out = 0;
+	if (!plan->name_count)
+		return 0;
+	list = calloc(1, size);
+	if (!list)
+		return -ENOMEM;
+	list->count = (uint32_t)plan->name_count;
+	for (i = 0; i < plan->name_count; i++) {
+		list->items[i].name = builder_text(&c->builder, plan->names[i].name);
+		r = compile_choice(c, plan->names[i].tcp, &list->items[i].choice);
+		if (r)
+			return r;
+		if (plan->names[i].tcp && plan->names[i].tcp->hashes_source_ip)
+			list->items[i].flags = WEFT_LISTENER_HASH_SOURCE_IP;
+	}
+	*out = builder_share(&c->builder, list, size);
+	return builder_status(&c->builder);
+}
+
+/* `out` may be the first of several for one key. */
+static int write_listener(struct routes_compile *c, struct listeners *all, const char *name, struct listener_plan *plan, weft_ref *out)
 {
 	struct weft_listener listener = {
 		.key = { .ip4_be = plan->ip4_be, .port_be = plan->port_be },
 		.kind = (uint8_t)plan->kind,
 		.flags = plan->flags,
+		.network_be = plan->range.network_be,
+		.mask_be = range_mask_be(&plan->range),
 	};
-	struct listener_entry entry = { .ip4_be = plan->ip4_be, .port_be = plan->port_be, .name = name };
 	int r = 0;
 
-	if (plan->kind == WEFT_LISTENER_HTTP)
+	if (plan->kind == WEFT_LISTENER_HTTP && plan->http)
 		r = find_table(c, all, plan, &listener.route_table);
 	if (!r)
 		r = compile_choice(c, plan->kind == WEFT_LISTENER_TCP ? plan->tcp : NULL, &listener.tcp_choice);
 	if (!r)
 		r = compile_choice(c, plan->kind == WEFT_LISTENER_HTTP ? plan->other : NULL, &listener.other_choice);
+	if (!r && (plan->kind == WEFT_LISTENER_HTTP || plan->kind == WEFT_LISTENER_TCP))
+		r = compile_names(c, plan, &listener.names);
 	if (!r)
 		r = strbuf_status(&plan->reason);
 	if (r)
@@ -144,10 +173,39 @@ static int write_listener(struct routes_compile *c, struct listeners *all, const
 	listener.verdict = (uint8_t)plan->verdict;
 	listener.name = builder_text(&c->builder, name);
 	listener.reason = plan->reason.size ? builder_text(&c->builder, strbuf_text(&plan->reason)) : 0;
-	entry.ref = builder_alloc(&c->builder, sizeof(listener));
-	if (!entry.ref)
+	*out = builder_alloc(&c->builder, sizeof(listener));
+	if (!*out)
 		return builder_status(&c->builder);
-	*(struct weft_listener *)builder_at(&c->builder, entry.ref) = listener;
+	*(struct weft_listener *)builder_at(&c->builder, *out) = listener;
+	return 0;
+}
+
+/* All parts of one key, from the most specific range on. */
+static int write_listeners(struct routes_compile *c, struct listeners *all, const struct mesh_listener *source, struct listener_plan *plans, size_t count)
+{
+	struct listener_entry entry = { .ip4_be = plans[0].ip4_be, .port_be = plans[0].port_be, .name = source->resource.name };
+	weft_ref ref, before = 0;
+	size_t i;
+	int r;
+
+	for (i = 0; i < count; i++) {
+		struct strbuf name = STRBUF_INIT;
+		char network[INET_ADDRSTRLEN];
+
+		r = write_listener(c, all, source->resource.name, &plans[i], &ref);
+		if (r)
+			return r;
+		if (before)
+			((struct weft_listener *)builder_at(&c->builder, before))->next = ref;
+		else
+			entry.ref = ref;
+		before = ref;
+		strbuf_append_text(&name, source->resource.name);
+		if (plans[i].range.bits)
+			strbuf_printf(&name, " to %s/%u", inet_ntop(AF_INET, &plans[i].range.network_be, network, sizeof(network)), plans[i].range.bits);
+		report_verdict(c->report, "listener", strbuf_text(&name), plans[i].verdict, strbuf_text(&plans[i].reason), &source->resource.place);
+		strbuf_release(&name);
+	}
 	return remember_listener(all, &entry);
 }
 
@@ -161,8 +219,9 @@ static int compile_address(struct routes_compile *c, struct listeners *all, cons
 {
 	const char *name = source->resource.name;
 	const struct listener_entry *owner;
-	struct listener_plan plan;
+	struct listener_plan *plans;
 	uint32_t ip4_be;
+	size_t count;
 	int r;
 
 	if (!is_ipv4(address)) {
@@ -182,28 +241,31 @@ static int compile_address(struct routes_compile *c, struct listeners *all, cons
 		strbuf_release(&reason);
 		return 0;
 	}
-	listener_plan(c->mesh, source, address, &plan);
-	r = write_listener(c, all, name, &plan);
-	report_verdict(c->report, "listener", name, plan.verdict, strbuf_text(&plan.reason), &source->resource.place);
-	strbuf_release(&plan.reason);
+	r = listener_plans(c->mesh, source, address, &plans, &count);
+	if (r)
+		return r;
+	r = write_listeners(c, all, source, plans, count);
+	listener_plans_free(plans, count);
 	return r;
 }
 
 /* virtualOutbound: what becomes of addresses without a listener, kept under address 0 and port 0. Without a plan worth telling, nothing. */
 static int compile_catch_all(struct routes_compile *c, struct listeners *all, const struct mesh_listener *source)
 {
-	struct listener_plan plan;
-	int r = 0;
+	struct listener_plan *plans;
+	size_t count;
+	int r;
 
 	if (find_listener(all, 0, 0)) {
 		report_verdict(c->report, "listener", source->resource.name, WEFT_VERDICT_REFUSED,
 			       "another listener decides already on addresses without a listener", &source->resource.place);
 		return 0;
 	}
-	listener_plan_catch_all(c->mesh, source, &plan);
-	r = write_listener(c, all, source->resource.name, &plan);
-	report_verdict(c->report, "listener", source->resource.name, plan.verdict, strbuf_text(&plan.reason), &source->resource.place);
-	strbuf_release(&plan.reason);
+	r = listener_plans_catch_all(c->mesh, source, &plans, &count);
+	if (r)
+		return r;
+	r = write_listeners(c, all, source, plans, count);
+	listener_plans_free(plans, count);
 	return r;
 }
 

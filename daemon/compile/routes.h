@@ -4,6 +4,7 @@
 #define WEFT_COMPILE_ROUTES_H
 
 #include "compile/builder.h"
+#include "compile/chains.h"
 #include "compile/ids.h"
 #include "compile/report.h"
 
@@ -90,23 +91,33 @@ int route_table_compile(struct routes_compile *c, const struct mesh_route_config
 /* A table whose only virtual host answers 503 to everything: the configuration `name` is missing or refused. */
 int route_table_refused(struct routes_compile *c, const char *name, const char *reason, weft_ref *out);
 
-/* One listener and what it is made of, decided but not written. */
+/* One address of a listener, or a part of its destinations, and what it is made of: decided but not written. */
+struct name_plan {
+	const char *name;              /* server name, "*.suffix" or "" */
+	const struct mesh_tcp *tcp;    /* NULL: closed */
+};
+
 struct listener_plan {
 	uint32_t ip4_be;
 	uint16_t port_be;
+	struct range range;            /* of destinations that it takes */
 	enum weft_listener_kind kind;
 	enum weft_verdict verdict;
 	uint16_t flags;
 	const struct mesh_http *http;
-	const struct mesh_tcp *tcp;    /* TCP */
+	const struct mesh_tcp *tcp;    /* TCP: plaintext, where there are names */
 	const struct mesh_tcp *other;  /* HTTP: bytes that are not */
+	struct name_plan *names;       /* TLS, by server name, in their order */
+	size_t name_count;
 	struct strbuf reason;
 };
 
-/* Decides what a connection to (address, port of `listener`) gets. `plan` is set in any case, its reason to be released. */
-void listener_plan(const struct mesh *mesh, const struct mesh_listener *listener, const struct mesh_address *address, struct listener_plan *plan);
-
-/* virtualOutbound's answer for addresses that no listener owns: plan->kind PASS, BLOCK, TCP or REFUSED, with address and port 0. */
-void listener_plan_catch_all(const struct mesh *mesh, const struct mesh_listener *listener, struct listener_plan *plan);
+/* Decides what connections to (address, port of `listener`) get: the most specific range of destinations first, all others last. To be freed with
+ * listener_plans_free(). -ENOMEM. */
+int listener_plans(const struct mesh *mesh, const struct mesh_listener *listener, const struct mesh_address *address, struct listener_plan **plans,
+		   size_t *count);
+/* virtualOutbound's answer for addresses that no listener owns: kinds PASS, BLOCK, TCP or REFUSED, with address and port 0. */
+int listener_plans_catch_all(const struct mesh *mesh, const struct mesh_listener *listener, struct listener_plan **plans, size_t *count);
+void listener_plans_free(struct listener_plan *plans, size_t count);
 
 #endif

@@ -100,3 +100,11 @@ void hash_request(struct exchange *exchange, const struct weft_route *route, con
 		strbuf_release(&hashing.rewritten[i]);
 	strbuf_release(&hashing.cookies);
 }
+
+void exchange_hash_source(struct exchange *exchange, u32 listener_flags)
+{
+	if (!(listener_flags & WEFT_LISTENER_HASH_SOURCE_IP))
+		return;
+	exchange->hash = weft_source_hash(exchange->connection->pod->is.ip4_be);
+	exchange->hash_state = WEFT_HASH_READY;
+}

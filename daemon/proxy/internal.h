@@ -302,6 +302,7 @@ struct connection {
 	bool may_be_reset;          /* the poller told of an event that is a reset's too */
 	bool is_first;              /* nothing was served yet: the bytes may be no HTTP at all */
 	bool was_looked_up;         /* the listener, for what it decides before a byte is read */
+	bool looks_at_names;        /* it tells TLS apart by server names */
 	bool is_read_short;         /* the last read got all that was announced since */
 	bool is_ready;              /* in the thread's list of those that did not finish their turn */
 	bool is_driven;             /* connection_drive is below us */
@@ -355,6 +356,16 @@ void connections_bury(struct thread *thread);
 
 /* ---- requests and responses -------------------------------------------------------------------------------------------------- */
 
+/* The listener of the connection in the image of now; NULL: none, or no image (no base). */
+const struct weft_listener *find_listener(struct connection *connection, struct weft_image_handle *image);
+enum first {
+	FIRST_HTTP,  /* it goes on as a request */
+	FIRST_WAIT,
+	FIRST_TAKEN, /* a tunnel, or gone */
+};
+/* Before the first request. */
+enum first first_decide(struct connection *connection);
+
 /* Takes what can be taken of the client's bytes; true: something moved. */
 bool request_advance(struct connection *connection);
 /* Sends what can be sent upstream. */
@@ -374,6 +385,8 @@ int choose_endpoint(struct exchange *exchange, u32 attempt, struct weft_endpoint
 struct weft_route;
 void hash_request(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image,
 		  const struct weft_head_bytes *bytes, const struct weft_head *head, const u8 *target, u32 target_len);
+/* The same of a tunnel: its listener may hash the client's address. */
+void exchange_hash_source(struct exchange *exchange, u32 listener_flags);
 
 /* Appends the value with what the pattern matches replaced. 0; -ENOMEM; -E2BIG: the pattern took too many steps. */
 struct strbuf;
@@ -396,8 +409,9 @@ u32 order_drawn(struct connection *connection);
 void relay_end(struct relay *relay, bool is_reusable);
 
 void tunnel_begin(struct connection *connection);
-/* Dials the cluster that the listener names for what is not HTTP; cluster 0: the original destination. */
-void tunnel_open(struct connection *connection, weft_ref choice, bool is_original_destination);
+/* Dials one of the clusters that the listener names for these bytes. `flags`: WEFT_LISTENER_* */
+void tunnel_open(struct connection *connection, weft_ref choice, u32 flags);
+void tunnel_to_original(struct connection *connection);
 bool tunnel_advance(struct connection *connection);
 
 /* ---- replies of our own (local_reply.c) ----------------------------------------------------------------------------------------- */

@@ -145,6 +145,7 @@ enum proxy_reason {
 	PROXY_REASON_UPGRADE,             /* 403: an upgrade that the listener does not allow */
 	PROXY_REASON_NO_IMAGE,            /* 503: nothing published for the scope yet */
 	PROXY_REASON_NO_LISTENER,         /* no listener for the original destination any more: passed on to it as it is */
+	PROXY_REASON_NO_FILTER_CHAIN,     /* no chain of the listener takes these bytes, or weft refuses it: closed */
 	PROXY_REASON_LISTENER_REFUSED,    /* 503: weft does not enforce what the listener asks for */
 	PROXY_REASON_ROUTE_NOT_FOUND,     /* 404 */
 	PROXY_REASON_ROUTE_REFUSED,       /* 503: weft can't do this route exactly */

@@ -60,44 +60,6 @@ static enum weft_parse refuse_old_version(struct weft_head *head)
 	return WEFT_PARSE_BAD;
 }
 
-/* ---- the listener ---------------------------------------------------------------------------------------------------------------- */
-
-static const struct weft_listener *find_listener(struct connection *connection, struct weft_image_handle *image)
-{
-	weft_ref ref = 0;
-
-	*image = thread_routes(connection->thread, connection->pod->is.scope);
-	if (!image->base || weft_find_listener(image, connection->original_ip4_be, connection->original_port_be, &ref))
-		return NULL;
-	return weft_at(image, ref);
-}
-
-/* What is decided before a byte is read: a server may be the first to speak. True: the connection is a tunnel, or gone. */
-static bool listener_decides(struct connection *connection, const struct weft_listener *listener, const struct weft_image_handle *image)
-{
-	if (!image->base)
-		return false;
-	if (!listener) {
-		/* The listener went between capture and now: without the mesh the connection would be left alone, too. */
-		COUNT(connection->thread, reasons[PROXY_REASON_NO_LISTENER]);
-		tunnel_open(connection, 0, true);
-		return true;
-	}
-	switch (listener->kind) {
-	case WEFT_LISTENER_TCP:
-		tunnel_open(connection, listener->tcp_choice, false);
-		return true;
-	case WEFT_LISTENER_PASS:
-		tunnel_open(connection, 0, true);
-		return true;
-	case WEFT_LISTENER_BLOCK:
-		connection_abort(connection, PROXY_REASON_BLOCKED);
-		return true;
-	default:
-		return false;
-	}
-}
-
 /* ---- one request -------------------------------------------------------------------------------------------------------------------- */
 
 struct request_target {
@@ -426,10 +388,11 @@ static void request_begin(struct connection *connection, struct weft_head *head)
 	exchange->is_http_10 = head->flags & WEFT_HEAD_HTTP_10;
 	if (!image.base) {
 		reply_and_close(connection, head, PROXY_REASON_NO_IMAGE, 503, NULL);
-	} else if (!listener || listener->kind != WEFT_LISTENER_HTTP) {
-		/* Changed under an open connection: its next one sees the new state of things. */
-		reply_and_close(connection, head, listener && listener->kind == WEFT_LISTENER_REFUSED ? PROXY_REASON_LISTENER_REFUSED :
-				PROXY_REASON_NO_LISTENER, 503, NULL);
+	} else if (!listener || listener->kind != WEFT_LISTENER_HTTP || listener->flags & WEFT_LISTENER_HTTP_REFUSED) {
+		bool is_refused = listener && (listener->kind == WEFT_LISTENER_REFUSED || listener->flags & WEFT_LISTENER_HTTP_REFUSED);
+
+		/* Refused, or changed under an open connection: its next one sees the new state of things. */
+		reply_and_close(connection, head, is_refused ? PROXY_REASON_LISTENER_REFUSED : PROXY_REASON_NO_LISTENER, 503, NULL);
 	} else if (exchange->is_http_10 && !(listener->flags & WEFT_LISTENER_ACCEPT_HTTP_10)) {
 		exchange->is_http_10 = false;
 		reply_and_close(connection, head, PROXY_REASON_VERSION, 426, "Upgrade Required");
@@ -479,11 +442,12 @@ static bool head_advance(struct connection *connection)
 
 	if (connection->relay)
 		return false;
-	if (connection->is_first && !connection->was_looked_up) {
-		listener = find_listener(connection, &image);
-		connection->was_looked_up = true;
-		if (listener_decides(connection, listener, &image))
-			return true;
+	if (connection->is_first) {
+		switch (first_decide(connection)) {
+		case FIRST_TAKEN: return true;
+		case FIRST_WAIT: return false;
+		case FIRST_HTTP: break;
+		}
 	}
 	if (!len)
 		return false;
@@ -518,7 +482,7 @@ static bool head_advance(struct connection *connection)
 		if (verdict == WEFT_PARSE_NOT_HTTP && listener && listener->flags & WEFT_LISTENER_SNIFF) {
 			/* Envoy's http_inspector: what does not begin with a request line belongs to another filter chain. */
 			if (listener->kind == WEFT_LISTENER_HTTP && listener->other_choice)
-				tunnel_open(connection, listener->other_choice, false);
+				tunnel_open(connection, listener->other_choice, listener->flags);
 			else
 				connection_abort(connection, PROXY_REASON_NOT_HTTP);
 			return true;

@@ -29,6 +29,7 @@ const char *proxy_reason_name(enum proxy_reason reason)
 		[PROXY_REASON_UPGRADE] = "upgrade_refused",
 		[PROXY_REASON_NO_IMAGE] = "no_image",
 		[PROXY_REASON_NO_LISTENER] = "no_listener",
+		[PROXY_REASON_NO_FILTER_CHAIN] = "no_filter_chain",
 		[PROXY_REASON_LISTENER_REFUSED] = "listener_refused",
 		[PROXY_REASON_ROUTE_NOT_FOUND] = "route_not_found",
 		[PROXY_REASON_ROUTE_REFUSED] = "route_refused",

@@ -31,24 +31,31 @@ void tunnel_begin(struct connection *connection)
 	connection->own.upstream->is_readable = true;
 }
 
-void tunnel_open(struct connection *connection, weft_ref choice, bool is_original_destination)
+void tunnel_open(struct connection *connection, weft_ref choice, u32 flags)
 {
 	struct exchange *exchange = &connection->own;
 
 	exchange_begin(exchange, connection);
 	flows_begin(connection);
-	if (is_original_destination) {
-		const struct weft_endpoint original = {.ip4_be = connection->original_ip4_be, .port_be = connection->original_port_be};
-
-		if (upstream_open(exchange, &original))
-			connection_abort(connection, PROXY_REASON_CONNECT_FAILURE);
-		else
-			exchange->connect_deadline_ms = now_ms() + CONNECT_TIMEOUT_DEFAULT_MS;
-	} else if (choose_cluster(connection, choice, &exchange->cluster_id)) {
+	exchange_hash_source(exchange, flags);
+	if (choose_cluster(connection, choice, &exchange->cluster_id))
 		connection_abort(connection, PROXY_REASON_NO_CLUSTER);
-	} else {
+	else
 		choose_upstream(exchange, NULL);
-	}
+	connection_timer(connection);
+}
+
+void tunnel_to_original(struct connection *connection)
+{
+	const struct weft_endpoint original = {.ip4_be = connection->original_ip4_be, .port_be = connection->original_port_be};
+	struct exchange *exchange = &connection->own;
+
+	exchange_begin(exchange, connection);
+	flows_begin(connection);
+	if (upstream_open(exchange, &original))
+		connection_abort(connection, PROXY_REASON_CONNECT_FAILURE);
+	else
+		exchange->connect_deadline_ms = now_ms() + CONNECT_TIMEOUT_DEFAULT_MS;
 	connection_timer(connection);
 }
 

@@ -37,6 +37,7 @@ typedef u32 weft_ref;
 #define WEFT_DIRECT_BODY_MAX 4096     /* Envoy: max_direct_response_body_size_bytes */
 #define WEFT_SCHEDULE_MAX 4096        /* slots in a cluster's weighted round-robin order */
 #define WEFT_CHOICES_MAX 16           /* endpoints that LEAST_REQUEST compares in the kernel */
+#define WEFT_RANGES_MAX 64            /* ranges of destinations that one listener tells apart */
 #define WEFT_RING_MAX (1u << 20)      /* places of a hash ring; more: the cluster is refused */
 #define WEFT_HASH_LEVELS_MAX 32       /* priorities among which the kernel chooses by hash */
 
@@ -102,6 +103,8 @@ enum weft_listener_kind {
 #define WEFT_LISTENER_KERNEL 0x20u      /* verdict kernel: the fast path may route it; else all of it is the proxy's */
 #define WEFT_LISTENER_UNESCAPE_SLASHES 0x40u /* %2F and %5C become slashes before anything else */
 #define WEFT_LISTENER_REJECT_SLASHES 0x80u   /* %2F and %5C are a 400 */
+#define WEFT_LISTENER_HTTP_REFUSED 0x100u    /* HTTP is answered 503; other bytes take their way */
+#define WEFT_LISTENER_HASH_SOURCE_IP 0x200u  /* tcp_choice, other_choice: a hashing cluster hashes the client's address */
 
 struct weft_listener {
 	struct weft_listener_key key;
@@ -113,7 +116,22 @@ struct weft_listener {
 	weft_ref other_choice;  /* struct weft_choice for bytes that are not HTTP; 0: close */
 	weft_ref name;          /* struct weft_text */
 	weft_ref reason;        /* struct weft_text: why not `kernel` */
-	u32 next_same_key;      /* reserved: filter chains by prefix and SNI */
+	weft_ref next;          /* struct weft_listener of the same key, for other destinations; 0: none */
+	u32 network_be;         /* destinations that this one takes: (address & mask_be) == network_be. The most specific comes first */
+	u32 mask_be;
+	weft_ref names;         /* struct weft_sni_list: TLS is told apart by its server name; 0: it is not looked for */
+};
+
+/* Sorted by name, bytewise. A connection takes the item of its server name, else that of its longest "*.suffix", else the one of "",
+ * which is there always. */
+struct weft_sni_list {
+	u32 count;
+	u32 zero;
+	struct weft_sni {
+		weft_ref name;      /* struct weft_text, lower case */
+		weft_ref choice;    /* struct weft_choice; 0: closed */
+		u32 flags;          /* WEFT_LISTENER_HASH_SOURCE_IP */
+	} items[];
 };
 
 /* ---- virtual hosts ---------------------------------------------------------------------------------------------------- */

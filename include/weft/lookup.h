@@ -155,6 +155,26 @@ WEFT_INLINE weft_ref weft_find_listener_key(const struct weft_image_handle *imag
 	return 0;
 }
 
+/* Of the listeners of one key the one that takes the destination; the last takes all that others don't. */
+WEFT_INLINE weft_ref weft_listener_for(const struct weft_image_handle *image, struct weft_cursor *cursor, weft_ref first, u32 ip4_be)
+{
+	weft_ref ref = first;
+	u32 i;
+
+	for (i = 0; i < WEFT_RANGES_MAX; i++) {
+		const struct weft_listener *listener = WEFT_OBJECT(weft_listener, image, cursor, ref);
+
+		if (!listener)
+			return 0;
+		if ((ip4_be & listener->mask_be) == listener->network_be)
+			return ref;
+		ref = listener->next;
+		if (!ref)
+			return 0;
+	}
+	return 0;
+}
+
 /* Finds the listener for a destination: exact address first, then any address on that port, then what owns everything else (key 0:0,
  * from istiod's virtualOutbound: left alone, or blocked under REGISTRY_ONLY). Returns 0, -ENOENT, or -ENODATA when
  * there is no image. */
@@ -179,6 +199,8 @@ WEFT_STAGE int weft_find_listener(const struct weft_image_handle *image, u32 ip4
 		found = weft_find_listener_key(image, &cursor, slots, mask, 0, port_be);
 	if (!found)
 		found = weft_find_listener_key(image, &cursor, slots, mask, 0, 0);
+	if (found)
+		found = weft_listener_for(image, &cursor, found, ip4_be);
 	if (!found)
 		return -ENOENT;
 	*listener = found;

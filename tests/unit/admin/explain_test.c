@@ -40,6 +40,7 @@ static const char config[] =
 	LISTENER("any", "0.0.0.0", "80", HTTP("\"80\""))
 	LISTENER("own", "10.96.0.9", "81", HTTP("\"80\""))
 	LISTENER("bytes", "10.96.0.9", "5432", TCP("near"))
+	LISTENER("nowhere", "10.96.0.9", "5433", TCP("absent"))
 	"- \"@type\": type.googleapis.com/envoy.config.route.v3.RouteConfiguration\n"
 	"  name: \"80\"\n"
 	"  virtual_hosts:\n"
@@ -232,6 +233,7 @@ static void test_listeners_are_found_by_address_or_by_host(void **state)
 	explains(&world, "GET", "http://10.96.0.10:81/near", "Host: shop", "|||0|untouched|");
 	explains(&world, "GET", "http://shop:82/near", NULL, "|||0|untouched|");
 	explains(&world, "GET", "http://10.96.0.9:5432/", NULL, "bytes|||0|tunnel|");
+	explains(&world, "GET", "http://10.96.0.9:5433/", NULL, "nowhere|||0|closed|");
 	world.pod_ip4_be = inet_addr("10.7.0.3");
 	explains(&world, "GET", "http://10.7.0.3/near", "Host: shop", "|||0|untouched|");
 }

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which filter chains of a listener there are to take. Envoy orders their conditions (destination port, destination range, server name,
+ * transport, application protocol), takes the most specific at each and never comes back for another. */
+#ifndef WEFT_COMPILE_CHAINS_H
+#define WEFT_COMPILE_CHAINS_H
+
+#include "compile/compile.h"
+
+/* Destination addresses; bits 0: all of them. */
+struct range {
+	uint32_t network_be;
+	uint8_t bits;
+};
+
+uint32_t range_mask_be(const struct range *range);
+
+/* The ranges that the listener's chains tell apart for a destination port, the most specific first and all addresses last. To be freed. -ENOMEM. */
+int chains_ranges(const struct mesh_listener *listener, uint16_t port, struct range **ranges, size_t *count);
+/* The most specific range that has the address. */
+struct range chains_range_of(const struct mesh_listener *listener, uint16_t port, uint32_t ip4_be);
+
+/* A connection by its first bytes. NULL: no chain takes it, and Envoy closes it. */
+struct named_chain {
+	const char *name;                          /* "*.example.com", in lower case; "" for any other, or none */
+	const struct mesh_filter_chain *chain;
+	bool is_by_protocol;                       /* there are others, by ALPN */
+};
+
+struct chains {
+	const struct mesh_filter_chain *http;      /* HTTP/1.1 in plaintext */
+	const struct mesh_filter_chain *rest;      /* any other plaintext; the same as `http` where the listener does not look at bytes */
+	bool is_sniffed;                           /* the first bytes decide between the two */
+	bool accepts_http_10;                      /* HTTP/1.0 takes `http` too */
+	bool inspects_tls;                         /* TLS may take another chain than `rest`: */
+	struct named_chain *names;                 /* by server name, the one of "" among them; without doubles */
+	size_t name_count;
+};
+
+/* To be released. -ENOMEM. */
+int chains_choose(const struct mesh_listener *listener, uint16_t port, const struct range *range, struct chains *out);
+void chains_release(struct chains *chains);
+
+#endif

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The first bytes of a connection: TLS by server name, HTTP or not. */
+#include "proxy/kernel.h"
+
+#include "proxy/client_hello.h"
+#include "weft/hash.h"
+
+/* ---- reading the first message ------------------------------------------------------------------------------------------------- */
+
+struct hello {
+	u8 bytes[20000];
+	u32 len;
+};
+
+static void put(struct hello *hello, const void *bytes, size_t len)
+{
+	memcpy(hello->bytes + hello->len, bytes, len);
+	hello->len += (u32)len;
+}
+
+static void put_number(struct hello *hello, u32 number, u32 size)
+{
+	while (size--) {
+		u8 byte = (u8)(number >> (8 * size));
+
+		put(hello, &byte, 1);
+	}
+}
+
+/* A ClientHello for `name` (NULL: without one) with `padding` bytes more, in records of at most `record` bytes. */
+static void hello_make(struct hello *out, const char *name, u32 padding, u32 record)
+{
+	static const u8 zeros[16000];
+	struct hello body = {.len = 0}, message = {.len = 0}, extensions = {.len = 0};
+	u32 len = name ? (u32)strlen(name) : 0;
+
+	put_number(&extensions, 43, 2); /* supported_versions */
+	put_number(&extensions, 3, 2);
+	put(&extensions, "\x02\x03\x04", 3);
+	if (name) {
+		put_number(&extensions, 0, 2);
+		put_number(&extensions, len + 5, 2);
+		put_number(&extensions, len + 3, 2);
+		put_number(&extensions, 0, 1);
+		put_number(&extensions, len, 2);
+		put(&extensions, name, len);
+	}
+	if (padding) {
+		put_number(&extensions, 21, 2);
+		put_number(&extensions, padding, 2);
+		put(&extensions, zeros, padding);
+	}
+	put_number(&body, 0x0303, 2);
+	put(&body, zeros, 32);
+	put_number(&body, 32, 1);
+	put(&body, zeros, 32);
+	put_number(&body, 4, 2);
+	put(&body, "\x13\x01\x13\x02", 4);
+	put(&body, "\x01\x00", 2);
+	put_number(&body, extensions.len, 2);
+	put(&body, extensions.bytes, extensions.len);
+	put_number(&message, 1, 1);
+	put_number(&message, body.len, 3);
+	put(&message, body.bytes, body.len);
+	out->len = 0;
+	for (u32 at = 0; at < message.len; at += record) {
+		u32 now = message.len - at < record ? message.len - at : record;
+
+		put(out, "\x16\x03\x01", 3);
+		put_number(out, now, 2);
+		put(out, message.bytes + at, now);
+	}
+}
+
+static void names_are_found(void **state)
+{
+	static const struct {
+		const char *name, *found;
+		u32 padding, record;
+	} cases[] = {
+		{"a.test", "a.test", 0, 16384},  {"A.Test", "a.test", 0, 16384}, {NULL, "", 0, 16384},
+		{"a.test", "a.test", 0, 1},      {"a.test", "a.test", 3000, 700}, {"a.test", "a.test", 15000, 16384},
+	};
+	static struct hello hello;
+	char name[SERVER_NAME_MAX + 1];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		hello_make(&hello, cases[i].name, cases[i].padding, cases[i].record);
+		for (u32 len = 0; len < hello.len; len++)
+			assert_int_equal(client_hello_read(hello.bytes, len, name), CLIENT_HELLO_MORE);
+		assert_int_equal(client_hello_read(hello.bytes, hello.len, name), CLIENT_HELLO_DONE);
+		assert_string_equal(name, cases[i].found);
+		/* What follows is not looked at. */
+		put(&hello, "more", 4);
+		assert_int_equal(client_hello_read(hello.bytes, hello.len, name), CLIENT_HELLO_DONE);
+	}
+}
+
+static void what_is_malformed_is_no_tls(void **state)
+{
+	static const struct {
+		u32 at;
+		u8 byte;
+	} damage[] = {
+		{0, 23},   /* no handshake */
+		{1, 2},    /* no TLS version */
+		{5, 2},    /* a ServerHello */
+		{43, 33},  /* a session of 33 bytes */
+		{77, 3},   /* an odd length of cipher suites */
+	};
+	static struct hello hello;
+	char name[SERVER_NAME_MAX + 1];
+
+	for (size_t i = 0; i < sizeof(damage) / sizeof(damage[0]); i++) {
+		hello_make(&hello, "a.test", 0, 16384);
+		hello.bytes[damage[i].at] = damage[i].byte;
+		assert_int_equal(client_hello_read(hello.bytes, hello.len, name), CLIENT_HELLO_NONE);
+	}
+	hello_make(&hello, "", 0, 16384); /* an empty name */
+	assert_int_equal(client_hello_read(hello.bytes, hello.len, name), CLIENT_HELLO_NONE);
+	hello_make(&hello, "a.test", 0, 16384);
+	hello.bytes[hello.len - 3] = 0;
+	assert_int_equal(client_hello_read(hello.bytes, hello.len, name), CLIENT_HELLO_NONE);
+	assert_int_equal(client_hello_read((const u8 *)"\x16\x03\x01\x00\x00", 5, name), CLIENT_HELLO_NONE);
+	assert_int_equal(client_hello_read((const u8 *)"GET / HT", 8, name), CLIENT_HELLO_NONE);
+}
+
+static void what_is_too_large_is_told(void **state)
+{
+	static struct hello hello;
+	char name[SERVER_NAME_MAX + 1];
+
+	hello_make(&hello, "a.test", 16000, 16384);
+	hello.bytes[7] = 0x40; /* 16384 bytes of message and its header */
+	assert_int_equal(client_hello_read(hello.bytes, 100, name), CLIENT_HELLO_LARGE);
+}
+
+/* ---- through the proxy ---------------------------------------------------------------------------------------------------------- */
+
+#define TYPE(name) "\"@type\": type.googleapis.com/envoy.extensions.filters." name
+#define TLS_INSPECTOR "{name: tls, typed_config: {" TYPE("listener.tls_inspector.v3.TlsInspector") "}}"
+#define HTTP_INSPECTOR "{name: http, typed_config: {" TYPE("listener.http_inspector.v3.HttpInspector") "}}"
+#define TCP(cluster) "filters: [{name: tcp, typed_config: {" TYPE("network.tcp_proxy.v3.TcpProxy") ", stat_prefix: t, cluster: " cluster "}}]"
+#define HTTP(more)                                                                                                                             \
+	"filters: [{name: http, typed_config: {" TYPE("network.http_connection_manager.v3.HttpConnectionManager") ", stat_prefix: h, " more      \
+	"rds: {config_source: {ads: {}}, route_config_name: \"80\"}, "                                                                         \
+	"http_filters: [{name: router, typed_config: {" TYPE("http.router.v3.Router") "}}]}}]"
+#define IF_HTTP "filter_chain_match: {transport_protocol: raw_buffer, application_protocols: [http/1.1, h2c]}, "
+#define LISTENER(port, inspectors, chains, rest)                                                                                       \
+	"  - \"@type\": type.googleapis.com/envoy.config.listener.v3.Listener\n    name: \"" port "\"\n"                               \
+	"    address: {socket_address: {address: 0.0.0.0, port_value: " port "}}\n    traffic_direction: OUTBOUND\n"                   \
+	"    listener_filters: [" inspectors "]\n    filter_chains: [" chains "]\n" rest
+#define OTHERWISE(chain) "    default_filter_chain: {" chain "}\n"
+#define NAMES                                                                                                                                    \
+	"{filter_chain_match: {server_names: [a.test, \"*.wide.test\"]}, " TCP("up") "}, "                                                     \
+	"{filter_chain_match: {server_names: [\"*.b.test\", deep.wide.test]}, " TCP("second") "}, "                                            \
+	"{filter_chain_match: {server_names: [refused.test]}, filters: [{name: odd, typed_config: {" TYPE("network.odd.v3.Odd") "}}]}"
+
+static const char more[] =
+	LISTENER("443", TLS_INSPECTOR, NAMES, "")
+	LISTENER("444", TLS_INSPECTOR, NAMES, OTHERWISE(TCP("second")))
+	LISTENER("8443", TLS_INSPECTOR ", " HTTP_INSPECTOR, "{" IF_HTTP HTTP("") "}, " NAMES, OTHERWISE(TCP("second")))
+	LISTENER("8080", HTTP_INSPECTOR, "{" IF_HTTP HTTP("") "}", OTHERWISE(TCP("second")))
+	LISTENER("8081", HTTP_INSPECTOR, "{" IF_HTTP HTTP("use_remote_address: true, ") "}", OTHERWISE(TCP("second")))
+	LISTENER("8083", "", "{filters: [{name: tcp, typed_config: {" TYPE("network.tcp_proxy.v3.TcpProxy") ", stat_prefix: t, cluster: ring, "
+		 "hash_policy: [{source_ip: {}}]}}]}", "");
+
+static int setup(void **state)
+{
+	struct harness *h = harness_new(&(struct harness_options){.has_no_images = true, .is_fast_path_on = true});
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+
+	strbuf_append_text(&text, more);
+	strbuf_printf(&text, "  - \"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster\n    name: second\n    type: STATIC\n"
+		      "    load_assignment: {cluster_name: a, endpoints: [{lb_endpoints: ["
+		      "{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %u}}}}]}]}\n", h->ports[1]);
+	strbuf_printf(&text, "  - \"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster\n    name: ring\n    type: STATIC\n"
+		      "    lb_policy: RING_HASH\n    load_assignment: {cluster_name: a, endpoints: [{lb_endpoints: ["
+		      "{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %u}}}},"
+		      "{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %u}}}}]}]}\n", h->ports[0], h->ports[1]);
+	harness_publish_more(h, harness_routes, strbuf_text(&text));
+	*state = h;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	harness_free(*state);
+	return 0;
+}
+
+static int dial(struct harness *h, uint16_t port)
+{
+	h->original_port_be = htons(port);
+	return client_new(h);
+}
+
+/* -1: nobody within a while */
+static int who_is_called(struct harness *h, int wait_ms)
+{
+	struct pollfd servers[2] = {{.fd = h->servers[0], .events = POLLIN}, {.fd = h->servers[1], .events = POLLIN}};
+
+	if (poll(servers, 2, wait_ms) <= 0)
+		return -1;
+	return servers[0].revents ? 0 : 1;
+}
+
+static void expect_tunnel(struct harness *h, int client, int which, const void *sent, size_t len)
+{
+	_cleanup_free_ char *got = calloc(1, len);
+	int server;
+
+	assert_int_equal(who_is_called(h, PATIENCE_S * 1000), which);
+	server = server_accept(h, which);
+	get_exactly(server, got, len);
+	assert_memory_equal(got, sent, len);
+	put_text(server, "back");
+	expect_bytes(client, "back");
+	close(client);
+	expect_end(server);
+	close(server);
+}
+
+static void tls_takes_the_chain_of_its_name(void **state)
+{
+	static const struct {
+		const char *name;
+		int server; /* -1: closed */
+	} cases[] = {
+		{"a.test", 0},         {"A.TEST", 0},      {"x.wide.test", 0}, {"x.y.wide.test", 0}, {"deep.wide.test", 1},
+		{"x.deep.wide.test", 0}, {"x.b.test", 1}, {"b.test", -1},     {"wide.test", -1},    {"refused.test", -1},
+		{"other.test", -1},    {NULL, -1},
+	};
+	struct harness *h = *state;
+	static struct hello hello;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int client = dial(h, 443);
+
+		hello_make(&hello, cases[i].name, 0, 16384);
+		put_bytes(client, hello.bytes, hello.len);
+		if (cases[i].server < 0) {
+			expect_end(client);
+			close(client);
+		} else {
+			expect_tunnel(h, client, cases[i].server, hello.bytes, hello.len);
+		}
+	}
+}
+
+static void other_names_take_the_last_chain(void **state)
+{
+	struct harness *h = *state;
+	static struct hello hello;
+	int client = dial(h, 444);
+
+	hello_make(&hello, "other.test", 0, 16384);
+	put_bytes(client, hello.bytes, hello.len);
+	expect_tunnel(h, client, 1, hello.bytes, hello.len);
+	client = dial(h, 444);
+	put_text(client, "no tls at all");
+	expect_tunnel(h, client, 1, "no tls at all", 13);
+}
+
+static void a_hello_may_come_in_pieces(void **state)
+{
+	struct harness *h = *state;
+	static struct hello hello;
+	int client = dial(h, 443);
+
+	hello_make(&hello, "a.test", 9000, 5000);
+	put_bytes(client, hello.bytes, 1);
+	assert_int_equal(who_is_called(h, 100), -1);
+	put_bytes(client, hello.bytes + 1, 5500);
+	assert_int_equal(who_is_called(h, 100), -1);
+	put_bytes(client, hello.bytes + 5501, hello.len - 5501);
+	expect_tunnel(h, client, 0, hello.bytes, hello.len);
+}
+
+static void one_port_serves_http_tls_and_the_rest(void **state)
+{
+	struct harness *h = *state;
+	static struct hello hello;
+	int client = dial(h, 8443);
+
+	hello_make(&hello, "a.test", 0, 16384);
+	put_bytes(client, hello.bytes, hello.len);
+	expect_tunnel(h, client, 0, hello.bytes, hello.len);
+	client = dial(h, 8443);
+	put_text(client, "\x01\x02\x03\x04\x05\x06\x07\x08");
+	expect_tunnel(h, client, 1, "\x01\x02\x03\x04\x05\x06\x07\x08", 8);
+	client = dial(h, 8443);
+	put_text(client, "GET /direct HTTP/1.1\r\nhost: a\r\n\r\n");
+	expect_reply(client, 200, "direct");
+	close(client);
+}
+
+static void a_refused_chain_refuses_its_own_traffic(void **state)
+{
+	struct harness *h = *state;
+	int client = dial(h, 8081);
+	struct reply reply;
+
+	put_text(client, "GET /direct HTTP/1.1\r\nhost: a\r\n\r\n");
+	get_reply(client, &reply);
+	assert_int_equal(reply.status, 503);
+	reply_release(&reply);
+	expect_end(client);
+	close(client);
+	client = dial(h, 8081);
+	put_text(client, "\x01\x02\x03\x04\x05\x06\x07\x08");
+	expect_tunnel(h, client, 1, "\x01\x02\x03\x04\x05\x06\x07\x08", 8);
+}
+
+static void a_tunnel_may_be_hashed_by_its_client(void **state)
+{
+	struct harness *h = *state;
+	struct weft_balance_query query = {.image = {h->endpoints->base, h->endpoints->size_bytes}, .cluster_id = ids_cluster_find(h->ids, "ring"),
+					   .hash_state = WEFT_HASH_READY, .hash = weft_source_hash(0)};
+	struct weft_endpoint endpoint;
+	int server;
+
+	assert_int_equal(weft_pick_endpoint(&query, &endpoint), 0);
+	server = ntohs(endpoint.port_be) == h->ports[0] ? 0 : 1;
+	for (int i = 0; i < 8; i++) {
+		int client = dial(h, 8083);
+
+		put_text(client, "x");
+		expect_tunnel(h, client, server, "x", 1);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(names_are_found),
+		cmocka_unit_test(what_is_malformed_is_no_tls),
+		cmocka_unit_test(what_is_too_large_is_told),
+		cmocka_unit_test_setup_teardown(tls_takes_the_chain_of_its_name, setup, teardown),
+		cmocka_unit_test_setup_teardown(other_names_take_the_last_chain, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_hello_may_come_in_pieces, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_port_serves_http_tls_and_the_rest, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_refused_chain_refuses_its_own_traffic, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_tunnel_may_be_hashed_by_its_client, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

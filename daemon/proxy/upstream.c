@@ -276,7 +276,9 @@ int upstream_open(struct exchange *exchange, const struct weft_endpoint *endpoin
 {
 	struct thread *thread = exchange->connection->thread;
 	struct group_key key = {exchange->connection->pod->is.pod_id, endpoint->ip4_be, endpoint->port_be};
-	struct upstream *upstream = upstream_reuse(thread, &key);
+	/* A tunnel begins with the connection: one that carried HTTP is none. */
+	bool may_reuse = exchange->connection->state == CONNECTION_EXCHANGE;
+	struct upstream *upstream = may_reuse ? upstream_reuse(thread, &key) : NULL;
 	int r;
 
 	if (!upstream) {

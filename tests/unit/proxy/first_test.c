@@ -312,6 +312,23 @@ static void a_refused_chain_refuses_its_own_traffic(void **state)
 	expect_tunnel(h, client, 1, "\x01\x02\x03\x04\x05\x06\x07\x08", 8);
 }
 
+static void a_tunnel_takes_no_connection_that_carried_http(void **state)
+{
+	struct harness *h = *state;
+	int client = dial(h, 80), server, other;
+
+	put_text(client, "GET /u HTTP/1.1\r\nhost: a\r\n\r\n");
+	server = server_accept(h, 0);
+	free(get_head(server));
+	put_text(server, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+	expect_reply(client, 200, "ok");
+	other = dial(h, 90); /* TCP, to the same endpoint */
+	put_text(other, "hello");
+	expect_tunnel(h, other, 0, "hello", 5);
+	close(server);
+	close(client);
+}
+
 static void a_tunnel_may_be_hashed_by_its_client(void **state)
 {
 	struct harness *h = *state;
@@ -341,6 +358,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_hello_may_come_in_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_port_serves_http_tls_and_the_rest, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_refused_chain_refuses_its_own_traffic, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_tunnel_takes_no_connection_that_carried_http, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_tunnel_may_be_hashed_by_its_client, setup, teardown),
 	};
 

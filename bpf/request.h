@@ -245,6 +245,7 @@ WEFT_STAGE int request_answer(struct sk_msg_md *msg, struct weft_connection *con
 	if (!local_reply_send(msg, scratch, &reply, scratch->cookie))
 		return answer == 404 ? WEFT_REASON_NOT_FOUND : answer == 503 ? WEFT_REASON_NO_ENDPOINT : WEFT_REASON_DIRECT_TOO_LARGE;
 	connection->mover = WEFT_MOVER_CLIENT;
+	connection->kernel_exchanges++;
 	count(WEFT_COUNTER_PATHS + WEFT_PATH_LOCAL, 1);
 	count(WEFT_COUNTER_PATHS_OVER + WEFT_PATH_LOCAL, 1);
 	count(WEFT_COUNTER_STATUS + (reply.status / 100 & 7), 1);

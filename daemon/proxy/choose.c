@@ -96,6 +96,26 @@ void exchange_release_upstream(struct exchange *exchange, bool is_reusable)
 	upstream_done(upstream, exchange->connection->pod, is_reusable);
 }
 
+/* Dials. 0 or -errno. */
+static int open_upstream(struct exchange *exchange, const struct weft_endpoint *endpoint, u32 connect_timeout_ms)
+{
+	int r;
+
+	exchange->endpoint_id = endpoint->id;
+	count_active(exchange, 1);
+	exchange->attempts++;
+	r = upstream_open(exchange, endpoint);
+	if (r) {
+		count_active(exchange, -1);
+		return r;
+	}
+	if (!exchange->upstream->is_connected) {
+		exchange->connect_deadline_ms = now_ms() + connect_timeout_ms;
+		connection_timer(exchange->connection);
+	}
+	return 0;
+}
+
 /* One try. 0; -errno: the connect failed at once; -ECANCELED: answered. */
 static int try_upstream(struct exchange *exchange, const struct weft_endpoint *except)
 {
@@ -116,19 +136,19 @@ static int try_upstream(struct exchange *exchange, const struct weft_endpoint *e
 		if (!except || endpoint.ip4_be != except->ip4_be || endpoint.port_be != except->port_be)
 			break;
 	}
-	exchange->endpoint_id = endpoint.id;
-	count_active(exchange, 1);
-	exchange->attempts++;
-	r = upstream_open(exchange, &endpoint);
-	if (r) {
-		count_active(exchange, -1);
-		return r;
-	}
-	if (!exchange->upstream->is_connected) {
-		exchange->connect_deadline_ms = now_ms() + connect_timeout_ms;
-		connection_timer(exchange->connection);
-	}
-	return 0;
+	return open_upstream(exchange, &endpoint, connect_timeout_ms);
+}
+
+int choose_once(struct exchange *exchange)
+{
+	struct weft_endpoint endpoint = {0};
+	const char *body = NULL;
+	u32 connect_timeout_ms = 0;
+	u16 status = 0;
+
+	if (choose_endpoint(exchange, 0, &endpoint, &connect_timeout_ms, &status, &body))
+		return -EHOSTUNREACH;
+	return open_upstream(exchange, &endpoint, connect_timeout_ms);
 }
 
 void choose_upstream(struct exchange *exchange, const struct weft_endpoint *except)

@@ -70,6 +70,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	}
 	if (connection->state == CONNECTION_LINGER && connection->finish_at_ms <= now)
 		connection_close(connection);
+	first_timer(connection, now);
 	connection_drive(connection);
 	connection_timer(connection);
 }
@@ -92,6 +93,8 @@ void connection_timer(struct connection *connection)
 		if (connection->own.upstream && !connection->own.upstream->is_connected)
 			at = earlier(at, connection->own.connect_deadline_ms);
 	}
+	if (connection->state == CONNECTION_HEAD)
+		at = earlier(at, connection->silence_at_ms);
 	if (connection->relay)
 		at = earlier(at, connection->relay->exchange.deadline_ms);
 	at = earlier(at, connection->finish_at_ms);

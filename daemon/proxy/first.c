@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What becomes of a connection whose first request is still to come. Its listener may say so before a byte is read; where HTTP, TLS and
- * other protocols share a port, the first bytes do. */
+ * other protocols share a port, the first bytes do. A client that says nothing for a while may be waiting for its server to speak first:
+ * then the endpoint of what is not HTTP is dialled, and whichever side speaks decides. (Envoy waits for the client for ever, or for
+ * listener_filters_timeout.) */
 #include "proxy/internal.h"
+
+#include <sys/socket.h>
 
 #include "proxy/client_hello.h"
 #include "weft/server_name.h"
+
+#define SILENCE_MAX_MS 60000u
 
 const struct weft_listener *find_listener(struct connection *connection, struct weft_image_handle *image)
 {
@@ -26,6 +32,14 @@ static void tunnel_or_close(struct connection *connection, weft_ref choice, u32 
 }
 
 /* ---- before a byte is read --------------------------------------------------------------------------------------------------------- */
+
+/* Bytes that are neither HTTP nor told apart by their server name: theirs is the server that may speak first. */
+static weft_ref plain_choice(const struct weft_listener *listener)
+{
+	if (listener->kind == WEFT_LISTENER_TCP)
+		return listener->tcp_choice;
+	return listener->flags & WEFT_LISTENER_SNIFF ? listener->other_choice : 0;
+}
 
 /* True: the connection is a tunnel, or gone. */
 static bool decide_at_once(struct connection *connection, const struct weft_listener *listener)
@@ -96,8 +110,101 @@ enum first first_decide(struct connection *connection)
 		if (image.base && decide_at_once(connection, listener))
 			return FIRST_TAKEN;
 		connection->looks_at_names = listener && listener->names;
+		if (listener && plain_choice(listener)) {
+			connection->silence_ms = connection->thread->proxy->limits.silence_ms;
+			connection->silence_at_ms = now_ms() + connection->silence_ms;
+			connection_timer(connection);
+		}
 	}
 	if (!buffer_len(&connection->in))
-		return FIRST_WAIT;
+		return probe_speaks(connection) ? FIRST_TAKEN : FIRST_WAIT;
+	connection->silence_at_ms = 0;
+	probe_close(connection);
 	return connection->looks_at_names ? decide_by_bytes(connection) : FIRST_HTTP;
+}
+
+/* ---- silence --------------------------------------------------------------------------------------------------------------------------- */
+
+/* Requests that the kernel carries never come here. */
+static bool has_kernel_served(struct connection *connection)
+{
+	const struct proxy_backend *backend = &connection->thread->proxy->backend;
+	struct weft_connection record = {0};
+	struct sockaddr_in peer = {0};
+	socklen_t len = sizeof(peer);
+	u64 cookie = 0;
+
+	if (getpeername(connection->fd, (struct sockaddr *)&peer, &len) < 0 ||
+	    backend->connection_find(backend->arg, connection->pod->is.netns_cookie, peer.sin_addr.s_addr, peer.sin_port, &cookie, &record))
+		return true;
+	return cookie != connection->cookie || record.exchange || record.kernel_exchanges;
+}
+
+static void probe_open(struct connection *connection)
+{
+	struct weft_image_handle image;
+	const struct weft_listener *listener = find_listener(connection, &image);
+	weft_ref choice = listener ? plain_choice(listener) : 0;
+
+	if (!choice)
+		return;
+	exchange_begin(&connection->own, connection);
+	exchange_hash_source(&connection->own, listener->flags);
+	if (!choose_cluster(connection, choice, &connection->own.cluster_id))
+		(void)choose_once(&connection->own);
+}
+
+void probe_close(struct connection *connection)
+{
+	if (connection->own.upstream)
+		exchange_release_upstream(&connection->own, false);
+}
+
+/* The server was the first to speak: its connection is the client's from now on. */
+bool probe_speaks(struct connection *connection)
+{
+	const struct proxy_backend *backend = &connection->thread->proxy->backend;
+	struct weft_connection_command keep = {.cookie = connection->cookie, .commands = WEFT_COMMAND_PROXY_ONLY};
+	struct upstream *upstream = connection->own.upstream;
+	ssize_t n;
+	u8 byte;
+
+	if (!upstream || !upstream->is_connected || !upstream->is_readable)
+		return false;
+	n = recv(upstream->fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+		upstream->is_readable = errno == EINTR;
+		return false;
+	}
+	if (n <= 0 || (connection->is_ordered && backend->connection_command(backend->arg, &keep)) || has_kernel_served(connection)) {
+		probe_close(connection);
+		connection->silence_at_ms = 0;
+		return false;
+	}
+	tunnel_begin(connection);
+	return true;
+}
+
+void first_timer(struct connection *connection, u64 now)
+{
+	struct upstream *probe = connection->own.upstream;
+
+	if (connection->state != CONNECTION_HEAD || !connection->silence_at_ms || connection->silence_at_ms > now)
+		return;
+	connection->silence_at_ms = 0;
+	if (!connection->is_first || buffer_len(&connection->in) || connection->is_ended || connection->thread->is_draining)
+		return;
+	if (connection->relay || has_kernel_served(connection)) {
+		probe_close(connection);
+		return;
+	}
+	if (!probe)
+		probe_open(connection);
+	else if (!probe->is_connected && connection->own.connect_deadline_ms <= now)
+		probe_close(connection);
+	if (!connection->own.upstream)
+		return; /* nobody is there to speak */
+	/* From now on only to see whether the client speaks with the kernel. */
+	connection->silence_ms = connection->silence_ms * 2 < SILENCE_MAX_MS ? connection->silence_ms * 2 : SILENCE_MAX_MS;
+	connection->silence_at_ms = now + connection->silence_ms;
 }

@@ -292,6 +292,8 @@ struct connection {
 	u64 cookie;
 	u64 timer_at_ms;            /* 0: not armed */
 	u64 finish_at_ms;           /* LINGER, FINISH: then it closes whatever is still to come */
+	u64 silence_at_ms;          /* HEAD: when first.c looks again whether the client has spoken; 0: not */
+	u32 silence_ms;
 	int fd;
 	u8 state;                   /* enum connection_state */
 	bool is_registered;         /* in the proxy's registry */
@@ -365,6 +367,10 @@ enum first {
 };
 /* Before the first request. */
 enum first first_decide(struct connection *connection);
+void first_timer(struct connection *connection, u64 now);
+/* The server that may be the first to speak, of a silent client's connection (own.upstream in state HEAD). */
+bool probe_speaks(struct connection *connection);
+void probe_close(struct connection *connection);
 
 /* Takes what can be taken of the client's bytes; true: something moved. */
 bool request_advance(struct connection *connection);
@@ -376,6 +382,8 @@ void response_fail(struct exchange *exchange, enum proxy_reason reason);
 /* Picks an endpoint of the exchange's cluster and opens an upstream; answers the client if there is none. */
 void choose_upstream(struct exchange *exchange, const struct weft_endpoint *except);
 int choose_cluster(struct connection *connection, weft_ref choice, u32 *cluster_id);
+/* One try, and nobody is told when it fails. */
+int choose_once(struct exchange *exchange);
 /* Tries again elsewhere after a failed connect. False: no try is left. */
 bool choose_again(struct exchange *exchange);
 /* 0, or the reason why there is no endpoint. `attempt`: how many were chosen for this try and not wanted. */

@@ -69,6 +69,7 @@ int proxy_new_with_backend(struct proxy **out, const struct proxy_backend *backe
 	set_limit(&proxy->limits.idle_upstreams, 1024);
 	set_limit(&proxy->limits.idle_upstreams_each, 64);
 	set_limit(&proxy->limits.idle_upstream_ms, 60000);
+	set_limit(&proxy->limits.silence_ms, 200);
 	set_limit(&proxy->limits.splice_pipes, 256);
 	pthread_mutex_init(&proxy->lock, NULL);
 	for (u32 i = 0; i < threads; i++) {

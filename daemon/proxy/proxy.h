@@ -27,6 +27,7 @@ struct proxy_limits {
 	uint32_t idle_upstreams;       /* a thread's unused upstream connections; default 1024 */
 	uint32_t idle_upstreams_each;  /* of one pod to one endpoint, a thread; default 64 */
 	uint32_t idle_upstream_ms;     /* how long one is kept; default 60000 */
+	uint32_t silence_ms;           /* after which a server may speak before its client, where not all is HTTP; default 200 */
 	uint32_t splice_pipes;         /* a thread's pipes for large bodies and tunnels; default 256; beyond it bytes are copied */
 };
 

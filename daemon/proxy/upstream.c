@@ -174,7 +174,9 @@ static void on_upstream(evutil_socket_t fd, short what, void *arg)
 			struct exchange *exchange = upstream->exchange;
 			struct connection *connection = exchange->connection;
 
-			if (!choose_again(exchange))
+			if (connection->state == CONNECTION_HEAD && !exchange->is_relay)
+				probe_close(connection);
+			else if (!choose_again(exchange))
 				response_fail(exchange, PROXY_REASON_CONNECT_FAILURE);
 			connection_drive(connection);
 			return;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The first bytes of a connection: TLS by server name, HTTP or not. */
+/* The first bytes of a connection: TLS by server name, HTTP or not, and servers that speak first. */
 #include "proxy/kernel.h"
 
 #include "proxy/client_hello.h"
@@ -162,12 +162,13 @@ static const char more[] =
 	LISTENER("8443", TLS_INSPECTOR ", " HTTP_INSPECTOR, "{" IF_HTTP HTTP("") "}, " NAMES, OTHERWISE(TCP("second")))
 	LISTENER("8080", HTTP_INSPECTOR, "{" IF_HTTP HTTP("") "}", OTHERWISE(TCP("second")))
 	LISTENER("8081", HTTP_INSPECTOR, "{" IF_HTTP HTTP("use_remote_address: true, ") "}", OTHERWISE(TCP("second")))
+	LISTENER("8082", HTTP_INSPECTOR, "{" IF_HTTP HTTP("") "}", OTHERWISE(TCP("down")))
 	LISTENER("8083", "", "{filters: [{name: tcp, typed_config: {" TYPE("network.tcp_proxy.v3.TcpProxy") ", stat_prefix: t, cluster: ring, "
 		 "hash_policy: [{source_ip: {}}]}}]}", "");
 
 static int setup(void **state)
 {
-	struct harness *h = harness_new(&(struct harness_options){.has_no_images = true, .is_fast_path_on = true});
+	struct harness *h = harness_new(&(struct harness_options){.has_no_images = true, .is_fast_path_on = true, .limits.silence_ms = 200});
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 
 	strbuf_append_text(&text, more);
@@ -312,6 +313,91 @@ static void a_refused_chain_refuses_its_own_traffic(void **state)
 	expect_tunnel(h, client, 1, "\x01\x02\x03\x04\x05\x06\x07\x08", 8);
 }
 
+/* ---- who speaks first ------------------------------------------------------------------------------------------------------------ */
+
+static void a_server_may_speak_first(void **state)
+{
+	struct harness *h = *state;
+	int client, server;
+
+	forget_commands(h);
+	client = dial(h, 8080);
+	server = server_accept(h, 1);
+	put_text(server, "220 ready\r\n");
+	expect_bytes(client, "220 ready\r\n");
+	put_text(client, "EHLO me\r\n");
+	expect_bytes(server, "EHLO me\r\n");
+	put_text(server, "250 hello\r\n");
+	expect_bytes(client, "250 hello\r\n");
+	/* The kernel was told that no request comes here any more. */
+	assert_int_equal(last_command(h).commands, WEFT_COMMAND_PROXY_ONLY);
+	close(client);
+	expect_end(server);
+	close(server);
+}
+
+static void a_slow_client_may_still_speak_http(void **state)
+{
+	struct harness *h = *state;
+	int client = dial(h, 8080), server = server_accept(h, 1);
+
+	put_text(client, "GET /direct HTTP/1.1\r\nhost: a\r\n\r\n");
+	expect_reply(client, 200, "direct");
+	expect_end(server);
+	close(server);
+	put_text(client, "GET /direct HTTP/1.1\r\nhost: a\r\n\r\n");
+	expect_reply(client, 200, "direct");
+	assert_int_equal(who_is_called(h, 400), -1);
+	close(client);
+}
+
+static void a_slow_client_may_still_speak_something_else(void **state)
+{
+	struct harness *h = *state;
+	int client = dial(h, 8080), server = server_accept(h, 1);
+
+	put_text(client, "\x01\x02\x03\x04");
+	expect_end(server);
+	close(server);
+	expect_tunnel(h, client, 1, "\x01\x02\x03\x04", 4);
+}
+
+static void a_server_that_is_not_there_ends_nothing(void **state)
+{
+	struct harness *h = *state;
+	int client = dial(h, 8082);
+
+	usleep(400000);
+	assert_int_equal(what_comes(client, 10), -1);
+	put_text(client, "GET /direct HTTP/1.1\r\nhost: a\r\n\r\n");
+	expect_reply(client, 200, "direct");
+	close(client);
+}
+
+static void a_server_that_goes_ends_nothing(void **state)
+{
+	struct harness *h = *state;
+	int client = dial(h, 8080);
+
+	close(server_accept(h, 1));
+	assert_int_equal(what_comes(client, 300), -1);
+	put_text(client, "GET /direct HTTP/1.1\r\nhost: a\r\n\r\n");
+	expect_reply(client, 200, "direct");
+	close(client);
+}
+
+static void a_client_that_the_kernel_serves_is_left_to_it(void **state)
+{
+	struct harness *h = *state;
+	int client;
+
+	h->kernel_exchanges = 1;
+	client = dial(h, 8080);
+	assert_int_equal(who_is_called(h, 500), -1);
+	h->kernel_exchanges = 0;
+	close(client);
+}
+
 static void a_tunnel_takes_no_connection_that_carried_http(void **state)
 {
 	struct harness *h = *state;
@@ -358,6 +444,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_hello_may_come_in_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_port_serves_http_tls_and_the_rest, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_refused_chain_refuses_its_own_traffic, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_server_may_speak_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_slow_client_may_still_speak_http, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_slow_client_may_still_speak_something_else, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_server_that_is_not_there_ends_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_server_that_goes_ends_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_client_that_the_kernel_serves_is_left_to_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_tunnel_takes_no_connection_that_carried_http, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_tunnel_may_be_hashed_by_its_client, setup, teardown),
 	};

@@ -5,6 +5,7 @@
 
 #include "kernel.h"
 #include "maps.h"
+#include "tcp.h"
 #include "weft/lookup.h"
 
 #define LOOPBACK_BE bpf_htonl(0x7f000001)
@@ -40,11 +41,57 @@ static __always_inline void connection_forget(struct bpf_sock *sk)
 	struct weft_socket *socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	u64 cookie;
 
-	if (!socket || socket->role != WEFT_ROLE_CLIENT)
+	if (!socket || (socket->role != WEFT_ROLE_CLIENT && socket->role != WEFT_ROLE_TCP))
 		return;
 	cookie = socket->cookie;
 	socket->role = 0;
 	bpf_map_delete_elem(&connections, &cookie);
+}
+
+/* By itself for the sake of the stack, which what picks an endpoint needs. */
+static __noinline int connection_record(struct bpf_sock_addr *ctx, const struct weft_pod *pod, u64 cookie, u64 netns)
+{
+	struct weft_connection connection = {
+		.netns_cookie = netns,
+		.pod_id = pod->pod_id,
+		.scope = pod->scope,
+		.original_ip4_be = ctx->user_ip4,
+		.original_port_be = ctx->user_port,
+		.captured_ns = bpf_ktime_get_ns(),
+	};
+
+	return bpf_map_update_elem(&connections, &cookie, &connection, BPF_ANY);
+}
+
+/* What the application sees of the socket: the peer that it asked for. */
+static __always_inline struct weft_socket *socket_begin(struct bpf_sock_addr *ctx, struct bpf_sock *sk, enum weft_role role, const struct weft_pod *pod)
+{
+	struct weft_socket *socket = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!socket)
+		return NULL;
+	socket->cookie = bpf_get_socket_cookie(ctx);
+	socket->role = role;
+	socket->pod_id = pod->pod_id;
+	socket->original_ip4_be = ctx->user_ip4;
+	socket->original_port_be = ctx->user_port;
+	socket->pod_ip4_be = pod->ip4_be;
+	return socket;
+}
+
+/* False: there is no endpoint, or nothing to remember it by. */
+static __always_inline bool connect_endpoint(struct bpf_sock_addr *ctx, struct bpf_sock *sk, const struct weft_endpoint *endpoint, const struct weft_pod *pod)
+{
+	struct weft_socket *socket = socket_begin(ctx, sk, WEFT_ROLE_TCP, pod);
+
+	if (!socket)
+		return false;
+	socket->endpoint_id = endpoint->id;
+	socket->is_counted = 0;
+	ctx->user_ip4 = endpoint->ip4_be;
+	ctx->user_port = endpoint->port_be;
+	count(WEFT_COUNTER_TCP_CONNECTS, 1);
+	return true;
 }
 
 static __always_inline int passed(u32 counter)
@@ -57,10 +104,10 @@ SEC("cgroup/connect4")
 int weft_connect4(struct bpf_sock_addr *ctx)
 {
 	struct weft_image_handle image;
-	struct weft_connection connection = {};
+	struct weft_endpoint endpoint = {};
+	struct weft_control *settings;
 	struct weft_scope_state *scope;
 	const struct weft_listener *listener;
-	struct weft_socket *socket;
 	struct weft_pod *pod;
 	weft_ref listener_ref = 0;
 	u32 ip4_be = ctx->user_ip4, scope_id;
@@ -100,29 +147,19 @@ int weft_connect4(struct bpf_sock_addr *ctx)
 	}
 	if (!worker_listens(ctx, pod->listener_port_be))
 		return passed(WEFT_COUNTER_PASSED_CONNECTS);
+	settings = control_get();
+	if (listener->kind == WEFT_LISTENER_TCP && listener->flags & WEFT_LISTENER_KERNEL && settings && settings->fast_path != WEFT_FAST_PATH_OFF &&
+	    !tcp_pick(&image, scope->endpoint_slot, listener_ref, pod->source_hash, &endpoint) && connect_endpoint(ctx, sk, &endpoint, pod))
+		return 1;
 
 	/* The record first: a captured connection that the worker could not place would be an error that the mesh invented. */
 	cookie = bpf_get_socket_cookie(ctx);
-	connection.netns_cookie = netns;
-	connection.pod_id = pod->pod_id;
-	connection.scope = scope_id;
-	connection.original_ip4_be = ip4_be;
-	connection.original_port_be = port_be;
-	connection.captured_ns = bpf_ktime_get_ns();
-	if (bpf_map_update_elem(&connections, &cookie, &connection, BPF_ANY))
+	if (connection_record(ctx, pod, cookie, netns))
 		return passed(WEFT_COUNTER_CONNECTIONS_FULL);
-	socket = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!socket) {
+	if (!socket_begin(ctx, sk, WEFT_ROLE_CLIENT, pod)) {
 		bpf_map_delete_elem(&connections, &cookie);
 		return passed(WEFT_COUNTER_CONNECTIONS_FULL);
 	}
-	socket->cookie = cookie;
-	socket->role = WEFT_ROLE_CLIENT;
-	socket->pod_id = pod->pod_id;
-	socket->original_ip4_be = ip4_be;
-	socket->original_port_be = port_be;
-	socket->pod_ip4_be = pod->ip4_be;
-
 	ctx->user_ip4 = LOOPBACK_BE;
 	ctx->user_port = pod->listener_port_be;
 	return 1;
@@ -155,7 +192,7 @@ int weft_getpeername4(struct bpf_sock_addr *ctx)
 	if (!sk)
 		return 1;
 	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
-	if (socket && socket->role == WEFT_ROLE_CLIENT) {
+	if (socket && (socket->role == WEFT_ROLE_CLIENT || socket->role == WEFT_ROLE_TCP)) {
 		ctx->user_ip4 = socket->original_ip4_be;
 		ctx->user_port = socket->original_port_be;
 	}

@@ -6,6 +6,7 @@
 
 #include "kernel.h"
 #include "maps.h"
+#include "tcp.h"
 
 #define CLIENT_RECEIVE_BUFFER (2 * WEFT_REDIRECT_LIMIT_DEFAULT)
 #define CLIENT_SEND_BUFFER (2 << 20) /* doubled by the kernel: the default maximum of tcp_wmem */
@@ -207,6 +208,9 @@ static __always_inline void state_changed(struct bpf_sock_ops *ctx, struct bpf_s
 		if (state == TCP_CLOSE_STATE)
 			client_closed(ctx, socket);
 		break;
+	case WEFT_ROLE_TCP:
+		tcp_state_changed(socket, state);
+		break;
 	case WEFT_ROLE_UPSTREAM:
 		if (state != TCP_ESTABLISHED_STATE && socket->cookie)
 			slot_died(socket->slot, socket->cookie);
@@ -232,8 +236,12 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 		/* From here on, so that a connect that fails leaves no record behind. */
-		if (bpf_sk_storage_get(&sockets, sk, NULL, 0))
-			bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+		socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+		if (!socket)
+			break;
+		bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+		if (socket->role == WEFT_ROLE_TCP)
+			tcp_connecting(socket);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 		socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);

@@ -539,12 +539,16 @@ static json_t *explain_parse(struct explanation *x, int parsed)
 static json_t *explain_bytes(struct explanation *x, weft_ref choice)
 {
 	struct choice_outcome outcome = { 0 };
+	bool has_endpoint;
 
 	if (!choice)
 		return conclude(x, "closed", "", "no filter chain takes these bytes, or weft refuses the one that does (the listener's reason says so)");
 	describe_choice(x, choice, &outcome);
-	if (!outcome.has_bypass && !outcome.has_remote && !outcome.has_proxy)
+	has_endpoint = outcome.has_bypass || outcome.has_remote;
+	if (!has_endpoint && !outcome.has_proxy)
 		return conclude(x, "closed", "", "there is no endpoint: the proxy closes the connection");
+	if (has_endpoint && x->listener->kind == WEFT_LISTENER_TCP && x->listener->flags & WEFT_LISTENER_KERNEL && x->world->fast_path != WEFT_FAST_PATH_OFF)
+		return conclude(x, "direct", "", "connect() goes to an endpoint at once, and no byte of the connection costs anything");
 	return conclude(x, "tunnel", "", "the proxy carries bytes both ways");
 }
 

@@ -110,8 +110,7 @@ static void plan_tcp(const struct mesh *mesh, const struct mesh_tcp *tcp, struct
 		plan->kind = WEFT_LISTENER_BLOCK;
 	} else {
 		plan->kind = WEFT_LISTENER_TCP;
-		plan->verdict = WEFT_VERDICT_PROXY;
-		reason_add(&plan->reason, "the proxy tunnels TCP");
+		plan->flags |= WEFT_LISTENER_KERNEL;
 	}
 }
 

@@ -127,6 +127,7 @@ static json_t *kernel_counters(const uint64_t counters[WEFT_COUNTERS])
 	} named[] = {
 		{ "connections_captured", WEFT_COUNTER_CONNECTIONS },
 		{ "connections_map_full", WEFT_COUNTER_CONNECTIONS_FULL },
+		{ "connects_sent_to_endpoints", WEFT_COUNTER_TCP_CONNECTS },
 		{ "connects_left_alone", WEFT_COUNTER_PASSED_CONNECTS },
 		{ "connects_refused", WEFT_COUNTER_BLOCKED_CONNECTS },
 		{ "connects_from_another_netns", WEFT_COUNTER_FOREIGN_NETNS },

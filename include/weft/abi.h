@@ -67,18 +67,20 @@ struct weft_pod { /* hash `pods`; key: network namespace cookie (u64) */
 
 /* ---- sockets ---------------------------------------------------------------------------------------------------------- */
 
-enum weft_role { WEFT_ROLE_CLIENT = 1, WEFT_ROLE_UPSTREAM = 2, WEFT_ROLE_SERVER = 3 };
+enum weft_role { WEFT_ROLE_CLIENT = 1, WEFT_ROLE_UPSTREAM = 2, WEFT_ROLE_SERVER = 3, WEFT_ROLE_TCP = 4 };
 
 struct weft_socket { /* socket storage `sockets` */
 	u64 cookie;             /* own; 0 until established */
 	u32 role;               /* enum weft_role */
 	u32 pod_id;
 	u32 slot;               /* UPSTREAM, SERVER: index in `upstreams` */
-	u32 original_ip4_be;    /* CLIENT: what the application asked for */
+	u32 original_ip4_be;    /* CLIENT, TCP: what the application asked for */
 	u16 original_port_be;
 	u16 is_split;           /* SERVER: a write was split: see message_pass() */
 	u32 pod_ip4_be;
 	u64 upstream_cookie;    /* SERVER: cookie of the other end */
+	u32 endpoint_id;        /* TCP: whom connect() was sent to */
+	u32 is_counted;         /* TCP: in its endpoint's `active` */
 };
 
 /* A captured connection. Written by the programs; the fields of the proxy only through weft_connection_command. */
@@ -261,6 +263,7 @@ enum weft_counter {
 	WEFT_COUNTER_SERVERS,              /* paired server sockets */
 	WEFT_COUNTER_CONNECTIONS_OVER,     /* of CONNECTIONS: closed again */
 	WEFT_COUNTER_FORGED_SERVERS,       /* address matches an upstream, network namespace does not */
+	WEFT_COUNTER_TCP_CONNECTS,         /* sent to an endpoint by connect() */
 	WEFT_COUNTER_STATUS = 160,         /* + status / 100: responses of the kernel paths */
 	WEFT_COUNTER_EVENTS_LOST = 170,
 	WEFT_COUNTERS = 192,

@@ -89,7 +89,7 @@ struct weft_listener_key {
 
 enum weft_listener_kind {
 	WEFT_LISTENER_HTTP = 1,    /* captured; requests are routed by route_table */
-	WEFT_LISTENER_TCP = 2,     /* captured; the proxy tunnels to tcp_choice */
+	WEFT_LISTENER_TCP = 2,     /* to an endpoint of tcp_choice: chosen in connect(), else captured and tunnelled by the proxy */
 	WEFT_LISTENER_PASS = 3,    /* left alone: original destination (PassthroughCluster) */
 	WEFT_LISTENER_REFUSED = 4, /* captured; answered 503, and non-HTTP closed: weft does not enforce what it asks for */
 	WEFT_LISTENER_BLOCK = 5,   /* connection refused (BlackHoleCluster) */

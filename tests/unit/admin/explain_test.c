@@ -232,8 +232,11 @@ static void test_listeners_are_found_by_address_or_by_host(void **state)
 	explains(&world, "GET", "http://shop:81/near", "Host: shop", "own|shop|near|0|bypass|");
 	explains(&world, "GET", "http://10.96.0.10:81/near", "Host: shop", "|||0|untouched|");
 	explains(&world, "GET", "http://shop:82/near", NULL, "|||0|untouched|");
-	explains(&world, "GET", "http://10.96.0.9:5432/", NULL, "bytes|||0|tunnel|");
+	explains(&world, "GET", "http://10.96.0.9:5432/", NULL, "bytes|||0|direct|");
 	explains(&world, "GET", "http://10.96.0.9:5433/", NULL, "nowhere|||0|closed|");
+	world.fast_path = WEFT_FAST_PATH_OFF;
+	explains(&world, "GET", "http://10.96.0.9:5432/", NULL, "bytes|||0|tunnel|");
+	world.fast_path = WEFT_FAST_PATH_ON;
 	world.pod_ip4_be = inet_addr("10.7.0.3");
 	explains(&world, "GET", "http://10.7.0.3/near", "Host: shop", "|||0|untouched|");
 }

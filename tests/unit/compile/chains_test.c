@@ -239,6 +239,7 @@ static void test_without_an_inspector_nobody_looks(void **state)
 
 	assert_int_equal(listener_for(scene, "10.0.0.1", 446)->names, 0);
 	assert_int_equal(tls(scene, "10.0.0.1", 446, "a.test"), plain(scene, "10.0.0.1", 446));
+	assert_int_equal(listener_for(scene, "10.0.0.1", 446)->verdict, WEFT_VERDICT_KERNEL);
 }
 
 static void test_http_is_told_by_its_bytes(void **state)

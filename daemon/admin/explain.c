@@ -2,6 +2,7 @@
 #include "admin/explain.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include "weft/http1.h"
 #include "weft/path.h"
 #include "weft/router.h"
+#include "weft/server_name.h"
 
 struct explanation {
 	const struct explain_world *world;
@@ -552,6 +554,25 @@ static json_t *explain_bytes(struct explanation *x, weft_ref choice)
 	return conclude(x, "tunnel", "", "the proxy carries bytes both ways");
 }
 
+static json_t *explain_tls(struct explanation *x, struct explain_url *url)
+{
+	const struct weft_listener *listener = x->listener;
+	const struct weft_sni *found;
+	char none[] = "";
+
+	if (listener->names) {
+		for (char *p = url->host; *p; p++)
+			*p = (char)tolower((unsigned char)*p);
+		found = weft_find_server_name(&x->world->routes, listener->names, url->is_ip4 ? none : url->host);
+		return explain_bytes(x, found ? found->choice : 0);
+	}
+	if (listener->kind == WEFT_LISTENER_TCP)
+		return explain_bytes(x, listener->tcp_choice);
+	if (listener->kind == WEFT_LISTENER_HTTP && listener->flags & WEFT_LISTENER_SNIFF)
+		return explain_bytes(x, listener->other_choice);
+	return NULL;
+}
+
 static json_t *explain_listener(struct explanation *x)
 {
 	switch (x->listener->kind) {
@@ -612,6 +633,14 @@ json_t *explain_request(const struct explain_world *world, const json_t *request
 	find_listener(&x, &url);
 	if (!x.listener)
 		return conclude(&x, "untouched", "", "no listener has this destination: weft leaves the connection alone");
+	if (url.is_tls) {
+		json_t *answer = explain_tls(&x, &url);
+
+		if (answer)
+			return answer;
+		if (x.listener->kind == WEFT_LISTENER_HTTP)
+			return conclude_status(&x, 400, "slow", weft_reason_names[WEFT_REASON_NOT_HTTP], "the listener takes plain HTTP alone");
+	}
 	if (r != WEFT_PARSE_DONE && x.listener->kind == WEFT_LISTENER_HTTP)
 		return explain_parse(&x, r);
 	return explain_listener(&x);

@@ -38,12 +38,15 @@ int explain_url_parse(const char *text, struct explain_url *out, char *complaint
 	const char *colon;
 	size_t len;
 
-	if (strncasecmp(text, "https://", 8) == 0)
-		return complain(complaint, size, "https: weft leaves TLS of applications alone; ask about the http:// URL");
-	if (strncasecmp(text, "http://", 7) == 0)
+	if (strncasecmp(text, "https://", 8) == 0) {
+		text += 8;
+		url.is_tls = true;
+		url.port = 443;
+	} else if (strncasecmp(text, "http://", 7) == 0) {
 		text += 7;
-	else if (strstr(text, "://"))
-		return complain(complaint, size, "a URL that begins with http:// is expected");
+	} else if (strstr(text, "://")) {
+		return complain(complaint, size, "a URL that begins with http:// or https:// is expected");
+	}
 	len = strcspn(text, "/?#");
 	url.target = text[len] ? text + len : "/";
 	colon = memchr(text, ':', len);

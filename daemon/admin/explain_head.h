@@ -13,6 +13,7 @@ struct explain_url {
 	char host[256];      /* without port and brackets */
 	uint32_t ip4_be;     /* of the host, if it is an IPv4 address */
 	bool is_ip4;
+	bool is_tls;         /* https */
 	uint16_t port;
 	const char *target;  /* path and query, in the URL's text; "/" for none */
 };

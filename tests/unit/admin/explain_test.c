@@ -41,6 +41,9 @@ static const char config[] =
 	LISTENER("own", "10.96.0.9", "81", HTTP("\"80\""))
 	LISTENER("bytes", "10.96.0.9", "5432", TCP("near"))
 	LISTENER("nowhere", "10.96.0.9", "5433", TCP("absent"))
+	"- {\"@type\": type.googleapis.com/envoy.config.listener.v3.Listener, name: tls, address: {socket_address: {address: 0.0.0.0, port_value: 443}},\n"
+	"   listener_filters: [{name: t, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}}],\n"
+	"   filter_chains: [{filter_chain_match: {server_names: [shop.test, \"*.shop.test\"]}, filters: [" TCP("near") "]}]}\n"
 	"- \"@type\": type.googleapis.com/envoy.config.route.v3.RouteConfiguration\n"
 	"  name: \"80\"\n"
 	"  virtual_hosts:\n"
@@ -233,12 +236,25 @@ static void test_listeners_are_found_by_address_or_by_host(void **state)
 	explains(&world, "GET", "http://10.96.0.10:81/near", "Host: shop", "|||0|untouched|");
 	explains(&world, "GET", "http://shop:82/near", NULL, "|||0|untouched|");
 	explains(&world, "GET", "http://10.96.0.9:5432/", NULL, "bytes|||0|direct|");
+	explains(&world, "GET", "https://10.96.0.9:5432/", NULL, "bytes|||0|direct|");
 	explains(&world, "GET", "http://10.96.0.9:5433/", NULL, "nowhere|||0|closed|");
 	world.fast_path = WEFT_FAST_PATH_OFF;
 	explains(&world, "GET", "http://10.96.0.9:5432/", NULL, "bytes|||0|tunnel|");
 	world.fast_path = WEFT_FAST_PATH_ON;
 	world.pod_ip4_be = inet_addr("10.7.0.3");
 	explains(&world, "GET", "http://10.7.0.3/near", "Host: shop", "|||0|untouched|");
+}
+
+static void test_tls_is_told_apart_by_server_names(void **state)
+{
+	const struct scene *scene = *state;
+
+	explains(&scene->world, "GET", "https://shop.test/", NULL, "tls|||0|tunnel|");
+	explains(&scene->world, "GET", "https://A.shop.test/", NULL, "tls|||0|tunnel|");
+	explains(&scene->world, "GET", "https://other.test/", NULL, "tls|||0|closed|");
+	explains(&scene->world, "GET", "https://10.96.0.77/", NULL, "tls|||0|closed|");
+	explains(&scene->world, "GET", "http://shop.test:443/", NULL, "tls|||0|closed|");
+	explains(&scene->world, "GET", "https://shop.test:80/", NULL, "any|||400|slow|not_http");
 }
 
 static void test_clusters_come_with_weights_and_endpoints(void **state)
@@ -331,7 +347,7 @@ static void test_questions_that_make_no_sense_are_complaints(void **state)
 	char long_url[70000];
 	json_t *answer;
 
-	complains(&scene->world, "GET", "https://shop/", NULL, "https");
+	complains(&scene->world, "GET", "https://", NULL, "no host");
 	complains(&scene->world, "GET", "ftp://shop/", NULL, "http://");
 	complains(&scene->world, "GET", "http://", NULL, "no host");
 	complains(&scene->world, "GET", "http://shop:0/", NULL, "port");
@@ -372,6 +388,7 @@ int main(void)
 		cmocka_unit_test(test_what_only_the_proxy_carries_has_its_reason),
 		cmocka_unit_test(test_options_and_kernels_limit_the_path),
 		cmocka_unit_test(test_listeners_are_found_by_address_or_by_host),
+		cmocka_unit_test(test_tls_is_told_apart_by_server_names),
 		cmocka_unit_test(test_clusters_come_with_weights_and_endpoints),
 		cmocka_unit_test(test_a_hashing_cluster_is_told_with_the_endpoint_of_this_request),
 		cmocka_unit_test(test_conditions_are_told_in_words),

@@ -115,11 +115,12 @@ WEFT_STAGE int weft_hash_header(const struct weft_hash_query *query, const struc
 	case WEFT_NAME_X_FORWARDED_PROTO:
 		return WEFT_EXCEEDS; /* Envoy sets it */
 	}
-	found = WEFT_FORGET(*hash, found);
-	if (!found || found > WEFT_FIELDS_MAX)
+	/* One comparison of what becomes the index: 6.1 does not conclude from "not 0" that one less is not negative. */
+	found = WEFT_FORGET(*hash, found - 1);
+	if (found >= WEFT_FIELDS_MAX)
 		return 0;
-	off = head->fields[found - 1].value.off;
-	len = head->fields[found - 1].value.len;
+	off = head->fields[found].value.off;
+	len = head->fields[found].value.len;
 	if (len > WEFT_HASH_VALUE_MAX)
 		return WEFT_EXCEEDS;
 	*hash = weft_xxhash64(bytes, off, len, 0);

@@ -17,6 +17,8 @@
 #include "datapath/internal.h"
 #include "weft.skel.h"
 
+#define LOG_LINES_MAX 40u
+
 const char *const datapath_map_names[MAP_COUNT] = {
 	[MAP_CONTROL] = "control",
 	[MAP_SCOPES] = "scopes",
@@ -44,16 +46,34 @@ const char *const datapath_program_names[PROGRAM_COUNT] = {
 	[PROGRAM_COMMAND] = "weft_connection_command",
 };
 
+static void log_line(const char *from, const char *end)
+{
+	if (end > from)
+		log_debug("libbpf: %.*s", (int)(end - from), from);
+}
+
+/* The verifier's log comes as one message of many lines, and what it complains of is at the end. */
 static int libbpf_log(enum libbpf_print_level level, const char *fmt, va_list args)
 {
-	char line[1024];
+	_cleanup_free_ char *text = NULL;
+	const char *at, *end;
+	size_t lines = 0;
 
-	if (level == LIBBPF_DEBUG)
+	if (level == LIBBPF_DEBUG || vasprintf(&text, fmt, args) < 0)
 		return 0;
-	vsnprintf(line, sizeof(line), fmt, args);
-	line[strcspn(line, "\n")] = 0;
+	end = text + strlen(text);
+	for (at = end; at > text && lines < LOG_LINES_MAX; at--)
+		lines += at[-1] == '\n';
+	if (at > text) {
+		log_line(text, text + strcspn(text, "\n"));
+		at = strchr(at, '\n') + 1;
+	}
 	/* libbpf warns about what a probe or a missing pin is expected to do; its -errno comes back to the caller. */
-	log_debug("libbpf: %s", line);
+	for (; at < end; at += strcspn(at, "\n") + 1) {
+		log_line(at, at + strcspn(at, "\n"));
+		if (!strchr(at, '\n'))
+			break;
+	}
 	return 0;
 }
 

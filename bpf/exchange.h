@@ -134,6 +134,18 @@ static __always_inline bool slot_lend(u32 slot, u32 pool, u32 pod_id, u32 endpoi
 	return true;
 }
 
+/* Where there is no pool, there is none to note in that the worker was told, and there may never be one. */
+#define MISS_AGAIN_NS 100000000ull
+static __always_inline bool pool_miss_is_news(const struct weft_pool_key *key)
+{
+	u64 now = bpf_ktime_get_ns(), *told_ns = bpf_map_lookup_elem(&pools_missed, key);
+
+	if (told_ns && now - *told_ns < MISS_AGAIN_NS)
+		return false;
+	bpf_map_update_elem(&pools_missed, key, &now, BPF_ANY);
+	return true;
+}
+
 /* One idle upstream of (pod, endpoint): the one that this connection had before, if it is free and leads there (its record is in this
  * CPU's cache, and the pool's bits stay untouched), else any. Returns 0, or -1 when there is none now: then the worker is told, once until
  * it has looked. */
@@ -152,7 +164,8 @@ WEFT_STAGE int upstream_lend(struct weft_connection *connection, u32 endpoint_id
 		return 0;
 	pool = index ? bpf_map_lookup_elem(&pools, index) : NULL;
 	if (!pool) {
-		event_send(WEFT_EVENT_POOL_MISS, 0, 0, pod_id, endpoint_id);
+		if (pool_miss_is_news(&key))
+			event_send(WEFT_EVENT_POOL_MISS, 0, 0, pod_id, endpoint_id);
 		return -1;
 	}
 	for (u32 try = 0; try < LEND_TRIES; try++) {

@@ -101,6 +101,15 @@ struct {
 	PINNED;
 } pool_index SEC(".maps");
 
+/* When the worker was told that there is no pool of this pod to this endpoint. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, WEFT_POOLS_MAX);
+	__type(key, struct weft_pool_key);
+	__type(value, u64);
+	PINNED;
+} pools_missed SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, WEFT_CLUSTERS_MAX);

@@ -518,6 +518,35 @@ static void test_an_upstream_that_closes_with_nothing_unread_ends_in_order(void 
 	client_close(&client);
 }
 
+static void count_miss(void *arg, const struct weft_event *event)
+{
+	*(unsigned *)arg += event->kind == WEFT_EVENT_POOL_MISS;
+}
+
+/* With all pools in use no further one can be made: requests for it must not fill the ring buffer. */
+static void test_a_missing_pool_is_not_told_at_every_request(void **state)
+{
+	struct harness *h = *state;
+	struct client clients[20];
+	unsigned misses = 0;
+
+	for (int i = 0; i < 20; i++)
+		client_open(h, &clients[i]);
+	for (int round = 0; round < 2; round++) {
+		usleep(150000);
+		datapath_events_drain(h->dp, count_miss, &misses);
+		misses = 0;
+		for (int i = 0; i < 10; i++)
+			say(clients[10 * round + i].fd, REQUEST_LOCAL);
+		datapath_events_drain(h->dp, count_miss, &misses);
+		assert_in_range(misses, 1, 3);
+		for (int i = 0; i < 10; i++)
+			assert_heard(clients[10 * round + i].anchor, REQUEST_LOCAL);
+	}
+	for (int i = 0; i < 20; i++)
+		client_close(&clients[i]);
+}
+
 static void count_record(void *arg, uint64_t cookie, const struct weft_connection *connection)
 {
 	unsigned **counts = arg;
@@ -599,6 +628,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_the_rest_of_a_body_is_known_for_what_it_is),
 		cmocka_unit_test(test_an_upstream_that_closes_over_unread_bytes_resets),
 		cmocka_unit_test(test_an_upstream_that_closes_with_nothing_unread_ends_in_order),
+		cmocka_unit_test(test_a_missing_pool_is_not_told_at_every_request),
 		cmocka_unit_test(test_every_record_is_visited),
 		cmocka_unit_test(test_a_write_behind_a_head_in_pieces_is_not_kept),
 		cmocka_unit_test(test_a_pod_that_leaves_takes_its_records_along),

@@ -23,6 +23,10 @@ int weft_connection_command(struct weft_connection_command *command)
 	connection = bpf_map_lookup_elem(&connections, &cookie);
 	if (!connection)
 		return 0;
+	if (command->captured_ns && command->captured_ns != connection->captured_ns) {
+		command->answer = WEFT_ANSWER_REUSED;
+		return 0;
+	}
 	answer = WEFT_ANSWER_FOUND;
 	if (commands & WEFT_COMMAND_PROXY_ONLY)
 		__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_PROXY_ONLY);

@@ -290,6 +290,7 @@ struct connection {
 	struct event event;
 	struct event timer;
 	u64 cookie;
+	u64 captured_ns;            /* with the cookie it names the connection */
 	u64 timer_at_ms;            /* 0: not armed */
 	u64 finish_at_ms;           /* LINGER, FINISH: then it closes whatever is still to come */
 	u64 silence_at_ms;          /* HEAD: when first.c looks again whether the client has spoken; 0: not */
@@ -403,6 +404,8 @@ int pattern_replace(struct thread *thread, const struct weft_text *pattern, cons
 		    struct strbuf *out);
 void patterns_free(struct thread *thread);
 
+/* The connection's record: a command with its name filled in. 0 or -errno of the call; what it found is in the answer. */
+int order_ask(struct connection *connection, struct weft_connection_command *command);
 enum order { ORDER_GO, ORDER_HOLD };
 /* Asks before the next write of a response. `is_last`: all that is left of it, `pending` bytes, goes now. */
 enum order order_before_write(struct exchange *exchange, bool is_last, u32 pending);

@@ -11,13 +11,19 @@
  * bytes of a further request wait here, and nothing at all on listeners that the kernel does not serve. */
 #include "proxy/internal.h"
 
-static int command_run(struct connection *connection, struct weft_connection_command *command)
+int order_ask(struct connection *connection, struct weft_connection_command *command)
 {
 	const struct proxy_backend *backend = &connection->thread->proxy->backend;
-	int r;
 
 	command->cookie = connection->cookie;
-	r = backend->connection_command(backend->arg, command);
+	command->captured_ns = connection->captured_ns;
+	return backend->connection_command(backend->arg, command);
+}
+
+static int command_run(struct connection *connection, struct weft_connection_command *command)
+{
+	int r = order_ask(connection, command);
+
 	if (r) {
 		log_err(r, "connection command failed; the connection stays with the proxy");
 		connection->is_ordered = false;

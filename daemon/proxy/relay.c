@@ -187,25 +187,36 @@ static bool is_free_for_relay(struct connection *connection)
 	return false;
 }
 
-/* A socket that was disconnected and connected again has its cookie still: the answer to what it asked before is nobody's. */
-static bool is_awaited(struct connection *connection, const struct proxy_relay *relay)
-{
-	const struct proxy_backend *backend = &connection->thread->proxy->backend;
-	struct weft_connection_command question = {.cookie = connection->cookie};
+/* Does the client of this connection still wait for the exchange? A socket that was disconnected and connected again has its cookie still: the
+ * present connection is then not found by it any more, and `message` is put back for the later one. */
+enum awaited { AWAITED, AWAITED_BY_NOBODY, AWAITED_BY_ANOTHER };
 
-	return !connection->is_ordered || backend->connection_command(backend->arg, &question) ||
-	       question.open_exchange == WEFT_EXCHANGE(relay->slot, relay->lease);
+static enum awaited is_awaited(struct connection *connection, u64 exchange, struct message *message)
+{
+	struct weft_connection_command question = {0};
+
+	if (!connection->is_ordered || order_ask(connection, &question))
+		return AWAITED;
+	if (question.answer & WEFT_ANSWER_REUSED && connection->is_registered) {
+		registry_remove(connection);
+		post_by_cookie(connection->thread->proxy, message, message->cookie, true);
+		return AWAITED_BY_ANOTHER;
+	}
+	return question.open_exchange == exchange ? AWAITED : AWAITED_BY_NOBODY;
 }
 
 static void run_relay(struct thread *thread, struct message *message)
 {
 	struct relay_message *own = (struct relay_message *)message;
 	struct connection *connection = target(thread, message);
+	enum awaited awaited = connection ? is_awaited(connection, WEFT_EXCHANGE(own->relay.slot, own->relay.lease), message) : AWAITED_BY_NOBODY;
 	struct relay *relay = NULL;
 	u64 now = now_ms();
 
+	if (awaited == AWAITED_BY_ANOTHER)
+		return;
 	COUNT(thread, relays);
-	if (connection && is_awaited(connection, &own->relay) && is_free_for_relay(connection))
+	if (awaited == AWAITED && is_free_for_relay(connection))
 		relay = relay_new(connection, &own->relay);
 	if (!relay) {
 		orphan(thread, &own->relay);
@@ -258,10 +269,13 @@ static void run_error(struct thread *thread, struct message *message)
 		.method = error->method,
 		.request_remaining = error->request_remaining,
 	};
+	enum awaited awaited = connection ? is_awaited(connection, WEFT_EXCHANGE(error->slot, error->lease), message) : AWAITED_BY_NOBODY;
 	struct relay *relay = NULL;
 
-	/* Else it was answered otherwise, as after a worker that died, or it is another connection's now: see is_awaited. */
-	if (connection && is_awaited(connection, &is) && is_free_for_relay(connection))
+	if (awaited == AWAITED_BY_ANOTHER)
+		return;
+	/* Else it was answered otherwise, as after a worker that died. */
+	if (awaited == AWAITED && is_free_for_relay(connection))
 		relay = relay_new(connection, &is);
 	if (relay) {
 		COUNT(thread, reasons[PROXY_REASON_KERNEL_ERROR]);

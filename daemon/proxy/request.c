@@ -408,11 +408,10 @@ static void request_begin(struct connection *connection, struct weft_head *head)
  * the connection; after it this does. */
 static bool discards_body_rest(struct connection *connection)
 {
-	const struct proxy_backend *backend = &connection->thread->proxy->backend;
-	struct weft_connection_command question = {.cookie = connection->cookie};
+	struct weft_connection_command question = {0};
 
 	if (!connection->discards) {
-		if (!connection->is_ordered || !connection->may_kernel_run || backend->connection_command(backend->arg, &question) ||
+		if (!connection->is_ordered || !connection->may_kernel_run || order_ask(connection, &question) ||
 		    !(question.answer & WEFT_ANSWER_BODY_REST))
 			return false;
 		connection->discards = true;

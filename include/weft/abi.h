@@ -284,9 +284,11 @@ enum weft_counter {
 #define WEFT_ANSWER_UNREAD 0x8u          /* redirected bytes wait to be read */
 #define WEFT_ANSWER_BODY_REST 0x10u      /* what comes on the anchor is the rest of a request that the kernel began */
 #define WEFT_ANSWER_REQUEST_OPEN 0x20u   /* the request of the open exchange is not complete */
+#define WEFT_ANSWER_REUSED 0x40u         /* alone: the record is of a later connection of this socket; nothing was done */
 
 struct weft_connection_command {
 	u64 cookie;
+	u64 captured_ns;     /* of the record that is meant: a socket that connects anew keeps its cookie. 0: any */
 	u32 commands;
 	u32 proxy_consumed;
 	u32 proxy_written;

@@ -233,6 +233,39 @@ static void test_getpeername_is_true_after_a_reconnect(void **state)
 	client_close(&client);
 }
 
+/* ... and to where it does: it keeps its cookie, and the worker's end of the former connection may not have heard yet that it is over. */
+static void test_a_former_connections_commands_do_not_touch_the_later_one(void **state)
+{
+	struct harness *h = *state;
+	struct weft_connection_command stale = {.commands = WEFT_COMMAND_PUBLISH | WEFT_COMMAND_PROXY_ONLY, .proxy_consumed = 5, .proxy_written = 6};
+	struct weft_connection before, after;
+	struct client client, later;
+
+	client_open(h, &client);
+	assert_int_equal(datapath_connection_get(h->dp, client.cookie, &before), 0);
+	later = client;
+	assert_int_equal(disconnect(client.fd), 0);
+	assert_int_equal(connect_to(client.fd, SERVICE_IP, 80), 0);
+	later.anchor = accept(h->listener, NULL, NULL);
+	assert_int_equal(datapath_connection_get(h->dp, client.cookie, &after), 0);
+	assert_true(after.captured_ns != before.captured_ns);
+
+	stale.cookie = client.cookie;
+	stale.captured_ns = before.captured_ns;
+	assert_int_equal(datapath_connection_command(h->dp, &stale), 0);
+	assert_int_equal(stale.answer, WEFT_ANSWER_REUSED);
+	assert_int_equal(datapath_connection_get(h->dp, client.cookie, &after), 0);
+	assert_int_equal(after.proxy_consumed, 0);
+	assert_int_equal(after.flags, 0);
+	stale.captured_ns = after.captured_ns;
+	assert_int_equal(datapath_connection_command(h->dp, &stale), 0);
+	assert_true(stale.answer & WEFT_ANSWER_FOUND);
+	assert_int_equal(datapath_connection_get(h->dp, client.cookie, &after), 0);
+	assert_int_equal(after.proxy_consumed, 5);
+	close(client.anchor);
+	client_close(&later);
+}
+
 /* What the server said before it was asked is no answer to the next request. */
 static void test_an_upstream_that_spoke_unasked_is_not_lent(void **state)
 {
@@ -619,6 +652,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_a_connect_that_fails_early_leaves_no_record),
 		cmocka_unit_test(test_a_client_bound_to_a_device_is_left_alone),
 		cmocka_unit_test(test_getpeername_is_true_after_a_reconnect),
+		cmocka_unit_test(test_a_former_connections_commands_do_not_touch_the_later_one),
 		cmocka_unit_test(test_an_upstream_that_spoke_unasked_is_not_lent),
 		cmocka_unit_test(test_the_deadline_runs_from_the_end_of_the_request),
 		cmocka_unit_test(test_a_connection_borrows_the_same_upstream_again),

@@ -45,7 +45,8 @@ struct harness {
 	uint16_t ports[SERVERS];
 	uint32_t original_ip4_be;
 	uint16_t original_port_be;
-	uint64_t next_cookie;
+	uint64_t next_cookie;        /* of all clients; 0: each has its own */
+	uint64_t captured_ns;        /* of the record of every client */
 	struct ids *ids;
 	struct image *routes, *endpoints;
 	struct weft_cluster_state clusters[WEFT_CLUSTERS_MAX];
@@ -81,7 +82,8 @@ static int harness_find(void *arg, uint64_t netns_cookie, uint32_t ip4_be, uint1
 	out->kernel_exchanges = h->kernel_exchanges;
 	out->original_ip4_be = h->original_ip4_be;
 	out->original_port_be = h->original_port_be;
-	*cookie = 0xc000000000000000ull | port_be; /* the client's port names it */
+	out->captured_ns = h->captured_ns;
+	*cookie = h->next_cookie ? h->next_cookie : 0xc000000000000000ull | port_be; /* the client's port names it */
 	return 0;
 }
 
@@ -90,6 +92,11 @@ static int harness_command(void *arg, struct weft_connection_command *command)
 	struct harness *h = arg;
 
 	pthread_mutex_lock(&h->lock);
+	if (command->captured_ns != h->captured_ns) {
+		command->answer = WEFT_ANSWER_REUSED;
+		pthread_mutex_unlock(&h->lock);
+		return 0;
+	}
 	command->answer = h->is_gone ? 0 : WEFT_ANSWER_FOUND | h->answer;
 	command->open_exchange = h->answer & WEFT_ANSWER_EXCHANGE_OPEN ? h->open_exchange : 0;
 	if (command->commands && h->command_count < COMMANDS_MAX) /* a mere question is none */

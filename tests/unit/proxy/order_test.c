@@ -484,6 +484,45 @@ static void test_a_response_to_a_former_connection_is_nobodys(void **state)
 	close(server);
 }
 
+/* The same, but the later connection has begun an exchange, and its anchor is accepted only afterwards. */
+static void test_a_socket_that_connects_anew_is_told_from_before(void **state)
+{
+	struct harness *h = *state;
+	int before, after, upstream, server;
+	struct proxy_relay relay = {.client_cookie = 77, .slot = 5, .lease = 1, .method = WEFT_METHOD_GET, .done = relay_done, .arg = h};
+
+	h->next_cookie = 77;
+	h->captured_ns = 1;
+	before = client_new(h);
+	put_text(before, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	expect_reply(before, 200, "direct");
+	forget_commands(h);
+
+	pthread_mutex_lock(&h->lock);
+	h->captured_ns = 2;
+	pthread_mutex_unlock(&h->lock);
+	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN, WEFT_EXCHANGE(5, 1));
+	pool_pair(h, &upstream, &server);
+	relay.fd = upstream;
+	put_text(server, OK);
+	assert_int_equal(proxy_relay(h->proxy, &relay), 0);
+	assert_int_equal(what_comes(before, 50), -1);
+	assert_int_equal(h->relays_done, 0);
+	after = client_new(h);
+	expect_reply(after, 200, "ok");
+	assert_true(wait_for_relays(h, 1));
+	forget_commands(h);
+	/* What the former one does is not published for the later one, nor does it wait for its exchanges. */
+	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN, WEFT_EXCHANGE(5, 2));
+	put_text(before, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	expect_reply(before, 200, "direct");
+	assert_int_equal(command_count(h), 0);
+	close(before);
+	close(after);
+	close(upstream);
+	close(server);
+}
+
 static void test_requests_that_come_during_a_relay_are_served_after_it(void **state)
 {
 	struct harness *h = *state;
@@ -725,6 +764,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_relayed_response_ends_its_exchange_with_its_last_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_rest_of_a_body_is_never_a_request, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_response_to_a_former_connection_is_nobodys, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_socket_that_connects_anew_is_told_from_before, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_requests_that_come_during_a_relay_are_served_after_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_relay_goes_before_a_request_that_the_proxy_has_already, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_relay_waits_for_an_anchor_that_was_not_accepted_yet, setup, teardown),

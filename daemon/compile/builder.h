@@ -80,8 +80,4 @@ struct table_key {
  * keys than that share a hash. */
 int table_build(struct builder *builder, const struct table_key *keys, size_t count, weft_ref *slots, uint32_t *mask);
 
-/* Hashes of hosts: from the front (exact, prefix wildcards) and from the end (suffix wildcards). Finished. */
-uint32_t table_hash_forward(const uint8_t *bytes, size_t size);
-uint32_t table_hash_backward(const uint8_t *bytes, size_t size);
-
 #endif

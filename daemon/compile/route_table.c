@@ -6,6 +6,8 @@
 
 #include "base/cleanup.h"
 #include "compile/routes.h"
+#include "weft/lookup.h"
+#include "weft/names.h"
 
 #define HOSTS_IN_PAGE ((BUILDER_OBJECT_MAX - sizeof(struct weft_list)) / sizeof(uint32_t)) /* virtual hosts of one table: the list lies in one page */
 
@@ -39,7 +41,10 @@ static int domains_init(struct domains *domains, const struct mesh_route_config 
 	return domains->exact.items && domains->suffix.items && domains->prefix.items ? 0 : -ENOMEM;
 }
 
-static int add_host(struct routes_compile *c, struct keys *keys, const char *key, size_t len, bool backward, weft_ref virtual_host)
+/* What finds a key: all of a host, its begin or its end. */
+typedef uint32_t host_hash(const uint8_t *key, uint32_t len);
+
+static int add_host(struct routes_compile *c, struct keys *keys, const char *key, size_t len, host_hash *hash, weft_ref virtual_host)
 {
 	_cleanup_free_ struct weft_host *host = calloc(1, sizeof(*host) + len);
 
@@ -48,7 +53,7 @@ static int add_host(struct routes_compile *c, struct keys *keys, const char *key
 	host->virtual_host = virtual_host;
 	host->len = (uint32_t)len;
 	memcpy(host->bytes, key, len);
-	keys->items[keys->count].hash = backward ? table_hash_backward(host->bytes, len) : table_hash_forward(host->bytes, len);
+	keys->items[keys->count].hash = hash(host->bytes, (uint32_t)len);
 	keys->items[keys->count].object = builder_share(&c->builder, host, sizeof(*host) + len);
 	if (!keys->items[keys->count].object)
 		return builder_status(&c->builder);
@@ -72,13 +77,13 @@ static int add_domain(struct routes_compile *c, struct domains *domains, const c
 	}
 	if (domain[0] == '*') {
 		set_length(domains->suffix_lengths, len - 1);
-		return add_host(c, &domains->suffix, domain + 1, len - 1, true, virtual_host);
+		return add_host(c, &domains->suffix, domain + 1, len - 1, weft_host_suffix_hash, virtual_host);
 	}
 	if (len && domain[len - 1] == '*') {
 		set_length(domains->prefix_lengths, len - 1);
-		return add_host(c, &domains->prefix, domain, len - 1, false, virtual_host);
+		return add_host(c, &domains->prefix, domain, len - 1, weft_host_prefix_hash, virtual_host);
 	}
-	return add_host(c, &domains->exact, domain, len, false, virtual_host);
+	return add_host(c, &domains->exact, domain, len, weft_host_hash, virtual_host);
 }
 
 /* A domain longer than the hosts that are looked up would be passed over in favour of `*`. */

@@ -10,25 +10,6 @@
 /* Beyond this a table only grows because of equal hashes, and growing doesn't help. */
 #define SLOTS_PER_KEY_MAX 256u
 
-uint32_t table_hash_forward(const uint8_t *bytes, size_t size)
-{
-	uint32_t h = WEFT_HASH_SEED;
-	size_t i;
-
-	for (i = 0; i < size; i++)
-		h = weft_hash_step(h, bytes[i]);
-	return weft_hash_finish(h);
-}
-
-uint32_t table_hash_backward(const uint8_t *bytes, size_t size)
-{
-	uint32_t h = WEFT_HASH_SEED;
-
-	while (size--)
-		h = weft_hash_step(h, bytes[size]);
-	return weft_hash_finish(h);
-}
-
 static bool fill(struct weft_slot *slots, uint32_t mask, const struct table_key *keys, size_t count)
 {
 	size_t i;

@@ -125,10 +125,37 @@ WEFT_INLINE u64 weft_before(u64 flags)
 	return ((flags & -flags) >> 7) - 1;
 }
 
-/* How many bytes a mask from weft_before() covers. */
+/* All bits of the bytes up to the first flagged one and of that one; without a flag all. */
+WEFT_INLINE u64 weft_through(u64 flags)
+{
+	return flags ^ (flags - 1);
+}
+
+/* How many bytes a mask from weft_before() or weft_through() covers. */
 WEFT_INLINE u32 weft_count_before(u64 before)
 {
 	return ((before & WEFT_ONES) * WEFT_ONES) >> 56;
+}
+
+/* One bit a byte: bit n for a flag on byte n. */
+WEFT_INLINE u64 weft_flag_bits(u64 flags)
+{
+	return (flags * 0x0002040810204081ull) >> 56;
+}
+
+/* The number of the lowest bit of a word that has one, without a branch (de Bruijn). clang 16 can't compile __builtin_ctzll here. */
+WEFT_INLINE u32 weft_lowest_bit(u64 bits)
+{
+#ifdef __bpf__
+	static const u8 numbers[64] = {
+		0,  1,  2,  53, 3,  7,  54, 27, 4,  38, 41, 8,  34, 55, 48, 28, 62, 5,  39, 46, 44, 42, 22, 9,  24, 35, 59, 56, 49, 18, 29, 11,
+		63, 52, 6,  26, 37, 40, 33, 47, 61, 45, 43, 21, 23, 58, 17, 10, 51, 25, 36, 32, 60, 20, 57, 16, 50, 31, 19, 15, 30, 14, 13, 12,
+	};
+
+	return numbers[((bits & -bits) * 0x022fdd63cc95386dull) >> 58];
+#else
+	return __builtin_ctzll(bits);
+#endif
 }
 
 /* All bits of the first `n` bytes; n <= 8. */

@@ -12,6 +12,8 @@
 struct weft_parser {
 	u64 seen;   /* bit set of enum weft_name */
 	u64 hash;   /* of the name that weft_parse_long_name read */
+	u64 stops;  /* ends of lines in the 64 bytes at `block` (weft_scan_block), those that were not passed yet */
+	u32 block;
 	u32 pos;    /* where the next line begins */
 	u32 len;    /* bytes present */
 	u32 facts;  /* WEFT_PARSER_* */
@@ -248,15 +250,15 @@ WEFT_STEP weft_name_scan_step(u32 index, void *context)
 		return 1;
 	byte = scan->p[WEFT_OFFSET(at)];
 	if (!weft_in_set(byte, WEFT_TOKEN_LOW, WEFT_TOKEN_HIGH)) {
-		if (index & 7)
-			scan->hash = weft_name_hash_step(scan->hash, scan->word);
+		scan->word |= (u64)':' << (8 * (index & 7));
+		scan->hash = weft_name_hash_step(scan->hash, scan->word, index >> 3);
 		scan->name_len = index;
 		scan->stop = byte == ':' ? WEFT_NAME_STOP_COLON : WEFT_NAME_STOP_BAD;
 		return 1;
 	}
 	scan->word |= (u64)(byte | 0x20) << (8 * (index & 7));
 	if ((index & 7) == 7) {
-		scan->hash = weft_name_hash_step(scan->hash, scan->word);
+		scan->hash = weft_name_hash_step(scan->hash, scan->word, index >> 3);
 		scan->word = 0;
 	}
 	return 0;
@@ -266,7 +268,7 @@ WEFT_STEP weft_name_scan_step(u32 index, void *context)
  * hash in parser->hash, or -enum weft_parse. */
 WEFT_STAGE int weft_parse_long_name(const struct weft_head_bytes *bytes, struct weft_parser *parser, struct weft_head *head)
 {
-	struct weft_name_scan scan = {.hash = WEFT_NAME_SEED};
+	struct weft_name_scan scan = {};
 	u8 byte;
 
 	if (!bytes || !parser || !head)
@@ -319,31 +321,38 @@ WEFT_STEP weft_host_scan_step(u32 index, void *context)
 }
 
 /* Checks the authority of `len` bytes at `off`; returns its length without the port (what follows the last colon, whatever that
- * is: Envoy), or -1: 400. */
-WEFT_STAGE int weft_parse_host(const struct weft_head_bytes *bytes, u32 off, u32 len)
+ * is: Envoy), or -1: 400. Those of the usual form are hashed on the way. */
+WEFT_STAGE int weft_parse_host(const struct weft_head_bytes *bytes, u32 off, u32 len, struct weft_head *head)
 {
 	struct weft_host_scan scan = {};
+	u64 h = 0;
 	u32 i;
 
-	if (!bytes)
+	if (!bytes || !head)
 		return -1;
 	/* letters, digits, . - _ and perhaps a port of digits */
 	for (i = 0; i < 64; i += 8) {
 		u64 word, plain, other, before;
 		u32 at, rest;
 
-		if (i >= len)
+		if (i >= len) {
+			head->host_hash = weft_host_hash_finish(h, len);
 			return len;
+		}
 		word = weft_load8(bytes->data + WEFT_OFFSET(off) + i);
 		plain = weft_bytes_between(word | WEFT_EACH(0x20), 'a', 'z') | weft_bytes_between(word, '0', '9') |
 			weft_bytes_between(word, '-', '.') | weft_equal_bytes(word, '_');
 		other = (~plain | word) & WEFT_HIGHS & weft_first_bytes(len - i);
-		if (!other)
+		if (!other) {
+			h = weft_host_hash_step(h, (word | WEFT_EACH(0x20)) & weft_first_bytes(len - i));
 			continue;
+		}
 		before = weft_before(other);
 		at = i + weft_count_before(before);
 		if (bytes->data[WEFT_OFFSET(off + at)] != ':')
 			break;
+		if (before)
+			h = weft_host_hash_step(h, (word | WEFT_EACH(0x20)) & before);
 		rest = len - at - 1;
 		if (rest > 8)
 			break;
@@ -351,6 +360,7 @@ WEFT_STAGE int weft_parse_host(const struct weft_head_bytes *bytes, u32 off, u32
 		other = (~weft_bytes_between(word, '0', '9') | word) & WEFT_HIGHS & weft_first_bytes(rest);
 		if (other)
 			break;
+		head->host_hash = weft_host_hash_finish(h, at);
 		return at;
 	}
 	scan.p = bytes->data;
@@ -467,15 +477,31 @@ WEFT_STAGE int weft_parse_connection(const struct weft_head_bytes *bytes, u32 of
 	return 0;
 }
 
-/* Reads the value of the line that was just added. `seen_before`: a line of this name came before. Returns 0 or WEFT_PARSE_BAD. */
-WEFT_STAGE int weft_parse_special(const struct weft_head_bytes *bytes, struct weft_parser *parser, struct weft_head *head, u32 name,
-				  u32 seen_before)
+/* What follows from the name of a line alone, one of the known ones. Returns whether a line of this name came before. */
+WEFT_INLINE bool weft_note_flags(struct weft_parser *parser, struct weft_head *head, u32 name, u32 flags)
 {
-	u32 last, off, len;
+	u64 bit = 1ull << (name & (WEFT_SEEN_NAMES - 1)), seen_before = parser->seen & bit;
+
+	parser->seen |= bit;
+	if (flags & WEFT_NAME_IS_PRIVATE)
+		head->flags |= WEFT_HEAD_PRIVATE;
+	if (seen_before && (flags & (parser->facts & WEFT_PARSER_RESPONSE ? WEFT_NAME_IS_JOINED_BACK : WEFT_NAME_IS_JOINED)))
+		head->flags |= WEFT_HEAD_REPEATED_JOINED;
+	return seen_before;
+}
+
+/* What the line that was just added means, whose name is `name` of enum weft_name. Returns 0 or WEFT_PARSE_BAD. */
+WEFT_STAGE int weft_note_name(const struct weft_head_bytes *bytes, struct weft_parser *parser, struct weft_head *head, u32 name)
+{
+	u32 flags = weft_known_names[name & (WEFT_KNOWN_NAMES - 1)].flags, last, off, len;
 	const u8 *value;
+	bool seen_before;
 
 	if (!bytes || !parser || !head)
 		return WEFT_PARSE_BAD;
+	seen_before = weft_note_flags(parser, head, name, flags);
+	if (!(flags & WEFT_NAME_IS_SPECIAL))
+		return 0;
 	last = (u32)head->field_count - 1;
 	if (last >= WEFT_FIELDS_MAX)
 		return WEFT_PARSE_BAD;
@@ -489,7 +515,7 @@ WEFT_STAGE int weft_parse_special(const struct weft_head_bytes *bytes, struct we
 
 		if (parser->facts & (WEFT_PARSER_RESPONSE | WEFT_PARSER_AUTHORITY))
 			return 0;
-		host_len = seen_before ? -1 : weft_parse_host(bytes, off, len);
+		host_len = seen_before ? -1 : weft_parse_host(bytes, off, len, head);
 		if (host_len < 0)
 			return weft_bad(head, WEFT_ERROR_HOST);
 		head->authority.off = off;
@@ -536,7 +562,7 @@ WEFT_STAGE int weft_parse_special(const struct weft_head_bytes *bytes, struct we
 WEFT_STAGE int weft_parse_field(const struct weft_head_bytes *bytes, struct weft_parser *parser, struct weft_head *head)
 {
 	u32 start, len, at, name_len = 0, begin, end, hash, count, name, i;
-	u64 word, first, h = WEFT_NAME_SEED;
+	u64 word, first, h = 0;
 	struct weft_field *field;
 	const u8 *p;
 	u8 byte;
@@ -573,12 +599,11 @@ WEFT_STAGE int weft_parse_field(const struct weft_head_bytes *bytes, struct weft
 	at = start;
 	for (i = 0; i < 4; i++) {
 		u64 colons = weft_zero_bytes(word ^ WEFT_EACH(':'));
-		u64 before = colons ? weft_before(colons) : ~0ull;
+		u64 before = weft_before(colons);
 
 		if (weft_not_plain(word) & before)
 			break;
-		if (before)
-			h = weft_name_hash_step(h, (word | WEFT_EACH(0x20)) & before);
+		h = weft_name_hash_step(h, (word | WEFT_EACH(0x20)) & weft_through(colons), i);
 		if (colons) {
 			name_len = at - start + weft_count_before(before);
 			break;
@@ -597,7 +622,7 @@ WEFT_STAGE int weft_parse_field(const struct weft_head_bytes *bytes, struct weft
 		h = parser->hash;
 		start = WEFT_OFFSET(parser->pos);
 	}
-	hash = weft_name_hash_finish(h, name_len);
+	hash = weft_name_hash_finish(h);
 	name_len = WEFT_FORGET(parser->name_len, name_len);
 
 	/* the value, to the end of the line */
@@ -667,21 +692,10 @@ WEFT_STAGE int weft_parse_field(const struct weft_head_bytes *bytes, struct weft
 		head->flags |= WEFT_HEAD_PRIVATE;
 	name = weft_known_name(p + start, name_len, hash);
 	if (name) {
-		u64 bit = 1ull << (name & (WEFT_KNOWN_NAMES - 1));
-		u64 seen_before = parser->seen & bit;
-		u32 flags = weft_known_names[name & (WEFT_KNOWN_NAMES - 1)].flags;
+		int r = weft_note_name(bytes, parser, head, name);
 
-		parser->seen |= bit;
-		if (flags & WEFT_NAME_IS_PRIVATE)
-			head->flags |= WEFT_HEAD_PRIVATE;
-		if (seen_before && (flags & (parser->facts & WEFT_PARSER_RESPONSE ? WEFT_NAME_IS_JOINED_BACK : WEFT_NAME_IS_JOINED)))
-			head->flags |= WEFT_HEAD_REPEATED_JOINED;
-		if (flags & WEFT_NAME_IS_SPECIAL) {
-			int r = weft_parse_special(bytes, parser, head, name, !!seen_before);
-
-			if (r)
-				return r;
-		}
+		if (r)
+			return r;
 	}
 	return WEFT_PARSE_NEXT;
 }

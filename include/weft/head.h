@@ -131,6 +131,7 @@ struct weft_head {
 	struct weft_span path;      /* target up to ? or # */
 	struct weft_span authority; /* value of Host, or the authority of an absolute target without its userinfo */
 	u16 host_len;               /* bytes of authority before the port's colon, if it has one; else all */
+	u32 host_hash;              /* weft_host_hash of those; 0: not computed */
 	struct weft_field fields[WEFT_FIELDS_MAX];
 };
 

@@ -7,6 +7,7 @@
 #include "weft/head.h"
 #include "weft/image.h"
 #include "weft/lookup.h"
+#include "weft/names.h"
 
 /* A key to look up: `len` bytes of the head, in one table. */
 struct weft_host_key {
@@ -127,29 +128,15 @@ WEFT_INLINE u32 weft_find_wildcard(struct weft_wildcards *wildcards, const struc
 /* Hash of a whole host. */
 WEFT_INLINE u32 weft_hash_host(const u8 *p, u32 off, u32 len)
 {
-	u32 h = WEFT_HASH_SEED, i, k;
+	u64 h = 0;
+	u32 i;
 
 	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_HOST_LENGTH_MAX + 1); i += 8) {
-		u64 word;
-
 		if (i >= len)
 			break;
-		word = weft_lower_word(weft_load8(p + WEFT_OFFSET(off + i)));
-		if (i + 8 <= len) {
-			for (k = 0; k < 8; k++) {
-				h = weft_hash_step(h, (u8)word);
-				word >>= 8;
-			}
-			continue;
-		}
-		for (k = 0; k < 7; k++) {
-			if (i + k >= len)
-				break;
-			h = weft_hash_step(h, (u8)word);
-			word >>= 8;
-		}
+		h = weft_host_hash_step(h, (weft_load8(p + WEFT_OFFSET(off + i)) | WEFT_EACH(0x20)) & weft_first_bytes(len - i));
 	}
-	return weft_hash_finish(h);
+	return weft_host_hash_finish(h, len);
 }
 
 /* Exact, then the longest suffix wildcard, then the longest prefix wildcard, then `*` (FACTS "Host and virtual host"). An empty host
@@ -179,7 +166,7 @@ WEFT_STAGE int weft_find_virtual_host(const struct weft_route_query *query, cons
 	wildcards.key.mask = table->exact_mask;
 	wildcards.key.off = head->authority.off;
 	wildcards.key.len = len;
-	wildcards.key.hash = weft_hash_host(bytes->data, head->authority.off, len);
+	wildcards.key.hash = head->host_hash && len == head->host_len ? head->host_hash : weft_hash_host(bytes->data, head->authority.off, len);
 	found = weft_find_host(&wildcards.key, bytes);
 	if (!found && table->suffix_slots) {
 		wildcards.key.slots = table->suffix_slots;

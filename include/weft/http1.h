@@ -8,6 +8,7 @@
 #include "weft/fields.h"
 #include "weft/head.h"
 #include "weft/names.h"
+#include "weft/plain_field.h"
 #include "weft/target.h"
 
 /* Parses the head that begins at bytes->data[0], of which `len` bytes are present. Returns enum weft_parse. `head` is complete for
@@ -35,20 +36,31 @@ WEFT_INLINE void weft_head_clear(struct weft_head *head)
 	head->path = (struct weft_span){};
 	head->authority = (struct weft_span){};
 	head->host_len = 0;
+	head->host_hash = 0;
 }
 
 /* Every line after the first. */
 WEFT_INLINE int weft_parse_fields(const struct weft_head_bytes *bytes, struct weft_parser *parser, struct weft_head *head)
 {
-	int r = WEFT_PARSE_TOO_LARGE;
+	int r;
 	u32 i;
 
+	weft_plain_fields_from(parser);
 	for (i = 0; i <= WEFT_FIELDS_MAX; i++) {
+		r = weft_parse_plain_fields(bytes, parser, head);
+		if (r == WEFT_PARSE_DONE)
+			return r;
+		if (r < 0) {
+			if (weft_note_name(bytes, parser, head, -r))
+				return WEFT_PARSE_BAD;
+			continue;
+		}
 		r = weft_parse_field(bytes, parser, head);
 		if (r != WEFT_PARSE_NEXT)
-			break;
+			return r;
+		weft_plain_fields_from(parser);
 	}
-	return r;
+	return WEFT_PARSE_TOO_LARGE;
 }
 
 /* What only the whole head tells. */

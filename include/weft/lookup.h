@@ -240,9 +240,9 @@ WEFT_INLINE int weft_choose_cluster(const struct weft_image_handle *image, struc
 }
 
 #ifndef __bpf__
-/* What compile stores in the slots of a route table: exact and prefix keys are hashed forwards, suffix keys from their last byte to
- * their first; keys in lower case and without the `*`. */
-static inline u32 weft_host_hash(const u8 *key, u32 len)
+/* What compile stores in the slots of a route table for wildcards: prefix keys are hashed forwards, suffix keys from their last byte to
+ * their first; keys in lower case and without the `*`. Exact hosts: weft_host_hash. */
+static inline u32 weft_host_prefix_hash(const u8 *key, u32 len)
 {
 	u32 h = WEFT_HASH_SEED, i;
 

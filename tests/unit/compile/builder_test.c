@@ -3,6 +3,8 @@
 
 #include "fixture.h"
 #include "compile/builder.h"
+#include "weft/lookup.h"
+#include "weft/names.h"
 
 static int builder_teardown(void **state)
 {
@@ -140,7 +142,7 @@ static void test_twenty_thousand_hosts_are_found_within_the_probes_of_the_kernel
 
 	for (i = 0; i < count; i++) {
 		snprintf(host, sizeof(host), "service-%u.namespace-%u.svc.cluster.local", i, i % 37);
-		keys[i].hash = table_hash_forward((const uint8_t *)host, strlen(host));
+		keys[i].hash = weft_host_hash((const uint8_t *)host, (uint32_t)strlen(host));
 		keys[i].object = 8 * (i + 1);
 	}
 	assert_int_equal(table_build(builder, keys, count, &slots, &mask), 0);
@@ -176,8 +178,8 @@ static void test_a_host_hashed_from_its_end_shares_the_hash_of_its_suffixes(void
 {
 	const uint8_t *host = (const uint8_t *)"a.example.com";
 
-	assert_int_equal(table_hash_backward(host + 1, 12), table_hash_backward((const uint8_t *)".example.com", 12));
-	assert_int_not_equal(table_hash_backward(host, 13), table_hash_forward(host, 13));
+	assert_int_equal(weft_host_suffix_hash(host + 1, 12), weft_host_suffix_hash((const uint8_t *)".example.com", 12));
+	assert_int_not_equal(weft_host_suffix_hash(host, 13), weft_host_prefix_hash(host, 13));
 }
 
 int main(void)

@@ -343,7 +343,7 @@ static inline weft_ref build_route_table(struct builder *b, const struct built_h
 			else if (domain[0] == '*')
 				built_domain(b, &tables[1], domain + 1, len - 1, weft_host_suffix_hash(key + 1, len - 1), ref);
 			else if (domain[len - 1] == '*')
-				built_domain(b, &tables[2], domain, len - 1, weft_host_hash(key, len - 1), ref);
+				built_domain(b, &tables[2], domain, len - 1, weft_host_prefix_hash(key, len - 1), ref);
 			else
 				built_domain(b, &tables[0], domain, len, weft_host_hash(key, len), ref);
 		}

@@ -14,8 +14,8 @@ $(BUILD)/tests/bpf/%_test: tests/bpf/%_test.c
 -include $(ENGINE_BPF:.o=.d) $(ENGINE_TESTS:=.d)
 
 .PHONY: bpf-test
-bpf-test: $(ENGINE_TESTS) $(ENGINE_BPF) ## Run the engine inside the kernel against the engine outside (root)
-	@failed=0; for t in $(ENGINE_TESTS); do timeout 300 $$t $(ENGINE_BPF) || failed=1; done; exit $$failed
+bpf-test: $(ENGINE_TESTS) $(ENGINE_BPF) $(BUILD)/tests/datapath/budget_test ## Run the engine inside the kernel against the engine outside, load all programs (root)
+	@failed=0; for t in $(ENGINE_TESTS) $(BUILD)/tests/datapath/budget_test; do timeout 300 $$t $(ENGINE_BPF) || failed=1; done; exit $$failed
 
 .PHONY: bpf-test-kernel
 bpf-test-kernel: $(ENGINE_TESTS) $(ENGINE_BPF) ## The same in another kernel: KERNEL=/boot/vmlinuz-...

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How much of the verifier's budget the programs take as the daemon loads them. In the running kernel, as root. */
+#include <dirent.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "datapath/datapath.h"
+#include "weft/abi.h"
+
+/* Instructions that the verifier looks at before it gives up are a million: a quarter is left for other compilers and kernels. */
+#define BUDGET 1000000u
+#define BUDGET_USED_MAX (BUDGET - BUDGET / 4)
+
+static char bpffs[64];
+
+static int clean(void **state)
+{
+	return datapath_uninstall(bpffs);
+}
+
+/* Of a program that is in an array of those that the stubs call. */
+static void check_program(uint32_t id)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t size = sizeof(info);
+	_cleanup_close_ int fd = bpf_prog_get_fd_by_id(id);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &size), 0);
+	printf("  %-16s %7u instructions, %2u %% of the budget\n", info.name, info.verified_insns, info.verified_insns / (BUDGET / 100));
+	assert_in_range(info.verified_insns, 1, BUDGET_USED_MAX);
+}
+
+/* Returns how many programs the pinned map holds. */
+static int check_map(const char *path)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info), i, id;
+	_cleanup_close_ int fd = bpf_obj_get(path);
+	int count = 0;
+
+	if (fd < 0)
+		return 0; /* a folder */
+	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &size), 0);
+	if (info.type != BPF_MAP_TYPE_PROG_ARRAY)
+		return 0;
+	for (i = 0; i < info.max_entries; i++) {
+		if (bpf_map_lookup_elem(fd, &i, &id))
+			continue;
+		check_program(id);
+		count++;
+	}
+	return count;
+}
+
+static void check_programs(uint32_t disabled)
+{
+	const struct datapath_options options = { .bpffs = bpffs, .fast_path = WEFT_FAST_PATH_ON, .disabled = disabled };
+	struct datapath_feature_state states[FEATURE_COUNT];
+	struct datapath *dp;
+	struct dirent *entry;
+	char path[512];
+	int count = 0;
+	DIR *dir;
+
+	assert_int_equal(datapath_new(&dp, &options), 0);
+	datapath_features(dp, states);
+	assert_true(states[FEATURE_SOCKMAP].is_on); /* nothing was refused */
+	assert_true(states[FEATURE_SK_SKB].is_on);
+	snprintf(path, sizeof(path), "%s/abi-%u", bpffs, WEFT_ABI_VERSION);
+	dir = opendir(path);
+	assert_non_null(dir);
+	while ((entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "%s/abi-%u/%s", bpffs, WEFT_ABI_VERSION, entry->d_name);
+		count += check_map(path);
+	}
+	closedir(dir);
+	assert_true(count >= 8);
+	datapath_free(&dp);
+}
+
+static void test_a_quarter_of_the_budget_is_left(void **state)
+{
+	check_programs(0);
+}
+
+static void test_a_quarter_of_the_budget_is_left_without_direct_reads(void **state)
+{
+	check_programs(1u << FEATURE_DIRECT_READS);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(test_a_quarter_of_the_budget_is_left, clean),
+		cmocka_unit_test_teardown(test_a_quarter_of_the_budget_is_left_without_direct_reads, clean),
+	};
+
+	snprintf(bpffs, sizeof(bpffs), "/sys/fs/bpf/weft-budget-%d", (int)getpid());
+	log_set_level(LOG_LEVEL_WARNING);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -56,7 +56,7 @@ chmod +x "$root/init"
 # Emulation by default: nested virtualisation that is offered is not always whole. WEFT_KVM=1 uses it.
 accel=(-accel tcg,thread=multi -cpu max)
 [ "${WEFT_KVM:-0}" = 1 ] && accel=(-accel kvm -cpu host)
-timeout "$limit" qemu-system-x86_64 "${accel[@]}" -m 2048 -smp 2 -nographic -no-reboot -kernel "$kernel" -initrd "$work/initramfs.gz" \
+timeout --foreground "$limit" qemu-system-x86_64 "${accel[@]}" -m 2048 -smp 2 -nographic -no-reboot -kernel "$kernel" -initrd "$work/initramfs.gz" \
 	-append "console=ttyS0 quiet panic=-1 loglevel=3 ${APPEND:-}" </dev/null 2>&1 | stdbuf -oL tr -d '\r' | tee "$work/log" | grep -v '^SeaBIOS\|^iPXE\|^Booting' || true
 status=$(sed -n 's/^== exit \([0-9]*\)$/\1/p' "$work/log")
 if [ -z "$status" ]; then

@@ -69,7 +69,7 @@ chmod +x "$root/init"
 # Emulation by default: nested virtualisation that is offered is not always whole. WEFT_KVM=1 uses it.
 accel=(-accel tcg,thread=multi -cpu max)
 [ "${WEFT_KVM:-0}" = 1 ] && accel=(-accel kvm -cpu host)
-timeout "$limit" qemu-system-x86_64 "${accel[@]}" -m "${VM_MEMORY_MB:-3072}" -smp 2 -nographic -no-reboot -kernel "$kernel" -initrd "$work/initramfs.gz" \
+timeout --foreground "$limit" qemu-system-x86_64 "${accel[@]}" -m "${VM_MEMORY_MB:-3072}" -smp 2 -nographic -no-reboot -kernel "$kernel" -initrd "$work/initramfs.gz" \
 	-virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
 	-append "console=ttyS0 quiet panic=-1 loglevel=3" </dev/null 2>&1 | stdbuf -oL tr -d '\r' | tee "$work/log" | grep --line-buffered -v 'SeaBIOS\|iPXE\|^Booting\|^$' || true
 status=$(sed -n 's/^== exit \([0-9]*\)$/\1/p' "$work/log")

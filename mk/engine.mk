@@ -11,6 +11,13 @@ $(BUILD)/tests/bpf/%_test: tests/bpf/%_test.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests/unit -Itests/bpf $(CFLAGS) -MMD -MP -o $@ $< -lbpf -lcmocka
 
+# Regular expressions are made by the daemon's compiler.
+ENGINE_REGEX_LIBS := $(patsubst %,$(BUILD)/lib/%.a,compile mesh kube regex base proto)
+
+$(BUILD)/tests/bpf/regex_test: tests/bpf/regex_test.c $(ENGINE_REGEX_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests/unit -Itests/bpf $(CFLAGS) -MMD -MP -o $@ $< -Wl,--start-group $(ENGINE_REGEX_LIBS) -Wl,--end-group $(LDLIBS) -lcmocka
+
 -include $(ENGINE_BPF:.o=.d) $(ENGINE_TESTS:=.d)
 
 .PHONY: bpf-test

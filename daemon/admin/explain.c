@@ -195,11 +195,15 @@ static void condition_value(const struct weft_image_handle *image, const struct 
 
 	if (!value || condition->kind == WEFT_CONDITION_PRESENT)
 		return;
+	if (condition->kind == WEFT_CONDITION_REGEX)
+		text_value = weft_at(image, ((const struct weft_dfa *)value)->pattern);
+	else if (condition->kind == WEFT_CONDITION_PROGRAM)
+		text_value = weft_at(image, ((const struct weft_nfa *)value)->pattern);
 	if (condition->kind == WEFT_CONDITION_RANGE) {
 		strbuf_printf(out, " [%lld, %lld)", (long long)range->start, (long long)range->end);
 	} else if (condition->kind == WEFT_CONDITION_FRACTION) {
 		strbuf_printf(out, " %u in %u", fraction->numerator, fraction->denominator);
-	} else {
+	} else if (text_value) {
 		strbuf_append_text(out, " \"");
 		strbuf_append(out, text_value->bytes, text_value->len);
 		strbuf_append_byte(out, '"');
@@ -209,9 +213,9 @@ static void condition_value(const struct weft_image_handle *image, const struct 
 static json_t *condition(const struct weft_image_handle *image, const struct weft_condition *condition)
 {
 	static const char *const kinds[] = {
-		"?", "is present", "is", "begins with", "ends with", "contains", "is a number in", "is gRPC's", "is drawn:",
+		"?", "is present", "is", "begins with", "ends with", "contains", "is a number in", "is gRPC's", "is drawn:", "matches", "matches",
 	};
-	static const char *const subjects[] = { "", ":method", ":authority", ":path", ":scheme", "query parameter ", "chance" };
+	static const char *const subjects[] = { "", ":method", ":authority", ":path", ":scheme", "query parameter ", "chance", "path" };
 	const char *subject = condition->subject < ARRAY_SIZE(subjects) ? subjects[condition->subject] : "?";
 	const struct weft_text *name = weft_at(image, condition->name);
 	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;

@@ -90,6 +90,20 @@ weft_ref builder_alloc(struct builder *builder, size_t size)
 	return (weft_ref)start;
 }
 
+weft_ref builder_alloc_early(struct builder *builder, size_t size, uint32_t step, uint32_t last)
+{
+	uint64_t start = ((uint64_t)builder->used + step - 1) & ~((uint64_t)step - 1);
+
+	if (builder->status)
+		return 0;
+	if ((start & WEFT_PAGE_MASK) > last)
+		start = (start + WEFT_PAGE_SIZE - 1) & ~(uint64_t)WEFT_PAGE_MASK;
+	if (start + size > (uint64_t)builder->page_limit * WEFT_PAGE_SIZE)
+		return fail(builder, -E2BIG);
+	builder->used = (uint32_t)start;
+	return builder_alloc(builder, size);
+}
+
 weft_ref builder_table(struct builder *builder, size_t count, size_t entry_size)
 {
 	uint64_t start, size = (uint64_t)count * entry_size;

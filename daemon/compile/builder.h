@@ -41,6 +41,9 @@ static inline int builder_status(const struct builder *builder)
 /* Zeroed. 0 when it failed: -E2BIG past the page limit, -EMSGSIZE for an object that no page holds. */
 weft_ref builder_alloc(struct builder *builder, size_t size);
 
+/* The same at a multiple of `step`, a power of two, no later in its page than `last`. */
+weft_ref builder_alloc_early(struct builder *builder, size_t size, uint32_t step, uint32_t last);
+
 /* `count` entries of 8 bytes or less each (a power of two) that may span pages. */
 weft_ref builder_table(struct builder *builder, size_t count, size_t entry_size);
 

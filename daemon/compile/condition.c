@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "compile/regexes.h"
 #include "compile/routes.h"
 #include "weft/head.h"
 #include "weft/names.h"
@@ -21,6 +22,8 @@ struct planned {
 	struct weft_condition condition;
 	const char *name;
 	const char *value;   /* NULL: none, or one of these */
+	const char *pattern; /* a regular expression; NULL: none */
+	enum regex_alphabet alphabet;
 	bool is_lowered;     /* the value is compared in lower case */
 	struct weft_range range;
 	struct weft_fraction fraction;
@@ -54,9 +57,8 @@ static enum outcome plan_present(const struct mesh_header_matcher *matcher, stru
 	return OUTCOME_CONDITION;
 }
 
-/* What `what` (a header or a parameter) is compared with. */
-static enum outcome plan_text(const struct mesh_string_matcher *string, const char *what, const char *name, struct planned *planned,
-			      struct strbuf *unsupported)
+/* What a header or a parameter is compared with. */
+static enum outcome plan_text(const struct mesh_string_matcher *string, struct planned *planned)
 {
 	struct weft_condition *condition = &planned->condition;
 
@@ -66,8 +68,11 @@ static enum outcome plan_text(const struct mesh_string_matcher *string, const ch
 	case MESH_STRING_SUFFIX: condition->kind = WEFT_CONDITION_SUFFIX; break;
 	case MESH_STRING_CONTAINS: condition->kind = WEFT_CONDITION_CONTAINS; break;
 	case MESH_STRING_REGEX:
-		reason_add(unsupported, "matching %s %s by the regular expression `%s` is not supported yet", what, name, string->text);
-		return OUTCOME_UNSUPPORTED;
+		condition->kind = WEFT_CONDITION_REGEX;
+		planned->pattern = string->text;
+		planned->alphabet = condition->subject == WEFT_SUBJECT_QUERY || condition->subject == WEFT_SUBJECT_PATH ? REGEX_OVER_TARGETS :
+															  REGEX_OVER_VALUES;
+		return OUTCOME_CONDITION;
 	}
 	if (string->ignore_case) {
 		condition->flags |= WEFT_CONDITION_IGNORE_CASE;
@@ -115,7 +120,7 @@ static enum outcome plan_header(const struct mesh_header_matcher *matcher, struc
 		planned->condition.kind = WEFT_CONDITION_RANGE;
 		planned->range = (struct weft_range){ .start = matcher->range_start, .end = matcher->range_end };
 	} else {
-		outcome = plan_text(&matcher->string, "header", matcher->name, planned, unsupported);
+		outcome = plan_text(&matcher->string, planned);
 	}
 	if (matcher->is_inverted)
 		planned->condition.flags |= WEFT_CONDITION_INVERT;
@@ -135,7 +140,7 @@ static enum outcome plan_query(const struct mesh_query_matcher *matcher, struct 
 	if (!plan_name("query parameter", matcher->name, planned, unsupported))
 		return OUTCOME_UNSUPPORTED;
 	if (!matcher->is_present_only)
-		return judge_length(planned, plan_text(&matcher->string, "query parameter", matcher->name, planned, unsupported), unsupported);
+		return judge_length(planned, plan_text(&matcher->string, planned), unsupported);
 	planned->condition.kind = WEFT_CONDITION_PRESENT;
 	if (wants_absent)
 		planned->condition.flags |= WEFT_CONDITION_INVERT;
@@ -167,8 +172,21 @@ static const struct mesh_header_matcher connect_only = {
 	.name = ":method", .kind = MESH_HEADER_STRING, .string = { .kind = MESH_STRING_EXACT, .text = "CONNECT" }
 };
 
+/* A regular expression on the path that no automaton stands for. */
+static enum outcome plan_path(const char *pattern, struct planned *planned)
+{
+	*planned = (struct planned){
+		.condition = { .kind = WEFT_CONDITION_REGEX, .subject = WEFT_SUBJECT_ROUTE_PATH },
+		.name = "",
+		.pattern = pattern,
+		.alphabet = REGEX_OVER_PATHS,
+	};
+	return OUTCOME_CONDITION;
+}
+
 /* Condition `index` of a route: those on headers, on the query, then what the match says in other words. */
-static enum outcome plan_condition(const struct mesh_route_match *match, size_t index, struct planned *planned, struct strbuf *unsupported)
+static enum outcome plan_condition(const struct mesh_route_match *match, size_t index, bool tests_path, struct planned *planned,
+				   struct strbuf *unsupported)
 {
 	if (index < match->header_count)
 		return plan_header(&match->headers[index], planned, unsupported);
@@ -179,11 +197,12 @@ static enum outcome plan_condition(const struct mesh_route_match *match, size_t 
 	case 0: return match->has_fraction ? plan_fraction(match, planned) : OUTCOME_ALWAYS;
 	case 1: return match->is_grpc_only ? plan_grpc(planned) : OUTCOME_ALWAYS;
 	case 2: return match->needs_client_certificate ? OUTCOME_NEVER : OUTCOME_ALWAYS; /* connections are in plaintext */
+	case 3: return tests_path ? plan_path(match->path, planned) : OUTCOME_ALWAYS;
 	default: return match->path_kind == MESH_PATH_CONNECT ? plan_header(&connect_only, planned, unsupported) : OUTCOME_ALWAYS;
 	}
 }
 
-#define OTHER_CONDITIONS 4
+#define OTHER_CONDITIONS 5
 
 static weft_ref value_text(struct builder *builder, const struct planned *planned)
 {
@@ -210,12 +229,18 @@ static weft_ref value_object(struct builder *builder, const struct planned *plan
 	}
 }
 
-static int write_condition(struct builder *builder, const struct planned *planned, struct weft_condition *out)
+/* A value of 0 afterwards, where there should be one: `unsupported` says why. */
+static int write_condition(struct routes_compile *c, const struct planned *planned, struct weft_condition *out, struct strbuf *unsupported,
+			   struct strbuf *limits)
 {
+	struct builder *builder = &c->builder;
+
 	*out = planned->condition;
 	out->name = builder_bytes_text(builder, planned->name, strlen(planned->name));
 	if (!out->name)
 		return builder_status(builder);
+	if (planned->pattern)
+		return regexes_condition(c, planned->pattern, planned->alphabet, out, unsupported, limits);
 	out->value = value_object(builder, planned);
 	if (!out->value && out->kind != WEFT_CONDITION_PRESENT)
 		return builder_status(builder) ? builder_status(builder) : -ENOMEM;
@@ -229,8 +254,8 @@ static void remark_limits(const struct planned *planned, struct strbuf *limits)
 			   strlen(planned->value), WEFT_CONDITION_VALUE_MAX);
 }
 
-int conditions_compile(struct routes_compile *c, const struct mesh_route_match *match, weft_ref *conditions, uint16_t *count, bool *is_complete,
-		       bool *can_hold, struct strbuf *unsupported, struct strbuf *limits)
+int conditions_compile(struct routes_compile *c, const struct mesh_route_match *match, bool tests_path, weft_ref *conditions, uint16_t *count,
+		       bool *is_complete, bool *can_hold, struct strbuf *unsupported, struct strbuf *limits)
 {
 	_cleanup_free_ struct weft_condition *written = NULL;
 	size_t i, total = match->header_count + match->query_count + OTHER_CONDITIONS, used = 0;
@@ -250,16 +275,20 @@ int conditions_compile(struct routes_compile *c, const struct mesh_route_match *
 	for (i = 0; i < total; i++) {
 		struct planned planned;
 
-		switch (plan_condition(match, i, &planned, unsupported)) {
+		switch (plan_condition(match, i, tests_path, &planned, unsupported)) {
 		case OUTCOME_ALWAYS: continue;
 		case OUTCOME_NEVER: *can_hold = false; continue;
 		case OUTCOME_UNSUPPORTED: *is_complete = false; continue;
 		case OUTCOME_CONDITION: break;
 		}
 		remark_limits(&planned, limits);
-		r = write_condition(&c->builder, &planned, &written[used++]);
+		r = write_condition(c, &planned, &written[used], unsupported, limits);
 		if (r)
 			return r;
+		if (written[used].value || written[used].kind == WEFT_CONDITION_PRESENT)
+			used++;
+		else
+			*is_complete = false;
 	}
 	if (used > WEFT_CONDITIONS_MAX)
 		reason_add(limits, "%zu conditions are more than the kernel tries (%u)", used, WEFT_CONDITIONS_MAX);
@@ -267,5 +296,27 @@ int conditions_compile(struct routes_compile *c, const struct mesh_route_match *
 		return 0;
 	*conditions = builder_share(&c->builder, written, used * sizeof(*written));
 	*count = (uint16_t)used;
+	return *conditions ? 0 : builder_status(&c->builder);
+}
+
+int conditions_add_path(struct routes_compile *c, const char *pattern, weft_ref *conditions, uint16_t *count, struct strbuf *unsupported,
+			struct strbuf *limits)
+{
+	_cleanup_free_ struct weft_condition *written = calloc((size_t)*count + 1, sizeof(*written));
+	struct planned planned;
+	int r;
+
+	if (!written)
+		return -ENOMEM;
+	if (*count)
+		memcpy(written, builder_at(&c->builder, *conditions), *count * sizeof(*written));
+	plan_path(pattern, &planned);
+	r = write_condition(c, &planned, &written[*count], unsupported, limits);
+	if (r || !written[*count].value)
+		return r;
+	if (*count == WEFT_CONDITIONS_MAX)
+		reason_add(limits, "%u conditions are more than the kernel tries (%u)", *count + 1, WEFT_CONDITIONS_MAX);
+	*conditions = builder_share(&c->builder, written, (*count + 1) * sizeof(*written));
+	*count = (uint16_t)(*count + 1);
 	return *conditions ? 0 : builder_status(&c->builder);
 }

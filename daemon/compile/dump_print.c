@@ -245,6 +245,29 @@ static void print_trie(struct strbuf *out, const char *title, const json_t *node
 	}
 }
 
+/* How large the automata are; their lists in one line, each in brackets. */
+static void print_regexes(struct strbuf *out, const json_t *regexes)
+{
+	const json_t *automata = json_object_get(regexes, "automata"), *candidates = json_object_get(regexes, "candidates");
+	size_t i;
+
+	if (!regexes)
+		return;
+	strbuf_append_text(out, "\t\tregexes\n");
+	for (i = 0; i < json_array_size(automata); i++) {
+		const json_t *automaton = json_array_get(automata, i);
+
+		strbuf_printf(out, "\t\t\tautomaton of %lld states, %lld classes\n", number_of(automaton, "states"), number_of(automaton, "classes"));
+	}
+	strbuf_append_text(out, "\t\t\tcandidates");
+	for (i = 0; i < json_array_size(candidates); i++) {
+		strbuf_append_text(out, " [");
+		print_numbers(out, json_array_get(candidates, i));
+		strbuf_append_text(out, " ]");
+	}
+	strbuf_append_byte(out, '\n');
+}
+
 static void print_virtual_host(struct strbuf *out, const json_t *host)
 {
 	const json_t *routes = json_object_get(host, "routes");
@@ -259,6 +282,7 @@ static void print_virtual_host(struct strbuf *out, const json_t *host)
 		print_route(out, json_array_get(routes, i), i);
 	print_trie(out, "paths", json_object_get(host, "paths"));
 	print_trie(out, "paths ignoring case", json_object_get(host, "paths_ignoring_case"));
+	print_regexes(out, json_object_get(host, "regexes"));
 }
 
 void dump_print_routes(const json_t *root, struct strbuf *out)

@@ -24,7 +24,7 @@ static const char *action_name(uint16_t action)
 
 static const char *condition_kind_name(uint8_t kind)
 {
-	static const char *const names[] = { NULL, "present", "exact", "prefix", "suffix", "contains", "range", "grpc", "fraction" };
+	static const char *const names[] = { NULL, "present", "exact", "prefix", "suffix", "contains", "range", "grpc", "fraction", "regex", "regex" };
 
 	return kind && kind < WEFT_ARRAY_SIZE(names) ? names[kind] : "unknown";
 }
@@ -34,8 +34,22 @@ static void dump_condition_value(struct dump *dump, json_t *object, const struct
 {
 	const struct weft_fraction *fraction;
 	const struct weft_range *range;
+	const struct weft_dfa *dfa;
+	const struct weft_nfa *nfa;
 
-	if (condition->kind == WEFT_CONDITION_RANGE) {
+	if (condition->kind == WEFT_CONDITION_REGEX) {
+		dfa = view_at(&dump->view, condition->value, 1, sizeof(*dfa));
+		if (!dfa)
+			dump_fail(dump, -EINVAL);
+		else
+			dump_set_text(dump, object, "value", dfa->pattern);
+	} else if (condition->kind == WEFT_CONDITION_PROGRAM) {
+		nfa = view_at(&dump->view, condition->value, 1, sizeof(*nfa));
+		if (!nfa)
+			dump_fail(dump, -EINVAL);
+		else
+			dump_set_text(dump, object, "value", nfa->pattern);
+	} else if (condition->kind == WEFT_CONDITION_RANGE) {
 		range = view_at(&dump->view, condition->value, 1, sizeof(*range));
 		if (!range)
 			dump_fail(dump, -EINVAL);
@@ -61,6 +75,8 @@ static json_t *dump_condition_name(struct dump *dump, const struct weft_conditio
 		words = json_string("chance");
 	else if (condition->subject == WEFT_SUBJECT_QUERY)
 		words = json_sprintf("?%s", json_string_value(name));
+	else if (condition->subject == WEFT_SUBJECT_ROUTE_PATH)
+		words = json_string("path");
 	else
 		return name;
 	json_decref(name);
@@ -218,6 +234,32 @@ static json_t *dump_trie(struct dump *dump, weft_ref root)
 	}
 }
 
+/* Automata over regular expressions: how large they are, and which routes they lead to. */
+static json_t *dump_dfa(struct dump *dump, weft_ref ref)
+{
+	const struct weft_dfa *dfa = view_at(&dump->view, ref, 1, sizeof(*dfa));
+	const weft_ref *lists = dfa ? view_at(&dump->view, dfa->lists, dfa->list_count, sizeof(*lists)) : NULL;
+	json_t *object = json_object(), *lanes = json_array(), *array = json_array();
+	uint32_t i;
+
+	if (!dfa || !lists || dfa->lane_count > WEFT_DFA_LANES) {
+		dump_fail(dump, -EINVAL);
+	} else {
+		for (i = 0; i < dfa->lane_count; i++) {
+			json_t *lane = json_object();
+
+			dump_set(dump, lane, "states", json_integer(dfa->lanes[i].state_count));
+			dump_set(dump, lane, "classes", json_integer(dfa->lanes[i].class_count));
+			dump_append(dump, lanes, lane);
+		}
+		for (i = 1; i < dfa->list_count; i++)
+			dump_append(dump, array, dump_candidates(dump, lists[i]));
+	}
+	dump_set(dump, object, "automata", lanes);
+	dump_set(dump, object, "candidates", array);
+	return object;
+}
+
 json_t *dump_virtual_host(struct dump *dump, const struct weft_virtual_host *host)
 {
 	const struct weft_list *routes = view_list(&dump->view, host->routes);
@@ -240,5 +282,7 @@ json_t *dump_virtual_host(struct dump *dump, const struct weft_virtual_host *hos
 		dump_set(dump, object, "paths", dump_trie(dump, host->paths));
 	if (host->paths_nocase)
 		dump_set(dump, object, "paths_ignoring_case", dump_trie(dump, host->paths_nocase));
+	if (host->regexes)
+		dump_set(dump, object, "regexes", dump_dfa(dump, host->regexes));
 	return object;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "compile/regexes.h"
 #include "compile/routes.h"
 
 /* What istiod asks for by default and what only matters before a response has begun: retries when nothing was sent. Status codes without a list
@@ -150,17 +151,27 @@ static uint32_t path_kind_for_people(enum mesh_path_kind kind)
 	return 6;
 }
 
-static enum route_place judge_path(const struct mesh_route_match *match, struct strbuf *reason)
+static int judge_path(struct routes_compile *c, const struct mesh_route_match *match, struct compiled_route *out, struct strbuf *reason)
 {
+	int r = 0;
+
+	out->place = PLACE_EVERYWHERE;
 	switch (match->path_kind) {
 	case MESH_PATH_EXACT:
 	case MESH_PATH_PREFIX:
-	case MESH_PATH_SEPARATED_PREFIX: return PLACE_LITERAL;
-	case MESH_PATH_REGEX: reason_add(reason, "matching the path by a regular expression is not supported yet"); break;
+	case MESH_PATH_SEPARATED_PREFIX: out->place = PLACE_LITERAL; break;
+	case MESH_PATH_REGEX:
+		r = regexes_find(c, match->path, REGEX_OVER_PATHS, &out->regex);
+		if (!r)
+			out->place = PLACE_REGEX;
+		if (r != -EINVAL)
+			return r;
+		reason_add(reason, "the regular expression `%s` is none", match->path);
+		return 0;
 	case MESH_PATH_CONNECT: reason_add(reason, "CONNECT is not supported"); break;
 	case MESH_PATH_OTHER: reason_add(reason, "this kind of path match is not supported"); break;
 	}
-	return PLACE_EVERYWHERE;
+	return 0;
 }
 
 static void judge_action(const struct route_context *context, const struct mesh_route *route, struct draft *draft)
@@ -266,17 +277,22 @@ static void collect_reason(const struct draft *draft, struct strbuf *reason)
 		reason_add(reason, "%s", strbuf_text(&draft->hash));
 }
 
-static void report_route(struct routes_compile *c, const struct route_context *context, const struct mesh_route *source, size_t index,
-			 enum weft_verdict verdict, const char *reason)
+void route_report(struct routes_compile *c, const struct route_context *context, size_t index, weft_ref ref)
 {
-	struct strbuf name = STRBUF_INIT;
+	const struct weft_route *route = builder_at(&c->builder, ref);
+	const struct mesh_route *source = &context->virtual_host->routes[index];
+	const struct weft_text *text = route->reason ? builder_at(&c->builder, route->reason) : NULL;
+	struct strbuf name = STRBUF_INIT, reason = STRBUF_INIT;
 
 	if (!c->report)
 		return;
 	strbuf_printf(&name, "%s / %s #%zu", context->config->resource.name, context->virtual_host->name, index);
 	if (*source->name)
 		strbuf_printf(&name, " \"%s\"", source->name);
-	report_verdict(c->report, "route", strbuf_text(&name), verdict, reason, &context->config->resource.place);
+	if (text)
+		strbuf_append(&reason, text->bytes, text->len);
+	report_verdict(c->report, "route", strbuf_text(&name), route->verdict, strbuf_text(&reason), &context->config->resource.place);
+	strbuf_release(&reason);
 	strbuf_release(&name);
 }
 
@@ -285,13 +301,20 @@ static int write_route(struct routes_compile *c, const struct route_context *con
 {
 	struct weft_route route = { .path_kind = path_kind_for_people(source->match.path_kind) };
 	struct strbuf reason = STRBUF_INIT;
+	bool tests_path;
 	int r;
 
-	out->place = judge_path(&source->match, &draft->match);
-	r = conditions_compile(c, &source->match, &route.conditions, &route.condition_count, &draft->is_complete, &draft->can_hold, &draft->match,
-			       &draft->proxy);
+	*out = (struct compiled_route){ 0 };
+	r = judge_path(c, &source->match, out, &draft->match);
 	if (r)
 		return r;
+	tests_path = out->place == PLACE_REGEX && !out->regex->automaton;
+	r = conditions_compile(c, &source->match, tests_path, &route.conditions, &route.condition_count, &draft->is_complete, &draft->can_hold,
+			       &draft->match, &draft->proxy);
+	if (r)
+		return r;
+	if (out->place == PLACE_REGEX && out->regex->has_literals && !out->regex->literals.count)
+		draft->can_hold = false;
 	if (out->place == PLACE_EVERYWHERE)
 		draft->is_complete = false;
 	judge_reasons(&source->reasons, draft);
@@ -312,7 +335,6 @@ static int write_route(struct routes_compile *c, const struct route_context *con
 	route.reason = reason.size ? builder_text(&c->builder, strbuf_text(&reason)) : 0;
 	out->is_final = !route.condition_count;
 	out->ref = builder_alloc(&c->builder, sizeof(route));
-	report_route(c, context, source, index, route.verdict, strbuf_text(&reason));
 	r = strbuf_status(&reason) ? strbuf_status(&reason) : builder_status(&c->builder);
 	strbuf_release(&reason);
 	if (r)
@@ -334,6 +356,48 @@ int route_compile(struct routes_compile *c, const struct route_context *context,
 		r = r ? r : strbuf_status(&draft.hash);
 	}
 	draft_release(&draft);
+	return r;
+}
+
+/* What the reason of a route says, and one thing more. */
+static int add_reason(struct routes_compile *c, struct weft_route *route, const struct strbuf *added)
+{
+	const struct weft_text *text = route->reason ? builder_at(&c->builder, route->reason) : NULL;
+	struct strbuf reason = STRBUF_INIT;
+	int r;
+
+	if (text)
+		reason_add(&reason, "%.*s", (int)text->len, (const char *)text->bytes);
+	reason_add(&reason, "%s", strbuf_text(added));
+	r = strbuf_status(added) ? strbuf_status(added) : strbuf_status(&reason);
+	if (!r) {
+		route->reason = builder_text(&c->builder, strbuf_text(&reason));
+		r = builder_status(&c->builder);
+	}
+	strbuf_release(&reason);
+	return r;
+}
+
+int route_test_path(struct routes_compile *c, const char *pattern, weft_ref ref)
+{
+	struct weft_route *route = builder_at(&c->builder, ref);
+	struct strbuf unsupported = STRBUF_INIT, limits = STRBUF_INIT;
+	int r = conditions_add_path(c, pattern, &route->conditions, &route->condition_count, &unsupported, &limits);
+
+	if (!r && unsupported.size) {
+		route->action = WEFT_ACTION_REFUSED;
+		route->verdict = WEFT_VERDICT_REFUSED;
+		route->flags |= WEFT_ROUTE_MATCH_UNSUPPORTED;
+		r = add_reason(c, route, &unsupported);
+	} else if (!r && limits.size) {
+		if (route->verdict == WEFT_VERDICT_KERNEL) {
+			route->action = WEFT_ACTION_PROXY;
+			route->verdict = WEFT_VERDICT_PROXY;
+		}
+		r = add_reason(c, route, &limits);
+	}
+	strbuf_release(&unsupported);
+	strbuf_release(&limits);
 	return r;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The route image: listeners by address, and the route tables that they name. */
+#include "compile/regexes.h"
 #include "compile/routes.h"
 
 #include <arpa/inet.h>
@@ -360,9 +361,12 @@ int compile_routes(const struct mesh *mesh, struct ids *ids, struct image **out,
 	if (!r)
 		r = ids_claim_new(ids, &c.claim);
 	if (!r)
+		r = regexes_new(&c.regexes);
+	if (!r)
 		r = compile_all(&c);
 	if (!r)
 		r = builder_finish(&c.builder, &c.claim, out);
+	regexes_free(&c.regexes);
 	ids_claim_release(&c.claim);
 	builder_release(&c.builder);
 	return r;

@@ -15,11 +15,15 @@ struct routes_compile {
 	struct compile_report *report;
 	uint32_t next_route_id;
 	uint32_t lists_max;       /* candidates in all lists of one virtual host */
+	struct regexes *regexes;  /* all that were compiled */
 };
+
+struct regex_entry;
 
 /* How a route gets into its virtual host's automaton. */
 enum route_place {
 	PLACE_LITERAL,       /* at its path */
+	PLACE_REGEX,         /* wherever its regular expression matches */
 	PLACE_EVERYWHERE,    /* its path matcher is not compiled: it may be meant on every path */
 	PLACE_NOWHERE,       /* it never matches (a fraction of nothing, a condition that can't hold) */
 };
@@ -28,6 +32,7 @@ struct compiled_route {
 	weft_ref ref;
 	enum route_place place;
 	bool is_final;       /* no conditions */
+	const struct regex_entry *regex; /* REGEX; without an automaton the expression is a condition already */
 };
 
 /* What the levels above a route say about it: reasons why none of its actions can be done exactly ("" when there are none). */
@@ -39,6 +44,12 @@ struct route_context {
 
 int route_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, size_t index,
 		  struct compiled_route *out);
+
+/* The path of a route that was compiled must match its regular expression: a condition more. */
+int route_test_path(struct routes_compile *c, const char *pattern, weft_ref route);
+
+/* The verdict on a route that was compiled. */
+void route_report(struct routes_compile *c, const struct route_context *context, size_t index, weft_ref route);
 
 /* A route that takes everything that reaches it and answers 503. */
 int route_refused(struct routes_compile *c, const char *name, const char *reason, weft_ref *out);
@@ -60,10 +71,13 @@ void hash_policies_judge(const struct mesh_forward *forward, struct strbuf *reas
 /* What of them only the proxy finds ("" when the kernel does). */
 void hash_policies_remark(const struct mesh_forward *forward, struct strbuf *remark);
 
-/* struct weft_condition[*count]. `is_complete` false: something can't be expressed; `can_hold` false: never true. `limits` tells what
- * only the proxy walks. */
-int conditions_compile(struct routes_compile *c, const struct mesh_route_match *match, weft_ref *conditions, uint16_t *count, bool *is_complete,
-		       bool *can_hold, struct strbuf *unsupported, struct strbuf *limits);
+/* struct weft_condition[*count]. `tests_path`: its path is a regular expression that must be one of them. `is_complete` false: something can't
+ * be expressed; `can_hold` false: never true. `limits` tells what only the proxy walks. */
+int conditions_compile(struct routes_compile *c, const struct mesh_route_match *match, bool tests_path, weft_ref *conditions, uint16_t *count,
+		       bool *is_complete, bool *can_hold, struct strbuf *unsupported, struct strbuf *limits);
+/* One more: the path matches the pattern. */
+int conditions_add_path(struct routes_compile *c, const char *pattern, weft_ref *conditions, uint16_t *count, struct strbuf *unsupported,
+			struct strbuf *limits);
 
 /* struct weft_direct_response. */
 int direct_compile(struct routes_compile *c, const struct mesh_direct_response *direct, weft_ref *out);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "compile/regexes.h"
 #include "compile/routes.h"
 #include "compile/trie.h"
 #include "weft/head.h"
@@ -13,15 +14,21 @@
 #define LIST_MAX 32768u  /* candidates in one list, to begin with */
 #define LIST_MIN 64u     /* below this the virtual host is refused: its routes shadow each other too much */
 
+struct literals {
+	struct trie_literal *items;
+	size_t count, capacity;
+};
+
 /* The routes of a virtual host while it is compiled. */
 struct members {
 	uint32_t *refs;
 	bool *is_final;
 	size_t count;
-	struct trie_literal *exact_case, *no_case;
-	size_t exact_case_count, no_case_count;
+	struct literals exact_case, no_case;
 	char **owned;          /* texts made here: lower-cased, with a slash */
 	size_t owned_count;
+	struct regex_member *regexes;
+	size_t regex_count;
 };
 
 static void members_release(struct members *members)
@@ -33,19 +40,19 @@ static void members_release(struct members *members)
 	free(members->owned);
 	free(members->refs);
 	free(members->is_final);
-	free(members->exact_case);
-	free(members->no_case);
+	free(members->exact_case.items);
+	free(members->no_case.items);
+	free(members->regexes);
 }
 
 static int members_init(struct members *members, size_t route_count)
 {
-	/* Two literals a route at most (path_separated_prefix), and one more route for what a cut list leaves out. */
+	/* Two texts a route at most (path_separated_prefix), and one more route for what a cut list leaves out. */
 	members->refs = calloc(route_count + 1, sizeof(*members->refs));
 	members->is_final = calloc(route_count + 1, sizeof(*members->is_final));
-	members->exact_case = calloc(route_count * 2 + 1, sizeof(*members->exact_case));
-	members->no_case = calloc(route_count * 2 + 1, sizeof(*members->no_case));
 	members->owned = calloc(route_count * 2 + 1, sizeof(*members->owned));
-	return members->refs && members->is_final && members->exact_case && members->no_case && members->owned ? 0 : -ENOMEM;
+	members->regexes = calloc(route_count + 1, sizeof(*members->regexes));
+	return members->refs && members->is_final && members->owned && members->regexes ? 0 : -ENOMEM;
 }
 
 /* A copy of the path, in lower case when case doesn't count, followed by `suffix`. */
@@ -64,19 +71,25 @@ static int own_text(struct members *members, const char *path, bool lowered, con
 	return 0;
 }
 
-static void add_literal(struct members *members, bool no_case, const char *text, size_t route, bool is_prefix)
+static int add_literal(struct literals *literals, const char *text, size_t size, size_t route, bool is_prefix)
 {
-	struct trie_literal literal = { (const uint8_t *)text, (uint32_t)strlen(text), (uint32_t)route, is_prefix };
+	if (literals->count == literals->capacity) {
+		size_t capacity = literals->capacity ? literals->capacity * 2 : 32;
+		struct trie_literal *grown = reallocarray(literals->items, capacity, sizeof(*grown));
 
-	if (no_case)
-		members->no_case[members->no_case_count++] = literal;
-	else
-		members->exact_case[members->exact_case_count++] = literal;
+		if (!grown)
+			return -ENOMEM;
+		literals->items = grown;
+		literals->capacity = capacity;
+	}
+	literals->items[literals->count++] = (struct trie_literal){ (const uint8_t *)text, (uint32_t)size, (uint32_t)route, is_prefix };
+	return 0;
 }
 
 static int add_literals(struct members *members, const struct mesh_route_match *match, size_t route)
 {
 	bool no_case = !match->is_case_sensitive;
+	struct literals *literals = no_case ? &members->no_case : &members->exact_case;
 	const char *text = match->path;
 	int r;
 
@@ -88,14 +101,31 @@ static int add_literals(struct members *members, const struct mesh_route_match *
 		if (r)
 			return r;
 	}
-	add_literal(members, no_case, text, route, match->path_kind == MESH_PATH_PREFIX);
-	if (match->path_kind != MESH_PATH_SEPARATED_PREFIX)
-		return 0;
-	r = own_text(members, match->path, no_case, "/", &text);
-	if (r)
+	r = add_literal(literals, text, strlen(text), route, match->path_kind == MESH_PATH_PREFIX);
+	if (r || match->path_kind != MESH_PATH_SEPARATED_PREFIX)
 		return r;
-	add_literal(members, no_case, text, route, true);
-	return 0;
+	r = own_text(members, match->path, no_case, "/", &text);
+	return r ? r : add_literal(literals, text, strlen(text), route, true);
+}
+
+/* A pattern that is but a few literals is as good as them. One that needs an automaton gets its place when all are known; one that has none is a
+ * condition of its route, tried where the pattern may begin. */
+static int add_regex(struct members *members, const struct compiled_route *compiled, size_t route)
+{
+	const struct regex_entry *entry = compiled->regex;
+	size_t i;
+	int r = 0;
+
+	if (!entry->automaton)
+		return add_literal(&members->exact_case, entry->prefix, entry->prefix_size, route, true);
+	if (!entry->has_literals) {
+		members->regexes[members->regex_count++] = (struct regex_member){ entry, (uint32_t)route, compiled->is_final, false };
+		return 0;
+	}
+	for (i = 0; !r && i < entry->literals.count; i++)
+		r = add_literal(&members->exact_case, entry->literals.items[i].bytes, entry->literals.items[i].size, route,
+				entry->literals.items[i].is_prefix);
+	return r;
 }
 
 static int add_route(struct routes_compile *c, const struct route_context *context, struct members *members, size_t index)
@@ -112,8 +142,9 @@ static int add_route(struct routes_compile *c, const struct route_context *conte
 	members->count = index + 1;
 	switch (compiled.place) {
 	case PLACE_NOWHERE: break;
-	case PLACE_EVERYWHERE: add_literal(members, false, "", index, true); break;
+	case PLACE_EVERYWHERE: return add_literal(&members->exact_case, "", 0, index, true);
 	case PLACE_LITERAL: return add_literals(members, &route->match, index);
+	case PLACE_REGEX: return add_regex(members, &compiled, index);
 	}
 	return 0;
 }
@@ -122,35 +153,60 @@ static int add_route(struct routes_compile *c, const struct route_context *conte
 
 /* Candidate lists are inherited from prefix to prefix, so many conditional routes on short prefixes times many longer paths may
  * explode. Then lists are cut, each at the same length, and end in a route that answers 503: what is tried before it is exact. A cut list can't be
- * merged with another one at run time, so with both automata the virtual host is refused (-EOVERFLOW). */
+ * merged with another one at run time, so with several automata the virtual host is refused (-EOVERFLOW). */
 static int build_tries(struct routes_compile *c, struct members *members, struct weft_virtual_host *host, bool *was_cut)
 {
 	struct trie_limits limits = { .list = LIST_MAX, .entries = c->lists_max, .overflow_route = (uint32_t)members->count };
-	bool has_both = members->exact_case_count && members->no_case_count, cut[2];
+	bool has_several = (members->exact_case.count > 0) + (members->no_case.count > 0) + (host->regexes > 0) > 1, cut[2];
 	int r;
 
 	for (;; limits.list /= 2) {
 		if (limits.list < LIST_MIN)
 			return -EOVERFLOW;
-		r = trie_build(&c->builder, members->exact_case, members->exact_case_count, members->is_final, &limits, &host->paths, &cut[0]);
+		r = trie_build(&c->builder, members->exact_case.items, members->exact_case.count, members->is_final, &limits, &host->paths,
+			       &cut[0]);
 		if (!r)
-			r = trie_build(&c->builder, members->no_case, members->no_case_count, members->is_final, &limits, &host->paths_nocase,
+			r = trie_build(&c->builder, members->no_case.items, members->no_case.count, members->is_final, &limits, &host->paths_nocase,
 				       &cut[1]);
 		if (r != -EOVERFLOW)
 			break;
 	}
 	*was_cut = !r && (cut[0] || cut[1]);
-	return *was_cut && has_both ? -EOVERFLOW : r;
+	return *was_cut && has_several ? -EOVERFLOW : r;
 }
 
-static int finish(struct routes_compile *c, struct members *members, weft_ref ref)
+/* Patterns that fit into no automaton of the host are conditions of their routes. */
+static int build_regexes(struct routes_compile *c, const struct route_context *context, struct members *members, struct weft_virtual_host *host)
+{
+	size_t i;
+	int r = regexes_lanes(c, members->regexes, members->regex_count, &host->regexes);
+
+	for (i = 0; !r && i < members->regex_count; i++) {
+		const struct regex_member *member = &members->regexes[i];
+
+		if (!member->is_left)
+			continue;
+		members->is_final[member->route] = false;
+		r = route_test_path(c, context->virtual_host->routes[member->route].match.path, members->refs[member->route]);
+		if (!r)
+			r = add_literal(&members->exact_case, member->entry->prefix, member->entry->prefix_size, member->route, true);
+	}
+	return r;
+}
+
+static int finish(struct routes_compile *c, const struct route_context *context, struct members *members, weft_ref ref)
 {
 	struct weft_virtual_host *host = builder_at(&c->builder, ref);
 	bool was_cut;
+	size_t i;
 	int r;
 
 	members->is_final[members->count] = true;
-	r = build_tries(c, members, host, &was_cut);
+	r = build_regexes(c, context, members, host);
+	for (i = 0; !r && i < members->count; i++)
+		route_report(c, context, i, members->refs[i]);
+	if (!r)
+		r = build_tries(c, members, host, &was_cut);
 	if (r)
 		return r;
 	if (was_cut) {
@@ -224,7 +280,7 @@ static int compile_members(struct routes_compile *c, const struct route_context 
 		host->flags |= WEFT_VIRTUAL_HOST_COUNTS_ATTEMPTS;
 	if (source->counts_attempts_in_response)
 		host->flags |= WEFT_VIRTUAL_HOST_COUNTS_ATTEMPTS_BACK;
-	return finish(c, &members, *out);
+	return finish(c, context, &members, *out);
 }
 
 static void judge_levels(const struct mesh_route_config *config, const struct mesh_virtual_host *host, struct strbuf *reason)

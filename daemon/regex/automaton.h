@@ -32,6 +32,12 @@ static inline bool regex_spend(struct regex_budget *budget, uint64_t steps)
 	return true;
 }
 
+/* Is it as small as the budget says? */
+static inline bool regex_fits(const struct regex_automaton *automaton, const struct regex_budget *budget)
+{
+	return automaton->state_count * (automaton->class_count + 1) <= budget->entries && automaton->class_count <= budget->classes;
+}
+
 /* Makes an automaton minimal and numbers its states anew: dead, the other settled ones, then by distance from the start. `accepts` tells states
  * apart. Classes that no state tells apart become one. 0 or -ENOMEM. */
 int regex_minimise(struct regex_automaton *automaton);

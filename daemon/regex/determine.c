@@ -194,7 +194,7 @@ static int reserve_subset(struct determine *d, uint32_t count)
 		d->subsets = grown;
 		d->subset_capacity = capacity;
 	}
-	if (d->pool_count + count > d->pool_capacity) {
+	if (!d->pool || d->pool_count + count > d->pool_capacity) {
 		size_t capacity = (d->pool_count + count) * 2 + 256;
 		uint16_t *grown = reallocarray(d->pool, capacity, sizeof(*grown));
 
@@ -353,7 +353,7 @@ int regex_automaton_new(const struct regex *regex, enum regex_alphabet alphabet,
 		r = regex_minimise(d.table.automaton);
 	if (r)
 		return r;
-	if (d.table.automaton->state_count * (d.table.automaton->class_count + 1) > budget->entries)
+	if (!regex_fits(d.table.automaton, budget))
 		return -E2BIG;
 	*out = TAKE_PTR(d.table.automaton);
 	return 0;

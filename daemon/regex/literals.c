@@ -40,6 +40,44 @@ size_t regex_literal_prefix(const struct regex_automaton *automaton, char *out, 
 	return size;
 }
 
+/* Writes what a node begins with from `size` on. Returns whether that was all of it. */
+static bool lead(const struct regex_node *node, char *out, size_t room, size_t *size)
+{
+	unsigned byte;
+	uint32_t i;
+
+	switch ((enum regex_op)node->op) {
+	case REGEX_EMPTY: return true;
+	case REGEX_ASSERT: return true; /* it takes no byte, and can only take texts away */
+	case REGEX_SET:
+		if (set_count(&node->set) != 1)
+			return false;
+		for (byte = 0; !set_has(&node->set, byte); byte++)
+			;
+		if (*size < room)
+			out[*size] = (char)byte;
+		++*size;
+		return true;
+	case REGEX_CAPTURE: return lead(node->children[0], out, room, size);
+	case REGEX_CONCAT:
+		for (i = 0; i < node->count; i++)
+			if (!lead(node->children[i], out, room, size))
+				return false;
+		return true;
+	case REGEX_ALTERNATE:
+	case REGEX_REPEAT: break;
+	}
+	return false;
+}
+
+size_t regex_leading_literals(const struct regex *regex, char *out, size_t room)
+{
+	size_t size = 0;
+
+	lead(regex->root, out, room, &size);
+	return size;
+}
+
 /* A text on its way: the bytes so far are those of the stack. */
 struct walk {
 	const struct regex_automaton *automaton;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Many patterns in one automaton: a state of the union is a pair of a state of what there was and of one of the new pattern. */
+/* Many patterns in one automaton: a state of the union says in which state each pattern is, but for those that are dead. Where a final pattern
+ * takes whatever comes, those after it don't matter any more and are left out: that is what keeps `.*word.*` from multiplying. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,35 +8,39 @@
 #include "base/cleanup.h"
 #include "regex/automaton.h"
 
-#define NEVER UINT32_MAX
+/* A pattern that is not dead. */
+struct live {
+	uint16_t part, state;
+};
 
-struct pair {
-	uint32_t old, new;
+struct tuple {
+	uint32_t first, count;    /* in the pool */
+	uint32_t hash;
 };
 
 struct merge {
-	const struct regex_union *old;
-	const struct regex_automaton *added;
-	uint32_t index;
-	bool is_final;
+	const struct regex_part *parts;
+	size_t part_count;
 	struct regex_budget *budget;
 	struct regex_union *out;
 	struct state_table table;
-	struct pair *pairs;       /* by state */
-	uint32_t pair_capacity;
-	uint32_t *slots;          /* open addressing over pairs: state and one, 0: free */
+	struct tuple *tuples;     /* by state */
+	uint32_t tuple_capacity;
+	struct live *pool;
+	size_t pool_count, pool_capacity;
+	uint32_t *slots;          /* open addressing over tuples: state and one, 0: free */
 	uint32_t slot_mask;
-	uint32_t *decided;        /* by old state: the last pattern that can still matter there, whatever follows; NEVER: all can */
-	uint16_t *joined;         /* by old list: the list with the new pattern in it, 0: not made yet */
+	uint32_t *indexes;        /* of one state's list */
+	uint32_t list_capacity;
 };
 
 static void merge_release(struct merge *m)
 {
 	regex_union_free(&m->out);
-	free(m->pairs);
+	free(m->tuples);
+	free(m->pool);
 	free(m->slots);
-	free(m->decided);
-	free(m->joined);
+	free(m->indexes);
 }
 
 void regex_union_free(struct regex_union **into)
@@ -52,300 +57,238 @@ void regex_union_free(struct regex_union **into)
 	*into = NULL;
 }
 
-/* ---- what can still matter ---------------------------------------------------------------------------------------------------------- */
-
-/* From some states every text ends in a final pattern. What comes after the last of those is never tried, so it need not be followed. */
-static int find_decided(struct merge *m)
-{
-	const struct regex_automaton *automaton = m->old->automaton;
-	uint32_t state, class;
-	bool has_changed = true;
-
-	m->decided = calloc(automaton->state_count, sizeof(*m->decided));
-	if (!m->decided)
-		return -ENOMEM;
-	for (state = 0; state < automaton->state_count; state++) {
-		const struct regex_list *list = &m->old->lists[automaton->accepts[state]];
-
-		m->decided[state] = list->is_final ? list->items[list->count - 1] : NEVER;
-	}
-	/* States are numbered from the start, so what is far from it is looked at first. */
-	while (has_changed) {
-		has_changed = false;
-		for (state = automaton->state_count; state--;) {
-			const uint16_t *row = automaton->next + state * automaton->class_count;
-			uint32_t last = m->decided[state];
-
-			for (class = 0; class < automaton->class_count && last != NEVER; class++)
-				last = m->decided[row[class]] > last ? m->decided[row[class]] : last;
-			has_changed |= last != m->decided[state];
-			m->decided[state] = last;
-		}
-		if (!regex_spend(m->budget, automaton->state_count))
-			return -E2BIG;
-	}
-	return 0;
-}
-
 /* ---- lists --------------------------------------------------------------------------------------------------------------------------- */
 
-static int add_list(struct regex_union *into, const uint32_t *items, uint32_t count, bool is_final, uint32_t *out)
+static int find_list(struct merge *m, uint32_t count, bool is_final, uint32_t *out)
 {
-	struct regex_list *grown = reallocarray(into->lists, into->list_count + 1, sizeof(*grown));
+	struct regex_union *into = m->out;
+	struct regex_list *grown;
 
-	if (!grown)
+	for (*out = 0; *out < into->list_count; ++*out) {
+		const struct regex_list *list = &into->lists[*out];
+
+		if (list->count == count && list->is_final == is_final && !memcmp(list->items, m->indexes, count * sizeof(*m->indexes)))
+			return 0;
+	}
+	if (into->list_count > UINT16_MAX)
+		return -E2BIG;
+	if (into->list_count == m->list_capacity) {
+		grown = reallocarray(into->lists, m->list_capacity * 2 + 8, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		into->lists = grown;
+		m->list_capacity = m->list_capacity * 2 + 8;
+	}
+	into->lists[*out] = (struct regex_list){ .items = malloc((count + 1) * sizeof(*m->indexes)), .count = count, .is_final = is_final };
+	if (!into->lists[*out].items)
 		return -ENOMEM;
-	into->lists = grown;
-	grown[into->list_count] = (struct regex_list){ .items = malloc((count + 1) * sizeof(*items)), .count = count, .is_final = is_final };
-	if (!grown[into->list_count].items)
-		return -ENOMEM;
-	if (count)
-		memcpy(grown[into->list_count].items, items, count * sizeof(*items));
-	*out = into->list_count++;
+	memcpy(into->lists[*out].items, m->indexes, count * sizeof(*m->indexes));
+	into->list_count++;
 	return 0;
 }
 
-/* An old list, with the new pattern at its place. */
-static int join_list(struct merge *m, uint32_t old, uint32_t *out)
+/* What a text that ends in this state matches. */
+static int list_of(struct merge *m, const struct tuple *tuple, uint32_t *out)
 {
-	const struct regex_list *list = &m->old->lists[old];
-	_cleanup_free_ uint32_t *items = NULL;
-	uint32_t i, count = 0, made;
-	bool is_final = list->is_final;
-	int r;
+	uint32_t i, count = 0;
+	bool is_final = false;
 
-	if (m->joined[old]) {
-		*out = m->joined[old];
-		return 0;
-	}
-	items = malloc((list->count + 1) * sizeof(*items));
-	if (!items)
-		return -ENOMEM;
-	for (i = 0; i < list->count && list->items[i] < m->index; i++)
-		items[count++] = list->items[i];
-	if (i == list->count && is_final) {
-		*out = old;
-		return 0;
-	}
-	items[count++] = m->index;
-	if (m->is_final)
-		is_final = true;
-	else
-		for (; i < list->count; i++)
-			items[count++] = list->items[i];
-	for (made = m->old->list_count; made < m->out->list_count; made++) {
-		const struct regex_list *other = &m->out->lists[made];
+	for (i = 0; !is_final && i < tuple->count; i++) {
+		const struct live *live = &m->pool[tuple->first + i];
+		const struct regex_part *part = &m->parts[live->part];
 
-		if (other->is_final == is_final && other->count == count && !memcmp(other->items, items, count * sizeof(*items))) {
-			*out = m->joined[old] = (uint16_t)made;
-			return 0;
-		}
+		if (!part->automaton->accepts[live->state])
+			continue;
+		m->indexes[count++] = part->index;
+		is_final = part->is_final;
 	}
-	if (m->out->list_count > UINT16_MAX)
-		return -E2BIG;
-	r = add_list(m->out, items, count, is_final, &made);
-	if (r)
-		return r;
-	*out = m->joined[old] = (uint16_t)made;
-	return 0;
+	return find_list(m, count, is_final, out);
 }
 
 /* ---- states -------------------------------------------------------------------------------------------------------------------------- */
 
-static uint32_t hash_pair(struct pair pair)
-{
-	uint32_t h = pair.old * 0x9e3779b1u ^ pair.new * 0x85ebca6bu;
-
-	return h ^ h >> 15;
-}
-
-static int grow_pairs(struct merge *m)
+static int grow_slots(struct merge *m)
 {
 	uint32_t i, slot, mask = m->slot_mask ? m->slot_mask * 2 + 1 : 255, *slots = calloc((size_t)mask + 1, sizeof(*slots));
-	struct pair *grown = reallocarray(m->pairs, (mask + 1) / 2, sizeof(*grown));
+	struct tuple *grown = reallocarray(m->tuples, (mask + 1) / 2, sizeof(*grown));
 
 	if (grown)
-		m->pairs = grown;
+		m->tuples = grown;
 	if (!slots || !grown) {
 		free(slots);
 		return -ENOMEM;
 	}
 	for (i = 0; i < m->table.automaton->state_count; i++) {
-		for (slot = hash_pair(m->pairs[i]) & mask; slots[slot]; slot = (slot + 1) & mask)
+		for (slot = m->tuples[i].hash & mask; slots[slot]; slot = (slot + 1) & mask)
 			;
 		slots[slot] = i + 1;
 	}
 	free(m->slots);
 	m->slots = slots;
 	m->slot_mask = mask;
-	m->pair_capacity = (mask + 1) / 2;
+	m->tuple_capacity = (mask + 1) / 2;
 	return 0;
 }
 
-static int find_pair(struct merge *m, uint32_t old, uint32_t new, uint32_t *out)
+/* Room for one tuple of all parts at the end of the pool. */
+static int reserve(struct merge *m)
 {
-	const struct regex_automaton *automaton = m->table.automaton;
-	struct pair pair = { old, new };
-	uint32_t slot, list;
-	int r;
+	if (m->table.automaton->state_count == m->tuple_capacity) {
+		int r = grow_slots(m);
 
-	if (m->decided[old] < m->index)
-		pair.new = REGEX_DEAD;
-	if (automaton->state_count == m->pair_capacity) {
-		r = grow_pairs(m);
 		if (r)
 			return r;
 	}
-	for (slot = hash_pair(pair) & m->slot_mask; m->slots[slot]; slot = (slot + 1) & m->slot_mask) {
+	if (m->pool_count + m->part_count > m->pool_capacity) {
+		size_t capacity = (m->pool_count + m->part_count) * 2;
+		struct live *grown = reallocarray(m->pool, capacity, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		m->pool = grown;
+		m->pool_capacity = capacity;
+	}
+	return 0;
+}
+
+/* Puts a pattern's state into the tuple that grows at the end of the pool. Returns false when nothing after it matters. */
+static bool push_live(struct merge *m, struct tuple *tuple, uint32_t part, uint32_t state)
+{
+	const struct regex_automaton *automaton = m->parts[part].automaton;
+
+	if (state == REGEX_DEAD)
+		return true;
+	m->pool[tuple->first + tuple->count++] = (struct live){ (uint16_t)part, (uint16_t)state };
+	tuple->hash = (tuple->hash ^ (part << 16 | state)) * 0x9e3779b1u;
+	tuple->hash ^= tuple->hash >> 15;
+	return !m->parts[part].is_final || state >= automaton->settled_count || !automaton->accepts[state];
+}
+
+/* The state of the tuple at the end of the pool. */
+static int find_tuple(struct merge *m, const struct tuple *tuple, uint32_t *out)
+{
+	const struct regex_automaton *automaton = m->table.automaton;
+	uint32_t slot, list;
+	int r;
+
+	for (slot = tuple->hash & m->slot_mask; m->slots[slot]; slot = (slot + 1) & m->slot_mask) {
+		const struct tuple *other = &m->tuples[m->slots[slot] - 1];
+
 		*out = m->slots[slot] - 1;
-		if (m->pairs[*out].old == pair.old && m->pairs[*out].new == pair.new)
+		if (other->hash == tuple->hash && other->count == tuple->count &&
+		    !memcmp(m->pool + other->first, m->pool + tuple->first, tuple->count * sizeof(*m->pool)))
 			return 0;
 	}
-	/* Minimal automata give hardly more pairs than the minimal union has states. */
+	/* Made of minimal automata, a union has hardly more states than when it is minimal itself. */
 	if (automaton->state_count * (automaton->class_count + 1) > 2 * m->budget->entries)
 		return -E2BIG;
 	r = regex_add_state(&m->table, out);
 	if (r)
 		return r;
 	m->slots[slot] = *out + 1;
-	m->pairs[*out] = pair;
-	list = m->old->automaton->accepts[pair.old];
-	if (m->added->accepts[pair.new]) {
-		r = join_list(m, list, &list);
-		if (r)
-			return r;
-	}
-	m->table.automaton->accepts[*out] = (uint16_t)list;
-	return 0;
-}
-
-static int walk_pairs(struct merge *m)
-{
-	struct regex_automaton *automaton = m->table.automaton;
-	uint32_t state, class, next, classes = automaton->class_count;
-	const struct regex_automaton *old = m->old->automaton, *added = m->added;
-	uint8_t bytes[256];
-	struct byte_set alphabet;
-	int r;
-
-	regex_alphabet_bytes(automaton->alphabet, &alphabet);
-	regex_representatives(automaton->classes, &alphabet, bytes);
-	r = find_pair(m, REGEX_DEAD, REGEX_DEAD, &state);
+	m->tuples[*out] = *tuple;
+	m->pool_count += tuple->count;
+	r = list_of(m, tuple, &list);
 	if (!r)
-		r = find_pair(m, old->start, added->start, &automaton->start);
-	for (state = 0; !r && state < automaton->state_count; state++) {
-		for (class = 0; !r && class < classes; class++) {
-			struct pair pair = m->pairs[state];
-
-			r = find_pair(m, regex_next(old, pair.old, bytes[class]), regex_next(added, pair.new, bytes[class]), &next);
-			if (!r)
-				automaton->next[state * classes + class] = (uint16_t)next;
-		}
-		if (!r && !regex_spend(m->budget, classes))
-			r = -E2BIG;
-	}
+		m->table.automaton->accepts[*out] = (uint16_t)list;
 	return r;
 }
 
-/* Lists that no state has any more are left out. */
-static int drop_unused_lists(struct regex_union *into)
+static int step(struct merge *m, uint32_t from, uint8_t byte, uint32_t *out)
 {
-	_cleanup_free_ uint32_t *renamed = calloc(into->list_count, sizeof(*renamed));
-	uint32_t i, kept = 1;
+	struct tuple tuple = { .first = (uint32_t)m->pool_count };
+	uint32_t i, count = m->tuples[from].count;
+	int r = reserve(m);
 
-	if (!renamed)
-		return -ENOMEM;
-	for (i = 0; i < into->automaton->state_count; i++)
-		renamed[into->automaton->accepts[i]] = 1;
-	for (i = 1; i < into->list_count; i++) {
-		if (!renamed[i]) {
-			free(into->lists[i].items);
-			continue;
-		}
-		renamed[i] = kept;
-		into->lists[kept++] = into->lists[i];
+	if (r)
+		return r;
+	for (i = 0; i < count; i++) {
+		struct live live = m->pool[m->tuples[from].first + i];
+
+		if (!push_live(m, &tuple, live.part, regex_next(m->parts[live.part].automaton, live.state, byte)))
+			break;
 	}
-	renamed[0] = 0;
-	into->list_count = kept;
-	for (i = 0; i < into->automaton->state_count; i++)
-		into->automaton->accepts[i] = (uint16_t)renamed[into->automaton->accepts[i]];
-	return 0;
+	if (!regex_spend(m->budget, count + 1))
+		return -E2BIG;
+	return find_tuple(m, &tuple, out);
+}
+
+static int begin(struct merge *m, uint32_t *out)
+{
+	struct tuple tuple = { .first = (uint32_t)m->pool_count };
+	uint32_t i;
+	int r = reserve(m);
+
+	if (r)
+		return r;
+	for (i = 0; i < m->part_count; i++)
+		if (!push_live(m, &tuple, i, m->parts[i].automaton->start))
+			break;
+	return find_tuple(m, &tuple, out);
+}
+
+static int walk_tuples(struct merge *m)
+{
+	struct regex_automaton *automaton = m->table.automaton;
+	uint32_t state, class, next, classes = automaton->class_count;
+	struct tuple nothing = { 0 };
+	struct byte_set alphabet;
+	uint8_t bytes[256];
+	int r = reserve(m);
+
+	regex_alphabet_bytes(automaton->alphabet, &alphabet);
+	regex_representatives(automaton->classes, &alphabet, bytes);
+	if (!r)
+		r = find_tuple(m, &nothing, &state);
+	if (!r)
+		r = begin(m, &automaton->start);
+	for (state = 0; !r && state < automaton->state_count; state++) {
+		for (class = 0; !r && class < classes; class++) {
+			r = step(m, state, bytes[class], &next);
+			if (!r)
+				automaton->next[state * classes + class] = (uint16_t)next;
+		}
+	}
+	return r;
 }
 
 /* ---- all of it ------------------------------------------------------------------------------------------------------------------------ */
 
-/* A union without patterns: it takes nothing. */
-static int union_new(enum regex_alphabet alphabet, struct regex_union **out)
-{
-	_cleanup_(regex_union_free) struct regex_union *into = calloc(1, sizeof(*into));
-	struct state_table table = { 0 };
-	uint32_t unused;
-	int r;
-
-	if (!into)
-		return -ENOMEM;
-	table.automaton = into->automaton = calloc(1, sizeof(*into->automaton));
-	if (!into->automaton)
-		return -ENOMEM;
-	into->automaton->alphabet = alphabet;
-	into->automaton->class_count = into->automaton->settled_count = 1;
-	r = regex_add_state(&table, &unused);
-	if (!r)
-		r = add_list(into, NULL, 0, false, &unused);
-	if (r)
-		return r;
-	*out = TAKE_PTR(into);
-	return 0;
-}
-
 static int merge_init(struct merge *m)
 {
-	const struct regex_automaton *old = m->old->automaton;
 	struct regex_automaton *automaton;
 	struct byte_set alphabet;
-	uint32_t i, unused;
-	int r = 0;
+	uint32_t none;
+	size_t i;
 
-	m->joined = calloc(m->old->list_count, sizeof(*m->joined));
+	m->indexes = calloc(m->part_count + 1, sizeof(*m->indexes));
 	m->out = calloc(1, sizeof(*m->out));
-	if (!m->joined || !m->out)
+	if (!m->indexes || !m->out)
 		return -ENOMEM;
 	automaton = m->table.automaton = m->out->automaton = calloc(1, sizeof(*automaton));
 	if (!automaton)
 		return -ENOMEM;
-	for (i = 0; !r && i < m->old->list_count; i++)
-		r = add_list(m->out, m->old->lists[i].items, m->old->lists[i].count, m->old->lists[i].is_final, &unused);
-	automaton->alphabet = old->alphabet;
-	regex_alphabet_bytes(old->alphabet, &alphabet);
-	regex_split_by_map(automaton->classes, &alphabet, old->classes);
-	automaton->class_count = regex_split_by_map(automaton->classes, &alphabet, m->added->classes);
-	return r;
+	automaton->alphabet = m->parts[0].automaton->alphabet;
+	automaton->class_count = 1;
+	regex_alphabet_bytes(automaton->alphabet, &alphabet);
+	for (i = 0; i < m->part_count; i++)
+		automaton->class_count = regex_split_by_map(automaton->classes, &alphabet, m->parts[i].automaton->classes);
+	return find_list(m, 0, false, &none);
 }
 
-int regex_union_add(struct regex_union **into, const struct regex_automaton *automaton, uint32_t index, bool is_final,
-		    struct regex_budget *budget)
+int regex_union_new(const struct regex_part *parts, size_t count, struct regex_budget *budget, struct regex_union **out)
 {
-	_cleanup_(regex_union_free) struct regex_union *empty = NULL;
-	_cleanup_(merge_release) struct merge m = { .added = automaton, .index = index, .is_final = is_final, .budget = budget };
-	int r = *into ? 0 : union_new(automaton->alphabet, &empty);
+	_cleanup_(merge_release) struct merge m = { .parts = parts, .part_count = count, .budget = budget };
+	int r = count && count <= UINT16_MAX ? merge_init(&m) : -E2BIG;
 
-	if (r)
-		return r;
-	m.old = *into ? *into : empty;
-	r = merge_init(&m);
 	if (!r)
-		r = find_decided(&m);
-	if (!r)
-		r = walk_pairs(&m);
+		r = walk_tuples(&m);
 	if (!r)
 		r = regex_minimise(m.out->automaton);
-	if (!r && m.out->automaton->state_count * (m.out->automaton->class_count + 1) > budget->entries)
-		r = -E2BIG;
-	if (!r)
-		r = drop_unused_lists(m.out);
 	if (r)
 		return r;
-	regex_union_free(into);
-	*into = TAKE_PTR(m.out);
+	if (!regex_fits(m.out->automaton, budget))
+		return -E2BIG;
+	*out = TAKE_PTR(m.out);
 	return 0;
 }

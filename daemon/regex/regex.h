@@ -136,6 +136,7 @@ enum regex_alphabet {
  * count the same on every machine. */
 struct regex_budget {
 	uint32_t entries; /* of one automaton: states times classes and one */
+	uint32_t classes; /* of one automaton */
 	uint64_t steps;   /* instructions and transitions looked at; goes down */
 };
 
@@ -163,6 +164,9 @@ uint32_t regex_run(const struct regex_automaton *automaton, const char *text, si
 
 /* The bytes that every text it takes begins with; returns how many there are, and writes `room` of them at most. */
 size_t regex_literal_prefix(const struct regex_automaton *automaton, char *out, size_t room);
+
+/* The same told from the pattern alone, for one without an automaton: perhaps fewer bytes. */
+size_t regex_leading_literals(const struct regex *regex, char *out, size_t room);
 
 struct regex_literal {
 	char *bytes;
@@ -195,10 +199,15 @@ struct regex_union {
 	uint32_t list_count;
 };
 
-/* Adds pattern `index` to a union, or begins one where *into is NULL. What it may not change is left out: states that differ only in what
- * comes after a final pattern are one. 0; -E2BIG: it would exceed the budget, *into is as before; -ENOMEM. */
-int regex_union_add(struct regex_union **into, const struct regex_automaton *automaton, uint32_t index, bool is_final,
-		    struct regex_budget *budget);
+struct regex_part {
+	const struct regex_automaton *automaton;
+	uint32_t index;
+	bool is_final;
+};
+
+/* Of automata over one alphabet, in the order of their indexes. What can't matter is left out: states that differ only in what comes after a
+ * final pattern are one. 0; -E2BIG: it would exceed the budget, or there are none; -ENOMEM. */
+int regex_union_new(const struct regex_part *parts, size_t count, struct regex_budget *budget, struct regex_union **out);
 void regex_union_free(struct regex_union **into);
 
 #endif

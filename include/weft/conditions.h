@@ -3,10 +3,12 @@
 #ifndef WEFT_CONDITIONS_H
 #define WEFT_CONDITIONS_H
 
+#include "weft/dfa.h"
 #include "weft/fields.h"
 #include "weft/image.h"
 #include "weft/lookup.h"
 #include "weft/names.h"
+#include "weft/nfa.h"
 
 /* What is asked beside the head. On the host `target` is the normalised target (path and query, no fragment) with at least 8
  * readable bytes after it; NULL: the head's own is right. */
@@ -20,10 +22,6 @@ struct weft_route_query {
 	u32 path_len;                   /* bytes of target before `?` */
 #endif
 };
-
-#define WEFT_HOLDS 1
-#define WEFT_FAILS 0
-#define WEFT_EXCEEDS -1 /* a kernel limit, or an image that is gone: the proxy decides */
 
 /* `len` bytes of the head against the struct weft_text at `text` in `page`; `fold`, all ones or 0: they are lowered first, the text is in
  * lower case. */
@@ -150,8 +148,8 @@ WEFT_STAGE int weft_chance_holds(const struct weft_route_query *query, const str
 
 /* ---- texts ------------------------------------------------------------------------------------------------------------------ */
 
-/* One text of the head against the condition's value, without regard to INVERT. Returns WEFT_HOLDS, WEFT_FAILS or WEFT_EXCEEDS. */
-WEFT_STAGE int weft_text_matches(const struct weft_route_query *query, const struct weft_head_bytes *bytes, u32 off, u32 len,
+/* One text of the head against what the condition compares it with. */
+WEFT_STAGE int weft_text_compares(const struct weft_route_query *query, const struct weft_head_bytes *bytes, u32 off, u32 len,
 				 const struct weft_condition *condition)
 {
 	struct weft_cursor cursor = {};
@@ -213,8 +211,19 @@ WEFT_STAGE int weft_text_matches(const struct weft_route_query *query, const str
 	return weft_text_equals(bytes->data, from, page, at, value_len, fold) ? WEFT_HOLDS : WEFT_FAILS;
 }
 
+/* One text of the head against the condition's value, without regard to INVERT. Returns WEFT_HOLDS, WEFT_FAILS or what is negative. */
+WEFT_INLINE int weft_text_matches(const struct weft_route_query *query, const struct weft_head_bytes *bytes, u32 off, u32 len,
+				  const struct weft_condition *condition)
+{
+	if (condition->kind == WEFT_CONDITION_REGEX)
+		return weft_dfa_takes(&query->image, bytes, off, len, condition->value);
+	if (condition->kind == WEFT_CONDITION_PROGRAM)
+		return weft_nfa_takes(&query->image, bytes->data + off, len, condition->value);
+	return weft_text_compares(query, bytes, off, len, condition);
+}
+
 /* A text of at most 8 bytes that stands in no head, as a word: the scheme, or nothing. */
-WEFT_STAGE int weft_word_matches(const struct weft_route_query *query, u64 word, u32 len, const struct weft_condition *condition)
+WEFT_STAGE int weft_word_compares(const struct weft_route_query *query, u64 word, u32 len, const struct weft_condition *condition)
 {
 	struct weft_cursor cursor = {};
 	const struct weft_text *text;
@@ -253,6 +262,15 @@ WEFT_STAGE int weft_word_matches(const struct weft_route_query *query, u64 word,
 		return WEFT_FAILS;
 	}
 	return WEFT_EXCEEDS;
+}
+
+WEFT_INLINE int weft_word_matches(const struct weft_route_query *query, u64 word, u32 len, const struct weft_condition *condition)
+{
+	if (condition->kind == WEFT_CONDITION_REGEX)
+		return weft_dfa_takes_word(&query->image, word, len, condition->value);
+	if (condition->kind == WEFT_CONDITION_PROGRAM)
+		return weft_nfa_takes(&query->image, (const u8 *)&word, len, condition->value);
+	return weft_word_compares(query, word, len, condition);
 }
 
 #define WEFT_SCHEME_HTTP WEFT_TEXT8('h', 't', 't', 'p', 0, 0, 0, 0)
@@ -473,6 +491,21 @@ WEFT_STAGE int weft_query_holds(const struct weft_route_query *query, const stru
 	return r < 0 ? r : r != !!(condition->flags & WEFT_CONDITION_INVERT);
 }
 
+/* The path without its query, as routes see it. */
+WEFT_STAGE int weft_path_matches(const struct weft_route_query *query, const struct weft_head_bytes *bytes, const struct weft_head *head,
+				 const struct weft_condition *condition)
+{
+	if (!query || !bytes || !head || !condition)
+		return WEFT_EXCEEDS;
+#ifndef __bpf__
+	if (query->target)
+		return weft_text_matches(query, (const struct weft_head_bytes *)query->target, 0, query->path_len, condition);
+	if (!head->path.len)
+		return weft_word_matches(query, '/', 1, condition);
+#endif
+	return weft_text_matches(query, bytes, head->path.off, head->path.len, condition);
+}
+
 /* Any condition. */
 WEFT_INLINE int weft_condition_holds(const struct weft_route_query *query, const struct weft_head_bytes *bytes,
 				    const struct weft_head *head, const struct weft_condition *condition)
@@ -500,6 +533,9 @@ WEFT_INLINE int weft_condition_holds(const struct weft_route_query *query, const
 		}
 #endif
 		r = weft_text_matches(query, bytes, head->target.off, head->target.len, condition);
+		break;
+	case WEFT_SUBJECT_ROUTE_PATH:
+		r = weft_path_matches(query, bytes, head, condition);
 		break;
 	case WEFT_SUBJECT_SCHEME:
 #ifndef __bpf__

@@ -169,6 +169,7 @@ struct weft_virtual_host {
 	weft_ref routes;      /* struct weft_list of refs to struct weft_route, in order; index is the route index */
 	weft_ref paths;       /* root struct weft_trie_node over case-sensitive literals; 0: none */
 	weft_ref paths_nocase; /* the same over lower-cased literals of case_sensitive: false */
+	weft_ref regexes;     /* struct weft_dfa over regular expressions on the path; 0: none */
 	u32 flags;
 };
 
@@ -192,6 +193,68 @@ struct weft_trie_node {
 	weft_ref children;   /* u32[child_count], refs to nodes; same page as this node or another */
 	u64 branch[4];
 	u8 label[];          /* label_len bytes, padded to 8 */
+};
+
+/* ---- regular expressions ---------------------------------------------------------------------------------------------- */
+
+#define WEFT_DFA_LANES 4              /* automata that are walked side by side */
+#define WEFT_DFA_ENTRIES_MAX 32512u   /* of an automaton that stands alone: a state is an u16 */
+#define WEFT_DFA_LANE_ENTRIES_MAX 21504u /* of each of several: their rows begin in one half of a page */
+#define WEFT_DFA_CLASSES_MAX 127u
+#define WEFT_NFA_STEPS_MAX (1u << 26) /* instructions tried for one text: beyond it the request is answered 503 (a fifth of a second) */
+
+/* Automata that read the same text. A state is where its row begins, in bytes from the beginning of its automaton's rows; a row is
+ * class_count + 1 entries of u16. The first is what a text that ends there means: 0 is nothing; other numbers are an index of
+ * `lists`, or 1 for an automaton that stands alone. That at classes[byte], which counts bytes too, is the next state. A state below
+ * `settled` leads only to itself; 0 is dead. Lanes from lane_count on are dead from the start, with the tables of the first.
+ *
+ * So that no look-up needs a check, the object and its tables of classes begin at multiples of 256 in their page, and rows in its first
+ * half: whatever an entry is, what it leads to lies in the page. */
+#define WEFT_DFA_ALIGN 256u
+#define WEFT_DFA_ROWS_LAST (WEFT_PAGE_SIZE / 2 - 8)
+
+struct weft_dfa {
+	u32 lane_count;
+	u32 list_count;
+	weft_ref lists;         /* weft_ref[list_count] of struct weft_list of route indexes; [0] is 0. 0: it stands alone */
+	weft_ref pattern;       /* struct weft_text; 0: it is made of several */
+	struct {
+		u32 classes;    /* u8[256] of 2 .. 2 * class_count: bytes from the beginning of this object */
+		u32 rows;       /* u16[state_count * (class_count + 1)]: likewise */
+		u32 start;
+		u32 settled;
+		u32 state_count;
+		u32 class_count;
+	} lanes[WEFT_DFA_LANES];
+};
+
+enum weft_nfa_op { WEFT_NFA_BYTE = 1, WEFT_NFA_SPLIT = 2, WEFT_NFA_ASSERT = 3, WEFT_NFA_MATCH = 4 };
+
+enum weft_nfa_assertion {
+	WEFT_NFA_BEGIN_TEXT = 0,
+	WEFT_NFA_END_TEXT = 1,
+	WEFT_NFA_BEGIN_LINE = 2,
+	WEFT_NFA_END_LINE = 3,
+	WEFT_NFA_WORD_BOUNDARY = 4,
+	WEFT_NFA_NO_WORD_BOUNDARY = 5,
+};
+
+/* A regular expression whose automaton would be too large, as instructions: several are followed at once. */
+struct weft_nfa {
+	u32 instruction_count;
+	u32 set_count;
+	u32 start;
+	weft_ref pattern;       /* struct weft_text */
+	struct {
+		u64 bits[4];        /* of bytes */
+	} sets[];
+	/* struct weft_nfa_instruction[instruction_count] follow */
+};
+
+struct weft_nfa_instruction {
+	u16 op;         /* enum weft_nfa_op */
+	u16 next;
+	u16 argument;   /* BYTE: a set; SPLIT: another next one; ASSERT: enum weft_nfa_assertion */
 };
 
 /* ---- routes ----------------------------------------------------------------------------------------------------------- */
@@ -236,6 +299,8 @@ enum weft_condition_kind {
 	WEFT_CONDITION_RANGE = 6,    /* a decimal number in value's struct weft_range */
 	WEFT_CONDITION_GRPC = 7,     /* the value, or the value and a plus sign before something */
 	WEFT_CONDITION_FRACTION = 8, /* of WEFT_SUBJECT_CHANCE: value is a struct weft_fraction */
+	WEFT_CONDITION_REGEX = 9,    /* value's struct weft_dfa takes the whole text */
+	WEFT_CONDITION_PROGRAM = 10, /* value's struct weft_nfa takes it: on the host only, the kernel hands up */
 };
 
 enum weft_condition_subject {
@@ -246,6 +311,7 @@ enum weft_condition_subject {
 	WEFT_SUBJECT_SCHEME = 4,    /* always "http" unless x-forwarded-proto says https: then the proxy's */
 	WEFT_SUBJECT_QUERY = 5,     /* the first parameter `name` of the query, bytes as they are; missing: fails */
 	WEFT_SUBJECT_CHANCE = 6,    /* the request's random number */
+	WEFT_SUBJECT_ROUTE_PATH = 7, /* the path without its query, as the trie sees it */
 };
 
 #define WEFT_CONDITION_INVERT 0x01u
@@ -261,7 +327,7 @@ struct weft_condition {
 	u8 name_len;
 	u32 name_hash;      /* weft_name_hash of the lower-case name */
 	weft_ref name;      /* struct weft_text; lower case but for a query parameter */
-	weft_ref value;     /* struct weft_text, but for RANGE and FRACTION */
+	weft_ref value;     /* struct weft_text, but for RANGE, FRACTION, REGEX and PROGRAM */
 };
 
 struct weft_range {

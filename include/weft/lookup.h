@@ -24,6 +24,12 @@ struct weft_image_handle {
 };
 #endif
 
+/* What a question to an image is answered with. */
+#define WEFT_HOLDS 1
+#define WEFT_FAILS 0
+#define WEFT_EXCEEDS -1 /* a kernel limit, or an image that is gone: the proxy decides */
+#define WEFT_TOO_COMPLEX -2 /* a regular expression that is no automaton: likewise */
+
 /* The page that a reader has in hand, so that what stands in one page costs one look-up. */
 struct weft_cursor {
 	const u8 *page;

@@ -38,6 +38,7 @@
 	X(NOT_FOUND, "not_found") \
 	X(IMAGE_MISSING, "image_missing") \
 	X(LIMIT_EXCEEDED, "limit_exceeded") \
+	X(REGEX_TOO_COMPLEX, "regex_too_complex") \
 	/* balancing */ \
 	X(NO_CLUSTER, "no_cluster") \
 	X(NO_ENDPOINT, "no_endpoint") \

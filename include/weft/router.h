@@ -5,6 +5,7 @@
 
 #include "weft/base.h"
 #include "weft/conditions.h"
+#include "weft/dfa.h"
 #include "weft/head.h"
 #include "weft/hosts.h"
 #include "weft/image.h"
@@ -162,13 +163,19 @@ WEFT_STAGE int weft_walk_path(struct weft_walk *walk, const struct weft_head_byt
 
 /* ---- candidates ------------------------------------------------------------------------------------------------------------ */
 
-/* Two lists of route indexes in order, merged as they are tried; what changes on the way stands here (see WEFT_LOOP). */
+/* Lists of route indexes in order, merged as they are tried: of two tries, and of each automaton over regular expressions. What changes on
+ * the way stands here (see WEFT_LOOP). */
+#define WEFT_CANDIDATE_LISTS (2 + WEFT_DFA_LANES)
+#define WEFT_CANDIDATE_SLOTS 8u /* a power of two above, so that a masked index stays inside */
+
 struct weft_candidates {
 	weft_ref virtual_host;
 	weft_ref routes;
-	weft_ref lists[2];
-	u32 counts[2];
-	u32 taken[2];
+	weft_ref regexes;    /* struct weft_dfa; 0: none */
+	u32 flags;           /* of the virtual host */
+	weft_ref lists[WEFT_CANDIDATE_SLOTS]; /* at first the lists; then where the next item of each stands */
+	u16 left[WEFT_CANDIDATE_SLOTS];       /* items from there on: compile makes no list of more */
+	u32 heads[WEFT_CANDIDATE_SLOTS];      /* the next item of each, or ~0 */
 	weft_ref route;      /* the one to try now */
 	weft_ref conditions; /* its conditions */
 	u32 condition_count;
@@ -223,6 +230,63 @@ WEFT_STAGE int weft_take_route(const struct weft_route_query *query, weft_ref re
 	}
 }
 
+/* Where the path stands that routes are chosen by, without its query. */
+WEFT_INLINE const struct weft_head_bytes *weft_path_bytes(const struct weft_route_query *query, const struct weft_head_bytes *bytes,
+							   const struct weft_head *head, u32 *off, u32 *len)
+{
+	*off = head->path.off;
+	*len = head->path.len;
+#ifndef __bpf__
+	if (query->target) {
+		*off = 0;
+		*len = query->path_len;
+		return (const struct weft_head_bytes *)query->target;
+	}
+	if (!*len) {
+		static const u8 slash[16] = "/";
+
+		*off = 0;
+		*len = 1;
+		return (const struct weft_head_bytes *)slash;
+	}
+#endif
+	return bytes;
+}
+
+/* The lists of those regular expressions that the path matches. Returns 0 or WEFT_EXCEEDS. */
+WEFT_STAGE int weft_find_regexes(const struct weft_route_query *query, const struct weft_head_bytes *bytes, const struct weft_head *head,
+				 struct weft_candidates *candidates)
+{
+	struct weft_cursor cursor = {};
+	const struct weft_dfa *dfa;
+	u32 off, len, i;
+	weft_ref lists;
+	u64 says;
+
+	if (!query || !bytes || !head || !candidates)
+		return WEFT_EXCEEDS;
+	if (!candidates->regexes)
+		return 0;
+	bytes = weft_path_bytes(query, bytes, head, &off, &len);
+	dfa = WEFT_OBJECT(weft_dfa, &query->image, &cursor, candidates->regexes);
+	if (!dfa)
+		return WEFT_EXCEEDS;
+	lists = dfa->lists;
+	if (dfa->lane_count == 1)
+		says = weft_walk_dfa_alone(&query->image, bytes, off, len, candidates->regexes);
+	else
+		says = weft_walk_dfa(&query->image, bytes, off, len, candidates->regexes);
+	if (says == WEFT_DFA_GONE)
+		return WEFT_EXCEEDS;
+	for (i = 0; i < WEFT_DFA_LANES; i++) {
+		u32 list = (u16)(says >> (16 * i));
+
+		if (list)
+			candidates->lists[2 + i] = weft_entry(&query->image, &cursor, lists, list);
+	}
+	return 0;
+}
+
 /* Opens the lists. Returns 0 or WEFT_EXCEEDS. */
 WEFT_STAGE int weft_count_candidates(const struct weft_route_query *query, struct weft_candidates *candidates)
 {
@@ -231,16 +295,19 @@ WEFT_STAGE int weft_count_candidates(const struct weft_route_query *query, struc
 
 	if (!query || !candidates)
 		return WEFT_EXCEEDS;
-	for (i = 0; i < 2; i++) {
+	for (i = 0; i < WEFT_CANDIDATE_LISTS; i++) {
 		const struct weft_list *list;
 
-		candidates->counts[i] = candidates->taken[i] = 0;
+		candidates->heads[i] = ~0u;
 		if (!candidates->lists[i])
 			continue;
-		list = WEFT_OBJECT(weft_list, &query->image, &cursor, candidates->lists[i]);
+		list = weft_object(&query->image, &cursor, candidates->lists[i], sizeof(*list) + sizeof(u32));
 		if (!list)
 			return WEFT_EXCEEDS;
-		candidates->counts[i] = list->count;
+		candidates->left[i] = list->count;
+		candidates->lists[i] += sizeof(*list);
+		if (list->count)
+			candidates->heads[i] = list->items[0];
 	}
 	return 0;
 }
@@ -248,25 +315,33 @@ WEFT_STAGE int weft_count_candidates(const struct weft_route_query *query, struc
 /* The next route to try, into candidates->route; 0: there is none. Returns 0 or WEFT_EXCEEDS. */
 WEFT_STAGE int weft_next_candidate(const struct weft_route_query *query, struct weft_candidates *candidates)
 {
+	u32 first = ~0u, which = 0, left, i;
 	struct weft_cursor cursor = {};
-	u32 first = ~0u, second = ~0u;
 	const struct weft_route *route;
 
 	if (!query || !candidates)
 		return WEFT_EXCEEDS;
 	candidates->route = 0;
-	if (candidates->taken[0] < candidates->counts[0])
-		first = weft_item(&query->image, &cursor, candidates->lists[0], candidates->taken[0]);
-	if (candidates->taken[1] < candidates->counts[1])
-		second = weft_item(&query->image, &cursor, candidates->lists[1], candidates->taken[1]);
-	if (first == ~0u && second == ~0u)
-		return 0;
 	/* a route stands in one of the lists only */
-	if (first < second)
-		candidates->taken[0]++;
-	else
-		candidates->taken[1]++;
-	candidates->route = weft_item(&query->image, &cursor, candidates->routes, WEFT_MIN(first, second));
+	for (i = 0; i < WEFT_CANDIDATE_LISTS; i++) {
+		u32 head = candidates->heads[i];
+
+		if (head < first) {
+			first = head;
+			which = i;
+		}
+	}
+	if (first == ~0u)
+		return 0;
+#ifdef __bpf__
+	asm volatile("" : "+r"(which)); /* the compiler knows the bound, the verifier wants the mask */
+#endif
+	which &= WEFT_CANDIDATE_SLOTS - 1;
+	left = candidates->left[which] - 1;
+	candidates->left[which] = left;
+	candidates->lists[which] += sizeof(u32);
+	candidates->heads[which] = left ? weft_entry(&query->image, &cursor, candidates->lists[which], 0) : ~0u;
+	candidates->route = weft_item(&query->image, &cursor, candidates->routes, first);
 	route = WEFT_OBJECT(weft_route, &query->image, &cursor, candidates->route);
 	if (!candidates->route || !route)
 		return WEFT_EXCEEDS;
@@ -279,13 +354,14 @@ WEFT_STAGE int weft_next_candidate(const struct weft_route_query *query, struct 
 WEFT_INLINE int weft_choose_route(const struct weft_route_query *query, const struct weft_head_bytes *bytes, const struct weft_head *head,
 				  struct weft_candidates *candidates, struct weft_route_result *result)
 {
+	int r = WEFT_HOLDS;
 	u32 i;
 
 	result->reason = WEFT_REASON_IMAGE_MISSING;
 	if (weft_count_candidates(query, candidates))
 		return WEFT_ROUTE_PROXY;
 	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_CANDIDATES_MAX); i++) {
-		int r = WEFT_HOLDS;
+		r = WEFT_HOLDS;
 
 		if (weft_next_candidate(query, candidates))
 			return WEFT_ROUTE_PROXY;
@@ -302,7 +378,7 @@ WEFT_INLINE int weft_choose_route(const struct weft_route_query *query, const st
 		if (r < 0)
 			break;
 	}
-	result->reason = WEFT_REASON_LIMIT_EXCEEDED;
+	result->reason = r == WEFT_TOO_COMPLEX ? WEFT_REASON_REGEX_TOO_COMPLEX : WEFT_REASON_LIMIT_EXCEEDED;
 	return WEFT_ROUTE_PROXY;
 }
 
@@ -331,16 +407,48 @@ WEFT_INLINE int weft_routed(struct weft_route_result *result, u32 kind, u32 reas
 	return kind;
 }
 
-WEFT_STAGE int weft_route(const struct weft_route_query *query, const struct weft_head_bytes *bytes, const struct weft_head *head,
-			  struct weft_route_result *result)
+/* The lists of all routes whose literal path matches that of the head. Returns 0 or WEFT_EXCEEDS. */
+WEFT_STAGE int weft_find_candidates(const struct weft_route_query *query, const struct weft_head_bytes *bytes, const struct weft_head *head,
+				    struct weft_candidates *candidates)
 {
-	const struct weft_head_bytes *path_bytes = bytes;
 	const struct weft_virtual_host *virtual_host;
-	struct weft_candidates candidates = {};
 	struct weft_cursor cursor = {};
 	struct weft_walk walk = {};
 	weft_ref nocase;
 	u32 off, len;
+	int r;
+
+	if (!query || !bytes || !head || !candidates)
+		return WEFT_EXCEEDS;
+	virtual_host = WEFT_OBJECT(weft_virtual_host, &query->image, &cursor, candidates->virtual_host);
+	if (!virtual_host)
+		return WEFT_EXCEEDS;
+	candidates->routes = virtual_host->routes;
+	candidates->regexes = virtual_host->regexes;
+	candidates->flags = virtual_host->flags;
+	nocase = virtual_host->paths_nocase;
+	bytes = weft_path_bytes(query, bytes, head, &off, &len);
+	walk.image = query->image;
+	walk.node = virtual_host->paths;
+	walk.at = off;
+	walk.rest = len;
+	r = weft_walk_path(&walk, bytes);
+	candidates->lists[0] = walk.found;
+	if (!r && nocase) {
+		walk.node = nocase;
+		walk.at = off;
+		walk.rest = len;
+		walk.fold = 1;
+		r = weft_walk_path(&walk, bytes);
+		candidates->lists[1] = walk.found;
+	}
+	return r;
+}
+
+WEFT_STAGE int weft_route(const struct weft_route_query *query, const struct weft_head_bytes *bytes, const struct weft_head *head,
+			  struct weft_route_result *result)
+{
+	struct weft_candidates candidates = {};
 	int r;
 
 	if (!query || !bytes || !head || !result)
@@ -352,10 +460,9 @@ WEFT_STAGE int weft_route(const struct weft_route_query *query, const struct wef
 	if (!candidates.virtual_host)
 		return weft_routed(result, WEFT_ROUTE_NOT_FOUND, WEFT_REASON_NOT_FOUND);
 	result->virtual_host = candidates.virtual_host;
-	virtual_host = WEFT_OBJECT(weft_virtual_host, &query->image, &cursor, candidates.virtual_host);
-	if (!virtual_host)
-		return weft_routed(result, WEFT_ROUTE_PROXY, WEFT_REASON_IMAGE_MISSING);
-	if (virtual_host->flags & WEFT_VIRTUAL_HOST_NEEDS_TLS) {
+	if (weft_find_candidates(query, bytes, head, &candidates))
+		return weft_routed(result, WEFT_ROUTE_PROXY, WEFT_REASON_LIMIT_EXCEEDED);
+	if (candidates.flags & WEFT_VIRTUAL_HOST_NEEDS_TLS) {
 #ifdef __bpf__
 		return weft_routed(result, WEFT_ROUTE_PROXY, WEFT_REASON_ROUTE_PROXY);
 #else
@@ -363,41 +470,11 @@ WEFT_STAGE int weft_route(const struct weft_route_query *query, const struct wef
 			return weft_routed(result, WEFT_ROUTE_REDIRECT, WEFT_REASON_NONE);
 #endif
 	}
-
-	walk.image = query->image;
-	walk.node = virtual_host->paths;
-	walk.at = head->path.off;
-	walk.rest = head->path.len;
-	nocase = virtual_host->paths_nocase;
-	candidates.routes = virtual_host->routes;
 #ifndef __bpf__
 	if (weft_reaches_no_route(bytes, head))
 		return weft_routed(result, WEFT_ROUTE_NOT_FOUND, WEFT_REASON_NOT_FOUND);
-	if (query->target) {
-		path_bytes = (const struct weft_head_bytes *)query->target;
-		walk.at = 0;
-		walk.rest = query->path_len;
-	} else if (!walk.rest) {
-		static const u8 slash[16] = "/";
-
-		path_bytes = (const struct weft_head_bytes *)slash;
-		walk.at = 0;
-		walk.rest = 1;
-	}
 #endif
-	off = walk.at;
-	len = walk.rest;
-	r = weft_walk_path(&walk, path_bytes);
-	candidates.lists[0] = walk.found;
-	if (!r && nocase) {
-		walk.node = nocase;
-		walk.at = off;
-		walk.rest = len;
-		walk.fold = 1;
-		r = weft_walk_path(&walk, path_bytes);
-		candidates.lists[1] = walk.found;
-	}
-	if (r)
+	if (weft_find_regexes(query, bytes, head, &candidates))
 		return weft_routed(result, WEFT_ROUTE_PROXY, WEFT_REASON_LIMIT_EXCEEDED);
 	r = weft_choose_route(query, bytes, head, &candidates, result);
 	result->kind = r;

@@ -2,7 +2,7 @@
 /* Automata take the texts that RE2 takes, are minimal, and grow no further than their budget. */
 #include "helper.h"
 
-#define PLENTY { .entries = 65536, .steps = 50000000 }
+#define PLENTY { .entries = 65536, .classes = 256, .steps = 50000000 }
 
 static struct regex_automaton *automaton_of(const char *pattern, enum regex_alphabet alphabet)
 {
@@ -62,7 +62,7 @@ static void test_a_budget_ends_what_explodes(void **state)
 	_cleanup_(regex_free) struct regex *regex = parsed("(?:a|b)*a(?:a|b){20}");
 	_cleanup_(regex_free) struct regex *large = parsed("[a-z]{1000}[a-z]{1000}");
 	struct regex_automaton *automaton = NULL;
-	struct regex_budget few_steps = { .entries = 65536, .steps = 10000 }, few_entries = { .entries = 2000, .steps = 1000000 };
+	struct regex_budget few_steps = { .entries = 65536, .classes = 256, .steps = 10000 }, few_entries = { .entries = 2000, .classes = 256, .steps = 1000000 };
 	struct regex_budget plenty = PLENTY;
 
 	assert_int_equal(regex_automaton_new(regex, REGEX_OVER_BYTES, &plenty, &automaton), -E2BIG);
@@ -147,23 +147,38 @@ static const char *list_of(const struct regex_union *into, const char *text)
 	return shown;
 }
 
-static int add(struct regex_union **into, const char *pattern, uint32_t index, bool is_final, uint32_t entries)
-{
-	_cleanup_(regex_automaton_free) struct regex_automaton *automaton = automaton_of(pattern, REGEX_OVER_PATHS);
-	struct regex_budget budget = { .entries = entries, .steps = 50000000 };
+struct pattern {
+	const char *text;
+	uint32_t index;
+	bool is_final;
+};
 
-	return regex_union_add(into, automaton, index, is_final, &budget);
+static int unite(const struct pattern *patterns, size_t count, uint32_t entries, struct regex_union **out)
+{
+	struct regex_budget budget = { .entries = entries, .classes = 256, .steps = 50000000 };
+	struct regex_automaton *automata[32];
+	struct regex_part parts[32] = { { NULL } };
+	size_t i;
+	int r;
+
+	for (i = 0; i < count; i++) {
+		automata[i] = automaton_of(patterns[i].text, REGEX_OVER_PATHS);
+		parts[i] = (struct regex_part){ automata[i], patterns[i].index, patterns[i].is_final };
+	}
+	r = regex_union_new(parts, count, &budget, out);
+	for (i = 0; i < count; i++)
+		regex_automaton_free(&automata[i]);
+	return r;
 }
 
 static void test_a_union_says_which_patterns_match(void **state)
 {
+	static const struct pattern patterns[] = {
+		{ "/x?", 1, true }, { ".*b", 2, false }, { "/a.*", 4, false }, { "/[a-c]+", 7, true }, { "/.*c.*", 9, false },
+	};
 	_cleanup_(regex_union_free) struct regex_union *into = NULL;
 
-	assert_int_equal(add(&into, "/a.*", 4, false, 65536), 0);
-	assert_int_equal(add(&into, ".*b", 2, false, 65536), 0);
-	assert_int_equal(add(&into, "/[a-c]+", 7, true, 65536), 0);
-	assert_int_equal(add(&into, "/.*c.*", 9, false, 65536), 0);
-	assert_int_equal(add(&into, "/x?", 1, true, 65536), 0);
+	assert_int_equal(unite(patterns, ARRAY_SIZE(patterns), 65536, &into), 0);
 	assert_string_equal(list_of(into, "/abx"), "4");
 	assert_string_equal(list_of(into, "/axb"), "2 4");
 	assert_string_equal(list_of(into, "/ab"), "2 4 7.");
@@ -174,24 +189,30 @@ static void test_a_union_says_which_patterns_match(void **state)
 	assert_string_equal(list_of(into, "/y"), "");
 }
 
-static const char *const words[] = {
-	"alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliett",
-	"kilo", "lima", "mike", "november", "oscar", "papa", "quebec", "romeo", "sierra", "tango",
-};
+#define WORDS 20u
+
+static void make_words(struct pattern patterns[WORDS], bool is_final)
+{
+	static const char *const words[WORDS] = {
+		".*alpha.*", ".*bravo.*", ".*charlie.*", ".*delta.*", ".*echo.*", ".*foxtrot.*", ".*golf.*", ".*hotel.*", ".*india.*", ".*juliett.*",
+		".*kilo.*", ".*lima.*", ".*mike.*", ".*november.*", ".*oscar.*", ".*papa.*", ".*quebec.*", ".*romeo.*", ".*sierra.*", ".*tango.*",
+	};
+	uint32_t i;
+
+	for (i = 0; i < WORDS; i++)
+		patterns[i] = (struct pattern){ words[i], i, is_final };
+}
 
 /* Twenty of them have 2^20 combinations of what was seen. */
 static void test_twenty_final_words_anywhere_make_a_small_union(void **state)
 {
 	_cleanup_(regex_union_free) struct regex_union *into = NULL;
-	char pattern[32];
-	size_t i;
+	struct pattern patterns[WORDS];
 
-	for (i = 0; i < ARRAY_SIZE(words); i++) {
-		snprintf(pattern, sizeof(pattern), ".*%s.*", words[i]);
-		assert_int_equal(add(&into, pattern, (uint32_t)i, true, 65535), 0);
-	}
+	make_words(patterns, true);
+	assert_int_equal(unite(patterns, WORDS, 32512, &into), 0);
 	print_message("20 words: %u states, %u classes\n", into->automaton->state_count, into->automaton->class_count);
-	assert_true(into->automaton->state_count < 2500);
+	assert_true(into->automaton->state_count < 1000);
 	assert_string_equal(list_of(into, "/tangoalphax"), "0.");
 	assert_string_equal(list_of(into, "/tangolimamike"), "11.");
 	assert_string_equal(list_of(into, "/tang"), "");
@@ -199,21 +220,16 @@ static void test_twenty_final_words_anywhere_make_a_small_union(void **state)
 
 static void test_words_that_all_matter_stop_at_the_budget(void **state)
 {
-	_cleanup_(regex_union_free) struct regex_union *into = NULL;
-	char pattern[32];
-	size_t i, added = 0;
+	_cleanup_(regex_union_free) struct regex_union *few = NULL;
+	struct regex_union *into = NULL;
+	struct pattern patterns[WORDS];
 
-	for (i = 0; i < ARRAY_SIZE(words); i++) {
-		int r;
-
-		snprintf(pattern, sizeof(pattern), ".*%s.*", words[i]);
-		r = add(&into, pattern, (uint32_t)i, false, 32640);
-		assert_true(!r || r == -E2BIG);
-		added += !r;
-	}
-	print_message("%zu of 20 words in %u states, %u classes\n", added, into->automaton->state_count, into->automaton->class_count);
-	assert_true(added >= 4 && added < 8);
-	assert_string_equal(list_of(into, "/charlie/alpha"), "0 2");
+	make_words(patterns, false);
+	assert_int_equal(unite(patterns, WORDS, 32512, &into), -E2BIG);
+	assert_null(into);
+	assert_int_equal(unite(patterns, 6, 32512, &few), 0);
+	print_message("6 words: %u states, %u classes\n", few->automaton->state_count, few->automaton->class_count);
+	assert_string_equal(list_of(few, "/charlie/alpha"), "0 2");
 }
 
 /* ---- what google-re2 said ------------------------------------------------------------------------------------------------------------ */

@@ -28,7 +28,7 @@ bpf-test: $(ENGINE_TESTS) $(ENGINE_BPF) $(BUILD)/tests/datapath/budget_test ## R
 bpf-test-kernel: $(ENGINE_TESTS) $(ENGINE_BPF) ## The same in another kernel: KERNEL=/boot/vmlinuz-...
 	timeout 420 tests/kernels/boot.sh "$(KERNEL)" 400 "( failed=0; for t in $(ENGINE_TESTS); do \$$t $(ENGINE_BPF) || failed=1; done; exit \$$failed )" $^
 
-FUZZERS   := http1 router
+FUZZERS   := http1 router regex
 FUZZ_TIME ?= 30
 FUZZ_BIN  := $(FUZZERS:%=$(BUILD)/tests/fuzz/%_fuzz)
 
@@ -36,6 +36,15 @@ $(BUILD)/tests/fuzz/%_fuzz: tests/fuzz/%_fuzz.c
 	@mkdir -p $(@D)
 	$(CLANG) $(CPPFLAGS) -Itests/unit -std=gnu11 -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function \
 		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -MMD -MP -o $@ $<
+
+# What it is about is compiled for libFuzzer, what that stands on is taken as it is.
+FUZZ_REGEX_SRC := $(wildcard daemon/regex/*.c) daemon/compile/regexes.c daemon/compile/builder.c
+
+$(BUILD)/tests/fuzz/regex_fuzz: tests/fuzz/regex_fuzz.c $(FUZZ_REGEX_SRC) $(wildcard daemon/regex/*.h include/weft/*.h) $(ENGINE_REGEX_LIBS)
+	@mkdir -p $(@D)
+	$(CLANG) $(CPPFLAGS) -I$(BUILD)/gen/proto -std=gnu11 -fno-strict-aliasing -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $< $(FUZZ_REGEX_SRC) \
+		-Wl,--start-group $(ENGINE_REGEX_LIBS) -Wl,--end-group $(LDLIBS)
 
 -include $(FUZZ_BIN:=.d)
 

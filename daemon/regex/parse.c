@@ -113,8 +113,8 @@ static int push_assertion(struct parser *parser, enum regex_assertion assertion)
 /* A node over those that lie on the stack from `first` on, which it takes away. One alone stands for itself. */
 static int take_nodes(struct parser *parser, struct node_stack *stack, size_t first, enum regex_op op, struct regex_node **out)
 {
-	struct regex_node **taken = stack->nodes + first, *node;
 	size_t count = stack->count - first;
+	struct regex_node *node;
 
 	if (count == 1) {
 		*out = stack->nodes[--stack->count];
@@ -122,14 +122,16 @@ static int take_nodes(struct parser *parser, struct node_stack *stack, size_t fi
 	}
 	stack->count = first;
 	if (op == REGEX_ALTERNATE && count)
-		return regex_factor(parser, taken, (uint32_t)count, 0, out);
+		return regex_factor(parser, stack->nodes + first, (uint32_t)count, 0, out);
 	node = parser_node(parser, count ? op : REGEX_EMPTY);
 	if (!node)
 		return -ENOMEM;
-	node->count = (uint32_t)count;
-	node->children = arena_copy(&parser->regex->arena, taken, count * sizeof(struct regex_node *));
-	if (!node->children)
-		return -ENOMEM;
+	if (count) {
+		node->count = (uint32_t)count;
+		node->children = arena_copy(&parser->regex->arena, stack->nodes + first, count * sizeof(struct regex_node *));
+		if (!node->children)
+			return -ENOMEM;
+	}
 	*out = node;
 	return parser_finish(parser, node);
 }

@@ -80,6 +80,9 @@ refused "$generation" 'an unknown key of our own' 'podz'
 : >"$bad"
 mv "$bad" "$config"
 refused "$generation" 'an empty file' 'weft\.yaml'
+cp "$(weft_state)/good.yaml" "$config"
+edit_config "resource('RouteConfiguration', '80')['virtual_hosts'][0]['routes'][0]['match'] = {'safe_regex': {'regex': '/a/(?:b|[c-a])'}}"
+refused "$generation" 'a regular expression that RE2 refuses' 'invalid character class range: c-a, at byte 9 of /a/\(\?:b\|\[c-a\]\)'
 rm "$config"
 refused "$generation" 'no file' 'weft\.yaml'
 wait "$wrk"

@@ -28,7 +28,7 @@ LDLIBS   += $(PKG_LIBS) -lelf -lz -pthread
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g
 
 # The pipeline, in order: a stage may include and link only those before it.
-STAGES := base regex keeper kube mesh compile datapath pool proxy telemetry admin worker
+STAGES := base regex keeper kube mesh dns compile datapath pool proxy telemetry admin worker
 
 .PHONY: all
 all: $(BUILD)/weftd $(BUILD)/weftctl ## Build weftd, weftctl and the BPF programs

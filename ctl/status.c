@@ -61,6 +61,15 @@ static void print_pods(const json_t *status)
 	text_table_end(&table, 2);
 }
 
+static void print_names(const json_t *status)
+{
+	const json_t *names = json_object_get(status, "names");
+
+	if (ctl_number(names, "asked"))
+		printf("\nNames of endpoints: %lld asked of DNS, %lld without an answer yet\n", ctl_number(names, "asked"),
+		       ctl_number(names, "without_answer"));
+}
+
 static void print_requests(const json_t *status)
 {
 	static const char *const paths[] = { "bypass", "remote", "local_reply", "slow" };
@@ -159,7 +168,8 @@ int ctl_status(const struct ctl *ctl, int argc, char **argv)
 	} else {
 		print_daemon(status);
 		print_pods(status);
-		print_requests(status);
+		print_names(status);
+	print_requests(status);
 		print_latency(status);
 		print_connections(status);
 		print_features(status);

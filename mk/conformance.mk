@@ -1,6 +1,6 @@
 # What a real Envoy did, replayed through weft (tests/conformance): the engine on the host and in the kernel, and a running weftd.
 CONFORMANCE      := $(BUILD)/tests/conformance/engine
-CONFORMANCE_LIBS := $(patsubst %,$(BUILD)/lib/%.a,compile mesh kube regex base proto)
+CONFORMANCE_LIBS := $(patsubst %,$(BUILD)/lib/%.a,compile dns mesh kube regex base proto)
 
 $(CONFORMANCE): tests/conformance/engine.c $(CONFORMANCE_LIBS)
 	@mkdir -p $(@D)

@@ -1,6 +1,6 @@
 # The datapath as the daemon uses it, in the running kernel: features and their fallbacks, what is pinned and cleared away.
 DATAPATH_TESTS := $(patsubst tests/datapath/%.c,$(BUILD)/tests/datapath/%,$(sort $(wildcard tests/datapath/*_test.c)))
-DATAPATH_LIBS  := $(patsubst %,$(BUILD)/lib/%.a,datapath compile mesh kube regex base proto)
+DATAPATH_LIBS  := $(patsubst %,$(BUILD)/lib/%.a,datapath compile dns mesh kube regex base proto)
 
 $(BUILD)/tests/datapath/%_test: tests/datapath/%_test.c $(DATAPATH_LIBS)
 	@mkdir -p $(@D)

@@ -1,6 +1,6 @@
 # tests/golden/<case>/in.yaml -> dump, compared with expected.txt. `make golden UPDATE=1` writes the expectations; CASE=name runs one.
 GOLDEN      := $(BUILD)/tests/golden/golden
-GOLDEN_LIBS := $(foreach s,compile mesh kube regex base,$(BUILD)/lib/$(s).asan.a) $(BUILD)/lib/proto.asan.a
+GOLDEN_LIBS := $(foreach s,compile dns mesh kube regex base,$(BUILD)/lib/$(s).asan.a) $(BUILD)/lib/proto.asan.a
 
 $(GOLDEN): tests/golden/golden.c $(GOLDEN_LIBS)
 	@mkdir -p $(@D)

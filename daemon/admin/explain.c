@@ -362,7 +362,7 @@ static void describe_cluster(struct explanation *x, json_t *list, uint32_t id, u
 	set(object, "policy", json_string(policy_name(cluster->policy)));
 	set(object, "verdict", json_string(verdict_text(cluster->verdict)));
 	set(object, "reason", text(&x->world->endpoints, cluster->reason));
-	if (cluster->kind == WEFT_CLUSTER_REFUSED || cluster->kind == WEFT_CLUSTER_DNS || cluster->verdict == WEFT_VERDICT_REFUSED)
+	if (cluster->kind == WEFT_CLUSTER_REFUSED || cluster->verdict == WEFT_VERDICT_REFUSED)
 		outcome->has_refused = true;
 	else if (cluster->kind == WEFT_CLUSTER_BLACK_HOLE || (cluster->kind == WEFT_CLUSTER_ENDPOINTS && cluster->endpoint_count == 0))
 		outcome->has_none = true;

@@ -27,7 +27,7 @@ static int compile_both(FILE *stream, const struct mesh *mesh, struct ids *ids, 
 
 	r = compile_routes(mesh, ids, &routes, report);
 	if (!r)
-		r = compile_endpoints(mesh, ids, &endpoints, report);
+		r = compile_endpoints(mesh, NULL, ids, &endpoints, report);
 	if (r) {
 		fprintf(stream, "error: the configuration can't be compiled: %s\n",
 			r == -E2BIG ? "it needs more than the largest image (64 MiB)" : strerror(-r));

@@ -81,10 +81,7 @@ static void judge_kind(const struct mesh *mesh, const struct mesh_cluster *clust
 		}
 		break;
 	case MESH_CLUSTER_STRICT_DNS:
-	case MESH_CLUSTER_LOGICAL_DNS:
-		cluster_refuse(judgement, WEFT_CLUSTER_DNS);
-		reason_add(&judgement->reason, "clusters whose endpoints are found by DNS are not supported yet");
-		break;
+	case MESH_CLUSTER_LOGICAL_DNS: judgement->kind = WEFT_CLUSTER_ENDPOINTS; break;
 	case MESH_CLUSTER_OTHER: cluster_refuse(judgement, WEFT_CLUSTER_REFUSED); break;
 	}
 }

@@ -67,11 +67,12 @@ void image_free(struct image **image);
 int image_check(const uint8_t *base, uint32_t size_bytes);
 
 struct compile_report;
+struct dns;
 
-/* Both: 0; -E2BIG when the image would exceed WEFT_IMAGE_PAGES_MAX; -ENOMEM. `report` may be NULL. Identical meshes and id tables give
- * identical bytes. */
+/* Both: 0; -E2BIG when the image would exceed WEFT_IMAGE_PAGES_MAX; -ENOMEM. `report` may be NULL. Identical meshes, answers of `dns`
+ * (NULL: no name is known) and id tables give identical bytes. */
 int compile_routes(const struct mesh *mesh, struct ids *ids, struct image **out, struct compile_report *report);
-int compile_endpoints(const struct mesh *mesh, struct ids *ids, struct image **out, struct compile_report *report);
+int compile_endpoints(const struct mesh *mesh, const struct dns *dns, struct ids *ids, struct image **out, struct compile_report *report);
 
 /* ---- verdicts -------------------------------------------------------------------------------------------------------------------- */
 

@@ -7,7 +7,7 @@ static const char *kind_name(uint8_t kind)
 {
 	static const char *const names[] = {
 		[WEFT_CLUSTER_ENDPOINTS] = "endpoints", [WEFT_CLUSTER_ORIGINAL_DST] = "original_destination",
-		[WEFT_CLUSTER_BLACK_HOLE] = "black_hole", [WEFT_CLUSTER_REFUSED] = "refused", [WEFT_CLUSTER_DNS] = "dns",
+		[WEFT_CLUSTER_BLACK_HOLE] = "black_hole", [WEFT_CLUSTER_REFUSED] = "refused",
 	};
 
 	return kind < WEFT_ARRAY_SIZE(names) && names[kind] ? names[kind] : "unknown";

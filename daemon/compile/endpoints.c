@@ -11,6 +11,7 @@
 #include "compile/cluster.h"
 #include "compile/hash_table.h"
 #include "compile/ids.h"
+#include "compile/names.h"
 #include "compile/report.h"
 
 #define ENDPOINTS_MAX (BUILDER_OBJECT_MAX / sizeof(struct weft_endpoint)) /* of one cluster: they lie in one page */
@@ -18,6 +19,7 @@
 
 struct endpoints_compile {
 	const struct mesh *mesh;
+	const struct dns *dns;
 	struct builder builder;
 	struct ids_claim *claim;
 	struct compile_report *report;
@@ -169,6 +171,7 @@ static int write_schedule(struct endpoints_compile *c, weft_ref cluster_ref, con
 static int compile_members(struct endpoints_compile *c, const struct mesh_cluster *source, weft_ref cluster_ref, struct judgement *judgement)
 {
 	const struct mesh_load_assignment *assignment = mesh_cluster_endpoints(c->mesh, source);
+	_cleanup_(arena_release) struct arena arena = ARENA_INIT;
 	_cleanup_free_ struct share *shares = NULL;
 	bool is_panic;
 	size_t i, count;
@@ -182,6 +185,11 @@ static int compile_members(struct endpoints_compile *c, const struct mesh_cluste
 		cluster_refuse(judgement, WEFT_CLUSTER_REFUSED);
 		reason_add_mesh(&judgement->reason, &assignment->resource.reasons);
 		return 0;
+	}
+	if (source->kind == MESH_CLUSTER_STRICT_DNS || source->kind == MESH_CLUSTER_LOGICAL_DNS) {
+		r = names_resolve(c->dns, source->kind, assignment, &arena, &assignment, &judgement->reason);
+		if (r)
+			return r;
 	}
 	remark_unusable(assignment, &judgement->reason);
 	shares = calloc(assignment->endpoint_count + 1, sizeof(*shares));
@@ -349,9 +357,9 @@ static int compile_all(struct endpoints_compile *c)
 	return 0;
 }
 
-int compile_endpoints(const struct mesh *mesh, struct ids *ids, struct image **out, struct compile_report *report)
+int compile_endpoints(const struct mesh *mesh, const struct dns *dns, struct ids *ids, struct image **out, struct compile_report *report)
 {
-	struct endpoints_compile c = { .mesh = mesh, .report = report };
+	struct endpoints_compile c = { .mesh = mesh, .dns = dns, .report = report };
 	int r;
 
 	r = builder_init(&c.builder, WEFT_IMAGE_ENDPOINTS, 0);

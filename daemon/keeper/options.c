@@ -9,7 +9,7 @@
 
 #include "base/cleanup.h"
 
-enum { OPT_CONFIG = 256, OPT_CHECK, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE };
+enum { OPT_CONFIG = 256, OPT_CHECK, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF };
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
@@ -21,6 +21,7 @@ static const struct option long_options[] = {
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 	{ "disable", required_argument, NULL, OPT_DISABLE },
 	{ "proxy-threads", required_argument, NULL, OPT_PROXY_THREADS },
+	{ "resolv-conf", required_argument, NULL, OPT_RESOLV_CONF },
 	{ "redirect-limit", required_argument, NULL, OPT_REDIRECT_LIMIT },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
@@ -59,6 +60,7 @@ void options_help(FILE *stream)
 		"  --proxy-threads N        threads of the proxy (default: a quarter of the processors, at least one)\n"
 		"  --redirect-limit BYTES   largest message that the kernel carries, K and M allowed (default: %uM, at most %uM)\n"
 		"  --disable FEATURE,...    do without what this kernel can: names as in `weftctl status`\n"
+		"  --resolv-conf FILE       whom to ask for the addresses of STRICT_DNS and LOGICAL_DNS clusters (default: " OPTIONS_RESOLV_CONF ")\n"
 		"  --log-level LEVEL        error, warning, info or debug (default: info)\n"
 		"  --help, --version\n",
 		WEFT_REDIRECT_LIMIT_DEFAULT >> 20, OPTIONS_REDIRECT_LIMIT_MAX >> 20);
@@ -145,6 +147,9 @@ static int apply(struct options *options, enum options_action *action, int optio
 		}
 		options->disable = value;
 		return 0;
+	case OPT_RESOLV_CONF:
+		options->resolv_conf = value;
+		return 0;
 	case OPT_PROXY_THREADS:
 		return parse_number(value, false, OPTIONS_PROXY_THREADS_MAX, &options->proxy_threads) ?
 			complain(errors, "proxy-threads", value, "a number from 1 to 256 is expected") : 0;
@@ -169,6 +174,7 @@ int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum
 	struct options options = {
 		.control = OPTIONS_CONTROL,
 		.bpffs = OPTIONS_BPFFS,
+		.resolv_conf = OPTIONS_RESOLV_CONF,
 		.fast_path = WEFT_FAST_PATH_AUTO,
 		.log_level = LOG_LEVEL_INFO,
 	};

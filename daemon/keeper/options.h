@@ -11,6 +11,7 @@
 
 #define OPTIONS_CONTROL "/run/weft/weft.sock"
 #define OPTIONS_BPFFS "/sys/fs/bpf/weft"
+#define OPTIONS_RESOLV_CONF "/etc/resolv.conf"
 #define OPTIONS_REDIRECT_LIMIT_MAX (64u << 20)
 #define OPTIONS_PROXY_THREADS_MAX 256u
 
@@ -24,6 +25,7 @@ struct options {
 	enum log_level log_level;
 	uint32_t proxy_threads;        /* 0: a quarter of the processors, at least one */
 	uint32_t redirect_limit_bytes; /* 0: the default */
+	const char *resolv_conf;
 	const char *disable;           /* NULL, or names of features, as given: the datapath knows which there are */
 };
 

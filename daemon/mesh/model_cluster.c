@@ -381,6 +381,8 @@ static void load_assignment(struct build *b, const PbCluster *message, struct me
 			build_refuse(b, "a LOGICAL_DNS cluster has exactly one endpoint");
 		return;
 	}
+	if (is_dns && message->dns_lookup_family == ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DNS_LOOKUP_FAMILY__V6_ONLY)
+		build_reason(b, MESH_EFFECT_TRAFFIC, "dns_lookup_family V6_ONLY: IPv6 is not supported");
 	before = build_enter(b, "load_assignment");
 	out->load_assignment = model_load_assignment(b, message->load_assignment, is_dns);
 	if (out->kind == MESH_CLUSTER_LOGICAL_DNS && out->load_assignment && out->load_assignment->endpoint_count != 1)

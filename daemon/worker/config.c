@@ -97,6 +97,7 @@ static int apply(struct worker *worker, struct mesh **mesh)
 		log_err(r, "enrolling pods");
 	mesh_free(&worker->mesh);
 	worker->mesh = TAKE_PTR(*mesh);
+	names_want(worker);
 	return 0;
 }
 

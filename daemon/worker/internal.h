@@ -15,6 +15,7 @@
 #include "worker/worker.h"
 
 struct admin;
+struct dns;
 struct datapath;
 struct event;
 struct event_base;
@@ -124,6 +125,7 @@ struct worker {
 	struct pool *pool;
 	struct proxy *proxy;
 	struct telemetry *telemetry;
+	struct dns *dns;
 	struct ids *ids;
 	struct admin *admin;
 
@@ -131,6 +133,7 @@ struct worker {
 	struct mesh *mesh;           /* what serves */
 	struct published *routes, *endpoints;
 	struct published *retired;   /* atomic stack, any thread pushes */
+	struct table_entry *names_entry;     /* memfd with what DNS answered */
 	struct table_entry *endpoints_entry; /* memfd with the endpoint image: ids for the next worker */
 	struct node_pods pods;
 };
@@ -139,6 +142,8 @@ uint64_t worker_now_ms(void);
 
 /* publish.c: compiles all of the mesh, and only if that is good publishes what differs from what serves. The mesh stays the caller's. */
 int publish_mesh(struct worker *worker, const struct mesh *mesh);
+/* Clusters and endpoints of the mesh that serves, since DNS answers otherwise. What can't be published leaves the former. */
+void publish_names(struct worker *worker);
 int publish_start(struct worker *worker);
 void publish_stop(struct worker *worker);
 
@@ -149,8 +154,13 @@ int handover_watch(struct worker *worker);  /* the events of the kernel */
 void handover_adopt(struct worker *worker); /* connections and upstreams of the former worker */
 void handover_forget(struct worker *worker); /* closes them instead */
 
+/* names.c: the names of endpoints, and what was known of them by a former worker. */
+int names_start(struct worker *worker);
+void names_want(struct worker *worker); /* those of the mesh that serves */
+void names_stop(struct worker *worker);
+
 /* memory.c: named memory that outlives this worker: a memfd in the table. */
-enum memory_slot { MEMORY_CONFIG = 0, MEMORY_ENDPOINTS = 1 };
+enum memory_slot { MEMORY_CONFIG = 0, MEMORY_ENDPOINTS = 1, MEMORY_NAMES = 2 };
 /* Replaces what `*entry` (may be NULL) names. */
 int memory_keep(struct table *table, enum memory_slot slot, const void *bytes, size_t size, struct table_entry **entry);
 /* What a former worker kept: the bytes are appended to `out`. -ENOENT. */

@@ -168,7 +168,7 @@ int publish_mesh(struct worker *worker, const struct mesh *mesh)
 	int r;
 
 	ids_set_time(worker->ids, worker_now_ms());
-	r = compile_endpoints(mesh, worker->ids, &endpoints, &report);
+	r = compile_endpoints(mesh, worker->dns, worker->ids, &endpoints, &report);
 	if (r)
 		return log_err(r, "compiling clusters and endpoints");
 	r = compile_routes(mesh, worker->ids, &routes, &report);
@@ -193,6 +193,21 @@ int publish_mesh(struct worker *worker, const struct mesh *mesh)
 		 has_new_routes || has_new_endpoints ? "" : " nothing new", report.totals[WEFT_VERDICT_KERNEL],
 		 report.totals[WEFT_VERDICT_PROXY], report.totals[WEFT_VERDICT_REFUSED]);
 	return 0;
+}
+
+void publish_names(struct worker *worker)
+{
+	_cleanup_(image_free) struct image *endpoints = NULL;
+	int r;
+
+	if (!worker->mesh)
+		return;
+	ids_set_time(worker->ids, worker_now_ms());
+	r = compile_endpoints(worker->mesh, worker->dns, worker->ids, &endpoints, NULL);
+	if (!r)
+		r = publish_endpoints(worker, &endpoints);
+	if (r)
+		log_err(r, "publishing what DNS answers: the addresses before it keep serving");
 }
 
 int publish_start(struct worker *worker)

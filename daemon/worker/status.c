@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "datapath/datapath.h"
+#include "dns/dns.h"
 #include "pool/pool.h"
 #include "proxy/proxy.h"
 #include "telemetry/telemetry.h"
@@ -235,6 +236,15 @@ static json_t *limits(const struct worker *worker, const struct pool_stats *pool
 	return object;
 }
 
+/* Of endpoints, asked of DNS. */
+static json_t *names(const struct worker *worker)
+{
+	size_t count, unknown;
+
+	dns_count(worker->dns, &count, &unknown);
+	return json_pack("{s:I, s:I}", "asked", (json_int_t)count, "without_answer", (json_int_t)unknown);
+}
+
 static uint64_t resident_bytes(void)
 {
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
@@ -289,6 +299,7 @@ json_t *status_answer(struct worker *worker)
 	set(answer, "requests", requests(counters, &proxy));
 	set(answer, "slow_reasons", slow_reasons(counters));
 	set(answer, "latency", latency(worker));
+	set(answer, "names", names(worker));
 	set(answer, "kernel", kernel_counters(counters));
 	set(answer, "proxy", proxy_counters(worker, &proxy));
 	set(answer, "limits", limits(worker, &pool, connections));

@@ -245,6 +245,9 @@ static int start(struct worker *worker)
 	r = publish_start(worker);
 	if (r)
 		return log_err(r, "preparing to publish");
+	r = names_start(worker);
+	if (r)
+		return log_err(r, "preparing to ask DNS");
 	r = handover_start_pool(worker);
 	if (r)
 		return log_err(r, "making the pool");
@@ -296,6 +299,7 @@ static void finish(struct worker *worker)
 	}
 	pods_release(worker);
 	config_stop(worker);
+	names_stop(worker);
 	publish_stop(worker);
 	telemetry_free(&worker->telemetry);
 	datapath_free(&worker->datapath);

@@ -538,7 +538,6 @@ enum weft_cluster_kind {
 	WEFT_CLUSTER_ORIGINAL_DST = 2, /* dial what the application asked for */
 	WEFT_CLUSTER_BLACK_HOLE = 3,   /* STATIC without endpoints by design */
 	WEFT_CLUSTER_REFUSED = 4,      /* answered 503 with the reason (own transport_socket ...) */
-	WEFT_CLUSTER_DNS = 5,          /* refused for now: reason says so */
 };
 
 struct weft_cluster {

@@ -31,7 +31,7 @@ static int compile_pair(const struct mesh *mesh, struct image **routes, struct i
 	int r = ids_new(ids, NULL);
 
 	if (!r)
-		r = compile_endpoints(mesh, *ids, endpoints, report);
+		r = compile_endpoints(mesh, NULL, *ids, endpoints, report);
 	if (!r)
 		r = compile_routes(mesh, *ids, routes, report);
 	return r;

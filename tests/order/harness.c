@@ -146,7 +146,7 @@ static void configure(struct harness *h)
 	must(!compile_routes(mesh, h->ids, &image, NULL));
 	must(!datapath_publish(h->dp, 0, image));
 	image_free(&image);
-	must(!compile_endpoints(mesh, h->ids, &image, NULL));
+	must(!compile_endpoints(mesh, NULL, h->ids, &image, NULL));
 	h->local_endpoint = endpoint_prepare(image, POD_IP);
 	h->other_endpoint = endpoint_prepare(image, OTHER_IP);
 	must(!datapath_publish(h->dp, 0, image));

@@ -96,7 +96,7 @@ static int begin(void **state)
 		mesh_report_print(&report, stderr);
 		return -1;
 	}
-	if (ids_new(&scene->ids, NULL) || compile_endpoints(scene->mesh, scene->ids, &scene->endpoints, NULL) ||
+	if (ids_new(&scene->ids, NULL) || compile_endpoints(scene->mesh, NULL, scene->ids, &scene->endpoints, NULL) ||
 	    compile_routes(scene->mesh, scene->ids, &scene->routes, NULL))
 		return -1;
 	scene->world = (struct explain_world){

@@ -15,7 +15,7 @@ static void load(const char *case_name, struct ids *ids, struct image **routes, 
 	snprintf(path, sizeof(path), "tests/golden/%s/in.yaml", case_name);
 	if (mesh_load_file(path, &mesh, &report))
 		fail_msg("can't load %s (tests run in the top folder)", path);
-	assert_int_equal(compile_endpoints(mesh, ids, endpoints, NULL), 0);
+	assert_int_equal(compile_endpoints(mesh, NULL, ids, endpoints, NULL), 0);
 	assert_int_equal(compile_routes(mesh, ids, routes, NULL), 0);
 	mesh_free(&mesh);
 	mesh_report_release(&report);

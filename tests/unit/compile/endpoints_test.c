@@ -31,7 +31,7 @@ static struct image *compile(struct ids *ids, const char *text)
 	struct mesh *mesh = load(text);
 	struct image *image = NULL;
 
-	assert_int_equal(compile_endpoints(mesh, ids, &image, NULL), 0);
+	assert_int_equal(compile_endpoints(mesh, NULL, ids, &image, NULL), 0);
 	mesh_free(&mesh);
 	return image;
 }

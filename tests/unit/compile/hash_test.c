@@ -73,7 +73,7 @@ static void open_endpoints(struct world *world, const char *name, const char *te
 
 	memset(world, 0, sizeof(*world));
 	assert_int_equal(ids_new(&world->ids, NULL), 0);
-	assert_int_equal(compile_endpoints(mesh, world->ids, &world->endpoints, NULL), 0);
+	assert_int_equal(compile_endpoints(mesh, NULL, world->ids, &world->endpoints, NULL), 0);
 	mesh_free(&mesh);
 }
 

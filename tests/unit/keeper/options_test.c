@@ -56,6 +56,7 @@ static void test_only_a_configuration_is_needed(void **state)
 	assert_string_equal(outcome.options.bpffs, "/sys/fs/bpf/weft");
 	assert_null(outcome.options.cgroup);
 	assert_int_equal(outcome.options.fast_path, WEFT_FAST_PATH_AUTO);
+	assert_string_equal(outcome.options.resolv_conf, "/etc/resolv.conf");
 	assert_int_equal(outcome.options.log_level, LOG_LEVEL_INFO);
 	assert_int_equal(outcome.options.proxy_threads, 0);
 	assert_int_equal(outcome.options.redirect_limit_bytes, 0);
@@ -64,13 +65,14 @@ static void test_only_a_configuration_is_needed(void **state)
 
 static void test_every_option_has_its_place(void **state)
 {
-	struct outcome outcome = parse("--config=a --fast-path remote --control /c --bpffs /b --cgroup /g --log-level debug --proxy-threads 3 "
+	struct outcome outcome = parse("--config=a --fast-path remote --control /c --bpffs /b --resolv-conf /r --cgroup /g --log-level debug --proxy-threads 3 "
 				       "--redirect-limit 64K --disable cork,push_pop");
 
 	assert_int_equal(outcome.r, 0);
 	assert_string_equal(outcome.options.disable, "cork,push_pop");
 	assert_string_equal(outcome.options.control, "/c");
 	assert_string_equal(outcome.options.bpffs, "/b");
+	assert_string_equal(outcome.options.resolv_conf, "/r");
 	assert_string_equal(outcome.options.cgroup, "/g");
 	assert_int_equal(outcome.options.fast_path, WEFT_FAST_PATH_REMOTE);
 	assert_int_equal(outcome.options.log_level, LOG_LEVEL_DEBUG);
@@ -139,7 +141,7 @@ static void test_numbers_have_bounds(void **state)
 static void test_help_names_every_option(void **state)
 {
 	static const char *const names[] = { "--config", "--check", "--fast-path", "--control", "--bpffs", "--cgroup",
-					     "--log-level", "--proxy-threads", "--redirect-limit", "--disable", "--help", "--version" };
+					     "--log-level", "--proxy-threads", "--redirect-limit", "--disable", "--resolv-conf", "--help", "--version" };
 	char text[8192] = "";
 	FILE *stream = fmemopen(text, sizeof(text), "w");
 

@@ -222,7 +222,7 @@ static inline void harness_publish_more(struct harness *h, const char *routes, c
 		fail_msg("the configuration does not load");
 	}
 	assert_int_equal(compile_routes(mesh, h->ids, &h->routes, NULL), 0);
-	assert_int_equal(compile_endpoints(mesh, h->ids, &h->endpoints, NULL), 0);
+	assert_int_equal(compile_endpoints(mesh, NULL, h->ids, &h->endpoints, NULL), 0);
 	mesh_free(&mesh);
 	mesh_report_release(&report);
 	assert_int_equal(proxy_publish(h->proxy, 0, WEFT_IMAGE_ENDPOINTS, h->endpoints->base, h->endpoints->size_bytes, NULL, NULL), 0);

@@ -57,6 +57,8 @@ struct image {
 	enum weft_image_kind kind;
 	uint64_t content_hash;     /* as in the header: equal bytes, equal hash */
 	struct ids_claim *claim;   /* the ids that the image holds */
+	uint64_t *sources;         /* endpoint image: by cluster id, what the cluster was made of; 0: not to be taken over */
+	uint32_t source_count;
 };
 
 /* Accepts NULL and a pointer to NULL. The ids of the image begin to rest. */
@@ -73,6 +75,12 @@ struct dns;
  * (NULL: no name is known) and id tables give identical bytes. */
 int compile_routes(const struct mesh *mesh, struct ids *ids, struct image **out, struct compile_report *report);
 int compile_endpoints(const struct mesh *mesh, const struct dns *dns, struct ids *ids, struct image **out, struct compile_report *report);
+/* The same bytes with less work: clusters of which nothing has changed are taken out of `former` (may be NULL), an image of the same ids. */
+int compile_endpoints_again(const struct mesh *mesh, const struct dns *dns, struct ids *ids, const struct image *former, struct image **out,
+			    struct compile_report *report);
+
+/* What compile_routes() reads of a mesh, as a number: equal numbers, equal images (with the same ids) and verdicts. Endpoints have no part in it. */
+uint64_t compile_routes_key(const struct mesh *mesh);
 
 /* ---- verdicts -------------------------------------------------------------------------------------------------------------------- */
 

@@ -26,6 +26,8 @@ struct endpoints_compile {
 	weft_ref *directory;      /* by cluster id */
 	uint32_t directory_count, directory_capacity;
 	size_t hash_bytes;        /* of rings and Maglev tables */
+	const struct image *former;
+	uint64_t *sources;        /* as the image's, directory_capacity of them */
 };
 
 static bool is_usable(const struct mesh_endpoint *endpoint)
@@ -233,10 +235,11 @@ static int compile_members(struct endpoints_compile *c, const struct mesh_cluste
 
 /* ---- clusters -------------------------------------------------------------------------------------------------------------------- */
 
-static int directory_set(struct endpoints_compile *c, uint32_t id, weft_ref ref)
+static int directory_set(struct endpoints_compile *c, uint32_t id, weft_ref ref, uint64_t source)
 {
 	if (id >= c->directory_capacity) {
 		uint32_t capacity = c->directory_capacity ? c->directory_capacity : 64;
+		uint64_t *sources;
 		weft_ref *grown;
 
 		while (capacity <= id)
@@ -246,16 +249,103 @@ static int directory_set(struct endpoints_compile *c, uint32_t id, weft_ref ref)
 			return -ENOMEM;
 		memset(grown + c->directory_capacity, 0, (capacity - c->directory_capacity) * sizeof(*grown));
 		c->directory = grown;
+		sources = reallocarray(c->sources, capacity, sizeof(*sources));
+		if (!sources)
+			return -ENOMEM;
+		memset(sources + c->directory_capacity, 0, (capacity - c->directory_capacity) * sizeof(*sources));
+		c->sources = sources;
 		c->directory_capacity = capacity;
 	}
 	c->directory[id] = ref;
+	c->sources[id] = source;
 	if (id >= c->directory_count)
 		c->directory_count = id + 1;
 	return 0;
 }
 
+/* ---- taking over ----------------------------------------------------------------------------------------------------------------- */
+
+/* Everything that a cluster is made of, or 0 where that is more than its own resources: what DNS answers, what other hash tables leave. */
+static uint64_t source_of(const struct endpoints_compile *c, const struct mesh_cluster *source)
+{
+	const struct mesh_load_assignment *assignment = mesh_cluster_endpoints(c->mesh, source);
+	bool is_inline = assignment && assignment == source->load_assignment;
+	uint64_t members = !assignment ? 1 : is_inline ? 2 : assignment->resource.content_hash;
+
+	if ((source->kind != MESH_CLUSTER_EDS && source->kind != MESH_CLUSTER_STATIC) || !source->resource.content_hash || !members)
+		return 0;
+	return (source->resource.content_hash * 0x9e3779b97f4a7c15ull ^ members) | 1;
+}
+
+static const struct weft_cluster *former_cluster(const struct endpoints_compile *c, uint32_t id, uint64_t source)
+{
+	const struct image *former = c->former;
+	const struct weft_image_header *header;
+	const struct weft_cluster *cluster;
+	const weft_ref *directory;
+
+	if (!former || !source || id >= former->source_count || former->sources[id] != source)
+		return NULL;
+	header = (const void *)former->base;
+	directory = (const void *)(former->base + header->cluster_directory);
+	cluster = (const void *)(former->base + directory[id]);
+	/* A refusal may be for want of ids, and tables have a budget in common. */
+	return cluster->verdict == WEFT_VERDICT_REFUSED || cluster->policy == WEFT_LB_HASH ? NULL : cluster;
+}
+
+static weft_ref take_text(struct endpoints_compile *c, weft_ref ref)
+{
+	const struct weft_text *text = (const void *)(c->former->base + ref);
+
+	return ref ? builder_share(&c->builder, text, sizeof(*text) + text->len) : 0;
+}
+
+/* In the order in which compile_cluster() makes them, so that the bytes are the same. */
+static int take_over(struct endpoints_compile *c, const struct mesh_cluster *source, const struct weft_cluster *former, uint64_t key)
+{
+	const uint8_t *base = c->former->base;
+	weft_ref ref = builder_alloc(&c->builder, sizeof(*former));
+	struct weft_cluster *cluster;
+	uint32_t i;
+	int r;
+
+	if (!ref)
+		return builder_status(&c->builder);
+	cluster = builder_at(&c->builder, ref);
+	*cluster = *former;
+	if (former->endpoints) {
+		const struct weft_endpoint *endpoints = (const void *)(base + former->endpoints);
+
+		cluster->endpoints = builder_alloc(&c->builder, former->endpoint_count * sizeof(*endpoints));
+		if (!cluster->endpoints)
+			return builder_status(&c->builder);
+		memcpy(builder_at(&c->builder, cluster->endpoints), endpoints, former->endpoint_count * sizeof(*endpoints));
+		for (i = 0; i < former->endpoint_count; i++) {
+			r = ids_hold_endpoint(c->claim, endpoints[i].id);
+			if (r)
+				return r;
+		}
+	}
+	if (former->schedule)
+		cluster->schedule = builder_share(&c->builder, base + former->schedule, former->schedule_len * sizeof(uint16_t));
+	cluster->name = take_text(c, former->name);
+	cluster->reason = take_text(c, former->reason);
+	if (c->report) {
+		const struct weft_text *reason = (const void *)(base + former->reason);
+		_cleanup_free_ char *text = former->reason ? strndup((const char *)reason->bytes, reason->len) : strdup("");
+
+		report_verdict(c->report, "cluster", source->resource.name, (enum weft_verdict)former->verdict, text ? text : "", &source->resource.place);
+	}
+	r = builder_status(&c->builder);
+	return r ? r : directory_set(c, former->id, ref, key);
+}
+
+/* ---- one cluster ----------------------------------------------------------------------------------------------------------------- */
+
 static int compile_cluster(struct endpoints_compile *c, const struct mesh_cluster *source)
 {
+	const uint64_t key = source_of(c, source);
+	const struct weft_cluster *former;
 	struct judgement judgement;
 	struct weft_cluster *cluster;
 	weft_ref ref;
@@ -270,6 +360,9 @@ static int compile_cluster(struct endpoints_compile *c, const struct mesh_cluste
 	}
 	if (r)
 		return r;
+	former = former_cluster(c, id, key);
+	if (former)
+		return take_over(c, source, former, key);
 	ref = builder_alloc(&c->builder, sizeof(*cluster));
 	if (!ref)
 		return builder_status(&c->builder);
@@ -296,7 +389,7 @@ static int compile_cluster(struct endpoints_compile *c, const struct mesh_cluste
 		r = builder_status(&c->builder);
 	}
 	if (!r)
-		r = directory_set(c, id, ref);
+		r = directory_set(c, id, ref, key);
 	report_verdict(c->report, "cluster", source->resource.name, judgement.verdict, strbuf_text(&judgement.reason), &source->resource.place);
 	strbuf_release(&judgement.reason);
 	return r;
@@ -357,9 +450,10 @@ static int compile_all(struct endpoints_compile *c)
 	return 0;
 }
 
-int compile_endpoints(const struct mesh *mesh, const struct dns *dns, struct ids *ids, struct image **out, struct compile_report *report)
+int compile_endpoints_again(const struct mesh *mesh, const struct dns *dns, struct ids *ids, const struct image *former, struct image **out,
+			    struct compile_report *report)
 {
-	struct endpoints_compile c = { .mesh = mesh, .dns = dns, .report = report };
+	struct endpoints_compile c = { .mesh = mesh, .dns = dns, .report = report, .former = former };
 	int r;
 
 	r = builder_init(&c.builder, WEFT_IMAGE_ENDPOINTS, 0);
@@ -369,8 +463,18 @@ int compile_endpoints(const struct mesh *mesh, const struct dns *dns, struct ids
 		r = compile_all(&c);
 	if (!r)
 		r = builder_finish(&c.builder, &c.claim, out);
+	if (!r) {
+		(*out)->sources = TAKE_PTR(c.sources);
+		(*out)->source_count = c.directory_count;
+	}
 	ids_claim_release(&c.claim);
 	builder_release(&c.builder);
 	free(c.directory);
+	free(c.sources);
 	return r;
+}
+
+int compile_endpoints(const struct mesh *mesh, const struct dns *dns, struct ids *ids, struct image **out, struct compile_report *report)
+{
+	return compile_endpoints_again(mesh, dns, ids, NULL, out, report);
 }

@@ -280,6 +280,18 @@ int ids_endpoint(struct ids_claim *claim, uint32_t ip4_be, uint16_t port_be, uin
 	return claim_key(claim->ids, &claim->ids->endpoints, &claim->endpoints, key, sizeof(key), id);
 }
 
+int ids_hold_endpoint(struct ids_claim *claim, uint32_t id)
+{
+	struct entry *entry = claim->ids->endpoints.by_id[id];
+	int r;
+
+	weft_assert(entry && entry->claims);
+	r = hold(&claim->endpoints, entry);
+	if (!r)
+		entry->claims++;
+	return r;
+}
+
 const char *ids_cluster_name(const struct ids *ids, uint32_t cluster_id)
 {
 	if (cluster_id >= ids->clusters.limit || !ids->clusters.by_id[cluster_id])

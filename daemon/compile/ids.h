@@ -16,4 +16,7 @@ void ids_claim_release(struct ids_claim **claim);
 int ids_cluster(struct ids_claim *claim, const char *name, uint32_t *id);
 int ids_endpoint(struct ids_claim *claim, uint32_t ip4_be, uint16_t port_be, uint32_t *id);
 
+/* Of an id that another claim holds: the same for this one. -ENOMEM. */
+int ids_hold_endpoint(struct ids_claim *claim, uint32_t id);
+
 #endif

@@ -15,6 +15,7 @@ void image_free(struct image **image)
 	if ((*image)->base)
 		munmap((*image)->base, (size_t)(*image)->page_count * WEFT_PAGE_SIZE);
 	ids_claim_release(&(*image)->claim);
+	free((*image)->sources);
 	free(*image);
 	*image = NULL;
 }

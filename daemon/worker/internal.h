@@ -132,6 +132,8 @@ struct worker {
 	struct config_source source;
 	struct mesh *mesh;           /* what serves */
 	struct published *routes, *endpoints;
+	uint64_t routes_key;         /* of the mesh that `routes` were made of */
+	size_t route_totals[WEFT_VERDICT_IGNORED + 1]; /* verdicts on it */
 	struct published *retired;   /* atomic stack, any thread pushes */
 	struct table_entry *names_entry;     /* memfd with what DNS answered */
 	struct table_entry *endpoints_entry; /* memfd with the endpoint image: ids for the next worker */

@@ -156,26 +156,33 @@ static int publish_endpoints(struct worker *worker, struct image **endpoints)
 
 static int publish_routes(struct worker *worker, struct image **routes)
 {
-	return is_served(worker->routes, *routes) ? 0 : publish_image(worker, routes, &worker->routes);
+	return !*routes || is_served(worker->routes, *routes) ? 0 : publish_image(worker, routes, &worker->routes);
+}
+
+static const struct image *serving_endpoints(const struct worker *worker)
+{
+	return worker->endpoints ? worker->endpoints->image : NULL;
 }
 
 int publish_mesh(struct worker *worker, const struct mesh *mesh)
 {
-	_cleanup_(compile_report_release) struct compile_report report = COMPILE_REPORT_INIT;
+	_cleanup_(compile_report_release) struct compile_report of_endpoints = COMPILE_REPORT_INIT, of_routes = COMPILE_REPORT_INIT;
 	_cleanup_(image_free) struct image *routes = NULL;
 	_cleanup_(image_free) struct image *endpoints = NULL;
-	bool has_new_routes, has_new_endpoints;
+	uint64_t routes_key = compile_routes_key(mesh);
+	bool has_same_routes = worker->routes && worker->routes_key == routes_key, has_new_routes, has_new_endpoints;
+	const size_t *endpoint_totals = of_endpoints.totals, *route_totals = worker->route_totals;
 	int r;
 
 	ids_set_time(worker->ids, worker_now_ms());
-	r = compile_endpoints(mesh, worker->dns, worker->ids, &endpoints, &report);
+	r = compile_endpoints_again(mesh, worker->dns, worker->ids, serving_endpoints(worker), &endpoints, &of_endpoints);
 	if (r)
 		return log_err(r, "compiling clusters and endpoints");
-	r = compile_routes(mesh, worker->ids, &routes, &report);
+	r = has_same_routes ? 0 : compile_routes(mesh, worker->ids, &routes, &of_routes);
 	if (r)
 		return log_err(r, "compiling listeners and routes");
 	has_new_endpoints = !is_served(worker->endpoints, endpoints);
-	has_new_routes = !is_served(worker->routes, routes);
+	has_new_routes = routes && !is_served(worker->routes, routes);
 
 	/* A route must never name a cluster that is not there yet, nor one that is gone already. */
 	if (loses_clusters(worker->mesh, mesh) && !gains_clusters(worker->mesh, mesh)) {
@@ -189,9 +196,13 @@ int publish_mesh(struct worker *worker, const struct mesh *mesh)
 	}
 	if (r)
 		return r;
+	if (!has_same_routes)
+		memcpy(worker->route_totals, of_routes.totals, sizeof(worker->route_totals));
+	worker->routes_key = routes_key;
 	log_info("published%s%s%s: %zu kernel, %zu proxy, %zu refused", has_new_routes ? " routes" : "", has_new_endpoints ? " endpoints" : "",
-		 has_new_routes || has_new_endpoints ? "" : " nothing new", report.totals[WEFT_VERDICT_KERNEL],
-		 report.totals[WEFT_VERDICT_PROXY], report.totals[WEFT_VERDICT_REFUSED]);
+		 has_new_routes || has_new_endpoints ? "" : " nothing new", endpoint_totals[WEFT_VERDICT_KERNEL] + route_totals[WEFT_VERDICT_KERNEL],
+		 endpoint_totals[WEFT_VERDICT_PROXY] + route_totals[WEFT_VERDICT_PROXY],
+		 endpoint_totals[WEFT_VERDICT_REFUSED] + route_totals[WEFT_VERDICT_REFUSED]);
 	return 0;
 }
 
@@ -203,7 +214,7 @@ void publish_names(struct worker *worker)
 	if (!worker->mesh)
 		return;
 	ids_set_time(worker->ids, worker_now_ms());
-	r = compile_endpoints(worker->mesh, worker->dns, worker->ids, &endpoints, NULL);
+	r = compile_endpoints_again(worker->mesh, worker->dns, worker->ids, serving_endpoints(worker), &endpoints, NULL);
 	if (!r)
 		r = publish_endpoints(worker, &endpoints);
 	if (r)

@@ -80,6 +80,7 @@ void datapath_free(struct datapath **pointer)
 		return;
 	ring_buffer__free(dp->events);
 	unmap(dp->control, 1, sizeof(*dp->control));
+	datapath_forget_next(dp);
 	unmap(dp->scopes, WEFT_SCOPES_MAX, sizeof(*dp->scopes));
 	unmap(dp->upstreams, WEFT_UPSTREAMS_MAX, sizeof(*dp->upstreams));
 	unmap(dp->pools, WEFT_POOLS_MAX, sizeof(*dp->pools));

@@ -43,6 +43,14 @@ extern const char *const datapath_program_names[PROGRAM_COUNT];
 
 struct ring_buffer;
 
+/* Pages that hang in the slot of the next generation already. */
+struct next_pages {
+	void *memory;        /* NULL: none */
+	uint32_t page_count;
+	uint32_t published_page_count; /* of the generation that serves */
+	uint64_t generation;
+};
+
 struct datapath {
 	char bpffs[PATH_MAX - 256]; /* this version's folder of pins */
 	int maps[MAP_COUNT];
@@ -58,7 +66,11 @@ struct datapath {
 	void *event_arg;
 	struct datapath_feature_state features[FEATURE_COUNT];
 	uint32_t disabled; /* as in the options */
+	struct next_pages next[WEFT_SCOPES_MAX][2]; /* by kind - 1 */
 };
+
+/* publish.c */
+void datapath_forget_next(struct datapath *dp);
 
 /* Loads the object, pins maps and programs under dp->bpffs, fills the program arrays, attaches the message and verdict programs. */
 int datapath_load(struct datapath *dp, const struct datapath_options *options);

@@ -116,7 +116,7 @@ struct worker {
 	bool is_stopping;
 
 	struct event_base *base;
-	struct event *signal_event, *second_event, *ring_event, *retire_event;
+	struct event *signal_event, *second_event, *ring_event, *retire_event, *prepare_event;
 	int signal_fd, retire_fd;
 	uint64_t stop_deadline_ms;
 	uint64_t seconds;            /* ticks of second_event */

@@ -17,6 +17,8 @@
 #include "proxy/proxy.h"
 #include "worker/internal.h"
 
+#define PREPARE_MS 20 /* after a publication; one that follows at once takes longer */
+
 static void published_free(struct published *published)
 {
 	image_free(&published->image);
@@ -64,6 +66,17 @@ static void on_retired(evutil_socket_t fd, short what, void *arg)
 	free_retired(arg);
 }
 
+/* A failure costs the next publication some time, and is said there if it lasts. */
+static void on_prepare(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *worker = arg;
+
+	(void)fd;
+	(void)what;
+	(void)datapath_prepare(worker->datapath, SCOPE, WEFT_IMAGE_ENDPOINTS);
+	(void)datapath_prepare(worker->datapath, SCOPE, WEFT_IMAGE_ROUTES);
+}
+
 static int published_new(struct worker *worker, struct image **image, struct published **out)
 {
 	struct published *published = calloc(1, sizeof(*published));
@@ -82,6 +95,7 @@ static int publish_image(struct worker *worker, struct image **image, struct pub
 {
 	struct published *published;
 	enum weft_image_kind kind = (*image)->kind;
+	const struct timeval soon = { .tv_usec = PREPARE_MS * 1000 };
 	int r;
 
 	r = published_new(worker, image, &published);
@@ -99,6 +113,7 @@ static int publish_image(struct worker *worker, struct image **image, struct pub
 		published_put(published);
 		return log_err(r, "publishing to the kernel");
 	}
+	evtimer_add(worker->prepare_event, &soon);
 	__atomic_add_fetch(&published->references, 1, __ATOMIC_RELAXED);
 	r = proxy_publish(worker->proxy, SCOPE, kind, published->image->base, published->image->size_bytes, release, published);
 	if (r) {
@@ -237,6 +252,9 @@ int publish_start(struct worker *worker)
 	worker->retire_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (worker->retire_fd < 0)
 		return -errno;
+	worker->prepare_event = evtimer_new(worker->base, on_prepare, worker);
+	if (!worker->prepare_event)
+		return -ENOMEM;
 	worker->retire_event = event_new(worker->base, worker->retire_fd, EV_READ | EV_PERSIST, on_retired, worker);
 	return worker->retire_event && event_add(worker->retire_event, NULL) == 0 ? 0 : -ENOMEM;
 }
@@ -251,6 +269,8 @@ void publish_stop(struct worker *worker)
 	worker->routes = worker->endpoints = NULL;
 	free_retired(worker);
 	ids_free(&worker->ids);
+	if (worker->prepare_event)
+		event_free(worker->prepare_event);
 	if (worker->retire_event)
 		event_free(worker->retire_event);
 	if (worker->retire_fd >= 0)

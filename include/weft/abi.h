@@ -28,7 +28,8 @@
 /* ---- images ----------------------------------------------------------------------------------------------------------- */
 
 /* Slots of the outer map `images`: WEFT_GENERATIONS of each kind for each scope, used in turn. A program run reads the
- * current slot once and keeps it; a slot is filled again only after WEFT_GENERATIONS - 1 later publications and a grace period. */
+ * current slot once and keeps it; a slot is filled again only after WEFT_GENERATIONS - 1 later publications and a grace period
+ * between two of them. */
 #define WEFT_SCOPES_MAX 64u
 #define WEFT_GENERATIONS 4u
 #define WEFT_IMAGE_SLOT(scope, kind, generation) \

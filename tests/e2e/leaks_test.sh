@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # 10,000 connections of every kind, ended in every way, leave nothing behind: no socket, descriptor, map entry or memory, in daemon and kernel.
+#
+# Runs alone: it counts what the whole kernel holds.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

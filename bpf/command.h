@@ -69,7 +69,7 @@ int weft_connection_command(struct weft_connection_command *command)
 	}
 	socket_queues_read(connection->sock, cookie, QUEUES_ARRIVED, &queues);
 	if (queues.is_known) {
-		if (queues.undelivered || !delivery_is_proven(connection, cookie, false))
+		if (queues.undelivered || !delivery_is_proven(connection, cookie, false, 0))
 			answer |= WEFT_ANSWER_UNDELIVERED;
 		if (queues.has_messages)
 			answer |= WEFT_ANSWER_UNREAD;

@@ -30,7 +30,8 @@ static __always_inline bool lock_is_free(struct sock *sk)
 	return !slock;
 }
 
-static __always_inline bool is_held_for_a_move(u64 address)
+/* `known`: further references that the caller knows of. */
+static __always_inline bool is_held_for_a_move(u64 address, u32 known)
 {
 	struct sock *sk = KERNEL_OBJECT(struct sock, address);
 	struct inet_connection_sock *icsk = KERNEL_OBJECT(struct inet_connection_sock, address);
@@ -39,11 +40,11 @@ static __always_inline bool is_held_for_a_move(u64 address)
 	references -= KERNEL_READ(sk, sk_timer.entry.pprev) != NULL;
 	references -= KERNEL_READ(icsk, icsk_retransmit_timer.entry.pprev) != NULL;
 	references -= KERNEL_READ(icsk, icsk_delack_timer.entry.pprev) != NULL;
-	return references > OPEN_REFERENCES;
+	return references > OPEN_REFERENCES + known;
 }
 
-/* `is_own_run`: asked by the client's own program run, which holds the client's lock. */
-static __always_inline bool delivery_is_proven(struct weft_connection *connection, u64 cookie, bool is_own_run)
+/* `is_own_run`: asked with the client's lock, as its own programs are. `known`: references to the client that the caller knows of. */
+static __always_inline bool delivery_is_proven(struct weft_connection *connection, u64 cookie, bool is_own_run, u32 known)
 {
 	struct sock *client = KERNEL_OBJECT(struct sock, connection->sock);
 	u32 kind = connection->mover;
@@ -62,7 +63,7 @@ static __always_inline bool delivery_is_proven(struct weft_connection *connectio
 	if (kind == WEFT_MOVER_UPSTREAM)
 		return true;
 	__sync_fetch_and_add(&connection->mover, 0); /* the lock is looked at before the references, on every machine */
-	return !is_held_for_a_move(connection->sock);
+	return !is_held_for_a_move(connection->sock, known);
 }
 
 /* How often a request looks before it goes the slow way, 8 ns each. A client that is woken on another CPU is back before the server's
@@ -80,7 +81,7 @@ WEFT_STEP delivery_wait_step(u32 index, void *context)
 {
 	struct delivery_wait *wait = context;
 
-	wait->is_proven = delivery_is_proven(wait->connection, wait->cookie, true);
+	wait->is_proven = delivery_is_proven(wait->connection, wait->cookie, true, 0);
 	return wait->is_proven;
 }
 
@@ -89,7 +90,7 @@ static __always_inline bool delivery_wait(struct weft_connection *connection, u6
 {
 	struct delivery_wait wait = {.connection = connection, .cookie = cookie};
 
-	if (delivery_is_proven(connection, cookie, true))
+	if (delivery_is_proven(connection, cookie, true, 0))
 		return true;
 	WEFT_LOOP(DELIVERY_TRIES, delivery_wait_step, &wait);
 	return wait.is_proven;
@@ -108,7 +109,7 @@ static __always_inline bool body_has_arrived(struct weft_upstream *upstream, u64
 	    !lock_is_free(client))
 		return false;
 	__sync_fetch_and_add(&upstream->body_sock, 0); /* the lock is looked at before the references, on every machine */
-	return !is_held_for_a_move(upstream->server_sock);
+	return !is_held_for_a_move(upstream->server_sock, 0);
 #else
 	return true;
 #endif

@@ -13,6 +13,7 @@
 #define ECONNREFUSED 111
 #define TCP_ESTABLISHED_STATE 1
 #define TCP_SYN_SENT_STATE 2
+#define TCP_FIN_WAIT1_STATE 4
 #define TCP_CLOSE_STATE 7
 #define TCP_CLOSE_WAIT_STATE 8
 #define TCP_LISTEN_STATE 10
@@ -58,11 +59,15 @@ typedef struct {
 	spinlock_t slock;
 	int owned;
 } socket_lock_t;
+struct socket {
+	unsigned long flags;
+};
 struct sock {
 	struct sock_common __sk_common;
 	socket_lock_t sk_lock;
 	struct timer_list sk_timer;
 	void *sk_user_data;
+	struct socket *sk_socket;
 	int sk_wmem_queued;
 	int sk_sndbuf;
 	int sk_rcvbuf;

@@ -5,6 +5,7 @@
 #define WEFT_BPF_SOCKOPS_H
 
 #include "kernel.h"
+#include "leave.h"
 #include "maps.h"
 #include "tcp.h"
 
@@ -57,11 +58,12 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx, struct 
 		return;
 	/* Room for a whole response; the kernel doubles it, and caps it at net.core.rmem_max. Less only means more relayed responses. */
 	bpf_setsockopt(ctx, SOL_SOCKET, SO_RCVBUF, &receive_buffer_bytes, sizeof(receive_buffer_bytes));
-	/* As much as TCP would grow to: a sender that once had to wait wakes the socket's readers later, and a blocking read of a
-	 * sockmap socket that is woken for nothing returns EAGAIN (docs/limits.md). */
+	/* As much as TCP would grow to: a sender that has to wait for more leaves the map (bpf/leave.h). */
 	bpf_setsockopt(ctx, SOL_SOCKET, SO_SNDBUF, &send_buffer_bytes, sizeof(send_buffer_bytes));
 	if (bpf_sock_hash_update(ctx, &client_sockets, &cookie, BPF_NOEXIST))
 		count(WEFT_COUNTER_CONNECTIONS_FULL, 1);
+	else
+		bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
 }
 
 static __always_inline void client_closed(struct bpf_sock_ops *ctx, struct weft_socket *socket)
@@ -205,7 +207,9 @@ static __always_inline void state_changed(struct bpf_sock_ops *ctx, struct bpf_s
 		return;
 	switch (socket->role) {
 	case WEFT_ROLE_CLIENT:
-		if (state == TCP_CLOSE_STATE)
+		if (state == TCP_FIN_WAIT1_STATE)
+			client_leave(socket->cookie, 0); /* on close() it has left already */
+		else if (state == TCP_CLOSE_STATE)
 			client_closed(ctx, socket);
 		break;
 	case WEFT_ROLE_TCP:
@@ -259,6 +263,12 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 		tp = bpf_skc_to_tcp_sock(sk);
 		if (tp)
 			server_established(ctx, sk, tp);
+		break;
+	case BPF_SOCK_OPS_RTT_CB:
+		socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+		tp = bpf_skc_to_tcp_sock(sk);
+		if (socket && tp && socket->role == WEFT_ROLE_CLIENT)
+			client_acknowledged(ctx, socket, (u64)tp);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		state_changed(ctx, sk);

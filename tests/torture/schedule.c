@@ -7,7 +7,7 @@
 
 enum {
 	REDIRECT_LIMIT = 2 << 20,
-	EPOCH = 64, /* batches; calm epochs end no connection, so that it carries many exchanges */
+	EPOCH = 64, /* batches; calm epochs end no connection, so that it carries many exchanges; one in three pipelines */
 };
 
 static const struct {
@@ -50,7 +50,8 @@ bool features_parse(const char *names, uint32_t *out)
 struct maker {
 	const struct schedule *schedule;
 	struct rng rng;
-	bool is_wild; /* this epoch may end connections */
+	bool is_wild;	    /* this epoch may end connections */
+	bool is_pipelining; /* this epoch may send requests before the answer to the last one */
 };
 
 static bool has(const struct maker *maker, enum feature feature)
@@ -348,7 +349,7 @@ static void make_spec(struct maker *maker, struct spec *spec, bool is_last, bool
 		make_bare(maker, spec);
 }
 
-static void make_connection(struct maker *maker, struct batch *batch)
+static void make_connection(struct maker *maker, uint64_t batch_no, struct batch *batch)
 {
 	static const uint64_t buffers[] = {8192, 12000, 16384, 65536};
 
@@ -358,6 +359,9 @@ static void make_connection(struct maker *maker, struct batch *batch)
 		batch->receive_buffer = buffers[pick(maker, 4)];
 	if (draw(maker, FEATURE_smallbuf, 100))
 		batch->send_buffer = buffers[pick(maker, 4)];
+	/* A mesh that hands a connection to a proxy for good when it pipelines is to be tried on connections that never did. */
+	if (batch_no % EPOCH == 0 && !maker->is_pipelining && has(maker, FEATURE_clientclose))
+		batch->starts_anew = true;
 	if (maker->is_wild && draw(maker, FEATURE_clientclose, 30)) {
 		batch->starts_anew = true;
 		batch->starts_by_reset = has(maker, FEATURE_clientfault) && pick(maker, 3) == 0;
@@ -370,14 +374,15 @@ void schedule_batch(const struct schedule *schedule, uint64_t conn, uint64_t bat
 		.schedule = schedule,
 		.rng.state = mix64(bytes_key(schedule->seed, conn, batch_no, BYTES_SCHEDULE)),
 		.is_wild = mix64(bytes_key(schedule->seed, conn, batch_no / EPOCH, BYTES_QUERY)) % 100 < 45,
+		.is_pipelining = mix64(bytes_key(schedule->seed, conn, batch_no / EPOCH, BYTES_SCHEDULE)) % 100 < 35,
 	};
 	bool is_staggered, is_ended = false;
 	uint64_t split;
 
 	memset(batch, 0, sizeof(*batch));
-	make_connection(&maker, batch);
+	make_connection(&maker, batch_no, batch);
 	batch->think_ms = pick(&maker, 10) < 5 ? 0 : pick(&maker, 10) ? pick(&maker, 12) : pick(&maker, 250);
-	batch->count = draw(&maker, FEATURE_pipeline, 120) ? 2 + (unsigned int)pick(&maker, BATCH_MAX - 1) : 1;
+	batch->count = draw(&maker, FEATURE_pipeline, 200) && maker.is_pipelining ? 2 + (unsigned int)pick(&maker, BATCH_MAX - 1) : 1;
 	is_staggered = pick(&maker, 3) == 0;
 	split = pick(&maker, 2) ? SPLIT_ONE : pick(&maker, SPLITS);
 	for (unsigned int i = 0; i < batch->count; i++) {

@@ -12,7 +12,7 @@ $(BUILD)/tests/bpf/%_test: tests/bpf/%_test.c
 	$(CC) $(CPPFLAGS) -Itests/unit -Itests/bpf $(CFLAGS) -MMD -MP -o $@ $< -lbpf -lcmocka
 
 # Regular expressions are made by the daemon's compiler.
-ENGINE_REGEX_LIBS := $(patsubst %,$(BUILD)/lib/%.a,compile mesh kube regex base proto)
+ENGINE_REGEX_LIBS := $(patsubst %,$(BUILD)/lib/%.a,compile dns mesh kube regex base proto)
 
 $(BUILD)/tests/bpf/regex_test: tests/bpf/regex_test.c $(ENGINE_REGEX_LIBS)
 	@mkdir -p $(@D)

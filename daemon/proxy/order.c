@@ -121,6 +121,9 @@ void order_end_relay(struct relay *relay)
 		.exchange = relay_exchange(relay),
 	};
 
+	/* Until its connection is closed, a client whose answer was cut may send the next request: the answer would stand behind what came. */
+	if (relay->exchange.is_cut || relay->exchange.closes)
+		command.commands |= WEFT_COMMAND_PROXY_ONLY;
 	if (!connection->is_ordered || relay->exchange.is_ended)
 		return;
 	relay->exchange.is_ended = true;

@@ -658,6 +658,20 @@ static void test_a_client_that_resets_ends_its_relay(void **state)
 	close(server);
 }
 
+/* The command that ended this exchange for the kernel; 0 if none did. */
+static uint32_t how_it_ended(struct harness *h, uint64_t exchange)
+{
+	uint32_t commands = 0;
+
+	pthread_mutex_lock(&h->lock);
+	for (uint32_t i = 0; i < h->command_count; i++) {
+		if (h->commands[i].commands & WEFT_COMMAND_END_EXCHANGE && h->commands[i].exchange == exchange)
+			commands = h->commands[i].commands;
+	}
+	pthread_mutex_unlock(&h->lock);
+	return commands;
+}
+
 static void test_a_failed_exchange_of_the_kernels_is_answered(void **state)
 {
 	struct harness *h = *state;
@@ -695,6 +709,8 @@ static void test_a_failed_exchange_of_the_kernels_is_answered(void **state)
 	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN | WEFT_ANSWER_UNDELIVERED, WEFT_EXCHANGE(5, error.lease));
 	assert_int_equal(proxy_local_error(h->proxy, &error), 0);
 	assert_int_equal(what_comes(client, 50), -1);
+	/* The kernel must not answer a next request behind what came of this one. */
+	assert_int_equal(how_it_ended(h, WEFT_EXCHANGE(5, error.lease)), WEFT_COMMAND_END_EXCHANGE | WEFT_COMMAND_PROXY_ONLY);
 	kernel_answers(h, 0, 0);
 	expect_end(client);
 	close(client);

@@ -41,7 +41,8 @@ static void usage(void)
 		"  --crashes           what is tested is killed now and then: only wrong bytes, repetitions and standstill count\n"
 		"  --reconnect         a new connection for each batch\n"
 		"  --forgive-eagain    only count blocking reads that return EAGAIN at once, as the kernel's sockmap readers do when woken for nothing\n"
-		"  --stall             measure what connections pin whose reader has stopped [--limit BYTES each]\n"
+		"  --stall S           measure for so many seconds what connections pin whose reader has stopped [--connections N of them]\n"
+		"  --limit DOWN,UP     ... and that no download and no upload pins more bytes than these\n"
 		"classes:\n");
 	for (unsigned int i = 0; i < FEATURE_COUNT; i++)
 		fprintf(stderr, "  %-12s %s\n", feature_name(i), feature_text(i));
@@ -64,7 +65,7 @@ static bool parse_options(int argc, char **argv, struct client *client, struct o
 		{"ledger", required_argument, NULL, 'g'}, {"target", required_argument, NULL, 't'},      {"seed", required_argument, NULL, 's'},
 		{"time", required_argument, NULL, 'T'},   {"connections", required_argument, NULL, 'c'}, {"processes", required_argument, NULL, 'p'},
 		{"batches", required_argument, NULL, 'b'}, {"direct", no_argument, NULL, 'd'},           {"only", required_argument, NULL, 'o'},
-		{"no", required_argument, NULL, 'n'},     {"replay", required_argument, NULL, 'r'},      {"stall", no_argument, NULL, 'S'},
+		{"no", required_argument, NULL, 'n'},     {"replay", required_argument, NULL, 'r'},      {"stall", required_argument, NULL, 'S'},
 		{"limit", required_argument, NULL, 'l'},  {"show", required_argument, NULL, 'w'},         {"crashes", no_argument, NULL, 'C'},
 		{"forgive-eagain", no_argument, NULL, 'e'}, {"reconnect", no_argument, NULL, 'R'},
 		{},
@@ -82,7 +83,7 @@ static bool parse_options(int argc, char **argv, struct client *client, struct o
 			break;
 		case 's': client->schedule.seed = strtoull(optarg, NULL, 0); break;
 		case 'T': options->seconds = (unsigned int)atoi(optarg); break;
-		case 'c': options->connections = (unsigned int)atoi(optarg); break;
+		case 'c': options->stall.connections = options->connections = (unsigned int)atoi(optarg); break;
 		case 'p': options->processes = (unsigned int)atoi(optarg); break;
 		case 'b': client->max_batches = strtoull(optarg, NULL, 0); break;
 		case 'd': client->is_direct = true; break;
@@ -106,8 +107,16 @@ static bool parse_options(int argc, char **argv, struct client *client, struct o
 		case 'R': client->reconnects = true; break;
 		case 'e': client->forgives_eagain = true; break;
 		case 'C': client->has_crashes = true; break;
-		case 'S': options->is_stall = true; break;
-		case 'l': options->stall.limit_bytes = strtoull(optarg, NULL, 0); break;
+		case 'S':
+			options->is_stall = true;
+			options->stall.seconds = (unsigned int)atoi(optarg);
+			break;
+		case 'l':
+			if (sscanf(optarg, "%llu,%llu", &conn, &batch) != 2)
+				return false;
+			options->stall.download_limit_bytes = conn;
+			options->stall.upload_limit_bytes = batch;
+			break;
 		default: return false;
 		}
 	}
@@ -325,7 +334,7 @@ static int show(const struct client *client)
 int main(int argc, char **argv)
 {
 	struct client client = {.schedule = {.seed = 1, .features = (1u << FEATURE_COUNT) - 1}};
-	struct options options = {.seconds = 30, .connections = 48, .processes = 2, .stall = {.connections = 100, .seconds = 10}};
+	struct options options = {.seconds = 30, .connections = 48, .processes = 2, .stall = {.connections = 150}};
 	int r;
 
 	if (!parse_options(argc, argv, &client, &options)) {

@@ -153,7 +153,7 @@ size_t write_request_head(const struct client *client, const struct spec *spec, 
 struct stall_options {
 	unsigned int connections;
 	unsigned int seconds;
-	uint64_t limit_bytes; /* each connection may pin; 0: only measure */
+	uint64_t download_limit_bytes, upload_limit_bytes; /* each connection may pin; 0: only measure */
 };
 int stall_run(struct client *client, const struct stall_options *options);
 

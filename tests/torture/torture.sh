@@ -3,25 +3,24 @@
 # Tortures a mesh, a proxy, or plain TCP, on a topology of its own: a pod with the client, three with servers (v3 is not enrolled).
 #
 #   torture.sh [--through weft|direct|haproxy|envoy] [--fast-path auto|on|remote|off] [--disable FEATURE,...] [--seed N] [--time S] [--kill-worker S]
-#              [--stall] [--forgive-eagain] [--prefix NAME] [--subnet A.B.C] [--keep] [-- options of torture-client]
+#              [--stall S] [--forgive-eagain] [--prefix NAME] [--subnet A.B.C] [--keep] [-- options of torture-client]
 #
 # Through direct, haproxy and envoy the torture tests itself: what it allows must be what plain TCP and known-good proxies do.
-# With --stall it measures what connections pin whose reader has stopped. --kill-worker kills weftd's worker every S seconds; then
+# With --stall it measures for S seconds what connections pin whose reader has stopped, against plain TCP. --kill-worker kills weftd's worker every S seconds; then
 # exchanges may be cut off or refused, but none may be wrong, stuck or executed twice. BUILD says where the binaries are. Exit status 0: nothing
 # was wrong, lost, stuck or in error. Logs stay in $BUILD/torture/.
 set -euo pipefail
 
 prefix=torture-$$ subnet=10.77.0 through=weft fast_path=on disable= forgive= seed=1 time=120 stall= keep= kill_worker=
-service_port=8090
+service_port=8090 peak_limit_mb=64
 while [ $# -gt 0 ]; do
 	case "$1" in
-	--through | --fast-path | --disable | --seed | --time | --prefix | --subnet | --kill-worker)
+	--through | --fast-path | --disable | --seed | --time | --prefix | --subnet | --kill-worker | --stall)
 		[ $# -ge 2 ] || { echo "torture: $1 needs a value" >&2 && exit 2; }
 		option=${1#--}
 		declare "${option//-/_}=$2"
 		shift 2
 		;;
-	--stall) stall=yes && shift ;;
 	--keep) keep=yes && shift ;;
 	--forgive-eagain) forgive=yes && shift ;;
 	--) shift && break ;;
@@ -113,7 +112,7 @@ start_killing() {
 
 # Where each target is reached, as the client's --target options: HOST,/PREFIX,SERVERS,ADDRESS.
 targets() {
-	local pod address prefix_of=([1]=a [2]=b [3]=c) i
+	local through=$1 pod address prefix_of=([1]=a [2]=b [3]=c) i
 	for i in 1 2 3; do
 		pod=v$i
 		case "$through" in
@@ -127,12 +126,18 @@ targets() {
 	[ "$through" = direct ] || echo --target "torture.test,/w,v1+v2+v3,$address"
 }
 
-# What a connection may pin: all that plain TCP's own buffers may grow to, and the largest message that the kernel may redirect.
+# What a connection may pin: what plain TCP lets it pin here and now, and the largest message that the kernel may redirect.
 pinned_limit() {
-	local sent received
-	sent=$(cut -f 3 /proc/sys/net/ipv4/tcp_wmem)
-	received=$(cut -f 3 /proc/sys/net/ipv4/tcp_rmem)
-	echo $((sent + received + 2097152))
+	local said
+	# shellcheck disable=SC2046 # words are wanted
+	said=$(in_pod cli timeout --kill-after=10 60 "$build/torture/torture-client" --ledger "$ledger" $(targets direct) --direct --stall "$stall" "$@")
+	sed 's/^/plain TCP: /' <<<"$said" >&2
+	awk '$1 == "stall-pinned" && $3 > most[$2] {most[$2] = $3} END {printf "%d,%d", most["download"] + 2097152, most["upload"] + 2097152}' <<<"$said"
+}
+
+# The most memory that the worker ever had, in KB.
+worker_peak() {
+	awk '/^VmHWM:/ {print $2}' "/proc/$(status_of .worker.pid)/status"
 }
 
 main() {
@@ -145,14 +150,21 @@ main() {
 	direct) options+=(--direct) ;;
 	haproxy) start_haproxy ;;
 	envoy) start_envoy ;;
-	weft) start_weft ;;
+	weft)
+		[ -z "$stall" ] || options+=(--limit "$(pinned_limit "$@")")
+		start_weft
+		;;
 	*) echo "torture: through what? weft, direct, haproxy or envoy" >&2 && return 2 ;;
 	esac
 	[ -z "$kill_worker" ] || { options+=(--crashes) && start_killing; }
-	[ -z "$stall" ] || options+=(--stall --limit "$(pinned_limit)")
+	[ -z "$stall" ] || options+=(--stall "$stall")
 	# shellcheck disable=SC2046 # words are wanted
 	in_pod cli timeout --kill-after=10 $((time + 240)) "$build/torture/torture-client" --ledger "$ledger" --seed "$seed" --time "$time" ${forgive:+--forgive-eagain} \
-		$(targets) "${options[@]}" "$@" || code=$?
+		$(targets "$through") "${options[@]}" "$@" || code=$?
+	if [ -n "$stall" ] && [ "$through" = weft ]; then
+		echo "stall: weftd's memory at most: $(($(worker_peak) / 1024)) MB (limit $peak_limit_mb MB)"
+		[ "$(worker_peak)" -le $((peak_limit_mb * 1024)) ] || code=1
+	fi
 	if [ -s "$logs/servers.log" ]; then
 		echo "--- what the servers said (the first lines of $logs/servers.log)"
 		head -n 40 "$logs/servers.log" | cut -c 1-1000

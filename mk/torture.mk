@@ -25,6 +25,9 @@ $(BUILD)/torture/torture-server: $(TORTURE_SERVER:%=$(BUILD)/torture/%.o)
 FORGIVE_EAGAIN ?= yes
 
 TEST_TORTURE_TIME ?= 120
+# tests/e2e/stall_test.sh is the torture's.
+e2e: $(TORTURE_BIN)
+
 .PHONY: torture-test
 torture-test: all $(TORTURE_BIN)
 	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/leaves_nothing_test.sh

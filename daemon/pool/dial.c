@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/tcp.h"
 #include "kube/netns.h"
 #include "pool/internal.h"
 
@@ -112,6 +113,8 @@ static int connected(struct upstream *u)
 	if (error)
 		return -error;
 	set_options(pool, u->fd);
+	/* What a server gets rid of before a response is relayed, and its reader looked at. */
+	tcp_set_window(u->fd, TCP_WINDOW_MESSAGE);
 	r = pool->kernel.insert(pool->kernel.arg, u->fd, u->shared->cookie);
 	if (r)
 		return r;

@@ -9,7 +9,7 @@
 /* Accepts nothing for a moment when descriptors ran out: the listener stays readable, and the loop would spin. */
 #define ACCEPT_PAUSE_MS 10
 /* The kernel doubles it. */
-#define ANCHOR_BUFFER_BYTES (512 << 10)
+#define ANCHOR_BUFFER_BYTES (256 << 10)
 
 static struct table_entry *name_anchor(struct thread *thread, const struct pod *pod, int fd, u64 cookie, const struct sockaddr_in *peer)
 {

@@ -49,6 +49,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 	connections_bury(connection->thread);
 	connection->timer_at_ms = 0;
+	if (connection->pace_at_ms <= now)
+		connection->pace_at_ms = 0;
 	if (connection->state == CONNECTION_EXCHANGE && own->connect_deadline_ms && own->connect_deadline_ms <= now) {
 		own->connect_deadline_ms = 0;
 		if (own->upstream && !own->upstream->is_connected && !choose_again(own))
@@ -98,6 +100,7 @@ void connection_timer(struct connection *connection)
 	if (connection->relay)
 		at = earlier(at, connection->relay->exchange.deadline_ms);
 	at = earlier(at, connection->finish_at_ms);
+	at = earlier(at, connection->pace_at_ms);
 	if (!at && !connection->is_held && connection->state != CONNECTION_FINISH)
 		return;
 	now = now_ms();
@@ -485,7 +488,7 @@ static bool anchor_write(struct connection *connection)
 	if (pending) {
 		bool is_last = exchange->has_head && !exchange->is_cut && flow_is_whole(&exchange->response, in);
 
-		if (!connection->is_writable)
+		if (!connection->is_writable || !pace_allows(connection))
 			return false;
 		connection->is_held = false;
 		if (order_before_write(exchange, is_last, (u32)pending) == ORDER_HOLD) {
@@ -577,10 +580,21 @@ static bool connection_step(struct connection *connection)
 	return moved;
 }
 
-void connection_drive(struct connection *connection)
+void connection_again(struct connection *connection)
 {
 	struct thread *thread = connection->thread;
 
+	if (connection->is_ready || connection->state == CONNECTION_DEAD)
+		return;
+	connection->is_ready = true;
+	connection->next_ready = NULL;
+	*thread->ready_tail = connection;
+	thread->ready_tail = &connection->next_ready;
+	event_active(&thread->ready, EV_READ, 0);
+}
+
+void connection_drive(struct connection *connection)
+{
 	if (connection->is_driven || connection->state == CONNECTION_DEAD)
 		return;
 	connection->is_driven = true;
@@ -591,13 +605,7 @@ void connection_drive(struct connection *connection)
 	for (int round = 0; connection->state != CONNECTION_DEAD && connection_step(connection); round++) {
 		if (round < DRIVE_ROUNDS)
 			continue;
-		if (!connection->is_ready && connection->state != CONNECTION_DEAD) {
-			connection->is_ready = true;
-			connection->next_ready = NULL;
-			*thread->ready_tail = connection;
-			thread->ready_tail = &connection->next_ready;
-			event_active(&thread->ready, EV_READ, 0);
-		}
+		connection_again(connection);
 		break;
 	}
 	connection->is_driven = false;

@@ -31,7 +31,7 @@
 #define BLOCK_SLACK 64u                              /* the parser loads words */
 #define HEAD_MAX WEFT_PROXY_HEAD_MAX
 #define SPLICE_MIN (48u << 10)                       /* bodies with less to come are copied */
-#define PIPE_BYTES (512u << 10)
+#define PIPE_BYTES (128u << 10)
 #define ACCEPT_BATCH 64
 #define DRIVE_ROUNDS 32                              /* before others get their turn */
 #define REPLIES_QUEUED_MAX 2u                        /* Envoy: max_outbound_responses */
@@ -120,6 +120,11 @@ struct flow {
 	struct weft_chunked chunked;
 };
 
+/* More than a block's worth is under way. */
+static inline bool flow_is_stream(const struct flow *flow)
+{
+	return flow->is_large || flow->pipe;
+}
 static inline bool flow_is_verbatim(const struct flow *flow)
 {
 	return flow->body == FLOW_LENGTH && !flow->is_chunked_out;
@@ -199,6 +204,7 @@ struct upstream {
 	bool is_registered;
 	bool is_read_short;       /* the last read got all that was announced since */
 	bool has_hang_up;         /* the poller said that a FIN is there */
+	u8 pace;                  /* PACE_*: what its buffers may hold */
 	struct group_key key;
 	struct buffer in;
 	struct exchange *exchange; /* NULL: idle */
@@ -218,6 +224,11 @@ void upstream_done(struct upstream *upstream, const struct pod *pod, bool is_reu
 void upstream_close(struct upstream *upstream);
 /* Reads into `in` (or, for a spliced response, into its pipe); true: something happened. */
 bool upstream_read(struct upstream *upstream);
+/* With a stream, of either direction: bounds what its buffers hold when nobody reads (pace.c). */
+void pace_upstream(struct upstream *upstream);
+/* The next stream on it begins small again. */
+void pace_upstream_over(struct upstream *upstream);
+enum { PACE_NONE = 0, PACE_NARROW, PACE_WIDE };
 void upstreams_expire(struct thread *thread, u64 now_ms);
 void upstreams_free(struct thread *thread);
 /* Closes a pod's idle ones. */
@@ -323,6 +334,10 @@ struct connection {
 	u16 client_port_be;
 	u32 consumed;               /* modulo 2^32, see abi.h */
 	u32 written;
+	u32 pace_written;           /* `written` when its reader was looked at last */
+	u32 pace_ahead;             /* bytes that may wait there; 0: no stream yet */
+	u32 pace_looks;             /* ... in vain */
+	u64 pace_at_ms;             /* no look before */
 	u32 parsed;                 /* bytes of `in` that are known to hold no whole head */
 	struct buffer in;
 	struct flow request;
@@ -342,6 +357,8 @@ enum connection_busy {
 void connection_set_busy(struct connection *connection, enum connection_busy busy);
 
 void connection_drive(struct connection *connection);
+/* Drives it once more when others have had their turn. */
+void connection_again(struct connection *connection);
 /* Reads what the connection's state has a use for; true: something happened. */
 bool anchor_read(struct connection *connection);
 /* At once; a response in flight may be lost. */
@@ -415,6 +432,11 @@ bool order_may_finish(struct connection *connection, u64 *open_exchange, bool *i
 void order_end_relay(struct relay *relay);
 /* The number that a program routed this request by before it handed it up; 0: none. Asked once a request. */
 u32 order_drawn(struct connection *connection);
+/* Bytes of responses that reached the client's socket by TCP and wait there to be read. -errno: nobody is there to read them. */
+int order_unread(struct connection *connection, u32 *unread);
+
+/* Asks before a write of a stream: false while the client has not read enough of what it got (pace.c). */
+bool pace_allows(struct connection *connection);
 
 /* Gives the upstream back to the pool. */
 void relay_end(struct relay *relay, bool is_reusable);

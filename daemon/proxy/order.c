@@ -113,6 +113,16 @@ bool order_may_finish(struct connection *connection, u64 *open_exchange, bool *i
 	return !(command.answer & (WEFT_ANSWER_EXCHANGE_OPEN | WEFT_ANSWER_UNDELIVERED));
 }
 
+int order_unread(struct connection *connection, u32 *unread)
+{
+	struct weft_connection_command command = {0};
+	int r = command_run(connection, &command);
+
+	if (r == 0)
+		*unread = command.unread_bytes;
+	return r;
+}
+
 void order_end_relay(struct relay *relay)
 {
 	struct connection *connection = relay->exchange.connection;

@@ -192,6 +192,7 @@ struct proxy_stats {
 	uint64_t relays_orphaned;         /* the client was gone */
 	uint64_t tunnels;
 	uint64_t waits;                   /* responses held until a kernel exchange was over or its bytes delivered */
+	uint64_t paces;                   /* looks at a client that had not read on */
 	uint64_t published;               /* connections handed back to the kernel, times */
 	uint64_t request_body_bytes;
 	uint64_t response_body_bytes;

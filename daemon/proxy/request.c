@@ -548,6 +548,8 @@ bool request_write(struct connection *connection)
 
 	if (!upstream->is_writable || upstream->is_write_failed || !flow_pending(&connection->request, &connection->in))
 		return false;
+	if (upstream->pace == PACE_NONE && flow_is_stream(&connection->request))
+		pace_upstream(upstream);
 	n = flow_write(connection->thread, &connection->request, &connection->in, upstream->fd, &taken);
 	connection->consumed += taken;
 	if (n >= 0) {

@@ -67,6 +67,8 @@ static bool write_upstream(struct connection *connection)
 
 	if (!upstream->is_writable || !upstream->is_connected || !flow_pending(&connection->request, &connection->in))
 		return false;
+	if (upstream->pace == PACE_NONE && flow_is_stream(&connection->request))
+		pace_upstream(upstream);
 	n = flow_write(connection->thread, &connection->request, &connection->in, upstream->fd, &taken);
 	connection->consumed += taken;
 	if (n > 0)
@@ -85,7 +87,7 @@ static bool write_client(struct connection *connection)
 	u32 taken = 0;
 	ssize_t n;
 
-	if (!connection->is_writable || !flow_pending(flow, &upstream->in))
+	if (!connection->is_writable || !flow_pending(flow, &upstream->in) || !pace_allows(connection))
 		return false;
 	n = flow_write(connection->thread, flow, &upstream->in, connection->fd, &taken);
 	if (n > 0) {

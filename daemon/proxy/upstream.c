@@ -84,6 +84,7 @@ static int idle_add(struct upstream *upstream)
 		upstream_close(thread->idle_first);
 	upstream->exchange = NULL;
 	upstream->is_readable = false;
+	pace_upstream_over(upstream);
 	upstream->idle_since_ms = now_ms();
 	upstream->group_next = group->idle;
 	if (group->idle)
@@ -209,7 +210,9 @@ void upstream_close(struct upstream *upstream)
 	if (upstream->is_registered)
 		event_del(&upstream->event);
 	upstream->is_registered = false;
-	if (!upstream->is_borrowed) {
+	if (upstream->is_borrowed) {
+		pace_upstream_over(upstream);
+	} else {
 		close(upstream->fd);
 		COUNT_ADD(thread, upstreams, -1);
 	}
@@ -350,7 +353,11 @@ bool upstream_read(struct upstream *upstream)
 
 	if (!upstream->is_readable || upstream->is_ended || !upstream->is_connected)
 		return false;
+	if (flow->is_large && upstream->pace != PACE_WIDE)
+		pace_upstream(upstream);
 	if (!upstream->is_borrowed && exchange->has_head && flow_wants_splice(flow, in)) {
+		if (upstream->pace != PACE_WIDE)
+			pace_upstream(upstream);
 		upstream->is_read_short = false;
 		n = flow_splice(thread, flow, upstream->fd);
 		if (n > 0) {

@@ -183,6 +183,7 @@ static json_t *proxy_counters(const struct worker *worker, const struct proxy_st
 	set_number(object, "relays_orphaned", stats->relays_orphaned);
 	set_number(object, "tunnels", stats->tunnels);
 	set_number(object, "waits", stats->waits);
+	set_number(object, "paces", stats->paces);
 	set_number(object, "published", stats->published);
 	set_number(object, "request_body_bytes", stats->request_body_bytes);
 	set_number(object, "response_body_bytes", stats->response_body_bytes);

@@ -298,7 +298,7 @@ struct weft_connection_command {
 	u64 exchange;        /* END_EXCHANGE */
 	u64 open_exchange;   /* out */
 	u32 drawn;           /* out: TAKE_DRAWN */
-	u32 zero;
+	u32 unread_bytes;    /* out: came by TCP, and the application has not read them */
 };
 
 #endif

@@ -61,6 +61,7 @@ struct harness {
 	uint32_t command_count;
 	uint32_t drawn;              /* what the program drew; 0: nothing */
 	uint32_t kernel_exchanges;   /* what the record says of every connection */
+	uint32_t unread_bytes;       /* what the client is said not to have read */
 	uint32_t find_count;         /* begun: the proxy's thread is in harness_find, or was */
 	uint64_t gone_exchange;
 	uint32_t relays_done;
@@ -99,6 +100,7 @@ static int harness_command(void *arg, struct weft_connection_command *command)
 	}
 	command->answer = h->is_gone ? 0 : WEFT_ANSWER_FOUND | h->answer;
 	command->open_exchange = h->answer & WEFT_ANSWER_EXCHANGE_OPEN ? h->open_exchange : 0;
+	command->unread_bytes = h->unread_bytes;
 	if (command->commands && h->command_count < COMMANDS_MAX) /* a mere question is none */
 		h->commands[h->command_count++] = *command;
 	if (command->commands & WEFT_COMMAND_TAKE_DRAWN) {

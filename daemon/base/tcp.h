@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The window of a TCP connection by what its distance needs, and not by what the kernel would let it grow to: what a sender can get rid of while
+ * nobody reads. */
+#ifndef WEFT_BASE_TCP_H
+#define WEFT_BASE_TCP_H
+
+#include <stdint.h>
+
+/* The shortest round-trip time of an established connection that was seen. 0: unknown. */
+uint32_t tcp_round_trip_us(int fd);
+
+enum tcp_window {
+	TCP_WINDOW_NARROW,  /* what 2 Gbit/s need at that round-trip time, 64 to 256 KiB: the first of them may be measured while all wait for a CPU */
+	TCP_WINDOW_MESSAGE, /* likewise, at least 128 KiB: with less, messages of 1 MB from another node lose a third of their throughput */
+	TCP_WINDOW_WIDE,    /* 10 Gbit/s, 256 KiB to 16 MiB */
+};
+uint32_t tcp_window_bytes(enum tcp_window window, uint32_t round_trip_us);
+
+/* Of an established connection; the kernel no longer sizes it by itself. */
+void tcp_set_window(int fd, enum tcp_window window);
+
+#endif

@@ -1,8 +1,0 @@
-#!/usr/bin/env bash
-# Readers that stop pin no more than they would with plain TCP, and one message of the redirect limit; requests beside them are not slowed.
-#
-# Runs alone: it compares what whole namespaces hold, and how long requests take.
-# The torture measures it, on a topology of its own: plain TCP and the mesh in one run, with streams and with messages that the kernel carries.
-set -uo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-exec "$here/../torture/torture.sh" --prefix "${E2E_PREFIX:-e2e}-stall" --fast-path on --stall 2 -- --connections 50

@@ -42,12 +42,13 @@ position_of()
 	echo -1
 }
 
-# Lines of the form FILE:LINE:FOLDER for every #include "FOLDER/..." below $1.
+# Lines of the form FILE:LINE:FOLDER for every #include "FOLDER/..." below $1. What is generated from proto/ belongs to no stage, whatever its folder is called.
 includes_below()
 {
 	[ -d "$1" ] || return 0
-	grep -rHnoE --include='*.c' --include='*.h' '^[[:space:]]*#[[:space:]]*include[[:space:]]+"[^"/]+/' "$1" |
-		sed -E 's/^([^:]+:[0-9]+):.*"([^"\/]+)\/$/\1:\2/'
+	grep -rHnoE --include='*.c' --include='*.h' '^[[:space:]]*#[[:space:]]*include[[:space:]]+"[^"/]+/[^"]*"' "$1" |
+		grep -v '\.pb-c\.h"$' |
+		sed -E 's/^([^:]+:[0-9]+):.*"([^"\/]+)\/[^"]*"$/\1:\2/'
 }
 
 check_includes()

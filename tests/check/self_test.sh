@@ -40,6 +40,10 @@ fresh
 run >"$tree/output" || { echo "check.sh finds fault where there is none:"; cat "$tree/output"; exit 1; }
 fresh
 
+echo '#include "proxy/type/v3/type.pb-c.h"' >>"$tree/daemon/pool/pool.h"
+run >"$tree/output" || { echo "check.sh takes a generated header for a stage's:"; cat "$tree/output"; exit 1; }
+fresh
+
 echo '#include "proxy/proxy.h"' >>"$tree/daemon/pool/pool.h"
 expect "an upward include" 'daemon/pool/pool.h:4: pool includes "proxy/..."'
 

@@ -14,7 +14,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 VERSION := $(shell cat VERSION 2>/dev/null || echo 0)
 
-PKGS := libbpf libprotobuf-c yaml-0.1 libevent libevent_pthreads jansson libpcre2-8
+PKGS := libbpf libprotobuf-c yaml-0.1 libevent libevent_pthreads jansson libpcre2-8 libcurl libcrypto
 ifneq ($(shell command -v pkg-config),)
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
@@ -28,7 +28,7 @@ LDLIBS   += $(PKG_LIBS) -lelf -lz -pthread
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g
 
 # The pipeline, in order: a stage may include and link only those before it.
-STAGES := base regex keeper kube mesh dns compile datapath pool proxy telemetry admin worker
+STAGES := base regex keeper kube mesh xds dns compile datapath pool proxy telemetry admin worker
 
 .PHONY: all
 all: $(BUILD)/weftd $(BUILD)/weftctl ## Build weftd, weftctl and the BPF programs

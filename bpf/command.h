@@ -19,6 +19,7 @@ static __always_inline void connection_command(struct weft_connection_command *c
 	command->answer = 0;
 	command->open_exchange = 0;
 	command->drawn = 0;
+	command->picked = 0;
 	command->unread_bytes = 0;
 	connection = bpf_map_lookup_elem(&connections, &cookie);
 	if (!connection)
@@ -48,8 +49,10 @@ static __always_inline void connection_command(struct weft_connection_command *c
 		connection->proxy_consumed = command->proxy_consumed;
 		connection->proxy_written = command->proxy_written;
 	}
-	if (commands & WEFT_COMMAND_TAKE_DRAWN)
+	if (commands & WEFT_COMMAND_TAKE_CHOICE) {
 		command->drawn = __sync_lock_test_and_set(&connection->drawn, 0);
+		command->picked = __sync_lock_test_and_set(&connection->picked, 0);
+	}
 	/* The wish first, then the look: an exchange that ends in between finds the wish and sends the event. */
 	if (commands & WEFT_COMMAND_WAIT)
 		__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_WAITED_FOR);

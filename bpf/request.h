@@ -361,7 +361,10 @@ static __always_inline int request_route(struct sk_msg_md *msg, struct weft_conn
 		r = request_hash(connection, scratch);
 	if (r == WEFT_REASON_NO_ENDPOINT)
 		return request_answer(msg, connection, scratch, 503);
-	return r ? r : exchange_begin(msg, connection, scratch);
+	if (r)
+		return r;
+	scratch->picked = scratch->endpoint.id;
+	return exchange_begin(msg, connection, scratch);
 }
 
 /* The head of a new request, into scratch->head: 0, or a reason. */
@@ -400,13 +403,16 @@ static __always_inline int request_new(struct sk_msg_md *msg, struct weft_connec
 		return WEFT_REASON_NO_SCRATCH;
 	scratch->cookie = cookie;
 	scratch->route_query.random = bpf_get_prandom_u32() ?: 1;
+	scratch->picked = 0;
 	r = request_parse(msg, scratch);
 	if (!r)
 		r = request_route(msg, connection, scratch);
-	/* Whether a request goes up can depend on what chance chose. The proxy goes by the same number, or what the kernel does not do would be
-	 * chosen less often than its weight says. */
-	if (r)
+	/* Whether a request goes up can depend on what was chosen. The proxy goes by the same number and takes the same endpoint, or what the
+	 * kernel does not do would be chosen less often than its weight says, and a turn of a round robin would be lost. */
+	if (r) {
 		connection->drawn = scratch->route_query.random;
+		connection->picked = scratch->picked;
+	}
 	scratch_give(scratch);
 	return r;
 }

@@ -13,7 +13,7 @@
 
 struct scratch {
 	u32 is_taken;
-	u32 zero;
+	u32 picked; /* endpoint; 0: none yet */
 	u64 cookie; /* of the client */
 	struct weft_head_bytes bytes;
 	struct weft_head head;

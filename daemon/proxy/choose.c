@@ -21,6 +21,26 @@ static int refuse(u16 *status, const char **body, enum proxy_reason reason, cons
 	return (int)reason;
 }
 
+/* The endpoint that a program picked for this request, if it is still one of the cluster's: that was its turn. */
+static bool take_picked(struct exchange *exchange, const struct weft_image_handle *image, const struct weft_cluster *cluster, struct weft_endpoint *endpoint)
+{
+	struct weft_cursor cursor = {0};
+	u32 picked = exchange->picked;
+
+	exchange->picked = 0;
+	if (!picked || cluster->policy == WEFT_LB_HASH)
+		return false;
+	for (u32 i = 0; i < cluster->endpoint_count; i++) {
+		const struct weft_endpoint *member = weft_member(image, &cursor, cluster, i);
+
+		if (member && member->id == picked) {
+			*endpoint = *member;
+			return true;
+		}
+	}
+	return false;
+}
+
 int choose_endpoint(struct exchange *exchange, u32 attempt, struct weft_endpoint *endpoint, u32 *connect_timeout_ms, u16 *status, const char **body)
 {
 	struct connection *connection = exchange->connection;
@@ -64,6 +84,8 @@ int choose_endpoint(struct exchange *exchange, u32 attempt, struct weft_endpoint
 	if (exchange->cluster_id < WEFT_CLUSTERS_MAX && !exchange->is_counted &&
 	    __atomic_load_n(&backend->clusters[exchange->cluster_id].active, __ATOMIC_RELAXED) >= cluster->max_requests)
 		return refuse(status, body, PROXY_REASON_OVERFLOW, "upstream connect error or disconnect/reset before headers. reset reason: overflow");
+	if (take_picked(exchange, &query.image, cluster, endpoint))
+		return 0;
 	r = weft_pick_endpoint(&query, endpoint);
 	if (r == -EOPNOTSUPP)
 		return refuse(status, body, PROXY_REASON_CLUSTER_REFUSED, NULL);

@@ -280,6 +280,7 @@ struct exchange {
 	u64 content_length;         /* of the request, as its head says */
 	u32 cluster_id;
 	u32 endpoint_id;
+	u32 picked;                 /* the endpoint that a program picked before it handed the request up; 0: none, or tried */
 	u32 timeout_ms;
 	u64 deadline_ms;            /* 0: none */
 	u64 connect_deadline_ms;
@@ -332,6 +333,8 @@ struct connection {
 	u32 original_ip4_be;
 	u16 original_port_be;
 	u16 client_port_be;
+	u32 drawn;                  /* of the next request: the number that a program routed it by, and the endpoint that it picked; */
+	u32 picked;                 /* 0: none */
 	u32 consumed;               /* modulo 2^32, see abi.h */
 	u32 written;
 	u32 pace_written;           /* `written` when its reader was looked at last */
@@ -430,8 +433,6 @@ enum order order_before_write(struct exchange *exchange, bool is_last, u32 pendi
  * request something is still to come. */
 bool order_may_finish(struct connection *connection, u64 *open_exchange, bool *is_request_open);
 void order_end_relay(struct relay *relay);
-/* The number that a program routed this request by before it handed it up; 0: none. Asked once a request. */
-u32 order_drawn(struct connection *connection);
 /* Bytes of responses that reached the client's socket by TCP and wait there to be read. -errno: nobody is there to read them. */
 int order_unread(struct connection *connection, u32 *unread);
 

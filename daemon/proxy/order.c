@@ -139,12 +139,3 @@ void order_end_relay(struct relay *relay)
 	relay->exchange.is_ended = true;
 	(void)command_run(connection, &command);
 }
-
-u32 order_drawn(struct connection *connection)
-{
-	struct weft_connection_command command = {.commands = WEFT_COMMAND_TAKE_DRAWN};
-
-	if (!connection->is_ordered || command_run(connection, &command))
-		return 0;
-	return command.drawn;
-}

@@ -235,6 +235,7 @@ static void send_on(struct connection *connection, const struct weft_head *head,
 	int r;
 
 	exchange->cluster_id = result->cluster_id;
+	exchange->picked = connection->picked;
 	exchange->timeout_ms = result->timeout_ms;
 	exchange->retries_left = route ? route->retries : 0;
 	exchange->missing_status = route && route->missing_status ? (u16)route->missing_status : 503;
@@ -276,14 +277,10 @@ static void route_by_chance(struct connection *connection, const struct weft_hea
 			    struct weft_route_query *query, struct weft_route_result *result)
 {
 	const struct weft_virtual_host *host = result->virtual_host ? weft_at(&query->image, result->virtual_host) : NULL;
-	u32 drawn;
 
-	if (!host || !(host->flags & WEFT_VIRTUAL_HOST_BY_CHANCE))
+	if (!connection->drawn || !host || !(host->flags & WEFT_VIRTUAL_HOST_BY_CHANCE))
 		return;
-	drawn = order_drawn(connection);
-	if (!drawn)
-		return;
-	query->random = drawn;
+	query->random = connection->drawn;
 	(void)weft_route(query, plan->bytes, head, result);
 }
 
@@ -399,20 +396,29 @@ static void request_begin(struct connection *connection, struct weft_head *head)
 	} else {
 		route_request(connection, bytes, head, listener, &image);
 	}
+	connection->drawn = 0;
+	connection->picked = 0;
 }
 
 /* ---- steps ------------------------------------------------------------------------------------------------------------------------------ */
 
-/* A server may answer before it has the whole body; the kernel then hands up response and rest, and the rest may be here first. Read
+/* Asks once a head, before it is looked at, what the programs know of it: what they chose before they handed it up, and whether it is one.
+ *
+ * A server may answer before it has the whole body; the kernel then hands up response and rest, and the rest may be here first. Read
  * as a request it would be one that the body's author made. While the exchange is open its response, or an error, is on its way and ends
  * the connection; after it this does. */
 static bool discards_body_rest(struct connection *connection)
 {
-	struct weft_connection_command question = {0};
+	struct weft_connection_command question = {.commands = WEFT_COMMAND_TAKE_CHOICE};
 
 	if (!connection->discards) {
-		if (!connection->is_ordered || !connection->may_kernel_run || order_ask(connection, &question) ||
-		    !(question.answer & WEFT_ANSWER_BODY_REST))
+		if (!connection->is_ordered || !connection->may_kernel_run || order_ask(connection, &question))
+			return false;
+		if (question.drawn) {
+			connection->drawn = question.drawn;
+			connection->picked = question.picked;
+		}
+		if (!(question.answer & WEFT_ANSWER_BODY_REST))
 			return false;
 		connection->discards = true;
 	}

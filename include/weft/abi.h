@@ -104,6 +104,8 @@ struct weft_connection { /* hash `connections`; key: client socket cookie */
 	u32 pod_id;
 	u32 scope;
 	u32 drawn;              /* the number that the last request was routed by which then went up; 0: none, or taken */
+	u32 picked;             /* ... and the endpoint that was picked for it; 0: none, or taken */
+	u32 zero;
 	u32 original_ip4_be;
 	u16 original_port_be;
 	u16 local_port_be;      /* the client socket's; with netns_cookie the key of `connection_ports` */
@@ -278,7 +280,7 @@ enum weft_counter {
 #define WEFT_COMMAND_WAIT 0x4u           /* set WAITED_FOR if an exchange is open */
 #define WEFT_COMMAND_PROXY_ONLY 0x8u     /* never the kernel's again */
 
-#define WEFT_COMMAND_TAKE_DRAWN 0x10u    /* `drawn` comes out, and is 0 in the record from then on */
+#define WEFT_COMMAND_TAKE_CHOICE 0x10u   /* `drawn` and `picked` come out, and are 0 in the record from then on */
 
 #define WEFT_ANSWER_FOUND 0x1u
 #define WEFT_ANSWER_EXCHANGE_OPEN 0x2u   /* `open_exchange` says which */
@@ -297,8 +299,10 @@ struct weft_connection_command {
 	u32 answer;          /* out: WEFT_ANSWER_* */
 	u64 exchange;        /* END_EXCHANGE */
 	u64 open_exchange;   /* out */
-	u32 drawn;           /* out: TAKE_DRAWN */
+	u32 drawn;           /* out: TAKE_CHOICE */
+	u32 picked;          /* out: TAKE_CHOICE */
 	u32 unread_bytes;    /* out: came by TCP, and the application has not read them */
+	u32 zero;
 };
 
 #endif

@@ -39,8 +39,8 @@ shares() {
 by_weight() {
 	local v1 v2 v3
 	read -r v1 v2 v3 < <(shares rr 400)
-	between "$1: round robin by weight, 1 of 8 ($v1 $v2 $v3)" 45 55 "$v1"
-	between "$1: 5 of 8" 245 255 "$v3"
+	between "$1: round robin by weight, 1 of 8 ($v1 $v2 $v3)" 49 51 "$v1"
+	between "$1: 5 of 8" 249 251 "$v3"
 	read -r v1 v2 v3 < <(shares least 800)
 	between "$1: least request by weight, 1 of 8 ($v1 $v2 $v3)" 60 145 "$v1"
 	between "$1: 5 of 8" 440 560 "$v3"

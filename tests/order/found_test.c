@@ -355,12 +355,29 @@ static void test_what_was_drawn_goes_up_with_the_request(void **state)
 	client_open(h, &client);
 	link_open(h, h->local_endpoint, &link);
 	exchange_once(&client, &link);
-	assert_int_equal(command(h, &client, WEFT_COMMAND_TAKE_DRAWN, 0, 0, 0).drawn, 0);
+	assert_int_equal(command(h, &client, WEFT_COMMAND_TAKE_CHOICE, 0, 0, 0).drawn, 0);
 	say(client.fd, chunked);
 	assert_heard(client.anchor, chunked);
-	assert_int_not_equal(command(h, &client, WEFT_COMMAND_TAKE_DRAWN, 0, 0, 0).drawn, 0);
-	assert_int_equal(command(h, &client, WEFT_COMMAND_TAKE_DRAWN, 0, 0, 0).drawn, 0);
+	assert_int_not_equal(command(h, &client, WEFT_COMMAND_TAKE_CHOICE, 0, 0, 0).drawn, 0);
+	assert_int_equal(command(h, &client, WEFT_COMMAND_TAKE_CHOICE, 0, 0, 0).drawn, 0);
 	link_close(h, &link);
+	client_close(&client);
+}
+
+/* Its endpoint was chosen, and then no upstream was free: the proxy takes that endpoint, or a turn would be lost. */
+static void test_what_was_picked_goes_up_with_the_request(void **state)
+{
+	struct harness *h = *state;
+	struct weft_connection_command answer;
+	struct client client;
+
+	client_open(h, &client);
+	say(client.fd, REQUEST_LOCAL);
+	assert_heard(client.anchor, REQUEST_LOCAL);
+	answer = command(h, &client, WEFT_COMMAND_TAKE_CHOICE, 0, 0, 0);
+	assert_int_equal(answer.picked, h->local_endpoint);
+	answer = command(h, &client, WEFT_COMMAND_TAKE_CHOICE, 0, 0, 0);
+	assert_int_equal(answer.picked, 0);
 	client_close(&client);
 }
 
@@ -658,6 +675,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_a_connection_borrows_the_same_upstream_again),
 		cmocka_unit_test(test_a_pool_that_was_replaced_lends_nothing),
 		cmocka_unit_test(test_what_was_drawn_goes_up_with_the_request),
+		cmocka_unit_test(test_what_was_picked_goes_up_with_the_request),
 		cmocka_unit_test(test_an_exchange_is_taken_off_the_counts_once),
 		cmocka_unit_test(test_the_rest_of_a_body_is_known_for_what_it_is),
 		cmocka_unit_test(test_an_upstream_that_closes_over_unread_bytes_resets),

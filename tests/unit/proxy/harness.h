@@ -60,6 +60,7 @@ struct harness {
 	struct weft_connection_command commands[COMMANDS_MAX];
 	uint32_t command_count;
 	uint32_t drawn;              /* what the program drew; 0: nothing */
+	uint32_t picked;             /* ... and picked */
 	uint32_t kernel_exchanges;   /* what the record says of every connection */
 	uint32_t unread_bytes;       /* what the client is said not to have read */
 	uint32_t find_count;         /* begun: the proxy's thread is in harness_find, or was */
@@ -101,11 +102,12 @@ static int harness_command(void *arg, struct weft_connection_command *command)
 	command->answer = h->is_gone ? 0 : WEFT_ANSWER_FOUND | h->answer;
 	command->open_exchange = h->answer & WEFT_ANSWER_EXCHANGE_OPEN ? h->open_exchange : 0;
 	command->unread_bytes = h->unread_bytes;
-	if (command->commands && h->command_count < COMMANDS_MAX) /* a mere question is none */
+	if (command->commands & ~WEFT_COMMAND_TAKE_CHOICE && h->command_count < COMMANDS_MAX) /* a mere question is none */
 		h->commands[h->command_count++] = *command;
-	if (command->commands & WEFT_COMMAND_TAKE_DRAWN) {
+	if (command->commands & WEFT_COMMAND_TAKE_CHOICE) {
 		command->drawn = h->drawn;
-		h->drawn = 0;
+		command->picked = h->picked;
+		h->drawn = h->picked = 0;
 	}
 	if (command->commands & WEFT_COMMAND_END_EXCHANGE && command->exchange == h->open_exchange)
 		h->answer &= ~WEFT_ANSWER_EXCHANGE_OPEN;

@@ -44,4 +44,20 @@ static inline void forget_commands(struct harness *h)
 	pthread_mutex_unlock(&h->lock);
 }
 
+/* Length of a reply as the client saw it. */
+static inline uint32_t exchange_on(int client, int server)
+{
+	struct reply reply;
+	uint32_t len;
+
+	put_text(client, REQUEST);
+	expect_bytes(server, REQUEST);
+	put_text(server, OK);
+	get_reply(client, &reply);
+	assert_int_equal(reply.status, 200);
+	len = (uint32_t)(strlen(reply.head) + reply.body.size);
+	reply_release(&reply);
+	return len;
+}
+
 #endif

@@ -15,22 +15,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Length of a reply as the client saw it. */
-static uint32_t exchange_on(int client, int server)
-{
-	struct reply reply;
-	uint32_t len;
-
-	put_text(client, REQUEST);
-	expect_bytes(server, REQUEST);
-	put_text(server, OK);
-	get_reply(client, &reply);
-	assert_int_equal(reply.status, 200);
-	len = (uint32_t)(strlen(reply.head) + reply.body.size);
-	reply_release(&reply);
-	return len;
-}
-
 static void test_what_was_taken_and_written_is_published_before_the_last_write(void **state)
 {
 	struct harness *h = *state;
@@ -736,32 +720,6 @@ static void test_a_failed_exchange_that_nobody_awaits_is_not_answered(void **sta
 	close(client);
 }
 
-/* Which cluster it is decides whether the kernel does it: were it drawn anew here, the other one would get more than its weight. */
-static void test_a_request_goes_where_the_kernel_has_drawn(void **state)
-{
-	static const char routes[] = "          - name: chance\n            match: {prefix: /}\n            route: {timeout: 0s, weighted_clusters: "
-				     "{clusters: [{name: up, weight: 1}, {name: empty, weight: 1}]}}\n";
-	struct harness *h = harness_new(&(struct harness_options){.is_fast_path_on = true, .has_no_images = true});
-	int client, taken = 0;
-
-	(void)state;
-	harness_publish(h, routes);
-	client = client_new(h);
-	for (uint32_t i = 0; i < 40; i++) {
-		pthread_mutex_lock(&h->lock);
-		h->drawn = 2 * i + 3; /* the second of two */
-		pthread_mutex_unlock(&h->lock);
-		put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
-		expect_reply(client, 503, "no healthy upstream");
-		pthread_mutex_lock(&h->lock);
-		taken += !h->drawn;
-		pthread_mutex_unlock(&h->lock);
-	}
-	assert_int_equal(taken, 40);
-	close(client);
-	harness_free(h);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -789,7 +747,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_client_that_resets_ends_its_relay, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_failed_exchange_of_the_kernels_is_answered, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_failed_exchange_that_nobody_awaits_is_not_answered, setup, teardown),
-		cmocka_unit_test(test_a_request_goes_where_the_kernel_has_drawn),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

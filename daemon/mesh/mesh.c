@@ -16,10 +16,19 @@
 #include "mesh/registry.h"
 #include "mesh/wire.h"
 
-struct entry {
+/* A decoded resource; may stand in several meshes. */
+struct mesh_item {
 	struct arena arena;
 	const struct mesh_resource *resource; /* first member of its struct: also the listener, cluster ... itself */
-	size_t index;                         /* in the array of its kind */
+	enum mesh_kind kind;
+	uint32_t references;
+};
+
+/* Its place in one of them. */
+struct entry {
+	struct mesh_item *item;
+	const struct mesh_resource *resource; /* the item's */
+	size_t index;                         /* in the array of its kind; not kept in a sorted mesh */
 	UT_hash_handle hh;
 };
 
@@ -34,6 +43,7 @@ struct mesh_owner {
 	struct pods *pods;
 	size_t refused_capacity;
 	size_t capacities[MESH_KINDS];
+	bool is_sorted;                       /* arrays are in the order of names */
 };
 
 static const struct {
@@ -92,11 +102,33 @@ static const struct mesh_resource ***array_of(struct mesh *mesh, enum mesh_kind 
 	}
 }
 
+struct mesh_item *mesh_item_ref(struct mesh_item *item)
+{
+	item->references++;
+	return item;
+}
+
+void mesh_item_unref(struct mesh_item **item)
+{
+	struct mesh_item *former = *item;
+
+	*item = NULL;
+	if (!former || --former->references)
+		return;
+	arena_release(&former->arena);
+	free(former);
+}
+
+const struct mesh_resource *mesh_item_resource(const struct mesh_item *item)
+{
+	return item->resource;
+}
+
 static void entry_free(struct entry **entry)
 {
 	if (!*entry)
 		return;
-	arena_release(&(*entry)->arena);
+	mesh_item_unref(&(*entry)->item);
 	free(*entry);
 	*entry = NULL;
 }
@@ -123,6 +155,15 @@ int mesh_new(struct mesh **out)
 	owner->mesh.pods = owner->pods;
 	*out = &owner->mesh;
 	return 0;
+}
+
+int mesh_new_sorted(struct mesh **out)
+{
+	int r = mesh_new(out);
+
+	if (!r)
+		owner_of(*out)->is_sorted = true;
+	return r;
 }
 
 void mesh_free(struct mesh **mesh)
@@ -220,10 +261,27 @@ static int array_reserve(struct mesh *mesh, enum mesh_kind kind)
 	return 0;
 }
 
-/* Takes the place of a resource of its name, or goes to the end. */
+/* Where a name stands, or would, in a sorted array. */
+static size_t sorted_index(const struct mesh_resource *const *items, size_t count, const char *name)
+{
+	size_t low = 0, high = count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (strcmp(items[middle]->name, name) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Takes the place of a resource of its name, or a new one: at the end, or by its name. */
 static int put(struct mesh *mesh, enum mesh_kind kind, struct entry *entry)
 {
-	struct entry **table = &owner_of(mesh)->tables[kind], *old;
+	struct mesh_owner *owner = owner_of(mesh);
+	struct entry **table = &owner->tables[kind], *old;
 	const char *name = entry->resource->name;
 	const struct mesh_resource ***array;
 	size_t *count;
@@ -233,7 +291,10 @@ static int put(struct mesh *mesh, enum mesh_kind kind, struct entry *entry)
 		return r;
 	array = array_of(mesh, kind, &count);
 	HASH_FIND(hh, *table, name, strlen(name), old);
-	entry->index = old ? old->index : *count;
+	if (owner->is_sorted)
+		entry->index = sorted_index(*array, *count, name);
+	else
+		entry->index = old ? old->index : *count;
 	if (old)
 		HASH_DEL(*table, old);
 	HASH_ADD_KEYPTR(hh, *table, name, strlen(name), entry);
@@ -242,28 +303,48 @@ static int put(struct mesh *mesh, enum mesh_kind kind, struct entry *entry)
 			HASH_ADD_KEYPTR(hh, *table, old->resource->name, strlen(old->resource->name), old);
 		return -ENOMEM;
 	}
-	(*array)[entry->index] = entry->resource;
-	if (!old)
+	if (!old) {
+		memmove(*array + entry->index + 1, *array + entry->index, (*count - entry->index) * sizeof(**array));
 		++*count;
+	}
+	(*array)[entry->index] = entry->resource;
 	entry_free(&old);
 	return 0;
+}
+
+int mesh_put(struct mesh *mesh, struct mesh_item *item)
+{
+	_cleanup_(entry_free) struct entry *entry = calloc(1, sizeof(*entry));
+	int r;
+
+	if (!entry)
+		return -ENOMEM;
+	entry->item = mesh_item_ref(item);
+	entry->resource = item->resource;
+	r = put(mesh, item->kind, entry);
+	if (!r)
+		(void)TAKE_PTR(entry);
+	return r;
 }
 
 int mesh_remove_resource(struct mesh *mesh, enum mesh_kind kind, const char *name)
 {
 	struct entry *entry = (struct entry *)find(mesh, kind, name), *other, *next;
+	struct mesh_owner *owner = owner_of(mesh);
 	const struct mesh_resource **array;
-	size_t *count;
+	size_t *count, index;
 
 	if (!entry)
 		return -ENOENT;
 	array = *array_of(mesh, kind, &count);
-	memmove(array + entry->index, array + entry->index + 1, (*count - entry->index - 1) * sizeof(*array));
+	index = owner->is_sorted ? sorted_index(array, *count, name) : entry->index;
+	memmove(array + index, array + index + 1, (*count - index - 1) * sizeof(*array));
 	--*count;
-	HASH_ITER(hh, owner_of(mesh)->tables[kind], other, next)
-		if (other->index > entry->index)
-			other->index--;
-	HASH_DEL(owner_of(mesh)->tables[kind], entry);
+	if (!owner->is_sorted)
+		HASH_ITER(hh, owner->tables[kind], other, next)
+			if (other->index > index)
+				other->index--;
+	HASH_DEL(owner->tables[kind], entry);
 	entry_free(&entry);
 	return 0;
 }
@@ -359,41 +440,81 @@ static int build_resource(struct build *b, enum mesh_kind kind, const void *byte
 	return b->status ? b->status : strbuf_status(&b->path);
 }
 
+/* Into the arena of the item, which is that of `b`. Refused: `b` says so. */
+static int build_item(struct build *b, struct mesh_item *item, enum mesh_kind kind, const void *bytes, size_t size)
+{
+	struct mesh_resource *resource;
+	int r = build_resource(b, kind, bytes, size, &resource);
+
+	item->resource = resource;
+	item->kind = kind;
+	return r;
+}
+
+static struct mesh_item *item_new(void)
+{
+	struct mesh_item *item = calloc(1, sizeof(*item));
+
+	if (item)
+		item->references = 1;
+	return item;
+}
+
 int mesh_add(struct mesh *mesh, const char *type_url, const void *bytes, size_t size, const struct mesh_source *source,
 	     struct mesh_report *report)
 {
 	_cleanup_(arena_release) struct arena scratch = ARENA_INIT;
-	_cleanup_(entry_free) struct entry *entry = NULL;
+	_cleanup_(mesh_item_unref) struct mesh_item *item = NULL;
 	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
 	struct mesh_reasons stray = { NULL, 0 };
-	struct mesh_resource *resource;
 	enum mesh_kind kind = kind_of(type_url);
 	struct build b;
 	int r;
 
 	if (kind == MESH_KINDS)
 		return -EPROTONOSUPPORT;
-	entry = calloc(1, sizeof(*entry));
-	if (!entry)
+	item = item_new();
+	if (!item)
 		return -ENOMEM;
-	b = (struct build){ .arena = &entry->arena, .scratch = &scratch, .report = report, .source = source, .path = path, .reasons = &stray };
-	r = build_resource(&b, kind, bytes, size, &resource);
+	b = (struct build){ .arena = &item->arena, .scratch = &scratch, .report = report, .source = source, .path = path, .reasons = &stray };
+	r = build_item(&b, item, kind, bytes, size);
 	path = b.path; /* it grew: released here */
 	if (r)
 		return r;
 	if (b.refused_text) {
-		const char *name = resource ? resource->name : "";
+		const char *name = item->resource ? item->resource->name : "";
 
 		strbuf_truncate(&b.path, 0);
 		r = keep_refusal(mesh, kind, name, &b);
 		return r ? r : -EINVAL;
 	}
-	entry->resource = resource;
-	r = put(mesh, kind, entry);
+	r = mesh_put(mesh, item);
+	if (!r)
+		forget_refusal(mesh, kind, item->resource->name);
+	return r;
+}
+
+int mesh_item_decode(enum mesh_kind kind, const void *bytes, size_t size, struct mesh_item **out, struct strbuf *refusal)
+{
+	static const struct mesh_source wire = { "", NULL, "" };
+	_cleanup_(arena_release) struct arena scratch = ARENA_INIT;
+	_cleanup_(mesh_item_unref) struct mesh_item *item = item_new();
+	struct mesh_reasons stray = { NULL, 0 };
+	struct build b;
+	int r;
+
+	if (!item)
+		return -ENOMEM;
+	b = (struct build){ .arena = &item->arena, .scratch = &scratch, .source = &wire, .path = STRBUF_INIT, .reasons = &stray };
+	r = build_item(&b, item, kind, bytes, size);
+	strbuf_release(&b.path);
 	if (r)
 		return r;
-	forget_refusal(mesh, kind, resource->name);
-	(void)TAKE_PTR(entry);
+	if (b.refused_text) {
+		r = strbuf_printf(refusal, "%s%s%s", b.refused_path, *b.refused_path ? ": " : "", b.refused_text);
+		return r ? r : item->resource ? -EINVAL : -EBADMSG;
+	}
+	*out = TAKE_PTR(item);
 	return 0;
 }
 

@@ -648,6 +648,23 @@ int mesh_load_text(const char *name, const char *text, size_t size, struct mesh 
  * -ENOMEM. `report` may be NULL. */
 int mesh_add_resource(struct mesh *mesh, const char *type_url, const void *bytes, size_t size, struct mesh_report *report);
 
+/* ---- decoded once, in several meshes -------------------------------------------------------------------------------------------- */
+
+/* A resource by itself, counted: it lives until the last mesh (or holder) lets go of it. One thread. */
+struct mesh_item;
+struct strbuf;
+
+/* -EINVAL when it is refused, -EBADMSG when the bytes are no such message: `refusal` then tells why. -ENOMEM. */
+int mesh_item_decode(enum mesh_kind kind, const void *bytes, size_t size, struct mesh_item **out, struct strbuf *refusal);
+struct mesh_item *mesh_item_ref(struct mesh_item *item);
+void mesh_item_unref(struct mesh_item **item); /* accepts NULL in it */
+const struct mesh_resource *mesh_item_resource(const struct mesh_item *item);
+
+/* A mesh whose arrays are in the order of names, so that equal content makes equal images in whatever order it came. */
+int mesh_new_sorted(struct mesh **out);
+/* Adds it or replaces the one of its name; the mesh holds a reference of its own. */
+int mesh_put(struct mesh *mesh, struct mesh_item *item);
+
 /* 0, or -ENOENT. */
 int mesh_remove_resource(struct mesh *mesh, enum mesh_kind kind, const char *name);
 

@@ -20,6 +20,7 @@
 #include "keeper/preflight.h"
 #include "keeper/table.h"
 #include "mesh/mesh.h"
+#include "worker/replay.h"
 #include "worker/worker.h"
 
 /* Anchors, upstreams of kernel and proxy, two a pod and a few of our own: room for all of them at their limits. */
@@ -235,6 +236,8 @@ int main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	case OPTIONS_CHECK:
 		return check(options.config);
+	case OPTIONS_REPLAY:
+		return replay_folder(stdout, options.config) ? EXIT_FAILURE : EXIT_SUCCESS;
 	case OPTIONS_RUN:
 		break;
 	}

@@ -9,11 +9,12 @@
 
 #include "base/cleanup.h"
 
-enum { OPT_CONFIG = 256, OPT_CHECK, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF };
+enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF };
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "check", required_argument, NULL, OPT_CHECK },
+	{ "replay", required_argument, NULL, OPT_REPLAY },
 	{ "fast-path", required_argument, NULL, OPT_FAST_PATH },
 	{ "control", required_argument, NULL, OPT_CONTROL },
 	{ "bpffs", required_argument, NULL, OPT_BPFFS },
@@ -47,9 +48,12 @@ void options_help(FILE *stream)
 		"\n"
 		"Usage: weftd --config FILE [option...]\n"
 		"       weftd --check FILE\n"
+		"       weftd --replay DIR\n"
 		"\n"
 		"  --config FILE            pods and Envoy resources (YAML or JSON); read again on SIGHUP and when it changes\n"
 		"  --check FILE             only tell what is wrong with FILE; status 0 when it could be served\n"
+		"  --replay DIR             only tell what the recorded ADS stream in DIR does: how each response is answered, what\n"
+		"                           serves then, and the verdicts\n"
 		"  --fast-path auto|on|remote|off  what the kernel may do by itself: everything; nothing between sockets of local\n"
 		"                           pods; nothing, so that the proxy carries every request. auto (default): `on`, or `off`\n"
 		"                           where this kernel would make some applications hang (`weftctl status` says so)\n"
@@ -112,11 +116,12 @@ static int apply(struct options *options, enum options_action *action, int optio
 {
 	switch (option) {
 	case OPT_CHECK:
-		*action = OPTIONS_CHECK;
+	case OPT_REPLAY:
+		*action = option == OPT_CHECK ? OPTIONS_CHECK : OPTIONS_REPLAY;
 		/* fall through */
 	case OPT_CONFIG:
 		if (options->config) {
-			fprintf(errors, "weftd: one configuration file, please: give --config or --check once\n");
+			fprintf(errors, "weftd: one configuration, please: give --config, --check or --replay once\n");
 			return -EINVAL;
 		}
 		options->config = value;

@@ -32,6 +32,7 @@ struct options {
 enum options_action {
 	OPTIONS_RUN,
 	OPTIONS_CHECK,  /* only tell what is wrong with `config` */
+	OPTIONS_REPLAY, /* only tell what the recorded stream in the folder `config` does */
 	OPTIONS_HELP,
 	OPTIONS_VERSION,
 };

@@ -84,6 +84,8 @@ static void test_check_help_and_version_are_actions(void **state)
 {
 	assert_int_equal(parse("--check a").action, OPTIONS_CHECK);
 	assert_string_equal(parse("--check a").options.config, "a");
+	assert_int_equal(parse("--replay a").action, OPTIONS_REPLAY);
+	assert_int_equal(parse("--replay a --config b").r, -EINVAL);
 	assert_int_equal(parse("--help").action, OPTIONS_HELP);
 	assert_int_equal(parse("--version").action, OPTIONS_VERSION);
 	assert_int_equal(parse("--help").r, 0);

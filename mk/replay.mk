@@ -1,0 +1,5 @@
+# Recorded streams of a real istiod (tests/data/recordings) through the state machine and the compiler. `make replay UPDATE=1` writes the
+# expectations; NAME="a b" runs some.
+.PHONY: replay
+replay: $(BUILD)/weftd ## Replay recordings of a real istiod push by push (UPDATE=1, NAME="a b")
+	tests/replay/replay.sh $(BUILD)/weftd $(BUILD)/tests/replay $(if $(UPDATE),--update) $(NAME)

@@ -31,11 +31,16 @@ uint32_t tcp_window_bytes(enum tcp_window window, uint32_t round_trip_us)
 	return bytes > windows[window].max_bytes ? windows[window].max_bytes : (uint32_t)bytes;
 }
 
+/* What was promised to the sender must find room, else it is dropped and comes again after a time-out of 200 ms: so the buffer never shrinks. The
+ * clamp makes the window smaller as bytes are read, until the kernel moves it, having learned how much of the buffer is payload (since 6.7). */
 void tcp_set_window(int fd, enum tcp_window window)
 {
-	int bytes = (int)tcp_window_bytes(window, tcp_round_trip_us(fd));
+	int clamp = (int)tcp_window_bytes(window, tcp_round_trip_us(fd)), buffer = 0, bytes;
+	socklen_t len = sizeof(buffer);
 
-	/* The kernel doubles it for its own overhead, and has the clamp follow only where it sizes the buffer itself. */
+	/* The kernel doubles what is set, for its own overhead. To set it also ends the kernel's own sizing, which would move the clamp. */
+	(void)getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, &len);
+	bytes = buffer / 2 > clamp ? buffer / 2 : clamp;
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) == 0 || setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)) == 0)
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &bytes, sizeof(bytes));
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &clamp, sizeof(clamp));
 }

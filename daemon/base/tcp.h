@@ -16,7 +16,7 @@ enum tcp_window {
 };
 uint32_t tcp_window_bytes(enum tcp_window window, uint32_t round_trip_us);
 
-/* Of an established connection; the kernel no longer sizes it by itself. */
+/* Of an established connection; the kernel no longer sizes it by itself. What was told to the sender before stays true. */
 void tcp_set_window(int fd, enum tcp_window window);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -83,6 +84,34 @@ static void test_a_window_bounds_what_comes_unread_and_can_grow(void **state)
 	close(pair[1]);
 }
 
+static void pass(int pair[2], size_t count)
+{
+	static char bytes[64 << 10];
+
+	for (; count; count--) {
+		assert_int_equal(send(pair[0], bytes, sizeof(bytes), 0), sizeof(bytes));
+		assert_int_equal(recv(pair[1], bytes, sizeof(bytes), MSG_WAITALL), sizeof(bytes));
+	}
+}
+
+static void test_what_was_promised_finds_room_when_a_window_becomes_smaller(void **state)
+{
+	static char bytes[192 << 10];
+	int pair[2], large = 2 << 20, unread = 0;
+
+	connect_pair(pair);
+	assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &large, sizeof(large)), 0);
+	tcp_set_window(pair[1], TCP_WINDOW_WIDE);
+	pass(pair, 400); /* until the window is as wide as it may be */
+	tcp_set_window(pair[1], TCP_WINDOW_NARROW);
+	assert_int_equal(send(pair[0], bytes, sizeof(bytes), 0), sizeof(bytes));
+	usleep(50000); /* What is dropped would come again after 200 ms. */
+	assert_int_equal(ioctl(pair[1], FIONREAD, &unread), 0);
+	assert_int_equal(unread, sizeof(bytes));
+	close(pair[0]);
+	close(pair[1]);
+}
+
 static void test_a_socket_without_a_connection_has_no_round_trip(void **state)
 {
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
@@ -97,6 +126,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_window_is_what_the_distance_needs_within_bounds),
 		cmocka_unit_test(test_a_window_bounds_what_comes_unread_and_can_grow),
+		cmocka_unit_test(test_what_was_promised_finds_room_when_a_window_becomes_smaller),
 		cmocka_unit_test(test_a_socket_without_a_connection_has_no_round_trip),
 	};
 

@@ -9,8 +9,9 @@ static const struct {
 	uint32_t min_bytes, max_bytes;
 	uint32_t bytes_per_us;
 } windows[] = {
-	[TCP_WINDOW_NARROW] = { 64u << 10, 256u << 10, 250 },
-	[TCP_WINDOW_MESSAGE] = { 128u << 10, 256u << 10, 250 },
+	[TCP_WINDOW_NARROW] = { 64u << 10, 64u << 10, 0 },
+	[TCP_WINDOW_MESSAGE] = { 128u << 10, 128u << 10, 0 },
+	[TCP_WINDOW_FAR_MESSAGE] = { 128u << 10, 256u << 10, 250 },
 	[TCP_WINDOW_WIDE] = { 256u << 10, 16u << 20, 1250 },
 };
 

@@ -9,10 +9,12 @@
 /* The shortest round-trip time of an established connection that was seen. 0: unknown. */
 uint32_t tcp_round_trip_us(int fd);
 
+/* The first round-trip times of a connection may be measured while everybody waits for a CPU: a window by them could be anything. */
 enum tcp_window {
-	TCP_WINDOW_NARROW,  /* what 2 Gbit/s need at that round-trip time, 64 to 256 KiB: the first of them may be measured while all wait for a CPU */
-	TCP_WINDOW_MESSAGE, /* likewise, at least 128 KiB: with less, messages of 1 MB from another node lose a third of their throughput */
-	TCP_WINDOW_WIDE,    /* 10 Gbit/s, 256 KiB to 16 MiB */
+	TCP_WINDOW_NARROW,      /* 64 KiB */
+	TCP_WINDOW_MESSAGE,     /* 128 KiB: with less, messages of 1 MB from another node lose a third of their throughput */
+	TCP_WINDOW_FAR_MESSAGE, /* what 2 Gbit/s need at the round-trip time, 128 to 256 KiB */
+	TCP_WINDOW_WIDE,        /* 10 Gbit/s, 256 KiB to 16 MiB */
 };
 uint32_t tcp_window_bytes(enum tcp_window window, uint32_t round_trip_us);
 

@@ -76,6 +76,7 @@ struct upstream {
 	bool is_dialling;
 	bool is_handed;            /* a relay of the proxy uses the descriptor */
 	bool is_doubted;           /* the second look is due */
+	bool is_distance_known;    /* its window is that of its round-trip time */
 	uint64_t seen_word;        /* state at the last sweep, and since when */
 	uint64_t seen_ns;
 	uint64_t client_check_ns;

@@ -67,6 +67,7 @@ static void relay_done(struct pool *pool, const struct mail *mail)
 
 	weft_assert(u && u->is_handed);
 	u->is_handed = false;
+	u->is_distance_known = false; /* the relay may have left another window */
 	upstream_set_busy(u, false);
 	word = state_load(u->shared);
 	/* A request that is not whole leaves its rest on the connection. */

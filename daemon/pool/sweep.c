@@ -4,7 +4,11 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/tcp.h"
 #include "pool/internal.h"
+
+/* Exchanges after which a round-trip time is known. */
+#define ROUND_TRIPS 16u
 
 /* Nobody waits for this exchange: its client is gone, or its connection was taken out of it. */
 static bool is_abandoned(const struct upstream *u, uint64_t word)
@@ -46,10 +50,19 @@ static void sweep_exchange(struct upstream *u, uint64_t word, uint64_t now)
 		upstream_look(u);
 }
 
+/* By now its shortest round-trip time is one that nobody waited for. */
+static void measure_distance(struct upstream *u)
+{
+	u->is_distance_known = true;
+	tcp_set_window(u->fd, TCP_WINDOW_FAR_MESSAGE);
+}
+
 static void sweep_idle(struct upstream *u, uint64_t word, bool is_same, uint64_t now)
 {
 	uint64_t rest_ns = u->pool->options.idle_timeout_ms * NS_PER_MS;
 
+	if (!u->is_distance_known && u->shared->exchange_count >= ROUND_TRIPS)
+		measure_distance(u);
 	if (u->owner->is_leaving)
 		upstream_close_from(u, word, u->owner->leave_reason);
 	else if (is_marked_dead(u->shared))

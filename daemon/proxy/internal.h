@@ -338,6 +338,7 @@ struct connection {
 	u32 consumed;               /* modulo 2^32, see abi.h */
 	u32 written;
 	u32 pace_written;           /* `written` when its reader was looked at last */
+	u32 pace_read;              /* what it had read when `pace_ahead` grew last */
 	u32 pace_ahead;             /* bytes that may wait there; 0: no stream yet */
 	u32 pace_looks;             /* ... in vain */
 	u64 pace_at_ms;             /* no look before */

@@ -70,7 +70,7 @@ static void look_later(struct connection *connection)
 
 bool pace_allows(struct connection *connection)
 {
-	u32 unread, ahead = WEFT_MAX(connection->pace_ahead, AHEAD_MIN);
+	u32 unread, read, ahead = WEFT_MAX(connection->pace_ahead, AHEAD_MIN);
 
 	if (!connection->is_ordered) {
 		if (connection->written - connection->pace_written >= TAKEN_MIN)
@@ -90,7 +90,11 @@ bool pace_allows(struct connection *connection)
 	}
 	connection->pace_written = connection->written;
 	connection->pace_looks = 0;
-	if (unread <= ahead / 4)
+	/* Whoever has read little may stop after it: what it read last counts for nothing, but how much. */
+	read = connection->written - unread;
+	if (unread <= ahead / 4 && read - connection->pace_read >= 2 * ahead) {
 		connection->pace_ahead = WEFT_MIN(ahead * 2, AHEAD_MAX);
+		connection->pace_read = read;
+	}
 	return true;
 }

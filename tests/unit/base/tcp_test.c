@@ -15,11 +15,12 @@
 
 static void test_a_window_is_what_the_distance_needs_within_bounds(void **state)
 {
-	assert_int_equal(tcp_window_bytes(TCP_WINDOW_NARROW, 0), 64 << 10);
-	assert_int_equal(tcp_window_bytes(TCP_WINDOW_NARROW, 50), 64 << 10);
-	assert_int_equal(tcp_window_bytes(TCP_WINDOW_MESSAGE, 50), 128 << 10);
-	assert_int_equal(tcp_window_bytes(TCP_WINDOW_NARROW, 800), 200000);
-	assert_int_equal(tcp_window_bytes(TCP_WINDOW_NARROW, 20000), 256 << 10);
+	/* The first of a connection says nothing of the distance. */
+	assert_int_equal(tcp_window_bytes(TCP_WINDOW_NARROW, 20000), 64 << 10);
+	assert_int_equal(tcp_window_bytes(TCP_WINDOW_MESSAGE, 20000), 128 << 10);
+	assert_int_equal(tcp_window_bytes(TCP_WINDOW_FAR_MESSAGE, 50), 128 << 10);
+	assert_int_equal(tcp_window_bytes(TCP_WINDOW_FAR_MESSAGE, 800), 200000);
+	assert_int_equal(tcp_window_bytes(TCP_WINDOW_FAR_MESSAGE, 20000), 256 << 10);
 	assert_int_equal(tcp_window_bytes(TCP_WINDOW_WIDE, 0), 256 << 10);
 	assert_int_equal(tcp_window_bytes(TCP_WINDOW_WIDE, 1000), 1250000);
 	assert_int_equal(tcp_window_bytes(TCP_WINDOW_WIDE, UINT32_MAX), 16 << 20);

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -63,6 +64,8 @@ struct harness {
 	uint32_t picked;             /* ... and picked */
 	uint32_t kernel_exchanges;   /* what the record says of every connection */
 	uint32_t unread_bytes;       /* what the client is said not to have read */
+	int unread_at;               /* or, if set, what waits in this socket, but for so much */
+	uint32_t read_bytes;
 	uint32_t find_count;         /* begun: the proxy's thread is in harness_find, or was */
 	uint64_t gone_exchange;
 	uint32_t relays_done;
@@ -92,6 +95,7 @@ static int harness_find(void *arg, uint64_t netns_cookie, uint32_t ip4_be, uint1
 static int harness_command(void *arg, struct weft_connection_command *command)
 {
 	struct harness *h = arg;
+	int unread = 0;
 
 	pthread_mutex_lock(&h->lock);
 	if (command->captured_ns != h->captured_ns) {
@@ -102,6 +106,8 @@ static int harness_command(void *arg, struct weft_connection_command *command)
 	command->answer = h->is_gone ? 0 : WEFT_ANSWER_FOUND | h->answer;
 	command->open_exchange = h->answer & WEFT_ANSWER_EXCHANGE_OPEN ? h->open_exchange : 0;
 	command->unread_bytes = h->unread_bytes;
+	if (h->unread_at && ioctl(h->unread_at, FIONREAD, &unread) == 0)
+		command->unread_bytes = (uint32_t)unread > h->read_bytes ? (uint32_t)unread - h->read_bytes : 0;
 	if (command->commands & ~WEFT_COMMAND_TAKE_CHOICE && h->command_count < COMMANDS_MAX) /* a mere question is none */
 		h->commands[h->command_count++] = *command;
 	if (command->commands & WEFT_COMMAND_TAKE_CHOICE) {

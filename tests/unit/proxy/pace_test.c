@@ -165,6 +165,26 @@ static void test_a_stream_whose_client_reads_is_not_held(void **state)
 	assert_int_equal(paces(h), 0);
 }
 
+/* A client that takes the first 100 KB as fast as it can may stop then as well: what goes ahead of it is by how much it has read. */
+static void test_a_stream_runs_ahead_by_what_its_client_has_read(void **state)
+{
+	struct harness *h = *state;
+	struct stream stream;
+
+	say_unread(h, A_LOT);
+	stream_begin(h, &stream, false);
+	pthread_mutex_lock(&h->lock);
+	h->read_bytes = 100 << 10; /* it takes as fast as they come */
+	h->unread_at = stream.client;
+	pthread_mutex_unlock(&h->lock);
+	/* Those, 64 KB, and one write. */
+	assert_in_range(settled(&stream), 1, 300 << 10);
+	close(stream.client);
+	pthread_join(stream.writer, NULL);
+	close(stream.server);
+	free(stream.body);
+}
+
 /* A message is no stream: it goes whole, whatever waits. */
 static void test_a_short_answer_asks_nothing(void **state)
 {
@@ -211,6 +231,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_stream_waits_for_a_client_that_has_not_read, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_looks_become_seldom_and_others_are_served_meanwhile, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_stream_whose_client_reads_is_not_held, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_stream_runs_ahead_by_what_its_client_has_read, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_short_answer_asks_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_client_that_goes_while_it_is_waited_for_ends_it, setup, teardown),
 	};

@@ -25,6 +25,9 @@ $(BUILD)/torture/torture-server: $(TORTURE_SERVER:%=$(BUILD)/torture/%.o)
 FORGIVE_EAGAIN ?= yes
 
 TEST_TORTURE_TIME ?= 120
+# tests/e2e/stall_test.sh is the torture's.
+e2e: $(TORTURE_BIN)
+
 .PHONY: torture-test
 torture-test: all $(TORTURE_BIN)
 	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/leaves_nothing_test.sh
@@ -42,7 +45,7 @@ torture-self: $(TORTURE_BIN) ## Test the torture itself: against a lying relay, 
 	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through direct --seed $(SEED) --time $(TIME)
 	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through haproxy --seed $(SEED) --time $(TIME) -- --no interim,expect,endinside
 
-# One stream in some hundred stands 0.1 MB above plain TCP and the redirect limit (docs/limits.md), so this is not a part of `make test` yet.
+# tests/e2e/stall_test.sh is this with streams alone. What carries messages here warms connections, whose servers then hold more for the streams.
 .PHONY: stall
 stall: all $(TORTURE_BIN) ## Measure what stalled readers pin against plain TCP, and whether others are slowed (root)
 	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --fast-path on --stall 2 -- --connections 50

@@ -42,6 +42,7 @@ static void usage(void)
 		"  --reconnect         a new connection for each batch\n"
 		"  --forgive-eagain    only count blocking reads that return EAGAIN at once, as the kernel's sockmap readers do when woken for nothing\n"
 		"  --stall S           measure for so many seconds what connections pin whose reader has stopped [--connections N of them]\n"
+		"  --kinds A,B         ... of these: length, endless, uploads, messages, messages-up\n"
 		"  --limit DOWN,UP     ... and that no download and no upload pins more bytes than these\n"
 		"classes:\n");
 	for (unsigned int i = 0; i < FEATURE_COUNT; i++)
@@ -67,7 +68,7 @@ static bool parse_options(int argc, char **argv, struct client *client, struct o
 		{"batches", required_argument, NULL, 'b'}, {"direct", no_argument, NULL, 'd'},           {"only", required_argument, NULL, 'o'},
 		{"no", required_argument, NULL, 'n'},     {"replay", required_argument, NULL, 'r'},      {"stall", required_argument, NULL, 'S'},
 		{"limit", required_argument, NULL, 'l'},  {"show", required_argument, NULL, 'w'},         {"crashes", no_argument, NULL, 'C'},
-		{"forgive-eagain", no_argument, NULL, 'e'}, {"reconnect", no_argument, NULL, 'R'},
+		{"forgive-eagain", no_argument, NULL, 'e'}, {"reconnect", no_argument, NULL, 'R'},       {"kinds", required_argument, NULL, 'k'},
 		{},
 	};
 	unsigned long long conn, batch;
@@ -110,6 +111,10 @@ static bool parse_options(int argc, char **argv, struct client *client, struct o
 		case 'S':
 			options->is_stall = true;
 			options->stall.seconds = (unsigned int)atoi(optarg);
+			break;
+		case 'k':
+			if (!stall_kinds_parse(optarg, &options->stall.kinds))
+				return false;
 			break;
 		case 'l':
 			if (sscanf(optarg, "%llu,%llu", &conn, &batch) != 2)

@@ -153,8 +153,10 @@ size_t write_request_head(const struct client *client, const struct spec *spec, 
 struct stall_options {
 	unsigned int connections;
 	unsigned int seconds;
+	uint32_t kinds; /* bits; 0: all */
 	uint64_t download_limit_bytes, upload_limit_bytes; /* each connection may pin; 0: only measure */
 };
+bool stall_kinds_parse(const char *words, uint32_t *out);
 int stall_run(struct client *client, const struct stall_options *options);
 
 /* connection.c, for stall.c too */

@@ -32,18 +32,49 @@ enum {
 enum kind { KIND_LENGTH, KIND_ENDLESS, KIND_UPLOAD, KIND_MESSAGES, KIND_MESSAGES_UP, KINDS };
 
 static const struct {
-	const char *name;
+	const char *word, *name;
 	bool is_upload;
 	unsigned int messages;
 	uint64_t request_body, reply_body;
 	enum framing reply_framing;
 } kinds[KINDS] = {
-	[KIND_LENGTH] = {"256 MB with Content-Length", false, 1, 0, BODY_BYTES, FRAMING_LENGTH},
-	[KIND_ENDLESS] = {"endless chunked", false, 1, 0, 1ULL << 40, FRAMING_CHUNKED},
-	[KIND_UPLOAD] = {"256 MB uploads", true, 1, BODY_BYTES, 10, FRAMING_LENGTH},
-	[KIND_MESSAGES] = {"answers of 2 MB", false, MESSAGES, 0, MESSAGE_BYTES, FRAMING_LENGTH},
-	[KIND_MESSAGES_UP] = {"uploads of 2 MB", true, MESSAGES, MESSAGE_BYTES, 10, FRAMING_LENGTH},
+	[KIND_LENGTH] = {"length", "256 MB with Content-Length", false, 1, 0, BODY_BYTES, FRAMING_LENGTH},
+	[KIND_ENDLESS] = {"endless", "endless chunked", false, 1, 0, 1ULL << 40, FRAMING_CHUNKED},
+	[KIND_UPLOAD] = {"uploads", "256 MB uploads", true, 1, BODY_BYTES, 10, FRAMING_LENGTH},
+	[KIND_MESSAGES] = {"messages", "answers of 2 MB", false, MESSAGES, 0, MESSAGE_BYTES, FRAMING_LENGTH},
+	[KIND_MESSAGES_UP] = {"messages-up", "uploads of 2 MB", true, MESSAGES, MESSAGE_BYTES, 10, FRAMING_LENGTH},
 };
+
+bool stall_kinds_parse(const char *words, uint32_t *out)
+{
+	*out = 0;
+	while (*words) {
+		size_t len = strcspn(words, ",");
+		unsigned int kind;
+
+		for (kind = 0; kind < KINDS; kind++) {
+			if (strlen(kinds[kind].word) == len && !memcmp(kinds[kind].word, words, len))
+				break;
+		}
+		if (kind == KINDS)
+			return false;
+		*out |= 1u << kind;
+		words += len + (words[len] == ',');
+	}
+	return *out;
+}
+
+/* The kinds that are wanted, by turns; how many those are. */
+static unsigned int wanted_kinds(const struct stall_options *options, enum kind wanted[KINDS])
+{
+	unsigned int count = 0;
+
+	for (unsigned int kind = 0; kind < KINDS; kind++) {
+		if (!options->kinds || options->kinds & 1u << kind)
+			wanted[count++] = (enum kind)kind;
+	}
+	return count;
+}
 
 enum phase { PHASE_BASELINE, PHASE_STALL, PHASE_RESUME, PHASE_END };
 
@@ -79,6 +110,21 @@ struct request {
 	char head[1024];
 };
 
+/* Probes ask the first server, streams the others: a pooled connection that has carried probes lets its server hold more, and of plain TCP
+ * each stream has a new one. */
+static unsigned int pick_target(const struct client *client, uint64_t number, bool is_probe)
+{
+	unsigned int picked[TARGETS_MAX], count = 0;
+
+	for (unsigned int i = 0; i < client->target_count; i++) {
+		bool is_first = !strcmp(client->targets[i].names, client->targets[0].names);
+
+		if (is_first == is_probe && !strchr(client->targets[i].names, '+'))
+			picked[count++] = i;
+	}
+	return count ? picked[number % count] : 0;
+}
+
 static void plan(const struct stalled *stalled, struct request *request, unsigned int number)
 {
 	const struct client *client = stalled->stage->client;
@@ -95,7 +141,7 @@ static void plan(const struct stalled *stalled, struct request *request, unsigne
 		.request_body = kinds[stalled->kind].request_body,
 		.reply_framing = kinds[stalled->kind].reply_framing,
 		.reply_body = kinds[stalled->kind].reply_body,
-		.target = stalled->conn % client->target_count,
+		.target = pick_target(client, stalled->conn, false),
 		.may_be_cut = 1,
 	};
 	if (is_upload && number == 0) {
@@ -235,7 +281,7 @@ static void *stalled_thread(void *arg)
 static int probe_once(struct probe *probe, struct io *io, struct reader *reader, uint64_t req)
 {
 	struct client *client = probe->stage->client;
-	struct spec spec = {.run = client->schedule.seed, .conn = probe->conn, .req = req, .target = req % client->target_count, .bare = 1};
+	struct spec spec = {.run = client->schedule.seed, .conn = probe->conn, .req = req, .target = pick_target(client, client->is_direct ? probe->conn : req, true), .bare = 1};
 	struct body body = {.is_checked = true, .framing = FRAMING_LENGTH, .stop_at = UINT64_MAX};
 	_Atomic uint64_t written = 0;
 	struct head head;
@@ -244,8 +290,6 @@ static int probe_once(struct probe *probe, struct io *io, struct reader *reader,
 	size_t len;
 	int r;
 
-	if (client->is_direct)
-		spec.target = probe->conn % client->target_count;
 	spec_derive_bare(&spec);
 	len = write_request_head(client, &spec, text, sizeof(text));
 	r = io_write(io, text, len, WRITE_BLOCK, false, &written);
@@ -268,7 +312,7 @@ static void *probe_thread(void *arg)
 	struct reader reader = {};
 	struct beat beat = {};
 	struct io io = {};
-	int fd = connect_to(&stage->client->targets[probe->conn % stage->client->target_count].address, &tuning);
+	int fd = connect_to(&stage->client->targets[pick_target(stage->client, probe->conn, true)].address, &tuning);
 
 	if (fd < 0 || reader_init(&reader)) {
 		snprintf(probe->error, sizeof(probe->error), "connecting: %s", strerror(-fd));
@@ -364,10 +408,12 @@ static uint64_t pinned_by(const struct stalled *stalled)
 
 static bool report_pinned(const struct stalled *all, const struct stall_options *options)
 {
-	unsigned int count = options->connections;
+	enum kind wanted[KINDS];
+	unsigned int count = options->connections, wanted_count = wanted_kinds(options, wanted);
 	bool is_right = true;
 
-	for (int kind = 0; kind < KINDS; kind++) {
+	for (unsigned int w = 0; w < wanted_count; w++) {
+		enum kind kind = wanted[w];
 		uint64_t most = 0, sum = 0, limit = kinds[kind].is_upload ? options->upload_limit_bytes : options->download_limit_bytes;
 		unsigned int n = 0;
 
@@ -377,7 +423,7 @@ static bool report_pinned(const struct stalled *all, const struct stall_options 
 		for (unsigned int i = 0; i < count; i++) {
 			uint64_t pinned;
 
-			if ((int)all[i].kind != kind)
+			if (all[i].kind != kind)
 				continue;
 			pinned = pinned_by(&all[i]);
 			most = pinned > most ? pinned : most;
@@ -424,7 +470,8 @@ int stall_run(struct client *client, const struct stall_options *options)
 	struct stalled *all = calloc(options->connections, sizeof(*all));
 	struct probe *probes = calloc(PROBES, sizeof(*probes));
 	uint64_t before, during;
-	unsigned int failures = 0, first = client->is_direct ? DIRECT_CONNECTION : 1;
+	enum kind wanted[KINDS];
+	unsigned int failures = 0, first = client->is_direct ? DIRECT_CONNECTION : 1, wanted_count = wanted_kinds(options, wanted);
 	bool is_right;
 
 	if (!all || !probes)
@@ -437,7 +484,7 @@ int stall_run(struct client *client, const struct stall_options *options)
 	sleep_ms(options->seconds * 1000ULL);
 	before = memory_available();
 	for (unsigned int i = 0; i < options->connections; i++) {
-		all[i] = (struct stalled){.stage = &stage, .kind = (enum kind)(i % KINDS), .conn = first + i, .resumes = i / KINDS < RESUMING};
+		all[i] = (struct stalled){.stage = &stage, .kind = wanted[i % wanted_count], .conn = first + i, .resumes = i / wanted_count < RESUMING};
 		if (pthread_create(&all[i].thread, NULL, stalled_thread, &all[i]))
 			return 1;
 	}

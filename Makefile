@@ -14,7 +14,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 VERSION := $(shell cat VERSION 2>/dev/null || echo 0)
 
-PKGS := libbpf libprotobuf-c yaml-0.1 libevent libevent_pthreads jansson libpcre2-8 libcurl libcrypto
+PKGS := libbpf libprotobuf-c yaml-0.1 libevent libevent_pthreads jansson libpcre2-8 libcurl libnghttp2 libssl libcrypto
 ifneq ($(shell command -v pkg-config),)
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)

@@ -28,9 +28,11 @@ struct xds_stream_options {
 	const char *server_name;    /* what the server's certificate must be for; NULL: the address's host */
 	const char *token_file;     /* Authorization: Bearer; not sent together with a certificate */
 	const char *cluster_id;     /* header clusterid */
+	const char *cert_file, *key_file; /* PEM: the client's certificate */
 
 	uint32_t message_max_bytes; /* 0: XDS_MESSAGE_MAX; a larger one ends the call before it is read */
 	uint32_t retry_min_ms, retry_max_ms; /* 0: 10 ms, 15 s */
+	uint32_t keepalive_s;       /* of silence until TCP asks whether the server lives, three times; 0: 20 */
 };
 
 enum xds_close_kind {

@@ -1,0 +1,15 @@
+# Streams and certificates against servers that are not ours: gRPC's own for Python, one that breaks every rule, a real Envoy as gRPC-Web gateway.
+XDS_TALK := $(BUILD)/tests/xds/talk
+XDS_VENV := $(BUILD)/xds-venv
+
+$(XDS_TALK): tests/xds/talk.c $(patsubst %,$(BUILD)/lib/%.asan.a,$(call stage_and_before,xds) proto)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(SANITIZE) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDLIBS)
+
+$(XDS_VENV)/.stamp: tests/xds/requirements.txt tests/xds/venv.sh
+	tests/xds/venv.sh $(XDS_VENV) $<
+	@touch $@
+
+.PHONY: xds-test
+xds-test: $(XDS_TALK) $(XDS_VENV)/.stamp ## Streams from istiod against real and broken servers, gRPC-Web through Envoy, TLS
+	timeout 300 $(XDS_VENV)/bin/python tests/xds/xds_test.py --build $(BUILD)

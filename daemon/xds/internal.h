@@ -76,6 +76,8 @@ size_t demand_count(const struct subscription *type);
 
 /* settle.c: brings what serves in line with what was accepted, as far as the rules let it. */
 void settle(struct xds_scope *scope, uint64_t now_ms);
+/* When that is published: clusters that are gone, and their endpoints. True when some went. */
+bool settle_removals(struct xds_scope *scope, uint64_t now_ms);
 /* One load assignment of a cluster that serves: at once. */
 void settle_assignment(struct xds_scope *scope, struct slot *slot);
 

@@ -175,12 +175,10 @@ static bool is_complete(const struct xds_scope *scope)
 	return scope->types[MESH_CLUSTER].was_applied && scope->types[MESH_LISTENER].was_applied && !scope->is_unsettled;
 }
 
-static int publish(struct xds_scope *scope, struct strbuf *why)
+static int publish_once(struct xds_scope *scope, struct strbuf *why)
 {
 	int r;
 
-	if (is_complete(scope))
-		scope->is_ready = true;
 	if (!scope->is_ready || (!scope->is_dirty && scope->was_published))
 		return 0;
 	r = scope->callbacks.publish(scope->arg, scope->mesh, why);
@@ -189,6 +187,26 @@ static int publish(struct xds_scope *scope, struct strbuf *why)
 	scope->is_dirty = false;
 	scope->was_published = true;
 	return 0;
+}
+
+/* What is new first, what it replaces goes after: no route that serves names a cluster that doesn't. */
+static int publish(struct xds_scope *scope, struct strbuf *why, uint64_t now_ms)
+{
+	bool was_unsettled = scope->is_unsettled;
+	int r;
+
+	if (was_unsettled)
+		settle(scope, now_ms);
+	if (is_complete(scope))
+		scope->is_ready = true;
+	r = scope->status ? scope->status : publish_once(scope, why);
+	if (!r && was_unsettled && settle_removals(scope, now_ms))
+		r = publish_once(scope, why);
+	if (!r)
+		r = scope->status;
+	if (r)
+		scope->is_unsettled = was_unsettled;
+	return r;
 }
 
 /* ---- one response ------------------------------------------------------------------------------------------------------------------ */
@@ -357,7 +375,7 @@ static int send_what_is_owed(struct xds_scope *scope)
 static int finish(struct xds_scope *scope, struct subscription *type, const char *version, struct strbuf *detail, uint64_t now_ms)
 {
 	_cleanup_(strbuf_release) struct strbuf why = STRBUF_INIT;
-	int r = publish(scope, &why);
+	int r = publish(scope, &why, now_ms);
 
 	if (r == -ENOMEM)
 		return r;
@@ -414,11 +432,6 @@ static int answer(struct xds_scope *scope, enum mesh_kind kind, const struct xds
 		type->ignored += scope->push.ignored;
 	}
 	taken_release(scope, &taken);
-	/* also where nothing changed: removed clusters wait for the end of the push */
-	if (!r && scope->is_unsettled)
-		settle(scope, now_ms);
-	if (!r)
-		r = scope->status;
 	if (!r)
 		r = finish(scope, type, response->version, &detail, now_ms);
 	return r ? r : send_what_is_owed(scope);
@@ -480,10 +493,7 @@ int xds_scope_tick(struct xds_scope *scope, uint64_t now_ms)
 	scope->status = 0;
 	if (!scope->is_unsettled)
 		return 0;
-	settle(scope, now_ms);
-	r = scope->status;
-	if (!r)
-		r = publish(scope, &why);
+	r = publish(scope, &why, now_ms);
 	if (r)
 		log_error("scope %s: what waited can't be published: %s", scope->name, why.size ? strbuf_text(&why) : strerror(-r));
 	return send_what_is_owed(scope);
@@ -523,7 +533,5 @@ int xds_scope_restored(struct xds_scope *scope, uint64_t now_ms)
 		r = demand_update(scope, MESH_LISTENER);
 	if (r)
 		return r;
-	settle(scope, now_ms);
-	r = scope->status ? scope->status : publish(scope, &why);
-	return r;
+	return publish(scope, &why, now_ms);
 }

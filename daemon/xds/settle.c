@@ -282,6 +282,14 @@ static bool sweep(struct xds_scope *scope, enum mesh_kind kind)
 	return waits;
 }
 
+static void look_for_waiting(struct xds_scope *scope)
+{
+	scope->is_unsettled = scope->status != 0;
+	for (unsigned kind = 0; kind < MESH_KINDS; kind++)
+		if (sweep(scope, kind))
+			scope->is_unsettled = true;
+}
+
 void settle(struct xds_scope *scope, uint64_t now_ms)
 {
 	struct check c = { .scope = scope, .now_ms = now_ms };
@@ -291,14 +299,18 @@ void settle(struct xds_scope *scope, uint64_t now_ms)
 	settle_listeners(&c);
 	if (has_gone(scope, MESH_ROUTE_CONFIG))
 		remove_routes(&c);
+	look_for_waiting(scope);
+}
+
+bool settle_removals(struct xds_scope *scope, uint64_t now_ms)
+{
+	struct check c = { .scope = scope, .now_ms = now_ms };
+	uint64_t changes = scope->changes;
+
 	if (has_gone(scope, MESH_CLUSTER))
 		remove_clusters(&c);
 	if (has_gone(scope, MESH_LOAD_ASSIGNMENT))
 		remove_assignments(&c);
-	scope->is_unsettled = false;
-	for (unsigned kind = 0; kind < MESH_KINDS; kind++)
-		if (sweep(scope, kind))
-			scope->is_unsettled = true;
-	if (scope->status)
-		scope->is_unsettled = true;
+	look_for_waiting(scope);
+	return scope->changes != changes;
 }

@@ -142,12 +142,13 @@ static int copy_texts(struct arena *arena, const struct pod *from, struct pod *t
 {
 	to->name = arena_text(arena, from->name);
 	to->namespace_name = arena_text(arena, from->namespace_name && *from->namespace_name ? from->namespace_name : "default");
+	to->service_account = arena_text(arena, from->service_account && *from->service_account ? from->service_account : "default");
 	to->network_namespace = arena_text(arena, from->network_namespace ? from->network_namespace : "");
 	to->cgroup = arena_text(arena, from->cgroup ? from->cgroup : "");
 	to->file = arena_text(arena, from->file ? from->file : "");
 	to->line = from->line;
 	to->column = from->column;
-	return to->name && to->namespace_name && to->network_namespace && to->cgroup && to->file ? 0 : -ENOMEM;
+	return to->name && to->namespace_name && to->service_account && to->network_namespace && to->cgroup && to->file ? 0 : -ENOMEM;
 }
 
 static int items_reserve(struct pods *pods)

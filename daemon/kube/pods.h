@@ -22,6 +22,7 @@ struct pod_ip {
 struct pod {
 	const char *name;
 	const char *namespace_name;      /* "default" when not given */
+	const char *service_account;     /* "default" when not given */
 	const char *network_namespace;   /* path of its network namespace, as /run/netns/cli */
 	const char *cgroup;              /* path of its cgroup (v2) */
 	struct pod_ip *ips;              /* the first is the primary one; at least one */

@@ -86,6 +86,7 @@ static int add_pod(struct loader *l, size_t index, const Weft__Config__V1__Pod *
 	const struct yaml_node *node;
 	struct pod pod = { .name = message->name,
 			   .namespace_name = message->namespace_,
+			   .service_account = message->service_account,
 			   .network_namespace = message->network_namespace,
 			   .cgroup = message->cgroup,
 			   .file = l->file };

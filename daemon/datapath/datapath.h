@@ -68,6 +68,8 @@ int datapath_pod_remove(struct datapath *dp, uint32_t pod_id, uint64_t netns_coo
 /* Publishes the image as the next generation of (scope, kind); readers that began with the old one keep it. -E2BIG: beyond
  * WEFT_IMAGE_PAGES_MAX (the old one keeps serving). */
 int datapath_publish(struct datapath *dp, uint32_t scope, const struct image *image);
+/* What serves `from` becomes the next generation of (scope, kind), too: the same pages, not a copy. For that it waits for a grace period of RCU. */
+int datapath_publish_shared(struct datapath *dp, uint32_t scope, enum weft_image_kind kind, uint32_t from);
 /* Makes room for the next generation, so that to publish it is to copy it: to hang pages where programs find them takes a grace period of RCU,
  * some milliseconds, for which this call waits. For the moments when nobody waits; without it, datapath_publish() does it. */
 int datapath_prepare(struct datapath *dp, uint32_t scope, enum weft_image_kind kind);

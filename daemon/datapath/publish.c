@@ -100,6 +100,47 @@ int datapath_publish(struct datapath *dp, uint32_t scope, const struct image *im
 	return 0;
 }
 
+/* The pages that serve a scope. */
+static int pages_open(const struct datapath *dp, uint32_t scope, enum weft_image_kind kind, int *out)
+{
+	uint32_t id, slot = kind == WEFT_IMAGE_ROUTES ? dp->scopes[scope].route_slot : dp->scopes[scope].endpoint_slot;
+	int fd;
+
+	if (bpf_map_lookup_elem(dp->maps[MAP_IMAGES], &slot, &id))
+		return log_err(-errno, "finding the image of scope %u", scope);
+	fd = bpf_map_get_fd_by_id(id);
+	if (fd < 0)
+		return log_err(-errno, "opening the image of scope %u", scope);
+	*out = fd;
+	return 0;
+}
+
+int datapath_publish_shared(struct datapath *dp, uint32_t scope, enum weft_image_kind kind, uint32_t from)
+{
+	_cleanup_close_ int fd = -1;
+	struct weft_scope_state *state;
+	uint64_t generation;
+	uint32_t slot;
+	int r;
+
+	if (scope >= WEFT_SCOPES_MAX || !datapath_generation(dp, from, kind))
+		return -EINVAL;
+	r = pages_open(dp, from, kind, &fd);
+	if (r)
+		return r;
+	state = &dp->scopes[scope];
+	generation = datapath_generation(dp, scope, kind) + 1;
+	slot = WEFT_IMAGE_SLOT(scope, kind, generation);
+	if (bpf_map_update_elem(dp->maps[MAP_IMAGES], &slot, &fd, BPF_ANY))
+		return log_err(-errno, "publishing generation %llu", (unsigned long long)generation);
+	/* Pages that were made ready hung where these hang now. */
+	next_forget(&dp->next[scope][kind - 1]);
+	dp->next[scope][kind - 1].published_page_count = 0;
+	__atomic_store_n(kind == WEFT_IMAGE_ROUTES ? &state->route_slot : &state->endpoint_slot, slot, __ATOMIC_SEQ_CST);
+	__atomic_store_n(kind == WEFT_IMAGE_ROUTES ? &state->route_generation : &state->endpoint_generation, generation, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
 int datapath_prepare(struct datapath *dp, uint32_t scope, enum weft_image_kind kind)
 {
 	struct next_pages *next = &dp->next[scope][kind - 1];

@@ -290,18 +290,19 @@ static void forget_unwanted(struct dns *dns)
 	}
 }
 
-int dns_want(struct dns *dns, const struct mesh *mesh)
+int dns_want(struct dns *dns, const struct mesh *const *meshes, size_t mesh_count)
 {
 	struct name *name;
-	size_t i;
+	size_t i, j;
 	int r = 0;
 
 	for (name = dns->names; name; name = name->hh.next) {
 		name->is_wanted = false;
 		name->refresh_ms = name->fallback_ms = 0;
 	}
-	for (i = 0; !r && i < mesh->cluster_count; i++)
-		r = want_cluster(dns, mesh->clusters[i]);
+	for (i = 0; i < mesh_count; i++)
+		for (j = 0; !r && j < meshes[i]->cluster_count; j++)
+			r = want_cluster(dns, meshes[i]->clusters[j]);
 	if (!r)
 		forget_unwanted(dns);
 	for (name = dns->names; name; name = name->hh.next) {

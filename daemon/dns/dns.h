@@ -34,9 +34,9 @@ struct dns_options {
 int dns_new(struct dns **out, const struct dns_options *options);
 void dns_free(struct dns **dns);
 
-/* From now on the names of this mesh's clusters: new ones are asked at once, those that nobody names any more are forgotten. The mesh is read,
+/* From now on the names of these meshes' clusters: new ones are asked at once, those that nobody names any more are forgotten. The meshes are read,
  * not kept. On -ENOMEM some are missing. */
-int dns_want(struct dns *dns, const struct mesh *mesh);
+int dns_want(struct dns *dns, const struct mesh *const *meshes, size_t mesh_count);
 
 /* `name` as configured. False: nobody asks for it. The addresses are good until the loop runs again. */
 bool dns_find(const struct dns *dns, const char *name, struct dns_answer *out);

@@ -47,7 +47,15 @@ int names_start(struct worker *worker)
 
 void names_want(struct worker *worker)
 {
-	int r = dns_want(worker->dns, worker->mesh);
+	const struct mesh *meshes[WEFT_SCOPES_MAX];
+	const struct serving *serving = NULL;
+	size_t count = 0;
+	int r;
+
+	while ((serving = scopes_next(worker, serving)))
+		if (serving->mesh)
+			meshes[count++] = serving->mesh;
+	r = dns_want(worker->dns, meshes, count);
 
 	if (r)
 		log_err(r, "asking for the names of endpoints: some of them have no address");

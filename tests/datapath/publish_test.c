@@ -128,11 +128,43 @@ static void test_prepared_pages_are_used(void **state)
 	free(memory);
 }
 
+/* Two scopes, one set of pages; it stays for the one when the other goes on. */
+static void test_scopes_share_pages(void **state)
+{
+	const struct datapath_options options = { .bpffs = BPFFS, .fast_path = WEFT_FAST_PATH_OFF };
+	uint8_t *memory = aligned_alloc(4096, WEFT_PAGE_SIZE);
+	const uint32_t shared_slot = WEFT_IMAGE_SLOT(5, WEFT_IMAGE_ROUTES, 1);
+	struct datapath *dp = NULL;
+	struct image image;
+	uint32_t id;
+
+	assert_non_null(memory);
+	assert_int_equal(datapath_new(&dp, &options), 0);
+	assert_int_equal(datapath_publish_shared(dp, 5, WEFT_IMAGE_ROUTES, 0), -EINVAL);
+	make(&image, memory, 1, 1);
+	assert_int_equal(datapath_publish(dp, 0, &image), 0);
+	assert_int_equal(datapath_publish_shared(dp, 5, WEFT_IMAGE_ROUTES, 0), 0);
+	assert_int_equal(datapath_generation(dp, 5, WEFT_IMAGE_ROUTES), 1);
+	assert_int_equal(dp->scopes[5].route_slot, shared_slot);
+	assert_int_equal(bpf_map_lookup_elem(dp->maps[MAP_IMAGES], &shared_slot, &id), 0);
+	assert_int_equal(id, pages_of(dp, 1));
+	for (uint64_t g = 2; g <= 2 + WEFT_GENERATIONS; g++) {
+		make(&image, memory, 1, g);
+		assert_int_equal(datapath_publish(dp, 0, &image), 0);
+	}
+	assert_int_equal(bpf_map_lookup_elem(dp->maps[MAP_IMAGES], &shared_slot, &id), 0);
+	assert_false(is_gone(id));
+	datapath_free(&dp);
+	assert_int_equal(datapath_uninstall(BPFFS), 0);
+	free(memory);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_last_generations_stay_and_the_others_go),
 		cmocka_unit_test(test_prepared_pages_are_used),
+		cmocka_unit_test(test_scopes_share_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -160,7 +160,7 @@ static void want(struct scene *scene, const char *resources)
 
 	strbuf_printf(&text, "resources:\n%s", *resources ? resources : "  []\n");
 	assert_int_equal(mesh_load_text("test.yaml", strbuf_text(&text), text.size, &mesh, &report), 0);
-	assert_int_equal(dns_want(scene->dns, mesh), 0);
+	assert_int_equal(dns_want(scene->dns, (const struct mesh *const *)&mesh, 1), 0);
 	mesh_free(&mesh);
 }
 

@@ -82,6 +82,9 @@ int compile_endpoints_again(const struct mesh *mesh, const struct dns *dns, stru
 /* What compile_routes() reads of a mesh, as a number: equal numbers, equal images (with the same ids) and verdicts. Endpoints have no part in it. */
 uint64_t compile_routes_key(const struct mesh *mesh);
 
+/* Likewise of compile_endpoints(), as far as the mesh goes: what DNS answers is for the caller to add. */
+uint64_t compile_endpoints_key(const struct mesh *mesh);
+
 /* ---- verdicts -------------------------------------------------------------------------------------------------------------------- */
 
 struct compile_verdict {

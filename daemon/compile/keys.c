@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the route image depends on. Of clusters that is little: a TCP listener is left alone or blocked by what its only cluster is. */
+/* What an image depends on. Of clusters that is little for the routes: a TCP listener is left alone or blocked by what its only cluster is. */
 #include <string.h>
 
 #include "compile/compile.h"
@@ -51,5 +51,20 @@ uint64_t compile_routes_key(const struct mesh *mesh)
 		add_resource(&key, &mesh->route_configs[i]->resource);
 	for (i = 0; i < mesh->cluster_count; i++)
 		add_cluster(&key, mesh, mesh->clusters[i]);
+	return key;
+}
+
+uint64_t compile_endpoints_key(const struct mesh *mesh)
+{
+	uint64_t key = 0xcbf29ce484222325ull;
+	size_t i;
+
+	for (i = 0; i < mesh->cluster_count; i++) {
+		const struct mesh_load_assignment *assignment = mesh_cluster_endpoints(mesh, mesh->clusters[i]);
+
+		add_resource(&key, &mesh->clusters[i]->resource);
+		/* An inline one is part of its cluster. */
+		add_number(&key, !assignment ? 1 : assignment == mesh->clusters[i]->load_assignment ? 2 : assignment->resource.content_hash);
+	}
 	return key;
 }

@@ -95,6 +95,20 @@ static int type_init(struct subscription *type)
 	return type->version && type->received && type->nonce && type->detail ? 0 : -ENOMEM;
 }
 
+int xds_scope_set_node(struct xds_scope *scope, const void *node, size_t node_size)
+{
+	uint8_t *copy = malloc(node_size + 1);
+
+	if (!copy)
+		return -ENOMEM;
+	if (node_size)
+		memcpy(copy, node, node_size);
+	free(scope->node);
+	scope->node = copy;
+	scope->node_size = node_size;
+	return 0;
+}
+
 int xds_scope_new(struct xds_store *store, const char *name, const void *node, size_t node_size, const struct xds_scope_callbacks *callbacks, void *arg,
 		  struct xds_scope **out)
 {
@@ -107,16 +121,14 @@ int xds_scope_new(struct xds_store *store, const char *name, const void *node, s
 	scope->callbacks = *callbacks;
 	scope->arg = arg;
 	scope->name = strdup(name);
-	scope->node = malloc(node_size + 1);
-	r = scope->name && scope->node ? mesh_new_sorted(&scope->mesh) : -ENOMEM;
+	r = scope->name ? xds_scope_set_node(scope, node, node_size) : -ENOMEM;
+	if (!r)
+		r = mesh_new_sorted(&scope->mesh);
 	for (unsigned kind = 0; !r && kind < MESH_KINDS; kind++)
 		r = type_init(&scope->types[kind]);
 	if (r)
 		return r;
 	scope->push.version = scope->push.detail = "";
-	scope->node_size = node_size;
-	if (node_size)
-		memcpy(scope->node, node, node_size);
 	*out = TAKE_PTR(scope);
 	return 0;
 }
@@ -134,6 +146,13 @@ const struct mesh *xds_scope_mesh(const struct xds_scope *scope)
 bool xds_scope_is_ready(const struct xds_scope *scope)
 {
 	return scope->is_ready && scope->was_published;
+}
+
+bool xds_scope_is_confirmed(const struct xds_scope *scope)
+{
+	const struct subscription *clusters = &scope->types[MESH_CLUSTER], *listeners = &scope->types[MESH_LISTENER];
+
+	return clusters->responses && listeners->responses && !scope->is_unsettled;
 }
 
 uint64_t xds_scope_changes(const struct xds_scope *scope)

@@ -34,12 +34,17 @@ struct xds_scope_callbacks {
 int xds_scope_new(struct xds_store *store, const char *name, const void *node, size_t node_size, const struct xds_scope_callbacks *callbacks, void *arg,
 		  struct xds_scope **out);
 void xds_scope_free(struct xds_scope **scope);
+/* For the next stream. */
+int xds_scope_set_node(struct xds_scope *scope, const void *node, size_t node_size);
 
 const char *xds_scope_name(const struct xds_scope *scope);
 /* In the order of names. Empty before anything serves. */
 const struct mesh *xds_scope_mesh(const struct xds_scope *scope);
 /* All that was asked for at first is there (or was waited for long enough), so that pods may be served. Nothing is published before. */
 bool xds_scope_is_ready(const struct xds_scope *scope);
+
+/* A server has told all of it: what serves is no cache's any more. */
+bool xds_scope_is_confirmed(const struct xds_scope *scope);
 
 /* A stream began: subscribes to everything that is known to be wanted. */
 int xds_scope_opened(struct xds_scope *scope, uint64_t now_ms);

@@ -32,6 +32,7 @@ struct fixture {
 	Envoy__Service__Discovery__V3__DiscoveryRequest *sent[SENT_MAX];
 	size_t sent_count;
 	size_t published;
+	struct strbuf serving;  /* each publication: its clusters, and where its routes go */
 	int publish_error;
 	uint64_t now_ms;
 	unsigned nonce;
@@ -55,6 +56,11 @@ static inline int fixture_on_publish(void *arg, const struct mesh *mesh, struct 
 		strbuf_append_text(why, "no room");
 		return fx->publish_error;
 	}
+	strbuf_printf(&fx->serving, "%s", fx->serving.size ? "; " : "");
+	for (size_t i = 0; i < mesh->cluster_count; i++)
+		strbuf_printf(&fx->serving, "%s ", mesh->clusters[i]->resource.name);
+	for (size_t i = 0; i < mesh->route_config_count; i++)
+		strbuf_printf(&fx->serving, "-> %s", mesh->route_configs[i]->virtual_hosts[0].routes[0].forward.cluster);
 	fx->published++;
 	return 0;
 }
@@ -84,6 +90,7 @@ static inline int fixture_teardown(void **state)
 	struct fixture *fx = *state;
 
 	forget_sent(fx);
+	strbuf_release(&fx->serving);
 	xds_scope_free(&fx->scope);
 	xds_store_free(&fx->store);
 	free(fx);

@@ -380,6 +380,19 @@ static void test_a_removed_cluster_is_not_kept_for_ever(void **state)
 	assert_null(mesh_find_cluster(xds_scope_mesh(fx->scope), "a"));
 }
 
+static void test_routes_leave_a_cluster_before_it_goes(void **state)
+{
+	struct fixture *fx = *state;
+
+	begin_serving(fx);
+	strbuf_truncate(&fx->serving, 0);
+	push_clusters(fx, "2", NAMES("b"));
+	push_assignments(fx, "2", NAMES("b"));
+	push_one_listener(fx, "2", "r");
+	push_one_routes(fx, "2", "r", "b");
+	assert_string_equal(strbuf_text(&fx->serving), "a b -> a; a b -> b; b -> b");
+}
+
 static void test_endpoints_of_a_cluster_that_is_gone_are_ignored(void **state)
 {
 	struct fixture *fx = *state;
@@ -461,6 +474,7 @@ static void test_scopes_share_what_is_equal(void **state)
 	assert_string_equal(cluster_of_routes(fx, "r"), "a");
 	assert_string_equal(cluster_of_routes(&other, "r"), "b");
 	forget_sent(&other);
+	strbuf_release(&other.serving);
 	xds_scope_free(&other.scope);
 	assert_non_null(mesh_find_cluster(xds_scope_mesh(fx->scope), "a"));
 }
@@ -498,6 +512,7 @@ static void test_what_was_kept_serves_before_there_is_a_stream(void **state)
 	assert_null(mesh_find_cluster(xds_scope_mesh(other.scope), "a"));
 	assert_string_equal(cluster_of_routes(&other, "r"), "b");
 	forget_sent(&other);
+	strbuf_release(&other.serving);
 	xds_scope_free(&other.scope);
 }
 
@@ -529,6 +544,7 @@ int main(void)
 		TEST(test_a_removed_cluster_serves_until_its_routes_are_pushed),
 		TEST(test_a_removed_cluster_that_routes_go_on_naming_goes_with_the_push),
 		TEST(test_a_removed_cluster_is_not_kept_for_ever),
+		TEST(test_routes_leave_a_cluster_before_it_goes),
 		TEST(test_endpoints_of_a_cluster_that_is_gone_are_ignored),
 		TEST(test_routes_that_no_listener_names_are_ignored),
 		TEST(test_endpoints_that_the_push_lacks_are_unchanged),

@@ -64,9 +64,9 @@ static json_t *move_endpoints(json_t *answer, json_t *dump)
 	return answer;
 }
 
-static json_t *dump_part(const struct worker *worker, const char *what, json_t **error)
+static json_t *dump_part(const struct serving *serving, const char *what, json_t **error)
 {
-	const struct image *routes = worker->routes->image, *endpoints = worker->endpoints->image;
+	const struct image *routes = serving->routes->image, *endpoints = serving->endpoints->image;
 	bool is_of_routes = strcmp(what, "listeners") == 0 || strcmp(what, "routes") == 0;
 	bool is_of_endpoints = strcmp(what, "clusters") == 0 || strcmp(what, "endpoints") == 0;
 	json_t *dump;
@@ -84,9 +84,9 @@ static json_t *dump_part(const struct worker *worker, const char *what, json_t *
 }
 
 /* Everything: {"routes": text or object, "endpoints": likewise}. */
-static json_t *dump_all(const struct worker *worker, enum dump_format format, json_t **error)
+static json_t *dump_all(const struct serving *serving, enum dump_format format, json_t **error)
 {
-	const struct image *routes = worker->routes->image, *endpoints = worker->endpoints->image;
+	const struct image *routes = serving->routes->image, *endpoints = serving->endpoints->image;
 	json_t *first, *second;
 
 	first = dump_image(routes, endpoints, format, error);
@@ -100,17 +100,32 @@ static json_t *dump_all(const struct worker *worker, enum dump_format format, js
 	return json_pack("{s:o, s:o}", "routes", first, "endpoints", second);
 }
 
+/* Whose images: those of the namespace that the request names, else the only ones there are. NULL after a complaint in `*error`. */
+static const struct serving *serving_of(const struct worker *worker, const char *namespace_name, json_t **error)
+{
+	const struct serving *serving = namespace_name ? scopes_find(worker, namespace_name) : scopes_next(worker, NULL);
+
+	if (namespace_name && !serving)
+		*error = admin_error("nothing serves namespace %s: no pod of it is enrolled", namespace_name);
+	else if (serving && !namespace_name && scopes_next(worker, serving))
+		*error = admin_error("pods of several namespaces are served, each by an answer of its own: which one?");
+	else if (!serving || !serving->routes || !serving->endpoints)
+		*error = admin_error("nothing is published yet");
+	return *error ? NULL : serving;
+}
+
 static json_t *dump(struct worker *worker, const json_t *request)
 {
 	const char *what = json_string_value(json_object_get(request, "what"));
 	json_t *answer, *error = NULL;
+	const struct serving *serving = serving_of(worker, json_string_value(json_object_get(request, "namespace")), &error);
 
-	if (!worker->routes || !worker->endpoints)
-		return admin_error("nothing is published yet");
+	if (!serving)
+		return error;
 	if (what)
-		answer = dump_part(worker, what, &error);
+		answer = dump_part(serving, what, &error);
 	else
-		answer = dump_all(worker, json_is_true(json_object_get(request, "text")) ? DUMP_TEXT : DUMP_JSON, &error);
+		answer = dump_all(serving, json_is_true(json_object_get(request, "text")) ? DUMP_TEXT : DUMP_JSON, &error);
 	return answer ? answer : error;
 }
 
@@ -139,9 +154,9 @@ static json_t *explain(struct worker *worker, const json_t *request)
 	};
 	struct datapath_feature_state states[FEATURE_COUNT];
 	const struct node_pod *pod = NULL;
+	const struct serving *serving;
+	json_t *error = NULL;
 
-	if (!worker->routes || !worker->endpoints)
-		return admin_error("nothing is published yet");
 	if (pod_name) {
 		pod = pods_find_name(worker, pod_name);
 		if (!pod)
@@ -150,16 +165,26 @@ static json_t *explain(struct worker *worker, const json_t *request)
 			return admin_error("pod %s/%s is not served: %s", pod->namespace_name, pod->name, pod->reason);
 		world.pod_ip4_be = pod->ip4_be;
 	}
+	serving = serving_of(worker, pod ? pod->namespace_name : json_string_value(json_object_get(request, "namespace")), &error);
+	if (!serving)
+		return error;
 	datapath_features(worker->datapath, states);
 	world.has_sockmap = states[FEATURE_SOCKMAP].is_on;
 	world.has_sk_skb = states[FEATURE_SK_SKB].is_on;
 	world.has_push_pop = states[FEATURE_PUSH_POP].is_on;
-	world.routes = (struct weft_image_handle){ worker->routes->image->base, worker->routes->image->size_bytes };
-	world.endpoints = (struct weft_image_handle){ worker->endpoints->image->base, worker->endpoints->image->size_bytes };
+	world.routes = (struct weft_image_handle){ serving->routes->image->base, serving->routes->image->size_bytes };
+	world.endpoints = (struct weft_image_handle){ serving->endpoints->image->base, serving->endpoints->image->size_bytes };
 	return explain_request(&world, request);
 }
 
 /* ---------------------------------------------------------------------------------------------------------------------------------- */
+
+static json_t *xds(struct worker *worker)
+{
+	if (!worker->scopes.events)
+		return admin_error("the configuration is a file's: there are no streams (weftd --xds)");
+	return json_pack("{s:o}", "scopes", scopes_describe(worker));
+}
 
 json_t *answer_request(void *arg, const json_t *request)
 {
@@ -174,5 +199,7 @@ json_t *answer_request(void *arg, const json_t *request)
 		return dump(worker, request);
 	if (strcmp(command, "explain") == 0)
 		return explain(worker, request);
-	return admin_error("unknown command \"%s\": status, dump and explain are known", command);
+	if (strcmp(command, "xds") == 0)
+		return xds(worker);
+	return admin_error("unknown command \"%s\": status, dump, explain and xds are known", command);
 }

@@ -85,19 +85,44 @@ static int load(const char *path, const struct strbuf *text, struct mesh **out)
 	return 0;
 }
 
+static bool names_only_pods(const struct mesh *mesh)
+{
+	return !mesh->listener_count && !mesh->route_config_count && !mesh->cluster_count && !mesh->load_assignment_count && !mesh->refused_count;
+}
+
+/* What the file says of resources serves all pods; with streams it may only name the pods. */
+static int apply_resources(struct worker *worker, const struct mesh *mesh)
+{
+	struct serving *serving;
+	int r;
+
+	if (worker->scopes.events && !names_only_pods(mesh)) {
+		log_error("%s: resources come from istiod: with --xds the file may only name pods", worker->config->options->config);
+		return -EINVAL;
+	}
+	if (worker->scopes.events)
+		return scopes_update(worker, mesh->pods);
+	serving = scopes_next(worker, NULL);
+	r = publish_mesh(worker, serving, mesh);
+	if (r)
+		return r;
+	serving->mesh = mesh;
+	names_want(worker);
+	return 0;
+}
+
 static int apply(struct worker *worker, struct mesh **mesh)
 {
 	int r;
 
-	r = publish_mesh(worker, *mesh);
+	r = apply_resources(worker, *mesh);
 	if (r)
 		return r;
-	r = pods_apply(worker, *mesh);
+	r = pods_apply(worker, (*mesh)->pods);
 	if (r)
 		log_err(r, "enrolling pods");
 	mesh_free(&worker->mesh);
 	worker->mesh = TAKE_PTR(*mesh);
-	names_want(worker);
 	return 0;
 }
 

@@ -20,12 +20,10 @@ struct datapath;
 struct event;
 struct event_base;
 struct mesh;
+struct pods;
 struct pool;
 struct proxy;
 struct telemetry;
-
-/* All pods of a configuration file see the same mesh. */
-#define SCOPE 0u
 
 #define LISTENER_PORT 15001
 
@@ -40,6 +38,68 @@ struct published {
 	struct published *next; /* in the list of those to be freed */
 	uint32_t references;    /* atomic */
 };
+
+/* ---- scopes (scopes.c) ----------------------------------------------------------------------------------------------------------- */
+
+struct xds_scope;
+struct xds_store;
+
+/* What some pods of this node are served: all of them by a configuration file, those of a namespace by a stream of its own. */
+struct serving {
+	uint32_t number;             /* what kernel, pool and proxy call it */
+	char *name;                  /* the namespace; "" for the file's */
+	const struct mesh *mesh;     /* what serves; NULL before there is something */
+	struct published *routes, *endpoints;
+	uint64_t routes_key;         /* of the mesh that `routes` were made of */
+	uint64_t endpoints_key;      /* likewise; 0: not to be compared */
+	size_t route_totals[WEFT_VERDICT_IGNORED + 1]; /* verdicts on it */
+	struct table_entry *endpoints_entry; /* memfd with the endpoint image: ids for the next worker */
+
+	/* of a stream */
+	struct worker *worker;
+	char *pod_name, *service_account; /* of the pod that stands for all */
+	struct xds_scope *stream;
+	void *transport;             /* whose `events` it is */
+	uint64_t cache_unix_ms;      /* of the cache that it began with; 0: none */
+	uint64_t cached_changes;     /* of the stream, when its cache was written */
+	uint64_t cached_ms;          /* when that was tried last */
+	uint64_t pods_gone_ms;       /* since when no pod is there; 0: some are */
+};
+
+/* What carries the streams. */
+struct scope_events {
+	const char *cluster_id;      /* for the Node: istiod's name for its cluster */
+	const char *node_name;       /* likewise: this node; "" when not known */
+	const char *cache;           /* folder of what served last; "" for none */
+	int (*begin)(struct worker *worker, struct serving *serving);
+	void (*end)(struct worker *worker, struct serving *serving);
+	void (*send)(struct worker *worker, struct serving *serving, const void *bytes, size_t size);
+	json_t *(*describe)(struct worker *worker, const struct serving *serving); /* of the connection; may be NULL */
+};
+
+struct scopes {
+	struct serving *items[WEFT_SCOPES_MAX]; /* by number; NULL: none */
+	const struct scope_events *events;      /* NULL: a configuration file serves all */
+	struct xds_store *store;
+	struct table_entry *names_entry;        /* memfd with the names by number */
+	char *former_names[WEFT_SCOPES_MAX];    /* what a former worker used the numbers for; NULL: nothing */
+	uint64_t names_changes;                 /* of DNS answers, part of endpoint keys */
+};
+
+/* How long a stream outlives its last pod. */
+#define SCOPE_GRACE_MS 60000
+/* How often its cache is written at most. */
+#define SCOPE_CACHE_MS 5000
+
+int scopes_start(struct worker *worker);
+void scopes_stop(struct worker *worker); /* streams and meshes; images are publish_stop()'s */
+/* Streams for the namespaces of these pods: new ones begin, those without pods end after a while. */
+int scopes_update(struct worker *worker, const struct pods *pods);
+void scopes_tick(struct worker *worker); /* once a second */
+/* Whose scope serves pods of the namespace; NULL: none yet. */
+struct serving *scopes_find(const struct worker *worker, const char *namespace_name);
+struct serving *scopes_next(const struct worker *worker, const struct serving *serving); /* the first after NULL */
+json_t *scopes_describe(struct worker *worker);
 
 /* ---- pods (pods.c) --------------------------------------------------------------------------------------------------------------- */
 
@@ -57,6 +117,7 @@ struct node_pod {
 	bool is_configured;      /* in the configuration being applied */
 	/* while it is served */
 	uint32_t pod_id;
+	uint32_t scope;
 	uint64_t netns_cookie;
 	int netns_fd, listener_fd;
 	uint16_t port;
@@ -74,7 +135,9 @@ struct node_pods {
 };
 
 /* Brings what is served in line with the mesh: pods that went stop, new ones start, changed ones do both. Problems of one pod are its own. */
-int pods_apply(struct worker *worker, const struct mesh *mesh);
+int pods_apply(struct worker *worker, const struct pods *pods);
+/* Pods of a scope whose mesh has changed: what it says of pods may have. */
+void pods_judge_scope(struct worker *worker, const struct serving *serving);
 /* Tries the waiting ones again, and finds those whose namespace or cgroup was replaced or is gone. */
 void pods_look_again(struct worker *worker);
 void pods_pause(struct worker *worker);
@@ -130,21 +193,22 @@ struct worker {
 	struct admin *admin;
 
 	struct config_source source;
-	struct mesh *mesh;           /* what serves */
-	struct published *routes, *endpoints;
-	uint64_t routes_key;         /* of the mesh that `routes` were made of */
-	size_t route_totals[WEFT_VERDICT_IGNORED + 1]; /* verdicts on it */
+	struct mesh *mesh;           /* of the file that serves */
+	struct scopes scopes;
+	struct table_entry *former_endpoints[WEFT_SCOPES_MAX]; /* memfds of the former worker; a scope takes its own over */
 	struct published *retired;   /* atomic stack, any thread pushes */
 	struct table_entry *names_entry;     /* memfd with what DNS answered */
-	struct table_entry *endpoints_entry; /* memfd with the endpoint image: ids for the next worker */
 	struct node_pods pods;
 };
 
 uint64_t worker_now_ms(void);
 
-/* publish.c: compiles all of the mesh, and only if that is good publishes what differs from what serves. The mesh stays the caller's. */
-int publish_mesh(struct worker *worker, const struct mesh *mesh);
-/* Clusters and endpoints of the mesh that serves, since DNS answers otherwise. What can't be published leaves the former. */
+/* publish.c: compiles what of the mesh differs from what serves the scope, and only if that is good publishes it. What another scope serves is shared. The
+ * mesh stays the caller's. */
+int publish_mesh(struct worker *worker, struct serving *serving, const struct mesh *mesh);
+/* Gives back what serves the scope. */
+void publish_forget(struct serving *serving);
+/* Clusters and endpoints of the meshes that serve, since DNS answers otherwise. What can't be published leaves the former. */
 void publish_names(struct worker *worker);
 int publish_start(struct worker *worker);
 void publish_stop(struct worker *worker);
@@ -162,7 +226,12 @@ void names_want(struct worker *worker); /* those of the mesh that serves */
 void names_stop(struct worker *worker);
 
 /* memory.c: named memory that outlives this worker: a memfd in the table. */
-enum memory_slot { MEMORY_CONFIG = 0, MEMORY_ENDPOINTS = 1, MEMORY_NAMES = 2 };
+enum memory_slot {
+	MEMORY_CONFIG = 0,
+	MEMORY_NAMES = 2,
+	MEMORY_SCOPES = 3,
+	MEMORY_ENDPOINTS = 16, /* and the scope's number */
+};
 /* Replaces what `*entry` (may be NULL) names. */
 int memory_keep(struct table *table, enum memory_slot slot, const void *bytes, size_t size, struct table_entry **entry);
 /* What a former worker kept: the bytes are appended to `out`. -ENOENT. */

@@ -224,7 +224,7 @@ static int add_everywhere(struct worker *worker, struct node_pod *pod)
 {
 	const struct proxy_pod proxy_pod = {
 		.pod_id = pod->pod_id,
-		.scope = SCOPE,
+		.scope = pod->scope,
 		.ip4_be = pod->ip4_be,
 		.netns_cookie = pod->netns_cookie,
 		.netns_fd = pod->netns_fd,
@@ -232,7 +232,7 @@ static int add_everywhere(struct worker *worker, struct node_pod *pod)
 	};
 	const struct datapath_pod datapath_pod = {
 		.pod_id = pod->pod_id,
-		.scope = SCOPE,
+		.scope = pod->scope,
 		.ip4_be = pod->ip4_be,
 		.listener_port = pod->port,
 		.netns_cookie = pod->netns_cookie,
@@ -299,9 +299,15 @@ static int check_surroundings(struct worker *worker, struct node_pod *pod, int *
 
 static void start(struct worker *worker, struct node_pod *pod)
 {
+	const struct serving *serving = scopes_find(worker, pod->namespace_name);
 	_cleanup_close_ int netns_fd = -1;
 	int r;
 
+	if (!serving || !serving->routes || !serving->endpoints) {
+		set_state(pod, NODE_POD_WAITING, "istiod has not sent all that its namespace needs yet");
+		return;
+	}
+	pod->scope = serving->number;
 	r = check_surroundings(worker, pod, &netns_fd);
 	if (r)
 		return;
@@ -412,10 +418,10 @@ static int append(struct node_pods *pods, struct node_pod *pod)
 	return 0;
 }
 
-static int add_new(struct worker *worker, const struct mesh *mesh)
+static int add_new(struct worker *worker, const struct pods *pods)
 {
-	for (size_t i = 0; i < pods_count(mesh->pods); i++) {
-		const struct pod *want = pods_at(mesh->pods, i);
+	for (size_t i = 0; i < pods_count(pods); i++) {
+		const struct pod *want = pods_at(pods, i);
 		struct node_pod *pod = find_same(worker, want);
 		int r;
 
@@ -453,9 +459,14 @@ static void remove_gone(struct worker *worker)
 	pods->count = kept;
 }
 
-/* Whether the mesh lets pods in at all, and whether this one has what weft needs. */
-static void judge(struct worker *worker, struct node_pod *pod, const char *policy, size_t index)
+/* Whether its mesh lets pods in at all, and whether this one has what weft needs. */
+static void judge(struct worker *worker, struct node_pod *pod, size_t index)
 {
+	const struct serving *serving = scopes_find(worker, pod->namespace_name);
+	char policy[sizeof(pod->reason)] = "";
+
+	if (serving && serving->mesh)
+		compile_inbound_policy(serving->mesh, policy, sizeof(policy));
 	if (policy[0] || !pod->ip[0] || index >= WEFT_PODS_MAX) {
 		stop(worker, pod);
 		if (policy[0])
@@ -470,6 +481,13 @@ static void judge(struct worker *worker, struct node_pod *pod, const char *polic
 		start(worker, pod);
 }
 
+void pods_judge_scope(struct worker *worker, const struct serving *serving)
+{
+	for (size_t i = 0; i < worker->pods.count; i++)
+		if (scopes_find(worker, worker->pods.items[i]->namespace_name) == serving)
+			judge(worker, worker->pods.items[i], i);
+}
+
 static void count_id(void *arg, struct table_entry *entry)
 {
 	uint32_t *last_id = arg;
@@ -478,23 +496,21 @@ static void count_id(void *arg, struct table_entry *entry)
 		*last_id = entry->pod_id;
 }
 
-int pods_apply(struct worker *worker, const struct mesh *mesh)
+int pods_apply(struct worker *worker, const struct pods *pods)
 {
-	char policy[sizeof(((struct node_pod *)NULL)->reason)];
 	int r;
 
 	/* Ids are never used twice in the life of a keeper: kernel, pool and proxy may still know connections of a pod that went. */
 	if (worker->pods.last_id == 0)
 		table_each(worker->table, count_id, &worker->pods.last_id);
-	compile_inbound_policy(mesh, policy, sizeof(policy));
 	for (size_t i = 0; i < worker->pods.count; i++)
 		worker->pods.items[i]->is_configured = false;
-	r = add_new(worker, mesh);
+	r = add_new(worker, pods);
 	if (r)
 		return r;
 	remove_gone(worker);
 	for (size_t i = 0; i < worker->pods.count; i++)
-		judge(worker, worker->pods.items[i], policy, i);
+		judge(worker, worker->pods.items[i], i);
 	return 0;
 }
 

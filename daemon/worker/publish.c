@@ -66,15 +66,32 @@ static void on_retired(evutil_socket_t fd, short what, void *arg)
 	free_retired(arg);
 }
 
+/* The first scope that serves the image: the others share its pages. */
+static bool is_owner(const struct worker *worker, const struct serving *serving, enum weft_image_kind kind)
+{
+	const struct serving *other = NULL;
+	bool is_routes = kind == WEFT_IMAGE_ROUTES;
+
+	while ((other = scopes_next(worker, other)) && other != serving)
+		if ((is_routes ? other->routes : other->endpoints) == (is_routes ? serving->routes : serving->endpoints))
+			return false;
+	return true;
+}
+
 /* A failure costs the next publication some time, and is said there if it lasts. */
 static void on_prepare(evutil_socket_t fd, short what, void *arg)
 {
+	const struct serving *serving = NULL;
 	struct worker *worker = arg;
 
 	(void)fd;
 	(void)what;
-	(void)datapath_prepare(worker->datapath, SCOPE, WEFT_IMAGE_ENDPOINTS);
-	(void)datapath_prepare(worker->datapath, SCOPE, WEFT_IMAGE_ROUTES);
+	while ((serving = scopes_next(worker, serving))) {
+		if (serving->endpoints && is_owner(worker, serving, WEFT_IMAGE_ENDPOINTS))
+			(void)datapath_prepare(worker->datapath, serving->number, WEFT_IMAGE_ENDPOINTS);
+		if (serving->routes && is_owner(worker, serving, WEFT_IMAGE_ROUTES))
+			(void)datapath_prepare(worker->datapath, serving->number, WEFT_IMAGE_ROUTES);
+	}
 }
 
 static int published_new(struct worker *worker, struct image **image, struct published **out)
@@ -90,42 +107,58 @@ static int published_new(struct worker *worker, struct image **image, struct pub
 	return 0;
 }
 
-/* To the proxy and the programs. Whichever fails keeps serving the former image, and the caller keeps it too. */
-static int publish_image(struct worker *worker, struct image **image, struct published **serving)
+static struct published **place_of(struct serving *serving, enum weft_image_kind kind)
 {
-	struct published *published;
-	enum weft_image_kind kind = (*image)->kind;
-	const struct timeval soon = { .tv_usec = PREPARE_MS * 1000 };
-	int r;
+	return kind == WEFT_IMAGE_ROUTES ? &serving->routes : &serving->endpoints;
+}
 
-	r = published_new(worker, image, &published);
-	if (r)
-		return r;
-	if (kind == WEFT_IMAGE_ENDPOINTS) {
-		r = pool_publish_endpoints(worker->pool, SCOPE, published->image->base, published->image->size_bytes);
-		if (r) {
-			published_put(published);
-			return log_err(r, "telling the pool of the new endpoints");
-		}
+static struct published *published_ref(struct published *published)
+{
+	__atomic_add_fetch(&published->references, 1, __ATOMIC_RELAXED);
+	return published;
+}
+
+/* To pool, programs and proxy; `owner` (may be NULL) serves it already. Whichever fails keeps serving the former image, and the caller keeps it too. Takes over
+ * a reference. */
+static int publish_image(struct worker *worker, struct serving *serving, struct published *published, const struct serving *owner)
+{
+	const struct image *image = published->image;
+	const struct timeval soon = { .tv_usec = PREPARE_MS * 1000 };
+	struct published **place = place_of(serving, image->kind);
+	int r = 0;
+
+	if (image->kind == WEFT_IMAGE_ENDPOINTS)
+		r = pool_publish_endpoints(worker->pool, serving->number, image->base, image->size_bytes);
+	if (r) {
+		published_put(published);
+		return log_err(r, "telling the pool of the new endpoints");
 	}
-	r = datapath_publish(worker->datapath, SCOPE, published->image);
+	r = owner ? datapath_publish_shared(worker->datapath, serving->number, image->kind, owner->number) :
+		    datapath_publish(worker->datapath, serving->number, image);
 	if (r) {
 		published_put(published);
 		return log_err(r, "publishing to the kernel");
 	}
 	evtimer_add(worker->prepare_event, &soon);
-	__atomic_add_fetch(&published->references, 1, __ATOMIC_RELAXED);
-	r = proxy_publish(worker->proxy, SCOPE, kind, published->image->base, published->image->size_bytes, release, published);
+	r = proxy_publish(worker->proxy, serving->number, image->kind, image->base, image->size_bytes, release, published_ref(published));
 	if (r) {
 		published_put(published);
 		published_put(published);
 		return log_err(r, "publishing to the proxy");
 	}
-	if (*serving)
-		published_put(*serving);
-	*serving = published;
+	if (*place)
+		published_put(*place);
+	*place = published;
 	step("publish: an image published");
 	return 0;
+}
+
+static int publish_new(struct worker *worker, struct serving *serving, struct image **image)
+{
+	struct published *published;
+	int r = published_new(worker, image, &published);
+
+	return r ? r : publish_image(worker, serving, published, NULL);
 }
 
 static bool is_served(const struct published *serving, const struct image *image)
@@ -133,122 +166,236 @@ static bool is_served(const struct published *serving, const struct image *image
 	return serving && serving->image->content_hash == image->content_hash && serving->image->size_bytes == image->size_bytes;
 }
 
-static void keep_ids(struct worker *worker)
+static void keep_ids(struct worker *worker, struct serving *serving)
 {
-	const struct image *image = worker->endpoints->image;
-	int r = memory_keep(worker->table, MEMORY_ENDPOINTS, image->base, image->size_bytes, &worker->endpoints_entry);
+	const struct image *image = serving->endpoints->image;
+	int r = memory_keep(worker->table, (enum memory_slot)(MEMORY_ENDPOINTS + serving->number), image->base, image->size_bytes,
+			    &serving->endpoints_entry);
 
 	if (r)
 		log_warn(r, "keeping endpoint ids for a next worker: after a crash, pooled connections would be dialled anew");
 }
 
-/* Some cluster that routes may still name is not in the new mesh. */
-static bool loses_clusters(const struct mesh *former, const struct mesh *mesh)
+/* Some cluster that routes may still name is in the one image and not in the other. */
+static bool loses_clusters(const struct image *former, const struct image *next)
 {
-	for (size_t i = 0; former && i < former->cluster_count; i++) {
-		if (!mesh_find_cluster(mesh, former->clusters[i]->resource.name))
+	const struct weft_image_header *a = former ? (const void *)former->base : NULL, *b = next ? (const void *)next->base : NULL;
+
+	for (uint32_t i = 0; a && i < a->cluster_count; i++) {
+		const weft_ref *had = (const void *)(former->base + a->cluster_directory);
+		const weft_ref *has = b && i < b->cluster_count ? (const void *)(next->base + b->cluster_directory) : NULL;
+
+		if (had[i] && (!has || !has[i]))
 			return true;
 	}
 	return false;
 }
 
-static bool gains_clusters(const struct mesh *former, const struct mesh *mesh)
-{
-	return !former || loses_clusters(mesh, former);
-}
-
-static int publish_endpoints(struct worker *worker, struct image **endpoints)
+static int publish_endpoints(struct worker *worker, struct serving *serving, struct image **endpoints)
 {
 	int r;
 
-	if (is_served(worker->endpoints, *endpoints))
+	if (!*endpoints || is_served(serving->endpoints, *endpoints))
 		return 0;
-	r = publish_image(worker, endpoints, &worker->endpoints);
+	r = publish_new(worker, serving, endpoints);
 	if (r == 0)
-		keep_ids(worker);
+		keep_ids(worker, serving);
 	return r;
 }
 
-static int publish_routes(struct worker *worker, struct image **routes)
+static int publish_routes(struct worker *worker, struct serving *serving, struct image **routes)
 {
-	return !*routes || is_served(worker->routes, *routes) ? 0 : publish_image(worker, routes, &worker->routes);
+	return !*routes || is_served(serving->routes, *routes) ? 0 : publish_new(worker, serving, routes);
 }
 
-static const struct image *serving_endpoints(const struct worker *worker)
+static const struct image *image_of(const struct published *published)
 {
-	return worker->endpoints ? worker->endpoints->image : NULL;
+	return published ? published->image : NULL;
 }
 
-int publish_mesh(struct worker *worker, const struct mesh *mesh)
+/* ---- sharing --------------------------------------------------------------------------------------------------------------------- */
+
+/* A scope whose image was made of the same, by `key`. */
+static const struct serving *find_equal(const struct worker *worker, const struct serving *serving, enum weft_image_kind kind, uint64_t key)
 {
-	_cleanup_(compile_report_release) struct compile_report of_endpoints = COMPILE_REPORT_INIT, of_routes = COMPILE_REPORT_INIT;
-	_cleanup_(image_free) struct image *routes = NULL;
-	_cleanup_(image_free) struct image *endpoints = NULL;
-	uint64_t routes_key = compile_routes_key(mesh);
-	bool has_same_routes = worker->routes && worker->routes_key == routes_key, has_new_routes, has_new_endpoints;
-	const size_t *endpoint_totals = of_endpoints.totals, *route_totals = worker->route_totals;
+	const struct serving *other = NULL;
+
+	while ((other = scopes_next(worker, other))) {
+		bool is_equal = kind == WEFT_IMAGE_ROUTES ? other->routes && other->routes_key == key : other->endpoints && other->endpoints_key == key;
+
+		if (other != serving && is_equal)
+			return other;
+	}
+	return NULL;
+}
+
+static uint64_t endpoints_key(const struct worker *worker, const struct mesh *mesh)
+{
+	uint64_t key = compile_endpoints_key(mesh);
+
+	return key ^ worker->scopes.names_changes * 0x9e3779b97f4a7c15ull;
+}
+
+static int share(struct worker *worker, struct serving *serving, enum weft_image_kind kind, const struct serving *owner)
+{
+	struct published *published = kind == WEFT_IMAGE_ROUTES ? owner->routes : owner->endpoints;
 	int r;
 
+	if (*place_of(serving, kind) == published)
+		return 0;
+	r = publish_image(worker, serving, published_ref(published), owner);
+	if (r == 0 && kind == WEFT_IMAGE_ENDPOINTS)
+		keep_ids(worker, serving);
+	return r;
+}
+
+/* ---- a mesh ---------------------------------------------------------------------------------------------------------------------- */
+
+/* What a scope is to serve next: an image of its own, another scope's, or what it serves already. */
+struct plan {
+	struct image *endpoints, *routes;
+	const struct serving *endpoints_owner, *routes_owner;
+	uint64_t endpoints_key, routes_key;
+	struct compile_report of_endpoints, of_routes;
+};
+
+static void plan_release(struct plan *plan)
+{
+	image_free(&plan->endpoints);
+	image_free(&plan->routes);
+	compile_report_release(&plan->of_endpoints);
+	compile_report_release(&plan->of_routes);
+}
+
+static int make_plan(struct worker *worker, struct serving *serving, const struct mesh *mesh, struct plan *plan)
+{
+	int r = 0;
+
+	plan->endpoints_key = endpoints_key(worker, mesh);
+	plan->routes_key = compile_routes_key(mesh);
+	plan->endpoints_owner = find_equal(worker, serving, WEFT_IMAGE_ENDPOINTS, plan->endpoints_key);
+	if (!serving->routes || serving->routes_key != plan->routes_key)
+		plan->routes_owner = find_equal(worker, serving, WEFT_IMAGE_ROUTES, plan->routes_key);
 	ids_set_time(worker->ids, worker_now_ms());
-	r = compile_endpoints_again(mesh, worker->dns, worker->ids, serving_endpoints(worker), &endpoints, &of_endpoints);
+	if (!plan->endpoints_owner)
+		r = compile_endpoints_again(mesh, worker->dns, worker->ids, image_of(serving->endpoints), &plan->endpoints, &plan->of_endpoints);
 	if (r)
 		return log_err(r, "compiling clusters and endpoints");
-	r = has_same_routes ? 0 : compile_routes(mesh, worker->ids, &routes, &of_routes);
-	if (r)
-		return log_err(r, "compiling listeners and routes");
-	has_new_endpoints = !is_served(worker->endpoints, endpoints);
-	has_new_routes = routes && !is_served(worker->routes, routes);
+	if (!plan->routes_owner && (!serving->routes || serving->routes_key != plan->routes_key))
+		r = compile_routes(mesh, worker->ids, &plan->routes, &plan->of_routes);
+	return r ? log_err(r, "compiling listeners and routes") : 0;
+}
 
-	/* A route must never name a cluster that is not there yet, nor one that is gone already. */
-	if (loses_clusters(worker->mesh, mesh) && !gains_clusters(worker->mesh, mesh)) {
-		r = publish_routes(worker, &routes);
-		if (r == 0)
-			r = publish_endpoints(worker, &endpoints);
-	} else {
-		r = publish_endpoints(worker, &endpoints);
-		if (r == 0)
-			r = publish_routes(worker, &routes);
-	}
+static int publish_plan(struct worker *worker, struct serving *serving, struct plan *plan, enum weft_image_kind kind)
+{
+	if (kind == WEFT_IMAGE_ROUTES)
+		return plan->routes_owner ? share(worker, serving, kind, plan->routes_owner) : publish_routes(worker, serving, &plan->routes);
+	return plan->endpoints_owner ? share(worker, serving, kind, plan->endpoints_owner) : publish_endpoints(worker, serving, &plan->endpoints);
+}
+
+static void tell(const struct serving *serving, const struct plan *plan, bool has_new_routes, bool has_new_endpoints)
+{
+	const size_t *endpoints = plan->of_endpoints.totals, *routes = serving->route_totals;
+
+	log_info("published%s%s%s%s%s: %zu kernel, %zu proxy, %zu refused", *serving->name ? " for namespace " : "", serving->name,
+		 has_new_routes ? " routes" : "", has_new_endpoints ? " endpoints" : "", has_new_routes || has_new_endpoints ? "" : " nothing new",
+		 endpoints[WEFT_VERDICT_KERNEL] + routes[WEFT_VERDICT_KERNEL], endpoints[WEFT_VERDICT_PROXY] + routes[WEFT_VERDICT_PROXY],
+		 endpoints[WEFT_VERDICT_REFUSED] + routes[WEFT_VERDICT_REFUSED]);
+}
+
+int publish_mesh(struct worker *worker, struct serving *serving, const struct mesh *mesh)
+{
+	_cleanup_(plan_release) struct plan plan = { .of_endpoints = COMPILE_REPORT_INIT, .of_routes = COMPILE_REPORT_INIT };
+	const struct published *former_routes = serving->routes, *former_endpoints = serving->endpoints;
+	const struct image *next;
+	bool routes_first;
+	int r;
+
+	r = make_plan(worker, serving, mesh, &plan);
 	if (r)
 		return r;
-	if (!has_same_routes)
-		memcpy(worker->route_totals, of_routes.totals, sizeof(worker->route_totals));
-	worker->routes_key = routes_key;
-	log_info("published%s%s%s: %zu kernel, %zu proxy, %zu refused", has_new_routes ? " routes" : "", has_new_endpoints ? " endpoints" : "",
-		 has_new_routes || has_new_endpoints ? "" : " nothing new", endpoint_totals[WEFT_VERDICT_KERNEL] + route_totals[WEFT_VERDICT_KERNEL],
-		 endpoint_totals[WEFT_VERDICT_PROXY] + route_totals[WEFT_VERDICT_PROXY],
-		 endpoint_totals[WEFT_VERDICT_REFUSED] + route_totals[WEFT_VERDICT_REFUSED]);
+	/* A route must never name a cluster that is not there yet, nor one that is gone already. */
+	next = plan.endpoints_owner ? plan.endpoints_owner->endpoints->image : plan.endpoints;
+	routes_first = loses_clusters(image_of(serving->endpoints), next) && !loses_clusters(next, image_of(serving->endpoints));
+	r = publish_plan(worker, serving, &plan, routes_first ? WEFT_IMAGE_ROUTES : WEFT_IMAGE_ENDPOINTS);
+	if (r == 0)
+		r = publish_plan(worker, serving, &plan, routes_first ? WEFT_IMAGE_ENDPOINTS : WEFT_IMAGE_ROUTES);
+	if (r)
+		return r;
+	if (plan.routes_owner)
+		memcpy(serving->route_totals, plan.routes_owner->route_totals, sizeof(serving->route_totals));
+	else if (serving->routes_key != plan.routes_key || !former_routes)
+		memcpy(serving->route_totals, plan.of_routes.totals, sizeof(serving->route_totals));
+	serving->routes_key = plan.routes_key;
+	serving->endpoints_key = plan.endpoints_key;
+	tell(serving, &plan, serving->routes != former_routes, serving->endpoints != former_endpoints);
 	return 0;
+}
+
+void publish_forget(struct serving *serving)
+{
+	if (serving->routes)
+		published_put(serving->routes);
+	if (serving->endpoints)
+		published_put(serving->endpoints);
+	serving->routes = serving->endpoints = NULL;
+}
+
+static int publish_names_of(struct worker *worker, struct serving *serving)
+{
+	_cleanup_(plan_release) struct plan plan = { .of_endpoints = COMPILE_REPORT_INIT, .of_routes = COMPILE_REPORT_INIT };
+	int r = 0;
+
+	plan.endpoints_key = endpoints_key(worker, serving->mesh);
+	plan.endpoints_owner = find_equal(worker, serving, WEFT_IMAGE_ENDPOINTS, plan.endpoints_key);
+	ids_set_time(worker->ids, worker_now_ms());
+	if (!plan.endpoints_owner)
+		r = compile_endpoints_again(serving->mesh, worker->dns, worker->ids, image_of(serving->endpoints), &plan.endpoints, NULL);
+	if (!r)
+		r = publish_plan(worker, serving, &plan, WEFT_IMAGE_ENDPOINTS);
+	if (!r)
+		serving->endpoints_key = plan.endpoints_key;
+	return r;
 }
 
 void publish_names(struct worker *worker)
 {
-	_cleanup_(image_free) struct image *endpoints = NULL;
-	int r;
+	struct serving *serving = NULL;
 
-	if (!worker->mesh)
-		return;
-	ids_set_time(worker->ids, worker_now_ms());
-	r = compile_endpoints_again(worker->mesh, worker->dns, worker->ids, serving_endpoints(worker), &endpoints, NULL);
-	if (!r)
-		r = publish_endpoints(worker, &endpoints);
-	if (r)
-		log_err(r, "publishing what DNS answers: the addresses before it keep serving");
+	worker->scopes.names_changes++;
+	while ((serving = scopes_next(worker, serving))) {
+		int r = serving->mesh && serving->endpoints ? publish_names_of(worker, serving) : 0;
+
+		if (r)
+			log_err(r, "publishing what DNS answers: the addresses before it keep serving");
+	}
+}
+
+/* Ids that the former worker gave, whatever scope it gave them for. */
+static void adopt_ids(struct worker *worker)
+{
+	for (uint32_t i = 0; i < WEFT_SCOPES_MAX; i++) {
+		_cleanup_(strbuf_release) struct strbuf former = STRBUF_INIT;
+		struct table_entry *entry = NULL;
+		int r;
+
+		if (memory_find(worker->table, (enum memory_slot)(MEMORY_ENDPOINTS + i), &former, &entry))
+			continue;
+		worker->former_endpoints[i] = entry;
+		r = ids_adopt(worker->ids, (const uint8_t *)strbuf_text(&former), (uint32_t)former.size);
+		if (r)
+			log_warn(r, "taking over the former worker's endpoint ids: pooled connections are dialled anew");
+	}
 }
 
 int publish_start(struct worker *worker)
 {
-	_cleanup_(strbuf_release) struct strbuf former = STRBUF_INIT;
 	int r;
 
 	r = ids_new(&worker->ids, NULL);
 	if (r)
 		return r;
-	if (memory_find(worker->table, MEMORY_ENDPOINTS, &former, &worker->endpoints_entry) == 0) {
-		r = ids_adopt(worker->ids, (const uint8_t *)strbuf_text(&former), (uint32_t)former.size);
-		if (r)
-			log_warn(r, "taking over the former worker's endpoint ids: pooled connections are dialled anew");
-	}
+	adopt_ids(worker);
 	worker->retire_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (worker->retire_fd < 0)
 		return -errno;
@@ -262,11 +409,7 @@ int publish_start(struct worker *worker)
 /* After the proxy is gone, so that nobody reads an image any more. */
 void publish_stop(struct worker *worker)
 {
-	if (worker->routes)
-		published_put(worker->routes);
-	if (worker->endpoints)
-		published_put(worker->endpoints);
-	worker->routes = worker->endpoints = NULL;
+	scopes_stop(worker);
 	free_retired(worker);
 	ids_free(&worker->ids);
 	if (worker->prepare_event)

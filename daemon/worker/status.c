@@ -220,17 +220,41 @@ static void set_limit(json_t *limits, const char *name, uint64_t value, uint64_t
 	set(limits, name, json_pack("{s:I, s:I}", "value", (json_int_t)value, "used", (json_int_t)used));
 }
 
+/* Of all scopes: the most pages of one image, and the bytes of all of them. */
+static void image_sizes(const struct worker *worker, enum weft_image_kind kind, uint32_t *pages, uint64_t *bytes)
+{
+	const struct serving *serving = NULL, *other;
+
+	*pages = 0;
+	*bytes = 0;
+	while ((serving = scopes_next(worker, serving))) {
+		const struct published *published = kind == WEFT_IMAGE_ROUTES ? serving->routes : serving->endpoints;
+
+		if (!published)
+			continue;
+		for (other = scopes_next(worker, NULL); other != serving; other = scopes_next(worker, other))
+			if ((kind == WEFT_IMAGE_ROUTES ? other->routes : other->endpoints) == published)
+				break;
+		*pages = WEFT_MAX(*pages, published->image->page_count);
+		*bytes += other == serving ? published->image->size_bytes : 0; /* shared ones count once */
+	}
+}
+
 static json_t *limits(const struct worker *worker, const struct pool_stats *pool, uint32_t connections)
 {
 	const uint32_t redirect_limit = worker->config->options->redirect_limit_bytes;
 	json_t *object = json_object();
+	uint32_t pages;
+	uint64_t bytes;
 
 	set_limit(object, "pods", WEFT_PODS_MAX, worker->pods.count);
 	set_limit(object, "connections", WEFT_CONNECTIONS_MAX, connections);
 	set_limit(object, "upstreams", WEFT_UPSTREAMS_MAX, WEFT_UPSTREAMS_MAX - pool->free);
 	set_limit(object, "pools", WEFT_POOLS_MAX, pool->pools);
-	set_limit(object, "route_image_pages", WEFT_IMAGE_PAGES_MAX, worker->routes ? worker->routes->image->page_count : 0);
-	set_limit(object, "endpoint_image_pages", WEFT_IMAGE_PAGES_MAX, worker->endpoints ? worker->endpoints->image->page_count : 0);
+	image_sizes(worker, WEFT_IMAGE_ROUTES, &pages, &bytes);
+	set_limit(object, "route_image_pages", WEFT_IMAGE_PAGES_MAX, pages);
+	image_sizes(worker, WEFT_IMAGE_ENDPOINTS, &pages, &bytes);
+	set_limit(object, "endpoint_image_pages", WEFT_IMAGE_PAGES_MAX, pages);
 	set_limit(object, "descriptors_shared", table_capacity(worker->table),
 		  table_count(worker->table, TABLE_ANCHOR) + table_count(worker->table, TABLE_UPSTREAM) +
 			  table_count(worker->table, TABLE_LISTENER) + table_count(worker->table, TABLE_NETNS));
@@ -260,12 +284,29 @@ static uint64_t resident_bytes(void)
 static json_t *memory(const struct worker *worker, const struct proxy_stats *proxy)
 {
 	json_t *object = json_object();
+	uint32_t pages;
+	uint64_t bytes;
 
 	set_number(object, "resident_bytes", resident_bytes());
 	set_number(object, "proxy_buffers_bytes", proxy->buffers_bytes);
-	set_number(object, "route_image_bytes", worker->routes ? worker->routes->image->size_bytes : 0);
-	set_number(object, "endpoint_image_bytes", worker->endpoints ? worker->endpoints->image->size_bytes : 0);
+	image_sizes(worker, WEFT_IMAGE_ROUTES, &pages, &bytes);
+	set_number(object, "route_image_bytes", bytes);
+	image_sizes(worker, WEFT_IMAGE_ENDPOINTS, &pages, &bytes);
+	set_number(object, "endpoint_image_bytes", bytes);
 	return object;
+}
+
+/* Images published so far. */
+static json_t *generations(const struct worker *worker)
+{
+	const struct serving *serving = NULL;
+	uint64_t routes = 0, endpoints = 0;
+
+	while ((serving = scopes_next(worker, serving))) {
+		routes += datapath_generation(worker->datapath, serving->number, WEFT_IMAGE_ROUTES);
+		endpoints += datapath_generation(worker->datapath, serving->number, WEFT_IMAGE_ENDPOINTS);
+	}
+	return json_pack("{s:I, s:I}", "routes", (json_int_t)routes, "endpoints", (json_int_t)endpoints);
 }
 
 json_t *status_answer(struct worker *worker)
@@ -293,8 +334,7 @@ json_t *status_answer(struct worker *worker)
 	set(answer, "features", features(worker));
 	set(answer, "attached", attached(worker));
 	set_number(answer, "generation", worker->state->generation);
-	set(answer, "generations", json_pack("{s:I, s:I}", "routes", (json_int_t)datapath_generation(worker->datapath, SCOPE, WEFT_IMAGE_ROUTES),
-					     "endpoints", (json_int_t)datapath_generation(worker->datapath, SCOPE, WEFT_IMAGE_ENDPOINTS)));
+	set(answer, "generations", generations(worker));
 	set(answer, "pods", pods(worker));
 	set_number(answer, "connections", connections);
 	set(answer, "upstreams", upstreams(&pool));
@@ -306,5 +346,7 @@ json_t *status_answer(struct worker *worker)
 	set(answer, "proxy", proxy_counters(worker, &proxy));
 	set(answer, "limits", limits(worker, &pool, connections));
 	set(answer, "memory", memory(worker, &proxy));
+	if (worker->scopes.events)
+		set(answer, "scopes", scopes_describe(worker));
 	return answer;
 }

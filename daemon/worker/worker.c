@@ -66,6 +66,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 	worker->seconds++;
 	if (worker->is_stopping)
 		return;
+	scopes_tick(worker);
 	if (worker->seconds % LOOK_AGAIN_S == 0)
 		pods_look_again(worker);
 	if (worker->seconds % CHECK_FILE_S == 0)
@@ -257,6 +258,9 @@ static int start(struct worker *worker)
 	r = telemetry_new(&worker->telemetry, datapath_upstreams(worker->datapath), WEFT_UPSTREAMS_MAX);
 	if (r)
 		return log_err(r, "making the telemetry");
+	r = scopes_start(worker);
+	if (r)
+		return log_err(r, "making the scopes");
 	step("worker: pool and proxy made");
 	r = config_start(worker);
 	if (r)

@@ -67,8 +67,9 @@ static void explain_connect(struct xds_call *call, CURLcode result, const char *
 		snprintf(text, size, "%s can't be trusted: %s", peer, call->handshake.problem);
 	else if (result == CURLE_PEER_FAILED_VERIFICATION && call->handshake.names[0])
 		snprintf(text, size, "%s can't be trusted: %s; it is for %s", peer, curl, call->handshake.names);
-	else if (result == CURLE_OK && call->no_alpn[0])
-		snprintf(text, size, "%s does not speak HTTP/2, which gRPC needs: by ALPN it agreed to %s", peer, call->no_alpn);
+	else if (result == CURLE_OK)
+		snprintf(text, size, "%s does not speak HTTP/2, which gRPC needs: by ALPN it agreed to %s", peer,
+			 call->handshake.alpn[0] ? call->handshake.alpn : "nothing");
 	else
 		snprintf(text, size, "no connection to %s: %s", peer, curl);
 }

@@ -3,8 +3,6 @@
  * HTTP/1.1, libcurl makes the whole request. Its callbacks run deep inside it, so they only note. */
 #include <errno.h>
 #include <openssl/ssl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "xds/call_internal.h"
@@ -44,7 +42,7 @@ static void on_http1_settled(void *arg, bool is_done, CURLcode result)
 	struct xds_call *call = arg;
 
 	/* libcurl waits for an upload that is paused, even when the answer has come to its end and it watches nothing any more. */
-	if (!is_done && !call->is_over && call->is_paused && !xds_transfer_has_sockets(call->transfer)) {
+	if (!is_done && !call->is_over && !call->is_cut && call->is_paused && !xds_transfer_has_sockets(call->transfer)) {
 		call->is_cut = true;
 		xds_transfer_resume(call->transfer);
 	}
@@ -90,23 +88,6 @@ static int start_h2(struct xds_call *call)
 
 /* ---- from the connection on ------------------------------------------------------------------------------------------------------ */
 
-/* What TLS has agreed to: HTTP/2 or not. */
-static bool agrees_to_h2(struct xds_call *call)
-{
-	const struct curl_tlssessioninfo *tls = NULL;
-	const unsigned char *name = NULL;
-	unsigned int size = 0;
-
-	if (curl_easy_getinfo(xds_transfer_easy(call->transfer), CURLINFO_TLS_SSL_PTR, &tls) == CURLE_OK && tls && tls->internals)
-		SSL_get0_alpn_selected(tls->internals, &name, &size);
-	if (size == 2 && memcmp(name, "h2", 2) == 0)
-		return true;
-	snprintf(call->no_alpn, sizeof(call->no_alpn), "%.*s", size < 15 ? (int)size : 15, size ? (const char *)name : "");
-	if (!size)
-		snprintf(call->no_alpn, sizeof(call->no_alpn), "nothing");
-	return false;
-}
-
 static void on_connected(void *arg, bool is_done, CURLcode result)
 {
 	struct xds_call *call = arg;
@@ -116,7 +97,7 @@ static void on_connected(void *arg, bool is_done, CURLcode result)
 		call_settle(call, false, CURLE_OK);
 		return;
 	}
-	if (result == CURLE_OK && (!call->options->address->is_tls || agrees_to_h2(call))) {
+	if (result == CURLE_OK && (!call->options->address->is_tls || strcmp(call->handshake.alpn, "h2") == 0)) {
 		call->http = XDS_HTTP_2;
 		r = start_h2(call);
 	} else if (result == CURLE_OK && call->http == XDS_HTTP_ANY) {

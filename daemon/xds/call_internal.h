@@ -55,7 +55,6 @@ struct xds_call {
 	int failure;                 /* of frames or memory; 0 */
 	bool is_late;                /* no answer in time */
 	bool is_cut;                 /* the answer is over, and libcurl does not say so */
-	char no_alpn[16];            /* gRPC was not agreed to: what was */
 
 	bool is_ready;               /* the connection stands */
 	bool is_opened;              /* ... and `opened` was said */

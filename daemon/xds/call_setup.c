@@ -171,7 +171,8 @@ int call_set_up_transfer(struct xds_call *call)
 		return -ENOMEM;
 	if (call->connect_to)
 		curl_easy_setopt(easy, CURLOPT_CONNECT_TO, call->connect_to);
-	/* nghttp2 speaks HTTP/2; what ALPN offers is set beside this. */
+	/* nghttp2 speaks HTTP/2, so libcurl must not know that ALPN agreed to it: on_ssl_ctx() offers it. */
+	curl_easy_setopt(easy, CURLOPT_SSL_ENABLE_ALPN, 0L);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	/* Neither the environment's proxies nor another scheme after a redirect. */
 	curl_easy_setopt(easy, CURLOPT_PROXY, "");

@@ -271,8 +271,23 @@ static int on_verify(int is_good, X509_STORE_CTX *store)
 	return is_good;
 }
 
+/* libcurl tells of the protocol only while it transfers something. */
+static void on_info(const SSL *ssl, int where, int value)
+{
+	struct xds_handshake *handshake = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	const unsigned char *name = NULL;
+	unsigned int size = 0;
+
+	(void)value;
+	if (!(where & SSL_CB_HANDSHAKE_DONE) || !handshake)
+		return;
+	SSL_get0_alpn_selected(ssl, &name, &size);
+	snprintf(handshake->alpn, sizeof(handshake->alpn), "%.*s", size < 15 ? (int)size : 15, size ? (const char *)name : "");
+}
+
 void xds_handshake_watch(struct xds_handshake *handshake, SSL_CTX *ctx)
 {
 	SSL_CTX_set_app_data(ctx, handshake);
+	SSL_CTX_set_info_callback(ctx, on_info);
 	SSL_CTX_set_verify(ctx, SSL_CTX_get_verify_mode(ctx), on_verify);
 }

@@ -43,6 +43,7 @@ int xds_certificate_times(const char *pem, size_t size, int64_t *from_s, int64_t
 struct xds_handshake {
 	char problem[XDS_PROBLEM_MAX]; /* why a certificate was not taken, with its name; "" */
 	char names[256];               /* whom the server's certificate is for */
+	char alpn[16];                 /* the protocol that both agreed to; "" */
 };
 
 /* Makes `ctx` note in `handshake` what its verification finds. It decides as before. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A stream for a test to talk to: events as JSON, one a line, on standard output; commands, one a line, on standard input:
  *   send HEX | restart | stats | certificate CHAIN-FILE KEY-FILE | quit
+ * With identity=SPIFFE the stream begins when a certificate for that name was signed.
  * usage: talk ADDRESS [OPTION=VALUE...], options as in struct xds_stream_options */
 #include <errno.h>
 #include <event2/event.h>
@@ -15,11 +16,15 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "xds/identity.h"
 #include "xds/stream.h"
 
 struct talk {
 	struct event_base *base;
 	struct xds_stream *stream;
+	struct xds_stream_options options;
+	const char *spiffe, *identity_address;
+	uint32_t validity_s;
 	struct strbuf input;
 	bool frees_in_callback;
 };
@@ -136,8 +141,38 @@ static void on_input(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-static void set(struct xds_stream_options *options, char *word)
+static int begin(struct talk *talk)
 {
+	static const struct xds_stream_events events = { on_opened, on_message, on_closed };
+
+	return xds_stream_new(&talk->stream, talk->base, &talk->options, &events, talk);
+}
+
+static void on_certificate(void *context, const char *chain_pem, const char *key_pem)
+{
+	struct talk *talk = context;
+
+	print(json_pack("{s:s, s:s}", "event", "certificate", "chain", chain_pem));
+	if (talk->stream || begin(talk) == 0)
+		xds_stream_set_certificate(talk->stream, chain_pem, key_pem);
+}
+
+static int begin_identity(struct talk *talk, struct xds_identity **out)
+{
+	static const struct xds_identity_events events = { on_certificate };
+	const struct xds_stream_options *from = &talk->options;
+	const struct xds_identity_options options = {
+		.address = talk->identity_address ? talk->identity_address : from->address, .spiffe = talk->spiffe, .root_cert_file = from->root_cert_file, .server_name = from->server_name,
+		.token_file = from->token_file, .cluster_id = from->cluster_id, .validity_s = talk->validity_s,
+		.retry_min_ms = from->retry_min_ms, .retry_max_ms = from->retry_max_ms,
+	};
+
+	return xds_identity_new(out, talk->base, &options, &events, talk);
+}
+
+static void set(struct talk *talk, char *word)
+{
+	struct xds_stream_options *options = &talk->options;
 	char *value = strchr(word, '=');
 	struct {
 		const char *name;
@@ -151,6 +186,9 @@ static void set(struct xds_stream_options *options, char *word)
 		{ "cluster-id", &options->cluster_id, NULL },
 		{ "cert", &options->cert_file, NULL },
 		{ "key", &options->key_file, NULL },
+		{ "identity", &talk->spiffe, NULL },
+		{ "identity-address", &talk->identity_address, NULL },
+		{ "validity", NULL, &talk->validity_s },
 		{ "message-max", NULL, &options->message_max_bytes },
 		{ "retry-min", NULL, &options->retry_min_ms },
 		{ "retry-max", NULL, &options->retry_max_ms },
@@ -172,23 +210,23 @@ static void set(struct xds_stream_options *options, char *word)
 
 int main(int argc, char **argv)
 {
-	static const struct xds_stream_events events = { on_opened, on_message, on_closed };
-	struct xds_stream_options options = { .name = "test" };
-	struct talk talk = { .input = STRBUF_INIT };
+	struct talk talk = { .input = STRBUF_INIT, .options = { .name = "test" } };
+	struct xds_identity *identity = NULL;
 	struct event *input;
 
 	if (argc < 2)
 		return 2;
 	log_set_level(LOG_LEVEL_DEBUG);
-	options.address = argv[1];
+	talk.options.address = argv[1];
 	for (int i = 2; i < argc; i++)
-		set(&options, argv[i]);
+		set(&talk, argv[i]);
 	talk.base = event_base_new();
 	input = event_new(talk.base, 0, EV_READ | EV_PERSIST, on_input, &talk);
 	event_add(input, NULL);
-	if (xds_stream_new(&talk.stream, talk.base, &options, &events, &talk) == 0)
+	if ((talk.spiffe ? begin_identity(&talk, &identity) : begin(&talk)) == 0)
 		event_base_dispatch(talk.base);
 	xds_stream_free(&talk.stream);
+	xds_identity_free(&identity);
 	event_free(input);
 	event_base_free(talk.base);
 	strbuf_release(&talk.input);

@@ -5,6 +5,7 @@ import pathlib
 import queue
 import subprocess
 import threading
+import time
 
 
 class Talk:
@@ -42,18 +43,19 @@ class Talk:
         self.tell("stats")
         return self.next("stats")
 
-    def next(self, kind, timeout=10, **expected):
+    def next(self, name, timeout=10, **expected):
         """The next event of that kind whose fields are as expected; others are passed over."""
+        end = time.monotonic() + timeout
         try:
             while True:
-                event = self.events.get(timeout=timeout)
+                event = self.events.get(timeout=max(0, end - time.monotonic()))
                 if event is None:
-                    raise AssertionError(f"talk ended before {kind} {expected}; events: {self.past[-8:]}; log: {self.log[-40:]}")
+                    raise AssertionError(f"talk ended before {name} {expected}; events: {self.past[-8:]}; log: {self.log[-40:]}")
                 self.past.append(event)
-                if event["event"] == kind and all(event[k] == v for k, v in expected.items()):
+                if event["event"] == name and all(event[k] == v for k, v in expected.items()):
                     return event
         except queue.Empty:
-            raise AssertionError(f"no {kind} {expected} in {timeout} s; events: {self.past[-8:]}; log: {self.log[-8:]}") from None
+            raise AssertionError(f"no {name} {expected} in {timeout} s; events: {self.past[-8:]}; log: {self.log[-8:]}") from None
 
     def __enter__(self):
         return self

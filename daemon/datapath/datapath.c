@@ -35,6 +35,7 @@ int datapath_new(struct datapath **out, const struct datapath_options *options)
 	if (!dp)
 		return -ENOMEM;
 	dp->disabled = options->disabled;
+	dp->connections_max = options->connections_max;
 	for (int i = 0; i < MAP_COUNT; i++)
 		dp->maps[i] = -1;
 	for (int i = 0; i < PROGRAM_COUNT; i++)

@@ -37,6 +37,7 @@ struct datapath_options {
 	const char *bpffs;            /* directory for pins, made if missing: in there this version of the ABI has its own folder */
 	uint32_t redirect_limit_bytes; /* 0: default */
 	enum weft_fast_path fast_path;
+	uint32_t connections_max;     /* 0: WEFT_CONNECTIONS_MAX */
 	uint32_t disabled;            /* bits 1 << enum datapath_feature: their fallback is forced */
 	bool adopt;                   /* a worker that follows another one: use the pinned objects as they are */
 };

@@ -66,6 +66,7 @@ struct datapath {
 	void *event_arg;
 	struct datapath_feature_state features[FEATURE_COUNT];
 	uint32_t disabled; /* as in the options */
+	uint32_t connections_max;
 	struct next_pages next[WEFT_SCOPES_MAX][2]; /* by kind - 1 */
 };
 

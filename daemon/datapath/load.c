@@ -195,6 +195,19 @@ static void choose_programs(const struct datapath *dp, struct weft *skeleton)
 	skeleton->rodata->has_sk_skb = dp->features[FEATURE_SK_SKB].is_on;
 }
 
+static int size_maps(const struct datapath *dp, struct weft *skeleton)
+{
+	struct bpf_map *const maps[] = {skeleton->maps.connections, skeleton->maps.connection_ports, skeleton->maps.client_sockets};
+
+	for (size_t i = 0; dp->connections_max && i < ARRAY_SIZE(maps); i++) {
+		int r = bpf_map__set_max_entries(maps[i], dp->connections_max);
+
+		if (r)
+			return log_err(r, "sizing the map %s", bpf_map__name(maps[i]));
+	}
+	return 0;
+}
+
 /* Opens and loads, with the features as they stand. */
 static int skeleton_load(struct datapath *dp, struct weft **out)
 {
@@ -209,6 +222,9 @@ static int skeleton_load(struct datapath *dp, struct weft **out)
 	snprintf(path, sizeof(path), "%s/images", dp->bpffs);
 	bpf_map__set_pin_path(skeleton->maps.images, path);
 	choose_programs(dp, skeleton);
+	r = size_maps(dp, skeleton);
+	if (r)
+		return r;
 	r = weft__load(skeleton);
 	if (r)
 		return r;

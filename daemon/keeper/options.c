@@ -9,7 +9,7 @@
 
 #include "base/cleanup.h"
 
-enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF };
+enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT };
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
@@ -24,6 +24,7 @@ static const struct option long_options[] = {
 	{ "proxy-threads", required_argument, NULL, OPT_PROXY_THREADS },
 	{ "resolv-conf", required_argument, NULL, OPT_RESOLV_CONF },
 	{ "redirect-limit", required_argument, NULL, OPT_REDIRECT_LIMIT },
+	{ "limit", required_argument, NULL, OPT_LIMIT },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 },
@@ -63,11 +64,12 @@ void options_help(FILE *stream)
 		"                           (default: `weft` below the one that weftd was started in)\n"
 		"  --proxy-threads N        threads of the proxy (default: a quarter of the processors, at least one)\n"
 		"  --redirect-limit BYTES   largest message that the kernel carries, K and M allowed (default: %uM, at most %uM)\n"
+		"  --limit NAME=N,...       make tables smaller: connections (%u), upstreams (%u), pools (%u)\n"
 		"  --disable FEATURE,...    do without what this kernel can: names as in `weftctl status`\n"
 		"  --resolv-conf FILE       whom to ask for the addresses of STRICT_DNS and LOGICAL_DNS clusters (default: " OPTIONS_RESOLV_CONF ")\n"
 		"  --log-level LEVEL        error, warning, info or debug (default: info)\n"
 		"  --help, --version\n",
-		WEFT_REDIRECT_LIMIT_DEFAULT >> 20, OPTIONS_REDIRECT_LIMIT_MAX >> 20);
+		WEFT_REDIRECT_LIMIT_DEFAULT >> 20, OPTIONS_REDIRECT_LIMIT_MAX >> 20, WEFT_CONNECTIONS_MAX, WEFT_UPSTREAMS_MAX, WEFT_POOLS_MAX);
 }
 
 /* Decimal digits and, if `has_suffix`, one of K, M. */
@@ -92,6 +94,42 @@ static int parse_number(const char *text, bool has_suffix, uint32_t max, uint32_
 	if (value == 0 || value > max)
 		return -ERANGE;
 	*out = (uint32_t)value;
+	return 0;
+}
+
+/* `text`: NAME=N,NAME=N */
+static int parse_limits(const char *text, struct options_limits *out)
+{
+	struct options_limits limits = *out;
+	const struct {
+		const char *name;
+		uint32_t max, *value;
+	} known[] = {
+		{ "connections", WEFT_CONNECTIONS_MAX, &limits.connections },
+		{ "upstreams", WEFT_UPSTREAMS_MAX, &limits.upstreams },
+		{ "pools", WEFT_POOLS_MAX, &limits.pools },
+	};
+
+	for (const char *at = text, *end; ; at = end + 1) {
+		char number[16];
+		size_t name_len = strcspn(at, "=,"), i = 0, len;
+
+		end = at + strcspn(at, ",");
+		while (i < ARRAY_SIZE(known) && (strlen(known[i].name) != name_len || memcmp(known[i].name, at, name_len) != 0))
+			i++;
+		if (i == ARRAY_SIZE(known) || at[name_len] != '=')
+			return -EINVAL;
+		len = (size_t)(end - at) - name_len - 1;
+		if (len >= sizeof(number))
+			return -ERANGE;
+		memcpy(number, at + name_len + 1, len);
+		number[len] = '\0';
+		if (parse_number(number, true, known[i].max, known[i].value))
+			return -ERANGE;
+		if (!*end)
+			break;
+	}
+	*out = limits;
 	return 0;
 }
 
@@ -161,6 +199,9 @@ static int apply(struct options *options, enum options_action *action, int optio
 	case OPT_REDIRECT_LIMIT:
 		return parse_number(value, true, OPTIONS_REDIRECT_LIMIT_MAX, &options->redirect_limit_bytes) ?
 			complain(errors, "redirect-limit", value, "a number of bytes from 1 to 64M is expected") : 0;
+	case OPT_LIMIT:
+		return parse_limits(value, &options->limits) ?
+			complain(errors, "limit", value, "connections=N,upstreams=N,pools=N is expected, no more than `weftd --help` says") : 0;
 	}
 	return -EINVAL;
 }
@@ -182,6 +223,7 @@ int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum
 		.resolv_conf = OPTIONS_RESOLV_CONF,
 		.fast_path = WEFT_FAST_PATH_AUTO,
 		.log_level = LOG_LEVEL_INFO,
+		.limits = { WEFT_CONNECTIONS_MAX, WEFT_UPSTREAMS_MAX, WEFT_POOLS_MAX },
 	};
 	enum options_action wanted = OPTIONS_RUN;
 	int option, r;

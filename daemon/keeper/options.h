@@ -15,6 +15,11 @@
 #define OPTIONS_REDIRECT_LIMIT_MAX (64u << 20)
 #define OPTIONS_PROXY_THREADS_MAX 256u
 
+/* Entries of tables that can be made smaller. */
+struct options_limits {
+	uint32_t connections, upstreams, pools;
+};
+
 /* Strings belong to argv or are constants. */
 struct options {
 	const char *config;
@@ -27,6 +32,7 @@ struct options {
 	uint32_t redirect_limit_bytes; /* 0: the default */
 	const char *resolv_conf;
 	const char *disable;           /* NULL, or names of features, as given: the datapath knows which there are */
+	struct options_limits limits;
 };
 
 enum options_action {

@@ -193,7 +193,7 @@ static int check_limits(struct pool *pool, const struct endpoint_pool *owner, co
 {
 	if (pod->upstream_count >= pool->options.pod_quota) {
 		pool->counts.dials_refused_quota++;
-		pool_complain(pool, 0, "a pod has as many as one pod may have");
+		pool_complain(pool, 0, "a pod has as many as one pod may have (an eighth of --limit upstreams)");
 		return -EDQUOT;
 	}
 	if (owner->upstream_count >= WEFT_POOL_SLOTS_MAX) {
@@ -234,7 +234,7 @@ int upstream_dial(struct pool *pool, struct endpoint_pool *owner)
 	r = slot_take(pool, &slot);
 	if (r) {
 		pool->counts.dials_refused_slots++;
-		pool_complain(pool, 0, "all slots are taken");
+		pool_complain(pool, 0, "all slots are taken (--limit upstreams)");
 		return r;
 	}
 	/* Before the descriptor is in the table: a worker that dies here leaves a slot that no descriptor backs. */

@@ -87,7 +87,9 @@ int endpoint_pool_new(struct pool *pool, uint32_t pod_id, uint32_t endpoint_id, 
 	if (!endpoint)
 		return -ENOENT;
 	r = index_take(pool, &index);
-	if (!r)
+	if (r)
+		pool_complain(pool, 0, "all pools are taken (--limit pools)");
+	else
 		r = endpoint_pool_register(pool, index, pod_id, endpoint_id, endpoint->ip4_be, endpoint->port_be, &owner);
 	if (r)
 		return r;

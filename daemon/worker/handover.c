@@ -124,6 +124,8 @@ int handover_start_pool(struct worker *worker)
 	/* Without their program nothing tells of bytes that come by TCP. */
 	options.is_told_of_relays = features[FEATURE_SK_SKB].is_on;
 	pool_kernel_datapath(&options.kernel, worker->datapath);
+	options.kernel.upstream_count = worker->config->options->limits.upstreams;
+	options.kernel.pool_count = worker->config->options->limits.pools;
 	return pool_new(&worker->pool, &options);
 }
 

@@ -169,6 +169,10 @@ void config_reload(struct worker *worker, bool is_asked);
 void config_check_file(struct worker *worker); /* every few seconds: inotify can't see everything */
 void config_stop(struct worker *worker);
 
+/* ---- limits.c -------------------------------------------------------------------------------------------------------------------- */
+
+void limits_watch(struct worker *worker); /* every second */
+
 /* ---- the worker ------------------------------------------------------------------------------------------------------------------ */
 
 struct worker {
@@ -183,6 +187,8 @@ struct worker {
 	int signal_fd, retire_fd;
 	uint64_t stop_deadline_ms;
 	uint64_t seconds;            /* ticks of second_event */
+	uint64_t left_out_told;      /* connections that found no place, when it was said last */
+	uint64_t left_out_told_at;   /* in `seconds` */
 
 	struct datapath *datapath;
 	struct pool *pool;

@@ -242,15 +242,16 @@ static void image_sizes(const struct worker *worker, enum weft_image_kind kind, 
 
 static json_t *limits(const struct worker *worker, const struct pool_stats *pool, uint32_t connections)
 {
+	const struct options_limits *limits = &worker->config->options->limits;
 	const uint32_t redirect_limit = worker->config->options->redirect_limit_bytes;
 	json_t *object = json_object();
 	uint32_t pages;
 	uint64_t bytes;
 
 	set_limit(object, "pods", WEFT_PODS_MAX, worker->pods.count);
-	set_limit(object, "connections", WEFT_CONNECTIONS_MAX, connections);
-	set_limit(object, "upstreams", WEFT_UPSTREAMS_MAX, WEFT_UPSTREAMS_MAX - pool->free);
-	set_limit(object, "pools", WEFT_POOLS_MAX, pool->pools);
+	set_limit(object, "connections", limits->connections, connections);
+	set_limit(object, "upstreams", limits->upstreams, limits->upstreams - pool->free);
+	set_limit(object, "pools", limits->pools, pool->pools);
 	image_sizes(worker, WEFT_IMAGE_ROUTES, &pages, &bytes);
 	set_limit(object, "route_image_pages", WEFT_IMAGE_PAGES_MAX, pages);
 	image_sizes(worker, WEFT_IMAGE_ENDPOINTS, &pages, &bytes);

@@ -64,6 +64,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 	set_date(worker);
 	telemetry_sample(worker->telemetry);
 	worker->seconds++;
+	limits_watch(worker);
 	if (worker->is_stopping)
 		return;
 	scopes_tick(worker);
@@ -179,6 +180,7 @@ static int load_datapath(struct worker *worker)
 		.redirect_limit_bytes = options->redirect_limit_bytes,
 		.fast_path = options->fast_path,
 		.disabled = worker->config->disabled,
+		.connections_max = options->limits.connections,
 		.adopt = worker->is_successor,
 	};
 	int r;

@@ -140,10 +140,30 @@ static void test_numbers_have_bounds(void **state)
 	refused("--config a --proxy-threads 1K", "1 to 256");
 }
 
+static void test_tables_can_be_made_smaller(void **state)
+{
+	struct options_limits limits = parse("--config a").options.limits;
+
+	assert_int_equal(limits.connections, WEFT_CONNECTIONS_MAX);
+	assert_int_equal(limits.upstreams, WEFT_UPSTREAMS_MAX);
+	assert_int_equal(limits.pools, WEFT_POOLS_MAX);
+	limits = parse("--config a --limit connections=1K,pools=7 --limit upstreams=2").options.limits;
+	assert_int_equal(limits.connections, 1024);
+	assert_int_equal(limits.upstreams, 2);
+	assert_int_equal(limits.pools, 7);
+	refused("--config a --limit connections", "connections=N,upstreams=N,pools=N");
+	refused("--config a --limit connections=", "connections=N");
+	refused("--config a --limit connections=0", "connections=N");
+	refused("--config a --limit connections=65537", "connections=N");
+	refused("--config a --limit pools=1,", "connections=N");
+	refused("--config a --limit pool=1", "connections=N");
+	refused("--config a --limit pools=1000000000000000000000", "connections=N");
+}
+
 static void test_help_names_every_option(void **state)
 {
 	static const char *const names[] = { "--config", "--check", "--fast-path", "--control", "--bpffs", "--cgroup",
-					     "--log-level", "--proxy-threads", "--redirect-limit", "--disable", "--resolv-conf", "--help", "--version" };
+					     "--log-level", "--proxy-threads", "--redirect-limit", "--limit", "--disable", "--resolv-conf", "--help", "--version" };
 	char text[8192] = "";
 	FILE *stream = fmemopen(text, sizeof(text), "w");
 
@@ -162,6 +182,7 @@ int main(void)
 		cmocka_unit_test(test_fast_path_modes_have_names),
 		cmocka_unit_test(test_what_is_wrong_is_said),
 		cmocka_unit_test(test_numbers_have_bounds),
+		cmocka_unit_test(test_tables_can_be_made_smaller),
 		cmocka_unit_test(test_help_names_every_option),
 	};
 

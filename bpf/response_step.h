@@ -46,11 +46,15 @@ static __always_inline u32 response_judge(struct scratch *scratch, u32 copied, u
 		total = available;
 	} else {
 		total = head->head_len + head->content_length;
+#ifndef WEFT_WITHOUT_REDIRECT_LIMIT
 		if (head->content_length > settings->redirect_limit_bytes)
 			return WEFT_REASON_RESPONSE_TOO_LARGE;
+#endif
 	}
+#ifndef WEFT_WITHOUT_REDIRECT_LIMIT
 	if (total > settings->redirect_limit_bytes)
 		return WEFT_REASON_RESPONSE_TOO_LARGE;
+#endif
 	if (available > total)
 		return WEFT_REASON_RESPONSE_EXCESS;
 	*total_out = total;

@@ -1,7 +1,9 @@
 # The order rules: a hand-driven worker over the real programs, and the same with one guard compiled out at a time.
 ORDER_LIBS := $(patsubst %,$(BUILD)/lib/%.a,base regex kube mesh dns compile) $(BUILD)/lib/proto.a
 ORDER_SRC  := tests/order/harness.c tests/order/order_test.c
-GUARDS     := drained handover completeness dead_slots send_room netns_check arrived
+GUARDS     := drained handover completeness dead_slots send_room netns_check arrived redirect_limit
+# Those that the proxy keeps (mk/unit-guards.mk).
+PROXY_GUARDS := proxy_waits fin_last
 
 $(BUILD)/tests/order_test: $(ORDER_SRC) tests/order/harness.h $(BUILD)/lib/datapath.a $(ORDER_LIBS)
 	@mkdir -p $(@D)
@@ -11,8 +13,8 @@ $(BUILD)/tests/order_test: $(ORDER_SRC) tests/order/harness.h $(BUILD)/lib/datap
 order: $(BUILD)/tests/order_test ## Test the order rules on the real programs (root)
 	$<
 
-order-guards: $(BUILD)/tests/order_test ## Show that each order rule's test fails without its guard (root)
-	tests/order/guards.sh $(BUILD) $(GUARDS)
+order-guards: $(BUILD)/tests/order_test $(PROXY_GUARDS:%=$(BUILD)/guards/%/order_test) ## Show that each order rule's test fails without its guard (root)
+	tests/order/guards.sh $(BUILD) $(GUARDS) --built $(PROXY_GUARDS)
 
 # How order_test is linked, for guards.sh, which links it with another datapath library.
 .PHONY: print-order-link

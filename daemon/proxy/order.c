@@ -81,6 +81,9 @@ enum order order_before_write(struct exchange *exchange, bool is_last, u32 pendi
 		return ORDER_GO;
 	if (command_run(connection, &command))
 		return ORDER_GO;
+#ifdef WEFT_WITHOUT_PROXY_WAITS /* for the tests that show what this guard is for */
+	asks = false;
+#endif
 	if (asks && (command.answer & (WEFT_ANSWER_EXCHANGE_OPEN | WEFT_ANSWER_UNDELIVERED))) {
 		/* What was published says what will be true once the response is out; until then the counters disagree. */
 		COUNT(connection->thread, waits);
@@ -110,6 +113,9 @@ bool order_may_finish(struct connection *connection, u64 *open_exchange, bool *i
 		return true;
 	*open_exchange = command.open_exchange;
 	*is_request_open = command.answer & WEFT_ANSWER_REQUEST_OPEN;
+#ifdef WEFT_WITHOUT_FIN_LAST /* likewise */
+	return true;
+#endif
 	return !(command.answer & (WEFT_ANSWER_EXCHANGE_OPEN | WEFT_ANSWER_UNDELIVERED));
 }
 

@@ -568,7 +568,8 @@ static void test_guard_netns_check_a_server_on_a_foreign_address_is_remote(void 
 	link_close(h, &link);
 }
 
-static void test_a_large_response_is_relayed_from_its_first_byte(void **state)
+/* Guard WEFT_WITHOUT_REDIRECT_LIMIT: a reader that stops would pin all of it, since nothing slows who redirects to it. */
+static void test_guard_redirect_limit_a_large_response_is_relayed_from_its_first_byte(void **state)
 {
 	struct harness *h = *state;
 	char head[128];
@@ -752,7 +753,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_guard_dead_slots_a_reset_upstream_is_never_lent),
 		cmocka_unit_test(test_guard_send_room_what_does_not_fit_goes_to_the_proxy),
 		cmocka_unit_test(test_guard_netns_check_a_server_on_a_foreign_address_is_remote),
-		cmocka_unit_test(test_a_large_response_is_relayed_from_its_first_byte),
+		cmocka_unit_test(test_guard_redirect_limit_a_large_response_is_relayed_from_its_first_byte),
 		cmocka_unit_test(test_relayed_exchange_hands_the_connection_back),
 		cmocka_unit_test(test_a_blocking_read_beside_a_writer_sleeps_until_the_answer),
 		cmocka_unit_test(test_a_blocking_read_gets_what_the_proxy_writes),

@@ -81,7 +81,7 @@ static void test_a_large_body_is_published_with_its_last_piece(void **state)
 	close(server);
 }
 
-static void test_a_response_waits_for_the_kernels_exchange(void **state)
+static void test_guard_proxy_waits_a_response_waits_for_the_kernels_exchange(void **state)
 {
 	struct harness *h = *state;
 	const uint64_t exchange = WEFT_EXCHANGE(7, 3);
@@ -110,7 +110,7 @@ static void test_a_response_waits_for_the_kernels_exchange(void **state)
 	close(server);
 }
 
-static void test_a_local_reply_waits_too(void **state)
+static void test_guard_proxy_waits_a_local_reply_waits_too(void **state)
 {
 	struct harness *h = *state;
 	int client = client_new(h);
@@ -251,7 +251,7 @@ static void test_without_the_fast_path_there_are_no_commands(void **state)
 	close(server);
 }
 
-static void test_a_fin_waits_for_the_kernels_bytes(void **state)
+static void test_guard_fin_last_a_fin_waits_for_the_kernels_bytes(void **state)
 {
 	struct harness *h = *state;
 	int client = client_new(h);
@@ -720,19 +720,20 @@ static void test_a_failed_exchange_that_nobody_awaits_is_not_answered(void **sta
 	close(client);
 }
 
-int main(void)
+/* An argument runs the tests whose names begin with it. */
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_what_was_taken_and_written_is_published_before_the_last_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_large_body_is_published_with_its_last_piece, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_response_waits_for_the_kernels_exchange, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_local_reply_waits_too, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_guard_proxy_waits_a_response_waits_for_the_kernels_exchange, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_guard_proxy_waits_a_local_reply_waits_too, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_held_body_holds_its_server_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_is_published_while_a_further_request_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_is_published_for_a_connection_that_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_listener_that_the_kernel_does_not_serve_costs_no_publication, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_without_the_fast_path_there_are_no_commands, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_fin_waits_for_the_kernels_bytes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_guard_fin_last_a_fin_waits_for_the_kernels_bytes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_half_a_request_of_a_client_that_leaves_is_not_waited_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_client_that_is_gone_needs_no_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_relayed_response_ends_its_exchange_with_its_last_write, setup, teardown),
@@ -749,5 +750,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_failed_exchange_that_nobody_awaits_is_not_answered, setup, teardown),
 	};
 
+	if (argc > 1) {
+		char pattern[128];
+
+		snprintf(pattern, sizeof(pattern), "%s*", argv[1]);
+		cmocka_set_test_filter(pattern);
+	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,4 +67,6 @@ install: all ## Install into $(DESTDIR)$(PREFIX)
 	install -D -m 0755 $(BUILD)/weftd $(DESTDIR)$(PREFIX)/sbin/weftd
 	install -D -m 0755 $(BUILD)/weftctl $(DESTDIR)$(PREFIX)/bin/weftctl
 	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/weft/README.md
-	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/weft/LICENSE
+	install -m 0644 LICENSE LICENSE.GPL-2.0 $(DESTDIR)$(PREFIX)/share/doc/weft
+	install -d $(DESTDIR)$(PREFIX)/share/doc/weft/docs
+	install -m 0644 docs/*.md $(DESTDIR)$(PREFIX)/share/doc/weft/docs

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "ctl.h"
 
@@ -58,6 +59,44 @@ static void print_pods(const json_t *status)
 		text_table_add(&table, ctl_text(pod, "reason"));
 	}
 	printf("\nPods: %zu\n", json_array_size(json_object_get(status, "pods")));
+	text_table_end(&table, 2);
+}
+
+/* "3 m": how long ago that was, in the largest unit that it fills. */
+static void add_age(struct text_table *table, long long unix_ms)
+{
+	long long seconds = ((long long)time(NULL) * 1000 - unix_ms) / 1000;
+
+	if (!unix_ms)
+		text_table_add(table, "-");
+	else if (seconds < 120)
+		text_table_addf(table, "%lld s", seconds < 0 ? 0 : seconds);
+	else
+		text_table_addf(table, "%lld %s", seconds < 7200 ? seconds / 60 : seconds / 3600, seconds < 7200 ? "min" : "h");
+}
+
+static void print_streams(const json_t *status)
+{
+	static const char *const headings[] = { "NAMESPACE", "STREAM", "FOR", "LAST MESSAGE", "MESSAGES", "FAILURES", "LAST ERROR" };
+	const json_t *scopes = json_object_get(status, "scopes"), *scope;
+	struct text_table table;
+	size_t i;
+
+	if (!json_array_size(scopes))
+		return;
+	text_table_begin(&table, headings, 7);
+	json_array_foreach(scopes, i, scope) {
+		const json_t *connection = json_object_get(scope, "connection");
+
+		text_table_add(&table, ctl_text(scope, "scope"));
+		text_table_add(&table, json_is_true(json_object_get(connection, "is_open")) ? "open" : "closed");
+		add_age(&table, ctl_number(connection, "connected_unix_ms"));
+		add_age(&table, ctl_number(connection, "answered_unix_ms"));
+		text_table_addf(&table, "%lld", ctl_number(connection, "messages_received"));
+		text_table_addf(&table, "%lld", ctl_number(connection, "failures"));
+		text_table_add(&table, ctl_text(connection, "last_error"));
+	}
+	printf("\nStreams from %s\n", ctl_text(json_object_get(json_array_get(scopes, 0), "connection"), "address"));
 	text_table_end(&table, 2);
 }
 
@@ -168,6 +207,7 @@ int ctl_status(const struct ctl *ctl, int argc, char **argv)
 	} else {
 		print_daemon(status);
 		print_pods(status);
+		print_streams(status);
 		print_names(status);
 	print_requests(status);
 		print_latency(status);

@@ -22,6 +22,7 @@
 #include "mesh/mesh.h"
 #include "worker/replay.h"
 #include "worker/worker.h"
+#include "xds/address.h"
 
 /* Anchors, upstreams of kernel and proxy, two a pod and a few of our own: room for all of them at their limits. */
 #define TABLE_CAPACITY (WEFT_CONNECTIONS_MAX + WEFT_UPSTREAMS_MAX + 2 * WEFT_PODS_MAX + 1024)
@@ -218,13 +219,24 @@ static int run(const struct options *options, uint32_t disabled)
 	return r;
 }
 
+static int check_address(const struct options *options)
+{
+	struct xds_address address;
+	char problem[256];
+	int r = options->xds ? xds_address_parse(options->xds, &address, problem, sizeof(problem)) : 0;
+
+	if (r)
+		fprintf(stderr, "weftd: --xds %s: %s\n", options->xds, problem);
+	return r;
+}
+
 int main(int argc, char **argv)
 {
 	enum options_action action;
 	struct options options;
 	uint32_t disabled;
 
-	if (options_parse(argc, argv, stderr, &options, &action) || parse_disabled(&options, &disabled))
+	if (options_parse(argc, argv, stderr, &options, &action) || parse_disabled(&options, &disabled) || check_address(&options))
 		return 2;
 	log_set_level(options.log_level);
 	switch (action) {

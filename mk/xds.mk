@@ -13,3 +13,6 @@ $(XDS_VENV)/.stamp: tests/xds/requirements.txt tests/xds/venv.sh
 .PHONY: xds-test
 xds-test: $(XDS_TALK) $(XDS_VENV)/.stamp ## Streams from istiod against real and broken servers, gRPC-Web through Envoy, TLS
 	timeout 300 $(XDS_VENV)/bin/python tests/xds/xds_test.py --build $(BUILD)
+
+# tests/e2e/istiod_test.sh has a stand-in for istiod.
+e2e: $(XDS_VENV)/.stamp

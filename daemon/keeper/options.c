@@ -9,7 +9,9 @@
 
 #include "base/cleanup.h"
 
-enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT };
+enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT,
+       OPT_XDS, OPT_XDS_ROOT_CERT, OPT_XDS_SERVER_NAME, OPT_XDS_TOKEN, OPT_XDS_CERT, OPT_XDS_KEY, OPT_XDS_CLUSTER_ID, OPT_XDS_TRUST_DOMAIN, OPT_XDS_CACHE,
+       OPT_NODE_NAME };
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
@@ -25,6 +27,16 @@ static const struct option long_options[] = {
 	{ "resolv-conf", required_argument, NULL, OPT_RESOLV_CONF },
 	{ "redirect-limit", required_argument, NULL, OPT_REDIRECT_LIMIT },
 	{ "limit", required_argument, NULL, OPT_LIMIT },
+	{ "xds", required_argument, NULL, OPT_XDS },
+	{ "xds-root-cert", required_argument, NULL, OPT_XDS_ROOT_CERT },
+	{ "xds-server-name", required_argument, NULL, OPT_XDS_SERVER_NAME },
+	{ "xds-token", required_argument, NULL, OPT_XDS_TOKEN },
+	{ "xds-cert", required_argument, NULL, OPT_XDS_CERT },
+	{ "xds-key", required_argument, NULL, OPT_XDS_KEY },
+	{ "xds-cluster-id", required_argument, NULL, OPT_XDS_CLUSTER_ID },
+	{ "xds-trust-domain", required_argument, NULL, OPT_XDS_TRUST_DOMAIN },
+	{ "xds-cache", required_argument, NULL, OPT_XDS_CACHE },
+	{ "node-name", required_argument, NULL, OPT_NODE_NAME },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 },
@@ -67,6 +79,12 @@ void options_help(FILE *stream)
 		"  --limit NAME=N,...       make tables smaller: connections (%u), upstreams (%u), pools (%u)\n"
 		"  --disable FEATURE,...    do without what this kernel can: names as in `weftctl status`\n"
 		"  --resolv-conf FILE       whom to ask for the addresses of STRICT_DNS and LOGICAL_DNS clusters (default: " OPTIONS_RESOLV_CONF ")\n"
+		"  --xds ADDRESS            where resources come from: grpc://HOST:15010, grpcs://HOST:15012 (istiod), grpc-web+http://,\n"
+		"                           grpc-web+h2c://, grpc-web+https:// (a gateway to it). FILE then holds pods only\n"
+		"  --xds-root-cert FILE, --xds-server-name NAME, --xds-token FILE, --xds-cert FILE, --xds-key FILE, --xds-cluster-id ID,\n"
+		"  --xds-trust-domain NAME  how both prove who they are\n"
+		"  --xds-cache DIR          where what came last is kept for the next start (default: " OPTIONS_XDS_CACHE "; \"\": nowhere)\n"
+		"  --node-name NAME         of this node in Kubernetes\n"
 		"  --log-level LEVEL        error, warning, info or debug (default: info)\n"
 		"  --help, --version\n",
 		WEFT_REDIRECT_LIMIT_DEFAULT >> 20, OPTIONS_REDIRECT_LIMIT_MAX >> 20, WEFT_CONNECTIONS_MAX, WEFT_UPSTREAMS_MAX, WEFT_POOLS_MAX);
@@ -150,8 +168,54 @@ static int complain(FILE *errors, const char *option, const char *value, const c
 	return -EINVAL;
 }
 
+static int complain_empty(FILE *errors, int option)
+{
+	for (const struct option *known = long_options; known->name; known++) {
+		if (known->val == option)
+			fprintf(errors, "weftd: --%s needs a value that is not empty\n", known->name);
+	}
+	return -EINVAL;
+}
+
+/* Those about istiod, which are all texts. NULL: it is none of them. */
+static const char **xds_option(struct options *options, int option)
+{
+	switch (option) {
+	case OPT_XDS:
+		return &options->xds;
+	case OPT_XDS_ROOT_CERT:
+		return &options->xds_root_cert;
+	case OPT_XDS_SERVER_NAME:
+		return &options->xds_server_name;
+	case OPT_XDS_TOKEN:
+		return &options->xds_token;
+	case OPT_XDS_CERT:
+		return &options->xds_cert;
+	case OPT_XDS_KEY:
+		return &options->xds_key;
+	case OPT_XDS_CLUSTER_ID:
+		return &options->xds_cluster_id;
+	case OPT_XDS_TRUST_DOMAIN:
+		return &options->xds_trust_domain;
+	case OPT_XDS_CACHE:
+		return &options->xds_cache;
+	case OPT_NODE_NAME:
+		return &options->node_name;
+	default:
+		return NULL;
+	}
+}
+
 static int apply(struct options *options, enum options_action *action, int option, const char *value, FILE *errors)
 {
+	const char **text = xds_option(options, option);
+
+	if (text) {
+		if (!*value && option != OPT_XDS_CACHE && option != OPT_NODE_NAME)
+			return complain_empty(errors, option);
+		*text = value;
+		return 0;
+	}
 	switch (option) {
 	case OPT_CHECK:
 	case OPT_REPLAY:
@@ -221,6 +285,10 @@ int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum
 		.control = OPTIONS_CONTROL,
 		.bpffs = OPTIONS_BPFFS,
 		.resolv_conf = OPTIONS_RESOLV_CONF,
+		.xds_cluster_id = OPTIONS_XDS_CLUSTER_ID,
+		.xds_trust_domain = OPTIONS_XDS_TRUST_DOMAIN,
+		.xds_cache = OPTIONS_XDS_CACHE,
+		.node_name = "",
 		.fast_path = WEFT_FAST_PATH_AUTO,
 		.log_level = LOG_LEVEL_INFO,
 		.limits = { WEFT_CONNECTIONS_MAX, WEFT_UPSTREAMS_MAX, WEFT_POOLS_MAX },
@@ -247,6 +315,10 @@ int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum
 	}
 	if (!options.config) {
 		fprintf(errors, "weftd: which configuration? Give --config FILE; `weftd --help` lists the options\n");
+		return -EINVAL;
+	}
+	if (!options.xds_cert != !options.xds_key) {
+		fprintf(errors, "weftd: --xds-cert and --xds-key belong together\n");
 		return -EINVAL;
 	}
 	*action = wanted;

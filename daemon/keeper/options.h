@@ -12,6 +12,9 @@
 #define OPTIONS_CONTROL "/run/weft/weft.sock"
 #define OPTIONS_BPFFS "/sys/fs/bpf/weft"
 #define OPTIONS_RESOLV_CONF "/etc/resolv.conf"
+#define OPTIONS_XDS_CLUSTER_ID "Kubernetes"
+#define OPTIONS_XDS_TRUST_DOMAIN "cluster.local"
+#define OPTIONS_XDS_CACHE "/var/lib/weft/xds"
 #define OPTIONS_REDIRECT_LIMIT_MAX (64u << 20)
 #define OPTIONS_PROXY_THREADS_MAX 256u
 
@@ -31,6 +34,12 @@ struct options {
 	uint32_t proxy_threads;        /* 0: a quarter of the processors, at least one */
 	uint32_t redirect_limit_bytes; /* 0: the default */
 	const char *resolv_conf;
+	const char *xds;               /* NULL: the configuration file says all */
+	const char *xds_root_cert, *xds_server_name, *xds_token; /* NULL: as the address's scheme wants it */
+	const char *xds_cert, *xds_key; /* NULL, or both */
+	const char *xds_cluster_id, *xds_trust_domain;
+	const char *xds_cache;         /* "": none */
+	const char *node_name;         /* "": not known */
 	const char *disable;           /* NULL, or names of features, as given: the datapath knows which there are */
 	struct options_limits limits;
 };

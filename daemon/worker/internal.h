@@ -101,6 +101,18 @@ struct serving *scopes_find(const struct worker *worker, const char *namespace_n
 struct serving *scopes_next(const struct worker *worker, const struct serving *serving); /* the first after NULL */
 json_t *scopes_describe(struct worker *worker);
 
+/* ---- connections to istiod (xds.c) ------------------------------------------------------------------------------------------------- */
+
+/* Of --xds: what the options leave open, the address's scheme says. */
+struct xds_settings {
+	const char *root_cert_file, *server_name, *token_file; /* NULL: none */
+	bool asks_for_identities;    /* each namespace's stream has a certificate of its own */
+	struct scope_events events;
+};
+
+/* With --xds: streams will carry the scopes. Before scopes_start(). */
+int xds_start(struct worker *worker);
+
 /* ---- pods (pods.c) --------------------------------------------------------------------------------------------------------------- */
 
 enum node_pod_state {
@@ -201,6 +213,7 @@ struct worker {
 	struct config_source source;
 	struct mesh *mesh;           /* of the file that serves */
 	struct scopes scopes;
+	struct xds_settings xds;
 	struct table_entry *former_endpoints[WEFT_SCOPES_MAX]; /* memfds of the former worker; a scope takes its own over */
 	struct published *retired;   /* atomic stack, any thread pushes */
 	struct table_entry *names_entry;     /* memfd with what DNS answered */

@@ -260,6 +260,9 @@ static int start(struct worker *worker)
 	r = telemetry_new(&worker->telemetry, datapath_upstreams(worker->datapath), WEFT_UPSTREAMS_MAX);
 	if (r)
 		return log_err(r, "making the telemetry");
+	r = xds_start(worker);
+	if (r)
+		return r;
 	r = scopes_start(worker);
 	if (r)
 		return log_err(r, "making the scopes");

@@ -56,6 +56,12 @@ static void test_only_a_configuration_is_needed(void **state)
 	assert_string_equal(outcome.options.bpffs, "/sys/fs/bpf/weft");
 	assert_null(outcome.options.cgroup);
 	assert_int_equal(outcome.options.fast_path, WEFT_FAST_PATH_AUTO);
+	assert_null(outcome.options.xds);
+	assert_null(outcome.options.xds_token);
+	assert_string_equal(outcome.options.xds_cluster_id, "Kubernetes");
+	assert_string_equal(outcome.options.xds_trust_domain, "cluster.local");
+	assert_string_equal(outcome.options.xds_cache, "/var/lib/weft/xds");
+	assert_string_equal(outcome.options.node_name, "");
 	assert_string_equal(outcome.options.resolv_conf, "/etc/resolv.conf");
 	assert_int_equal(outcome.options.log_level, LOG_LEVEL_INFO);
 	assert_int_equal(outcome.options.proxy_threads, 0);
@@ -78,6 +84,25 @@ static void test_every_option_has_its_place(void **state)
 	assert_int_equal(outcome.options.log_level, LOG_LEVEL_DEBUG);
 	assert_int_equal(outcome.options.proxy_threads, 3);
 	assert_int_equal(outcome.options.redirect_limit_bytes, 65536);
+}
+
+static void test_options_about_istiod_are_read(void **state)
+{
+	struct outcome outcome = parse("--config a --xds grpcs://b:15012 --xds-root-cert /r --xds-server-name n --xds-token /t --xds-cert /c --xds-key /k "
+				       "--xds-cluster-id i --xds-trust-domain d --xds-cache= --node-name m");
+
+	(void)state;
+	assert_int_equal(outcome.r, 0);
+	assert_string_equal(outcome.options.xds, "grpcs://b:15012");
+	assert_string_equal(outcome.options.xds_root_cert, "/r");
+	assert_string_equal(outcome.options.xds_server_name, "n");
+	assert_string_equal(outcome.options.xds_token, "/t");
+	assert_string_equal(outcome.options.xds_cert, "/c");
+	assert_string_equal(outcome.options.xds_key, "/k");
+	assert_string_equal(outcome.options.xds_cluster_id, "i");
+	assert_string_equal(outcome.options.xds_trust_domain, "d");
+	assert_string_equal(outcome.options.xds_cache, "");
+	assert_string_equal(outcome.options.node_name, "m");
 }
 
 static void test_check_help_and_version_are_actions(void **state)
@@ -114,6 +139,9 @@ static void test_what_is_wrong_is_said(void **state)
 	refused("--config a --config b", "once");
 	refused("--config a --check b", "once");
 	refused("--config a --disable cork --disable sk_skb", "once");
+	refused("--config a --xds grpcs://b --xds-cert c", "--xds-cert and --xds-key belong together");
+	refused("--config a --xds=", "--xds needs a value that is not empty");
+	refused("--config a --xds-cluster-id=", "--xds-cluster-id needs a value");
 	refused("--config a --log-level loud", "error, warning, info or debug");
 	refused("--config a --bpffs weft", "absolute");
 	refused("--config a --cgroup weft", "absolute");
@@ -163,7 +191,9 @@ static void test_tables_can_be_made_smaller(void **state)
 static void test_help_names_every_option(void **state)
 {
 	static const char *const names[] = { "--config", "--check", "--fast-path", "--control", "--bpffs", "--cgroup",
-					     "--log-level", "--proxy-threads", "--redirect-limit", "--limit", "--disable", "--resolv-conf", "--help", "--version" };
+					     "--log-level", "--proxy-threads", "--redirect-limit", "--limit", "--disable", "--resolv-conf",
+					     "--xds", "--xds-root-cert", "--xds-server-name", "--xds-token", "--xds-cert", "--xds-key", "--xds-cluster-id",
+					     "--xds-trust-domain", "--xds-cache", "--node-name", "--help", "--version" };
 	char text[8192] = "";
 	FILE *stream = fmemopen(text, sizeof(text), "w");
 
@@ -176,6 +206,7 @@ static void test_help_names_every_option(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_options_about_istiod_are_read),
 		cmocka_unit_test(test_only_a_configuration_is_needed),
 		cmocka_unit_test(test_every_option_has_its_place),
 		cmocka_unit_test(test_check_help_and_version_are_actions),

@@ -28,7 +28,7 @@ bpf-test: $(ENGINE_TESTS) $(ENGINE_BPF) $(BUILD)/tests/datapath/budget_test ## R
 bpf-test-kernel: $(ENGINE_TESTS) $(ENGINE_BPF) ## The same in another kernel: KERNEL=/boot/vmlinuz-...
 	timeout 420 tests/kernels/boot.sh "$(KERNEL)" 400 "( failed=0; for t in $(ENGINE_TESTS); do \$$t $(ENGINE_BPF) || failed=1; done; exit \$$failed )" $^
 
-FUZZERS   := http1 router regex
+FUZZERS   := http1 router regex frame
 FUZZ_TIME ?= 30
 FUZZ_BIN  := $(FUZZERS:%=$(BUILD)/tests/fuzz/%_fuzz)
 
@@ -45,6 +45,13 @@ $(BUILD)/tests/fuzz/regex_fuzz: tests/fuzz/regex_fuzz.c $(FUZZ_REGEX_SRC) $(wild
 	$(CLANG) $(CPPFLAGS) -I$(BUILD)/gen/proto -std=gnu11 -fno-strict-aliasing -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function \
 		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $< $(FUZZ_REGEX_SRC) \
 		-Wl,--start-group $(ENGINE_REGEX_LIBS) -Wl,--end-group $(LDLIBS)
+
+FUZZ_FRAME_SRC := daemon/xds/frame.c daemon/xds/grpc.c daemon/base/strbuf.c daemon/base/assert.c
+
+$(BUILD)/tests/fuzz/frame_fuzz: tests/fuzz/frame_fuzz.c $(FUZZ_FRAME_SRC) daemon/xds/frame.h daemon/xds/grpc.h $(BUILD)/lib/base.a
+	@mkdir -p $(@D)
+	$(CLANG) $(CPPFLAGS) -std=gnu11 -fno-strict-aliasing -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $< $(FUZZ_FRAME_SRC) $(BUILD)/lib/base.a
 
 -include $(FUZZ_BIN:=.d)
 

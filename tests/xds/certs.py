@@ -38,6 +38,8 @@ class Authority:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "index.txt").touch()
         self.cert, self.key = self.folder / "root.pem", self.folder / "root.key"
+        if self.cert.exists():
+            return  # somebody made it before
         self.config("DNS:none")
         run("req", "-x509", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.key, "-out", self.cert,
             "-subj", f"/CN={name}", "-days", "2", "-config", self.folder / "ca.cnf", "-extensions", "authority")

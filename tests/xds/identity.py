@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -37,13 +38,14 @@ def messages():
 REQUEST, RESPONSE = messages()
 
 
-class Istiod(Service):
-    """Signs for whom it is asked if the token is good and its owner is trusted; serves streams to identities of one namespace."""
+class Signer(grpc.GenericRpcHandler):
+    """Signs for whom it is asked, if the token is good and its owner is trusted. `authority`: or the folder of one that was made."""
 
-    def __init__(self, authority, script):
-        super().__init__(script)
-        self.authority = authority
+    def __init__(self, authority, on_signed=None):
+        self.authority = authority if isinstance(authority, Authority) else Authority(authority)
+        self.on_signed = on_signed
         self.requests, self.signed = [], 0
+        self.lock = threading.Lock()  # openssl's files are no database for two
         self.is_trusted = True
         self.days = (-1, 1)
         self.names = None  # other ones than were asked for
@@ -51,7 +53,7 @@ class Istiod(Service):
     def service(self, details):
         if details.method == CREATE:
             return grpc.unary_unary_rpc_method_handler(self.create, REQUEST.FromString, RESPONSE.SerializeToString)
-        return super().service(details)
+        return None
 
     def create(self, request, context):
         if dict(context.invocation_metadata()).get("authorization") != "Bearer good":
@@ -59,14 +61,31 @@ class Istiod(Service):
         if not self.is_trusted:
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "request impersonation authentication failure")
         who = request.metadata["ImpersonatedIdentity"]
-        self.requests.append((who, request.validity_duration))
+        with self.lock:
+            return self.sign(request.csr, who, request.validity_duration)
+
+    def sign(self, text, who, validity_s):
+        self.requests.append((who, validity_s))
         self.signed += 1
         csr, cert = (self.authority.folder / f"{self.signed}.{end}" for end in ("csr", "pem"))
-        csr.write_text(request.csr)
+        csr.write_text(text)
         said = subprocess.run(["openssl", "req", "-in", csr, "-noout", "-verify", "-text"], check=True, capture_output=True, text=True).stdout
         assert f"URI:{who}" in said, said
         self.authority.sign(csr, cert, self.names or f"URI:{who}", self.days)
+        if self.on_signed:
+            self.on_signed(who)
         return RESPONSE(cert_chain=[cert.read_text(), self.authority.cert.read_text()])
+
+
+class Istiod(Signer, Service):
+    """And streams for identities of one namespace."""
+
+    def __init__(self, authority, script):
+        Signer.__init__(self, authority)
+        Service.__init__(self, script)
+
+    def service(self, details):
+        return Signer.service(self, details) or Service.service(self, details)
 
 
 def namespace_of(context):

@@ -5,6 +5,10 @@ were recorded of a real one, and pushes what changes in it.
 
   istiod.py --config FILE --port-file FILE --log FILE [--port N]
 
+With --ca FOLDER (made by certs.py) it has a certificate service too, which signs for those who have the token "good", and gives a stream only to
+identities of its node's namespace: they come from an Envoy that terminates TLS before it, in x-forwarded-client-cert. Over 15012 istiod does so.
+`istiod.py envoy` writes that Envoy's bootstrap. When there is a file FAULT, the next push is its content, whatever that is.
+
 The log has a line for each answer of a client: "TYPE ACK|NACK VERSION NODE-ID [REASON]", and for each push "TYPE PUSH VERSION NAMES".
 """
 import argparse
@@ -13,6 +17,7 @@ import importlib
 import json
 import os
 import pathlib
+import sys
 import pkgutil
 import queue
 import threading
@@ -21,12 +26,15 @@ import time
 import grpc
 import yaml
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, json_format
-from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
+from envoy.service.discovery.v3 import discovery_pb2
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 PREFIX = "type.googleapis.com/"
 TYPES = ["envoy.config.cluster.v3.Cluster", "envoy.config.endpoint.v3.ClusterLoadAssignment", "envoy.config.listener.v3.Listener",
          "envoy.config.route.v3.RouteConfiguration"]
 CDS, EDS, LDS, RDS = (PREFIX + name for name in TYPES)
+ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 SHORT = {CDS: "CDS", EDS: "EDS", LDS: "LDS", RDS: "RDS"}
 
 
@@ -82,8 +90,8 @@ class Resources:
 
 
 class Stream:
-    def __init__(self, server):
-        self.server = server
+    def __init__(self, server, context):
+        self.server, self.context = server, context
         self.events = queue.Queue()
         self.node = ""
         self.names = {}   # type -> names asked for; None: all
@@ -96,7 +104,9 @@ class Stream:
             event = self.events.get()
             if event is None:
                 return
-            if event == "push":
+            if isinstance(event, bytes):
+                yield event
+            elif event == "push":
                 for url in (CDS, EDS, LDS, RDS):
                     yield from self.push(url)
             else:
@@ -113,6 +123,7 @@ class Stream:
     def request(self, request):
         url = request.type_url
         self.node = self.node or request.node.id
+        self.server.check_identity(self.node, self.context)
         nonce = self.nonces.get(url, "")
         if request.response_nonce and request.response_nonce != nonce:
             return  # stale: ignored with all it says
@@ -162,8 +173,9 @@ class Stream:
         return packed
 
 
-class Istiod(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
+class Istiod(grpc.GenericRpcHandler):
     def __init__(self, options):
+        self.options = options
         self.resources = Resources(options.config)
         self.log = open(options.log, "a", encoding="utf-8", buffering=1)
         self.lock = threading.Lock()
@@ -178,15 +190,40 @@ class Istiod(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
     def note(self, *words):
         self.log.write(" ".join(words).replace("\n", " ").rstrip() + "\n")
 
-    def StreamAggregatedResources(self, requests, context):
-        stream = Stream(self)
+    def service(self, details):
+        if details.method == ADS:
+            return grpc.stream_stream_rpc_method_handler(self.stream, discovery_pb2.DiscoveryRequest.FromString,
+                                                         lambda answer: answer if isinstance(answer, bytes) else answer.SerializeToString())
+        if self.options.ca:
+            import identity
+
+            return identity.Signer(self.options.ca, lambda who: self.note("certificate", "SIGNED", who)).service(details)
+        return None
+
+    def check_identity(self, node, context):
+        if not self.options.ca:
+            return
+        uri = dict(context.invocation_metadata()).get("x-forwarded-client-cert", "").rpartition("URI=")[2]
+        namespace = node.split("~")[2].split(".")[1]
+        if f"/ns/{namespace}/" not in uri:
+            self.note("stream", "REFUSED", node, uri or "nobody")
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{uri or 'nobody'} is not of namespace {namespace}")
+
+    def stream(self, requests, context):
+        stream = Stream(self, context)
         self.streams.append(stream)
         context.add_callback(lambda: self.streams.remove(stream))
         return stream.answers(requests)
 
     def watch(self):
+        fault = pathlib.Path(self.options.config).parent / "FAULT"
         while True:
             try:
+                if fault.exists():
+                    body = fault.read_bytes()
+                    fault.unlink()
+                    for stream in list(self.streams):
+                        stream.events.put(body)
                 if self.resources.reload():
                     self.version += 1
                     for stream in list(self.streams):
@@ -196,17 +233,51 @@ class Istiod(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
             time.sleep(0.02)
 
 
+def envoy_bootstrap(folder, port, upstream):
+    """TLS as on istiod's secure port: a client certificate is asked for, not insisted on, and told to the server behind."""
+    protocol = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    manager = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "istiod", "codec_type": "HTTP2", "stream_idle_timeout": "0s", "forward_client_cert_details": "SANITIZE_SET",
+        "set_current_client_cert_details": {"uri": True},
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "istiod", "timeout": "0s"}}]}]},
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}
+    tls = {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+           "common_tls_context": {"alpn_protocols": ["h2"], "validation_context": {"trusted_ca": {"filename": f"{folder}/root.pem"}}, "tls_certificates": [
+               {"certificate_chain": {"filename": f"{folder}/istiod.pem"}, "private_key": {"filename": f"{folder}/istiod.key"}}]}}
+    return {"static_resources": {
+        "listeners": [{"name": "istiod", "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}, "filter_chains": [
+            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}],
+             "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls}}]}],
+        "clusters": [{"name": "istiod", "type": "STATIC", "typed_extension_protocol_options": {
+            protocol: {"@type": f"type.googleapis.com/{protocol}", "explicit_http_config": {"http2_protocol_options": {}}}},
+            "load_assignment": {"cluster_name": "istiod", "endpoints": [{"lb_endpoints": [{"endpoint": {
+                "address": {"socket_address": {"address": "127.0.0.1", "port_value": upstream}}}}]}]}}]}}
+
+
+def write_bootstrap(folder, port, upstream):
+    """istiod.py envoy FOLDER PORT UPSTREAM-PORT: makes an authority and a server's certificate in FOLDER, and envoy.json."""
+    from certs import Authority
+
+    Authority(folder).issue("istiod", "DNS:istiod.istio-system.svc")
+    pathlib.Path(folder, "envoy.json").write_text(json.dumps(envoy_bootstrap(folder, int(port), int(upstream))))
+
+
 def main():
+    if sys.argv[1:2] == ["envoy"]:
+        write_bootstrap(*sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("config", "port-file", "log"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--ca")
     options = parser.parse_args()
     istiod = Istiod(options)
     istiod.resources.reload()
     istiod.version = int(time.time())
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
-    ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(istiod, server)
+    server.add_generic_rpc_handlers((istiod,))
     port = server.add_insecure_port(f"127.0.0.1:{options.port}")
     server.start()
     pathlib.Path(options.port_file + ".new").write_text(f"{port}\n")

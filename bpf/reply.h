@@ -4,8 +4,26 @@
 #ifndef WEFT_BPF_REPLY_H
 #define WEFT_BPF_REPLY_H
 
+#include "memo.h"
 #include "message.h"
 #include "response_step.h"
+
+static __always_inline u32 reply_parse(struct sk_msg_md *msg, struct scratch *scratch, u32 copied, const struct weft_upstream *upstream)
+{
+	struct memo *memo = bpf_sk_storage_get(&memos, msg->sk, NULL, 0);
+	u32 reason;
+
+	if (memo && memo->method == upstream->method && memo_recall(memo, scratch, copied)) {
+		count(WEFT_COUNTER_RESPONSES_REPEATED, 1);
+		return WEFT_REASON_NONE;
+	}
+	reason = response_parse(scratch, copied, upstream);
+	if (reason == WEFT_REASON_NONE && scratch->head.head_len <= MEMO_HEAD_MAX && memo_is_worth_it(memo, upstream->exchange_count)) {
+		memo = bpf_sk_storage_get(&memos, msg->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		memo_keep(memo, scratch);
+	}
+	return reason;
+}
 
 static __always_inline int reply_first(struct sk_msg_md *msg, struct scratch *scratch, struct weft_upstream *upstream, u32 slot, u64 word)
 {
@@ -14,11 +32,13 @@ static __always_inline int reply_first(struct sk_msg_md *msg, struct scratch *sc
 	u32 reason, size = msg->size, copied;
 
 	copied = message_copy(msg, scratch);
-	reason = response_judge(scratch, copied, size, upstream, &total);
+	reason = reply_parse(msg, scratch, copied, upstream);
 	if (reason == WEFT_REASON_RESPONSE_PARTIAL_HEAD && copied < size) {
 		copied = message_pull(msg, scratch);
-		reason = response_judge(scratch, copied, size, upstream, &total);
+		reason = response_parse(scratch, copied, upstream);
 	}
+	if (reason == WEFT_REASON_NONE)
+		reason = response_judge(scratch, copied, size, upstream, &total);
 	connection = bpf_map_lookup_elem(&connections, &client);
 	if (reason == WEFT_REASON_NONE)
 		reason = client_judge(upstream, slot, word, connection, 0);

@@ -8,6 +8,7 @@
 #include "exchange.h"
 #include "kernel.h"
 #include "local_reply.h"
+#include "memo.h"
 #include "message.h"
 #include "weft/fast.h"
 #include "weft/http1.h"
@@ -252,22 +253,29 @@ WEFT_STAGE int request_answer(struct sk_msg_md *msg, struct weft_connection *con
 	return 0;
 }
 
-/* Which route table, of the generation that this run keeps: read once. Returns a reason why there is none for the kernel. */
+/* The generation that this run keeps: read once. */
+static __always_inline void request_images(const struct weft_connection *connection, struct scratch *scratch)
+{
+	u32 scope_id = connection->scope;
+	struct weft_scope_state *scope = bpf_map_lookup_elem(&scopes, &scope_id);
+
+	scratch->route_generation = scope ? *(volatile u64 *)&scope->route_generation : 0;
+	if (!scope)
+		return;
+	scratch->route_query.image.slot = *(volatile u32 *)&scope->route_slot;
+	scratch->balance_query.image.slot = *(volatile u32 *)&scope->endpoint_slot;
+}
+
+/* Which route table. Returns a reason why there is none for the kernel. */
 WEFT_STAGE int request_listener(const struct weft_connection *connection, struct scratch *scratch)
 {
 	const struct weft_listener *listener;
-	struct weft_scope_state *scope;
 	weft_ref listener_ref = 0;
-	u32 scope_id;
 
 	if (!connection || !scratch)
 		return WEFT_REASON_NO_CONNECTION;
-	scope_id = connection->scope;
-	scope = bpf_map_lookup_elem(&scopes, &scope_id);
-	if (!scope || !scope->route_generation)
+	if (!scratch->route_generation)
 		return WEFT_REASON_IMAGE_MISSING;
-	scratch->route_query.image.slot = *(volatile u32 *)&scope->route_slot;
-	scratch->balance_query.image.slot = *(volatile u32 *)&scope->endpoint_slot;
 	if (weft_find_listener(&scratch->route_query.image, connection->original_ip4_be, connection->original_port_be, &listener_ref))
 		return WEFT_REASON_LISTENER_PROXY;
 	listener = weft_at(&scratch->route_query.image, listener_ref);
@@ -337,7 +345,22 @@ WEFT_STAGE int request_hash(const struct weft_connection *connection, struct scr
 	}
 }
 
-static __always_inline int request_route(struct sk_msg_md *msg, struct weft_connection *connection, struct scratch *scratch)
+/* The route is a cluster. */
+static __always_inline int request_forward(struct sk_msg_md *msg, struct weft_connection *connection, struct scratch *scratch)
+{
+	int r = request_balance(scratch, msg->size);
+
+	if (r == REQUEST_HASH)
+		r = request_hash(connection, scratch);
+	if (r == WEFT_REASON_NO_ENDPOINT)
+		return request_answer(msg, connection, scratch, 503);
+	if (r)
+		return r;
+	scratch->picked = scratch->endpoint.id;
+	return exchange_begin(msg, connection, scratch);
+}
+
+static __always_inline int request_route(struct sk_msg_md *msg, struct weft_connection *connection, struct scratch *scratch, struct memo *memo)
 {
 	int r = request_listener(connection, scratch);
 
@@ -356,26 +379,20 @@ static __always_inline int request_route(struct sk_msg_md *msg, struct weft_conn
 		r = scratch->route.reason;
 		return r > 0 && r < WEFT_REASON_COUNT ? r : WEFT_REASON_ROUTE_PROXY;
 	}
-	r = request_balance(scratch, msg->size);
-	if (r == REQUEST_HASH)
-		r = request_hash(connection, scratch);
-	if (r == WEFT_REASON_NO_ENDPOINT)
-		return request_answer(msg, connection, scratch, 503);
-	if (r)
-		return r;
-	scratch->picked = scratch->endpoint.id;
-	return exchange_begin(msg, connection, scratch);
+	if (memo_is_worth_it(memo, connection->kernel_exchanges) && memo_is_certain(scratch)) {
+		memo = bpf_sk_storage_get(&memos, msg->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		memo_keep(memo, scratch);
+	}
+	return request_forward(msg, connection, scratch);
 }
 
-/* The head of a new request, into scratch->head: 0, or a reason. */
-WEFT_STAGE int request_parse(struct sk_msg_md *msg, struct scratch *scratch)
+/* The head of a new request, of which `copied` bytes are in scratch->bytes, into scratch->head: 0, or a reason. */
+WEFT_STAGE int request_parse(struct sk_msg_md *msg, struct scratch *scratch, u32 copied)
 {
-	u32 copied;
 	int parsed;
 
 	if (!scratch)
 		return WEFT_REASON_NO_SCRATCH;
-	copied = message_copy(msg, scratch);
 	parsed = weft_parse_request(&scratch->bytes, copied, &scratch->head);
 	if (parsed == WEFT_PARSE_MORE && copied < msg->size && copied < WEFT_KERNEL_HEAD_MAX) {
 		copied = message_pull(msg, scratch);
@@ -393,6 +410,8 @@ WEFT_STAGE int request_parse(struct sk_msg_md *msg, struct scratch *scratch)
 static __always_inline int request_new(struct sk_msg_md *msg, struct weft_connection *connection, u64 cookie)
 {
 	struct scratch *scratch;
+	struct memo *memo;
+	u32 copied;
 	int r;
 
 	r = connection_judge(connection, cookie);
@@ -404,9 +423,17 @@ static __always_inline int request_new(struct sk_msg_md *msg, struct weft_connec
 	scratch->cookie = cookie;
 	scratch->route_query.random = bpf_get_prandom_u32() ?: 1;
 	scratch->picked = 0;
-	r = request_parse(msg, scratch);
-	if (!r)
-		r = request_route(msg, connection, scratch);
+	request_images(connection, scratch);
+	copied = message_copy(msg, scratch);
+	memo = bpf_sk_storage_get(&memos, msg->sk, NULL, 0);
+	if (memo && memo_recall_route(memo, scratch, copied)) {
+		count(WEFT_COUNTER_REQUESTS_REPEATED, 1);
+		r = request_forward(msg, connection, scratch);
+	} else {
+		r = request_parse(msg, scratch, copied);
+		if (!r)
+			r = request_route(msg, connection, scratch, memo);
+	}
 	/* Whether a request goes up can depend on what was chosen. The proxy goes by the same number and takes the same endpoint, or what the
 	 * kernel does not do would be chosen less often than its weight says, and a turn of a round robin would be lost. */
 	if (r) {

@@ -20,7 +20,9 @@ static __always_inline int response_first(struct __sk_buff *skb, struct scratch 
 	copied = ((copied - 1) & (WEFT_KERNEL_HEAD_MAX - 1)) + 1;
 	if (bpf_skb_load_bytes(skb, 0, scratch->bytes.data, copied))
 		return SK_PASS;
-	reason = response_judge(scratch, copied, size, upstream, &total);
+	reason = response_parse(scratch, copied, upstream);
+	if (reason == WEFT_REASON_NONE)
+		reason = response_judge(scratch, copied, size, upstream, &total);
 	connection = bpf_map_lookup_elem(&connections, &client);
 	if (reason == WEFT_REASON_NONE)
 		reason = client_judge(upstream, slot, word, connection, total + total / 2);

@@ -8,23 +8,29 @@
 #include "weft/chunked.h"
 #include "weft/http1.h"
 
-/* Can the kernel carry this response to its end? `available` bytes are here, `copied` of them in scratch->bytes. Returns a reason why
- * not (WEFT_REASON_NONE: it can) and the size of the whole message. */
+/* Its head, from `copied` bytes in scratch->bytes into scratch->head: 0, or a reason. */
+static __always_inline u32 response_parse(struct scratch *scratch, u32 copied, const struct weft_upstream *upstream)
+{
+	int parsed = weft_parse_response(&scratch->bytes, copied, upstream->method, &scratch->head);
+
+	if (parsed == WEFT_PARSE_MORE)
+		return WEFT_REASON_RESPONSE_PARTIAL_HEAD;
+	if (parsed != WEFT_PARSE_DONE)
+		return WEFT_REASON_RESPONSE_BAD_HEAD;
+	return WEFT_REASON_NONE;
+}
+
+/* Can the kernel carry this response to its end? `available` bytes are here, `copied` of them in scratch->bytes, and scratch->head is its head.
+ * Returns a reason why not (WEFT_REASON_NONE: it can) and the size of the whole message. */
 static __always_inline u32 response_judge(struct scratch *scratch, u32 copied, u32 available, const struct weft_upstream *upstream,
 					  u64 *total_out)
 {
 	struct weft_control *settings = control_get();
 	struct weft_head *head = &scratch->head;
 	u64 total;
-	int parsed;
 
 	if (!settings)
 		return WEFT_REASON_FAST_PATH_OFF;
-	parsed = weft_parse_response(&scratch->bytes, copied, upstream->method, head);
-	if (parsed == WEFT_PARSE_MORE)
-		return WEFT_REASON_RESPONSE_PARTIAL_HEAD;
-	if (parsed != WEFT_PARSE_DONE)
-		return WEFT_REASON_RESPONSE_BAD_HEAD;
 	if (head->status < 200)
 		return WEFT_REASON_RESPONSE_INTERIM; /* not an answer yet: the request goes on */
 #ifndef WEFT_WITHOUT_COMPLETENESS

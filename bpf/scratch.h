@@ -15,6 +15,7 @@ struct scratch {
 	u32 is_taken;
 	u32 picked; /* endpoint; 0: none yet */
 	u64 cookie; /* of the client */
+	u64 route_generation; /* of the image that routes this request; 0: none is published */
 	struct weft_head_bytes bytes;
 	struct weft_head head;
 	struct weft_route_query route_query;

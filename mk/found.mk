@@ -1,10 +1,10 @@
-# What a review tried to break, one test a finding: on the harness of the order rules.
-FOUND_SRC := tests/order/harness.c tests/order/found_test.c
+# What a review tried to break, one test a finding, and what programs remember: on the harness of the order rules.
+FOUND_TESTS := $(BUILD)/tests/found_test $(BUILD)/tests/memo_test
 
-$(BUILD)/tests/found_test: $(FOUND_SRC) tests/order/harness.h $(BUILD)/lib/datapath.a $(ORDER_LIBS)
+$(FOUND_TESTS): $(BUILD)/tests/%: tests/order/%.c tests/order/harness.c tests/order/harness.h $(BUILD)/lib/datapath.a $(ORDER_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -I$(BUILD)/gen/proto -Itests/order $(CFLAGS) -o $@ $(FOUND_SRC) -Wl,--start-group $(BUILD)/lib/datapath.a $(ORDER_LIBS) -Wl,--end-group $(LDLIBS) -lcmocka
+	$(CC) $(CPPFLAGS) -I$(BUILD)/gen/proto -Itests/order $(CFLAGS) -o $@ $(filter %.c,$^) -Wl,--start-group $(BUILD)/lib/datapath.a $(ORDER_LIBS) -Wl,--end-group $(LDLIBS) -lcmocka
 
 .PHONY: found
-found: $(BUILD)/tests/found_test ## Test what a review of the order rules found (root)
-	$<
+found: $(FOUND_TESTS) ## Test what a review of the order rules found (root)
+	@failed=0; for t in $^; do echo "== $$t"; $$t || failed=1; done; exit $$failed

@@ -2,7 +2,7 @@
 # almost as long as all the rest together.
 KERNELS ?= 6.1 6.12
 
-KERNELS_NEED := $(DATAPATH_TESTS) $(ENGINE_TESTS) $(ENGINE_BPF) $(BUILD)/tests/order_test $(BUILD)/tests/found_test \
+KERNELS_NEED := $(DATAPATH_TESTS) $(ENGINE_TESTS) $(ENGINE_BPF) $(BUILD)/tests/order_test $(FOUND_TESTS) \
 		$(BUILD)/torture/torture-client $(BUILD)/torture/torture-server
 
 .PHONY: test-kernels

@@ -245,13 +245,18 @@ int virtual_host_refused(struct routes_compile *c, const char *name, const char 
 	return 0;
 }
 
-static bool is_by_chance(const struct mesh_virtual_host *source)
+/* What of its routing is left to chance. */
+static uint32_t chance_flags(const struct mesh_virtual_host *source)
 {
+	uint32_t flags = 0;
+
 	for (size_t i = 0; i < source->route_count; i++) {
-		if (source->routes[i].match.has_fraction || source->routes[i].forward.weighted_count > 1)
-			return true;
+		if (source->routes[i].match.has_fraction)
+			flags |= WEFT_VIRTUAL_HOST_BY_CHANCE | WEFT_VIRTUAL_HOST_HAS_FRACTIONS;
+		if (source->routes[i].forward.weighted_count > 1)
+			flags |= WEFT_VIRTUAL_HOST_BY_CHANCE;
 	}
-	return false;
+	return flags;
 }
 
 static int compile_members(struct routes_compile *c, const struct route_context *context, weft_ref *out)
@@ -272,8 +277,7 @@ static int compile_members(struct routes_compile *c, const struct route_context 
 		return builder_status(&c->builder);
 	host = builder_at(&c->builder, *out);
 	host->name = builder_text(&c->builder, source->name);
-	if (is_by_chance(source))
-		host->flags |= WEFT_VIRTUAL_HOST_BY_CHANCE;
+	host->flags |= chance_flags(source);
 	if (source->require_tls != MESH_TLS_NOT_REQUIRED)
 		host->flags |= WEFT_VIRTUAL_HOST_NEEDS_TLS;
 	if (source->counts_attempts_in_request)

@@ -133,6 +133,8 @@ static json_t *kernel_counters(const uint64_t counters[WEFT_COUNTERS])
 		{ "connects_refused", WEFT_COUNTER_BLOCKED_CONNECTS },
 		{ "connects_from_another_netns", WEFT_COUNTER_FOREIGN_NETNS },
 		{ "clients_left_sockmap", WEFT_COUNTER_CLIENTS_LEFT },
+		{ "requests_repeated", WEFT_COUNTER_REQUESTS_REPEATED },
+		{ "responses_repeated", WEFT_COUNTER_RESPONSES_REPEATED },
 		{ "servers_paired", WEFT_COUNTER_SERVERS },
 		{ "servers_forged", WEFT_COUNTER_FORGED_SERVERS },
 		{ "events_lost", WEFT_COUNTER_EVENTS_LOST },

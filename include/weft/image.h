@@ -176,6 +176,7 @@ struct weft_virtual_host {
 #define WEFT_VIRTUAL_HOST_COUNTS_ATTEMPTS 0x02u      /* x-envoy-attempt-count upstream, where weft decorates */
 #define WEFT_VIRTUAL_HOST_COUNTS_ATTEMPTS_BACK 0x04u /* ... and to the client */
 #define WEFT_VIRTUAL_HOST_BY_CHANCE 0x08u /* some route of it takes a part of the requests, or divides them by weight */
+#define WEFT_VIRTUAL_HOST_HAS_FRACTIONS 0x10u /* BY_CHANCE, and some match of it is drawn */
 #define WEFT_VIRTUAL_HOST_NEEDS_TLS 0x01u /* require_tls: a request that is not https is redirected there, whatever its route */
 
 /* ---- path automaton: a radix trie over literals ----------------------------------------------------------------------- */

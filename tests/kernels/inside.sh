@@ -28,7 +28,11 @@ torture() {
 for part in "$@"; do
 	case $part in
 	datapath) try "$part" "$BUILD/tests/datapath/features_test" ;;
-	order | found) try "$part" "$BUILD/tests/${part}_test" ;;
+	order) try "$part" "$BUILD/tests/order_test" ;;
+	found)
+		try "$part" "$BUILD/tests/found_test"
+		try "$part memo" "$BUILD/tests/memo_test"
+		;;
 	engine)
 		for test in "$BUILD"/tests/bpf/*_test; do
 			try "$part $(basename "$test" _test)" "$test" "$BUILD/tests/bpf/engine.bpf.o"

@@ -131,21 +131,49 @@ static uint32_t endpoint_prepare(struct image *image, const char *ip)
 	return 0;
 }
 
-static void configure(struct harness *h)
+static struct mesh *read_config(const char *text)
 {
 	char path[64];
 	struct mesh_report report;
 	struct mesh *mesh = NULL;
-	struct image *image = NULL;
 
 	snprintf(path, sizeof(path), "/tmp/weft-order-%d.yaml", getpid());
-	write_file(path, config);
+	write_file(path, text);
 	must(!mesh_load_file(path, &mesh, &report));
 	unlink(path);
-	must(!ids_new(&h->ids, NULL));
+	return mesh;
+}
+
+static void publish_routes(struct harness *h, struct mesh *mesh)
+{
+	struct image *image = NULL;
+
 	must(!compile_routes(mesh, h->ids, &image, NULL));
 	must(!datapath_publish(h->dp, 0, image));
 	image_free(&image);
+}
+
+void harness_route(struct harness *h, const char *routes)
+{
+	static const char usual[] = "{match: {prefix: /}, route: {cluster: local}}";
+	const char *at = strstr(config, usual);
+	struct mesh *mesh;
+	char *text;
+
+	must(at && asprintf(&text, "%.*s%s%s", (int)(at - config), config, routes ? routes : usual, at + strlen(usual)) > 0);
+	mesh = read_config(text);
+	free(text);
+	publish_routes(h, mesh);
+	mesh_free(&mesh);
+}
+
+static void configure(struct harness *h)
+{
+	struct mesh *mesh = read_config(config);
+	struct image *image = NULL;
+
+	must(!ids_new(&h->ids, NULL));
+	publish_routes(h, mesh);
 	must(!compile_endpoints(mesh, NULL, h->ids, &image, NULL));
 	h->local_endpoint = endpoint_prepare(image, POD_IP);
 	h->other_endpoint = endpoint_prepare(image, OTHER_IP);

@@ -30,6 +30,8 @@ struct harness {
 /* Routes: host "local" -> POD_IP, host "other" -> OTHER_IP, "direct" -> a direct response. Once a process. */
 int harness_start(struct harness *h, enum weft_fast_path mode);
 void harness_stop(struct harness *h);
+/* Publishes the routes anew, with these for host "local" (YAML in flow style); NULL: as it was at first. */
+void harness_route(struct harness *h, const char *routes);
 
 struct client {
 	int fd;        /* the application's, connected to SERVICE_IP:80 */

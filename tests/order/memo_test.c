@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A head that comes again is not parsed again, and nothing but the same head under the same routes is taken for it (bpf/memo.h). Needs root. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "harness.h"
+#include "weft/abi.h"
+#include "weft/reason.h"
+
+#define REQUEST "GET /a HTTP/1.1\r\nHost: local\r\n\r\n"
+#define RESPONSE "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+struct world {
+	struct client client;
+	struct link local, other; /* `other`: reached on the remote path */
+};
+
+static struct harness *harness_once(void)
+{
+	static struct harness harness;
+
+	return &harness;
+}
+
+static int start(void **state)
+{
+	signal(SIGPIPE, SIG_IGN);
+	*state = harness_once();
+	return harness_start(*state, WEFT_FAST_PATH_ON);
+}
+
+static int stop(void **state)
+{
+	harness_stop(*state);
+	return 0;
+}
+
+static int open_world(void **state)
+{
+	static struct world world;
+	struct harness *h = harness_once();
+
+	harness_route(h, NULL);
+	client_open(h, &world.client);
+	link_open(h, h->local_endpoint, &world.local);
+	link_open(h, h->other_endpoint, &world.other);
+	*state = &world;
+	return 0;
+}
+
+static int close_world(void **state)
+{
+	struct world *world = *state;
+	struct harness *h = harness_once();
+
+	link_close(h, &world->local);
+	link_close(h, &world->other);
+	client_close(&world->client);
+	*state = h;
+	return 0;
+}
+
+/* What went another way than it should says why. */
+static void assert_heard(int fd, const char *expected)
+{
+	char buffer[8192];
+
+	hear(fd, buffer, sizeof(buffer), 1000);
+	for (uint32_t reason = 0; strcmp(buffer, expected) && reason < WEFT_REASON_COUNT; reason++) {
+		if (counted(harness_once(), WEFT_COUNTER_REASONS + reason))
+			print_error("%s: %llu\n", weft_reason_names[reason], (unsigned long long)counted(harness_once(), WEFT_COUNTER_REASONS + reason));
+	}
+	assert_string_equal(buffer, expected);
+}
+
+static void exchange(struct world *world, const struct link *link, const char *request, const char *response)
+{
+	assert_int_equal(say(world->client.fd, request), strlen(request));
+	assert_heard(link->server, request);
+	assert_int_equal(say(link->server, response), strlen(response));
+	assert_heard(world->client.fd, response);
+}
+
+static uint64_t requests_repeated(void)
+{
+	return counted(harness_once(), WEFT_COUNTER_REQUESTS_REPEATED);
+}
+
+static uint64_t responses_repeated(void)
+{
+	return counted(harness_once(), WEFT_COUNTER_RESPONSES_REPEATED);
+}
+
+static void test_a_head_that_comes_again_is_not_parsed_again(void **state)
+{
+	struct world *world = *state;
+	uint64_t requests = requests_repeated(), responses = responses_repeated();
+
+	for (int i = 0; i < 10; i++)
+		exchange(world, &world->local, REQUEST, RESPONSE);
+	/* not the first, which may be the only one, nor the second, which is kept */
+	assert_int_equal(requests_repeated() - requests, 8);
+	assert_int_equal(responses_repeated() - responses, 8);
+}
+
+static void test_bodies_may_differ(void **state)
+{
+	struct world *world = *state;
+	uint64_t requests = requests_repeated(), responses = responses_repeated();
+	char request[128], response[128];
+
+	for (int i = 0; i < 8; i++) {
+		snprintf(request, sizeof(request), "POST /p HTTP/1.1\r\nHost: local\r\nContent-Length: 6\r\n\r\nbody %d", i);
+		snprintf(response, sizeof(response), "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nanswer %d", i);
+		exchange(world, &world->local, request, response);
+	}
+	assert_int_equal(requests_repeated() - requests, 6);
+	assert_int_equal(responses_repeated() - responses, 6);
+}
+
+/* The same bytes as far as they go, and then something else. */
+static void test_a_head_that_only_begins_like_it_is_another_one(void **state)
+{
+	struct world *world = *state;
+	static const char *const heads[] = {
+		"GET /a HTTP/1.1\r\nHost: local\r\nA: b\r\n\r\n", "GET /a HTTP/1.1\r\nHost: other\r\n\r\n", "GET /b HTTP/1.1\r\nHost: local\r\n\r\n",
+		"GET /aa HTTP/1.1\r\nHost: local\r\n\r\n",
+	};
+	static const char *const responses[] = {
+		"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello!", "HTTP/1.1 201 OK\r\nContent-Length: 5\r\n\r\nhello",
+		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nA: b\r\n\r\nhello", "HTTP/1.1 204 No Content\r\n\r\n",
+	};
+
+	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+		bool is_other = strstr(heads[i], "other");
+
+		for (int again = 0; again < 3; again++)
+			exchange(world, &world->local, REQUEST, RESPONSE);
+		exchange(world, is_other ? &world->other : &world->local, heads[i], responses[i]);
+	}
+	exchange(world, &world->local, REQUEST, RESPONSE);
+}
+
+static void test_an_answer_to_head_is_none_to_get(void **state)
+{
+	struct world *world = *state;
+	static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+
+	for (int i = 0; i < 4; i++) {
+		for (int again = 0; again < 3; again++)
+			exchange(world, &world->local, "HEAD /a HTTP/1.1\r\nHost: local\r\n\r\n", head);
+		for (int again = 0; again < 3; again++)
+			exchange(world, &world->local, REQUEST, RESPONSE);
+	}
+}
+
+static void test_routes_that_were_published_since_decide(void **state)
+{
+	struct world *world = *state;
+	struct harness *h = harness_once();
+
+	for (int i = 0; i < 3; i++) {
+		for (int again = 0; again < 4; again++)
+			exchange(world, &world->local, REQUEST, RESPONSE);
+		harness_route(h, "{match: {prefix: /}, route: {cluster: other}}");
+		for (int again = 0; again < 4; again++)
+			exchange(world, &world->other, REQUEST, RESPONSE);
+		harness_route(h, NULL);
+	}
+	harness_route(h, "{match: {prefix: /}, direct_response: {status: 403}}");
+	say(world->client.fd, REQUEST);
+	assert_heard(world->client.fd, "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\ndate: Sun, 22 Nov 2026 01:13:34 GMT\r\n\r\n");
+}
+
+/* Sends on one connection, and answers on whichever server hears it: how many `other` heard. */
+static int shares(struct world *world, int count)
+{
+	char buffer[8192];
+	int others = 0;
+
+	for (int i = 0; i < count; i++) {
+		say(world->client.fd, REQUEST);
+		if (hear(world->local.server, buffer, sizeof(buffer), 30)) {
+			say(world->local.server, RESPONSE);
+		} else {
+			assert_heard(world->other.server, REQUEST);
+			say(world->other.server, RESPONSE);
+			others++;
+		}
+		assert_heard(world->client.fd, RESPONSE);
+	}
+	return others;
+}
+
+/* 60 draws of one half: 11 or fewer come once in a million. */
+static void test_what_chance_decides_is_decided_each_time(void **state)
+{
+	struct world *world = *state;
+	struct harness *h = harness_once();
+	uint64_t requests = requests_repeated();
+
+	harness_route(h, "{match: {prefix: /}, route: {weighted_clusters: {clusters: [{name: local, weight: 1}, {name: other, weight: 1}]}}}");
+	assert_in_range(shares(world, 60), 12, 48);
+	harness_route(h, "{match: {prefix: /, runtime_fraction: {default_value: {numerator: 50}}}, route: {cluster: local}}, "
+			 "{match: {prefix: /}, route: {cluster: other}}");
+	assert_in_range(shares(world, 60), 12, 48);
+	assert_int_equal(requests_repeated(), requests);
+}
+
+/* Who never says the same thing again is not asked for ever whether he does. */
+static void test_heads_that_all_differ_are_all_routed(void **state)
+{
+	struct world *world = *state;
+	uint64_t requests = requests_repeated(), responses = responses_repeated();
+	char request[128], response[128];
+
+	for (int i = 0; i < 100; i++) {
+		snprintf(request, sizeof(request), "GET /a%d HTTP/1.1\r\nHost: local\r\n\r\n", i);
+		snprintf(response, sizeof(response), "HTTP/1.1 200 OK\r\nX-Number: %d\r\nContent-Length: 5\r\n\r\nhello", i);
+		exchange(world, &world->local, request, response);
+	}
+	assert_int_equal(requests_repeated(), requests);
+	assert_int_equal(responses_repeated(), responses);
+	for (int i = 0; i < 200; i++)
+		exchange(world, &world->local, REQUEST, RESPONSE);
+	assert_in_range(requests_repeated() - requests, 100, 199);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_a_head_that_comes_again_is_not_parsed_again, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_bodies_may_differ, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_a_head_that_only_begins_like_it_is_another_one, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_an_answer_to_head_is_none_to_get, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_routes_that_were_published_since_decide, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_what_chance_decides_is_decided_each_time, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_heads_that_all_differ_are_all_routed, open_world, close_world),
+	};
+
+	return cmocka_run_group_tests(tests, start, stop);
+}

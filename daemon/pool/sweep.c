@@ -27,7 +27,8 @@ static void sweep_exchange(struct upstream *u, uint64_t word, uint64_t now)
 	struct weft_upstream *s = u->shared;
 	uint64_t deadline_ns = s->deadline_ns;
 
-	if (deadline_ns && now >= deadline_ns) {
+	/* That of the exchange before, as long as the program that lends has not written its own. */
+	if (deadline_ns && now >= deadline_ns && !is_abandoned(u, word)) {
 		if (WEFT_STATE(word) == WEFT_UPSTREAM_LENT)
 			upstream_fail(u, word, 504, POOL_CLOSE_TIMEOUT);
 		else

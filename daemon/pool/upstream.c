@@ -279,8 +279,8 @@ bool upstream_cut(struct upstream *u, uint64_t word, enum pool_close_reason reas
 	return true;
 }
 
-/* A FIN that comes in one segment with the last bytes is announced before the program has seen those bytes, and a program marks a response as the
- * worker's on another CPU than this one: what looks like a failure is looked at again a little later, and only then believed. */
+/* What looks like a failure is looked at again a little later, and only then believed: a mark of death may be a program's that has not yet said
+ * what becomes of the exchange. (Bytes that came with a FIN have been to the program when the FIN is seen: to look takes the socket's lock.) */
 static void doubt(struct upstream *u)
 {
 	struct timeval delay = timeval_of_ms(u->pool->options.second_look_ms);
@@ -316,6 +316,14 @@ static bool close_ended(struct upstream *u, uint64_t word, enum pool_close_reaso
 	return true;
 }
 
+static bool is_awaited(const struct upstream *u)
+{
+	struct pool_exchange exchange;
+
+	exchange_read(u->pool, u->slot, &exchange);
+	return exchange_is_awaited(u->pool, &exchange);
+}
+
 /* One judgement; true when the state moved under it and it must be made again. */
 static bool judge(struct upstream *u, uint64_t word, bool was_doubted)
 {
@@ -344,6 +352,12 @@ static bool judge(struct upstream *u, uint64_t word, bool was_doubted)
 	if (WEFT_STATE(word) == WEFT_UPSTREAM_IDLE)
 		return !close_ended(u, word, waiting == WAITING_BYTES ? POOL_CLOSE_UNASKED_BYTES : POOL_CLOSE_PEER);
 	if (!was_doubted) {
+		doubt(u);
+		return false;
+	}
+	/* A program that lends writes the record after the state, and may be preempted in between for as long as the machine pleases: told by what
+	 * stood there before, its client would wait for ever. One that is gone is the sweep's. */
+	if (WEFT_STATE(word) == WEFT_UPSTREAM_LENT && !is_awaited(u)) {
 		doubt(u);
 		return false;
 	}

@@ -226,6 +226,28 @@ static void test_an_end_that_a_program_explains_a_moment_later_fails_nothing(voi
 }
 
 /* A program that was held up between lending and writing its record: the client in the record is that of the exchange before. */
+/* A program that was preempted right after it lent has not yet said whose exchange this is. */
+static void test_an_end_is_not_judged_before_the_exchange_is_known(void **state)
+{
+	struct fixture *fx = *state;
+	int slot = lend_first(fx);
+	uint64_t exchange = fx->client_exchange;
+
+	fx->client_exchange = 0;
+	fx->upstreams[slot].client_cookie = CLIENT + 1;
+	fx->upstreams[slot].deadline_ns = 1;
+	reset_server(server_of(fx, fd_of(fx, slot)));
+	fixture_run(fx, 300); /* sixty second looks */
+	assert_int_equal(state_of(fx, slot), WEFT_UPSTREAM_LENT);
+	assert_int_equal(fx->told.failed + fx->told.cuts, 0);
+	fx->upstreams[slot].client_cookie = CLIENT;
+	fx->upstreams[slot].deadline_ns = 0;
+	fx->client_exchange = exchange;
+	AWAIT(fx, fx->told.failed == 1);
+	assert_int_equal(fx->told.status, 503);
+	assert_true(fx->told.exchange.exchange == exchange);
+}
+
 static void test_an_exchange_that_its_client_does_not_await_tells_nobody(void **state)
 {
 	struct fixture *fx = *state;
@@ -233,7 +255,7 @@ static void test_an_exchange_that_its_client_does_not_await_tells_nobody(void **
 
 	fx->client_exchange = 0;
 	reset_server(server_of(fx, fd_of(fx, slot)));
-	AWAIT(fx, stats_of(fx).closes[POOL_CLOSE_FAILED] == 1);
+	AWAIT(fx, stats_of(fx).closes[POOL_CLOSE_CLIENT_GONE] == 1);
 	assert_int_equal(fx->told.failed + fx->told.cuts, 0);
 	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
 }
@@ -418,6 +440,7 @@ int main(void)
 		TEST(test_an_upstream_that_ends_before_its_response_gives_503),
 		TEST(test_an_upstream_that_ends_in_its_response_cuts_the_client),
 		TEST(test_an_end_that_a_program_explains_a_moment_later_fails_nothing),
+		TEST(test_an_end_is_not_judged_before_the_exchange_is_known),
 		TEST(test_an_exchange_that_its_client_does_not_await_tells_nobody),
 		TEST(test_a_passed_deadline_gives_504),
 		TEST(test_a_passed_deadline_in_the_response_cuts_it),

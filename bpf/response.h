@@ -4,6 +4,7 @@
 #ifndef WEFT_BPF_RESPONSE_H
 #define WEFT_BPF_RESPONSE_H
 
+#include "overlap.h"
 #include "response_step.h"
 
 static __always_inline int response_first(struct __sk_buff *skb, struct scratch *scratch, struct weft_upstream *upstream, u32 slot, u64 word)
@@ -90,6 +91,11 @@ int weft_response(struct __sk_buff *skb)
 	upstream = bpf_map_lookup_elem(&upstreams, &slot);
 	if (!upstream || upstream->cookie != cookie)
 		return SK_PASS;
+	if (!overlap_cut(skb, &upstream->received_seq)) {
+		upstream->is_dead = 1;
+		event_send(WEFT_EVENT_UPSTREAM_DEAD, slot, upstream->cookie, upstream->pod_id, upstream->endpoint_id);
+		return SK_DROP;
+	}
 	word = upstream->state;
 	if (WEFT_STATE(word) == WEFT_UPSTREAM_REPLYING)
 		return response_rest(skb, upstream, slot, word);

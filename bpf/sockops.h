@@ -44,6 +44,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx, struct 
 	connection->sock = (u64)tp;
 	connection->write_base = tp->write_seq;
 	connection->read_base = tp->rcv_nxt;
+	connection->received_seq = tp->rcv_nxt;
 	connection->local_port_be = local_port_be(ctx);
 	/* Bytes that went out with the SYN are on the TCP leg already: the proxy's, and the connection with them. */
 	if (tp->data_segs_out || tp->write_seq != tp->snd_una)
@@ -98,6 +99,7 @@ static __always_inline void upstream_established(struct bpf_sock_ops *ctx, struc
 		return;
 	socket->cookie = cookie;
 	upstream->sock = (u64)tp;
+	upstream->received_seq = tp->rcv_nxt;
 	if (bpf_map_update_elem(&upstream_slots, &cookie, &slot, BPF_ANY))
 		return;
 

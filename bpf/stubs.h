@@ -5,6 +5,7 @@
 #define WEFT_BPF_STUBS_H
 
 #include "maps.h"
+#include "overlap.h"
 
 SEC("sk_msg")
 int stub_request(struct sk_msg_md *msg)
@@ -31,6 +32,11 @@ int stub_response(struct __sk_buff *skb)
 SEC("sk_skb/stream_verdict")
 int stub_fionread(struct __sk_buff *skb)
 {
+	u64 cookie = bpf_get_socket_cookie(skb);
+	struct weft_connection *connection = bpf_map_lookup_elem(&connections, &cookie);
+
+	if (connection && connection->established_ns)
+		overlap_cut(skb, &connection->received_seq);
 	return SK_PASS;
 }
 

@@ -105,7 +105,7 @@ struct weft_connection { /* hash `connections`; key: client socket cookie */
 	u32 scope;
 	u32 drawn;              /* the number that the last request was routed by which then went up; 0: none, or taken */
 	u32 picked;             /* ... and the endpoint that was picked for it; 0: none, or taken */
-	u32 zero;
+	u32 received_seq;       /* where the bytes end that came to the client by TCP: bpf/overlap.h */
 	u32 original_ip4_be;
 	u16 original_port_be;
 	u16 local_port_be;      /* the client socket's; with netns_cookie the key of `connection_ports` */
@@ -195,7 +195,8 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	u64 first_byte_ns;
 	u64 request_remaining; /* body bytes still to come from the client */
 	u64 response_remaining; /* bytes of the response still to be redirected */
-	u64 response_bytes;
+	u32 response_bytes;
+	u32 received_seq;      /* where the bytes end that came from the server: bpf/overlap.h */
 	u16 status;
 	u8 path;               /* enum weft_path */
 	u8 method;             /* enum weft_method */

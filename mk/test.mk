@@ -1,5 +1,5 @@
 # Everything that proves weft, in the order of what it costs. Each part is a target of its own; all of them run even if one fails.
-TEST_PARTS := check unit golden replay bpf-test datapath-test conformance order order-guards found xds-test e2e torture-test
+TEST_PARTS := check unit golden replay bpf-test datapath-test conformance order order-guards found xds-protos xds-test e2e torture-test
 
 .PHONY: test
 test: deps ## Run all tests (root): check, unit, golden, in the kernel, what Envoy did, order rules, end to end, torture

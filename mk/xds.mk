@@ -16,3 +16,7 @@ xds-test: $(XDS_TALK) $(XDS_VENV)/.stamp ## Streams from istiod against real and
 
 # tests/e2e/istiod_test.sh has a stand-in for istiod.
 e2e: $(XDS_VENV)/.stamp
+
+.PHONY: xds-protos
+xds-protos: $(XDS_VENV)/.stamp ## Compare our .proto files with Envoy's, docs/xds.md with what istiod sends and is told
+	timeout 120 $(XDS_VENV)/bin/python -B tests/xds/protos_test.py

@@ -28,7 +28,7 @@ bpf-test: $(ENGINE_TESTS) $(ENGINE_BPF) $(BUILD)/tests/datapath/budget_test ## R
 bpf-test-kernel: $(ENGINE_TESTS) $(ENGINE_BPF) ## The same in another kernel: KERNEL=/boot/vmlinuz-...
 	timeout 420 tests/kernels/boot.sh "$(KERNEL)" 400 "( failed=0; for t in $(ENGINE_TESTS); do \$$t $(ENGINE_BPF) || failed=1; done; exit \$$failed )" $^
 
-FUZZERS   := http1 router regex frame
+FUZZERS   := http1 router regex frame xds
 FUZZ_TIME ?= 30
 FUZZ_BIN  := $(FUZZERS:%=$(BUILD)/tests/fuzz/%_fuzz)
 
@@ -53,11 +53,23 @@ $(BUILD)/tests/fuzz/frame_fuzz: tests/fuzz/frame_fuzz.c $(FUZZ_FRAME_SRC) daemon
 	$(CLANG) $(CPPFLAGS) -std=gnu11 -fno-strict-aliasing -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function \
 		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $< $(FUZZ_FRAME_SRC) $(BUILD)/lib/base.a
 
+FUZZ_XDS_SRC  := $(wildcard daemon/xds/response.c daemon/xds/store.c daemon/xds/scope.c daemon/xds/settle.c daemon/xds/demand.c daemon/xds/names.c \
+	daemon/xds/request.c daemon/xds/describe.c daemon/mesh/*.c)
+FUZZ_XDS_LIBS := $(patsubst %,$(BUILD)/lib/%.a,compile dns xds mesh kube regex base proto)
+
+$(BUILD)/tests/fuzz/xds_fuzz: tests/fuzz/xds_fuzz.c tests/fuzz/xds_corpus.py $(FUZZ_XDS_SRC) $(wildcard daemon/xds/*.h daemon/mesh/*.h) $(FUZZ_XDS_LIBS)
+	@mkdir -p $(@D)
+	$(CLANG) $(CPPFLAGS) -I$(BUILD)/gen/proto -std=gnu11 -fno-strict-aliasing -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $< $(FUZZ_XDS_SRC) \
+		-Wl,--start-group $(FUZZ_XDS_LIBS) -Wl,--end-group $(LDLIBS)
+	python3 -B tests/fuzz/xds_corpus.py tests/data/recordings $@.corpus
+
 -include $(FUZZ_BIN:=.d)
 
 .PHONY: fuzz
-fuzz: $(FUZZ_BIN) ## Fuzz the parser and the router for FUZZ_TIME seconds each
+fuzz: $(FUZZ_BIN) ## Fuzz the parser, the router, expressions and what istiod sends for FUZZ_TIME seconds each
 	@for f in $(FUZZ_BIN); do \
 		echo "== $$f"; mkdir -p $$f.corpus; \
-		$$f -max_total_time=$(FUZZ_TIME) -max_len=4096 -print_final_stats=0 -artifact_prefix=$$f- $$f.corpus 2>&1 | tail -n 3; \
+		case $$f in *xds_fuzz) len=65536;; *) len=4096;; esac; \
+		$$f -max_total_time=$(FUZZ_TIME) -max_len=$$len -print_final_stats=0 -artifact_prefix=$$f- $$f.corpus 2>&1 | tail -n 3; \
 	done

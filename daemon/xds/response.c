@@ -15,6 +15,9 @@ enum { ANY_TYPE_URL = 1, ANY_VALUE = 2 };
 enum { WRAPPER_RESOURCE = 2 };
 enum { NAME = 1 };
 
+/* What is not there is empty, and never NULL: functions of memory want a pointer even to no bytes. */
+static const struct xds_bytes nothing = { (const uint8_t *)"", 0 };
+
 struct cursor {
 	const uint8_t *at, *end;
 };
@@ -99,13 +102,13 @@ static bool is_wrapper(struct xds_bytes type_url)
 
 static bool take_any(struct xds_bytes any, struct xds_response_item *out)
 {
-	*out = (struct xds_response_item){ { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
+	*out = (struct xds_response_item){ nothing, nothing, nothing };
 	return find_bytes(any, ANY_TYPE_URL, &out->type_url) && find_bytes(any, ANY_VALUE, &out->value);
 }
 
 static bool take_item(struct xds_bytes any, struct xds_response_item *out)
 {
-	struct xds_bytes inner = { NULL, 0 };
+	struct xds_bytes inner = nothing;
 
 	if (!take_any(any, out))
 		return false;
@@ -181,7 +184,7 @@ int xds_response_parse(const void *bytes, size_t size, struct xds_response *out,
 
 int xds_response_item_of(const void *bytes, size_t size, struct xds_response_item *out)
 {
-	*out = (struct xds_response_item){ .value = { bytes, size } };
+	*out = (struct xds_response_item){ nothing, { size ? bytes : "", size }, nothing };
 	return find_bytes(out->value, NAME, &out->name) ? 0 : -EBADMSG;
 }
 

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of somebody else. */
+/* Bytes of somebody else. `at` is never NULL. */
 struct xds_bytes {
 	const uint8_t *at;
 	size_t size;

@@ -420,7 +420,7 @@ static void count_response(struct xds_scope *scope, enum mesh_kind kind, const s
 	type->response_ms = now_ms;
 	type->response_bytes = size;
 	type->response_count = response->count;
-	scope->push = (struct xds_push){ .kind = kind, .version = type->received, .resources = response->count, .bytes = size, .detail = "" };
+	scope->push = (struct xds_push){ .number = scope->push.number + 1, .kind = kind, .version = type->received, .resources = response->count, .bytes = size, .detail = "" };
 }
 
 static int answer(struct xds_scope *scope, enum mesh_kind kind, const struct xds_response *response, size_t size, uint64_t now_ms)

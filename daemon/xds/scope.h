@@ -73,6 +73,7 @@ uint64_t xds_scope_changes(const struct xds_scope *scope);
 
 /* What became of the last response. */
 struct xds_push {
+	uint64_t number;     /* of it, from 1; 0: there was none */
 	enum mesh_kind kind;
 	const char *version;
 	size_t resources, unchanged, added, changed, removed, ignored, refused;

@@ -6,20 +6,13 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "envoy/admin/v3/config_dump.pb-c.h"
+#include "mesh/load.h"
 #include "mesh/mesh_internal.h"
 #include "mesh/registry.h"
 #include "mesh/yaml_message.h"
 #include "mesh/yaml_tree.h"
 #include "weft/config/v1/config.pb-c.h"
-
-struct loader {
-	const char *file;
-	const struct yaml_node *root;
-	struct arena arena;            /* of the tree and the messages */
-	struct mesh *mesh;
-	struct mesh_report *report;
-	size_t error_count;            /* errors that make the file as a whole unusable */
-};
 
 static void fail(struct loader *l, const char *path, const char *text)
 {
@@ -50,7 +43,7 @@ static bool is_duplicate(struct loader *l, const char *type_url, const struct ya
 	return false;
 }
 
-static int add(struct loader *l, const char *path, const char *type_url, const void *bytes, size_t size)
+int load_add(struct loader *l, const char *path, const char *type_url, const void *bytes, size_t size)
 {
 	struct mesh_source source = { l->file, yaml_find(l->root, path), path };
 	int r;
@@ -75,7 +68,7 @@ static int add_message(struct loader *l, const char *list, size_t index, enum me
 		return -ENOMEM;
 	protobuf_c_message_pack(message, bytes);
 	snprintf(path, sizeof(path), "static_resources.%s[%zu]", list, index);
-	return add(l, path, mesh_kind_type_url(kind), bytes, size);
+	return load_add(l, path, mesh_kind_type_url(kind), bytes, size);
 }
 
 static int add_pod(struct loader *l, size_t index, const Weft__Config__V1__Pod *message)
@@ -133,7 +126,7 @@ static int add_all(struct loader *l, const Weft__Config__V1__Config *config)
 		const Google__Protobuf__Any *any = config->resources[i];
 
 		snprintf(path, sizeof(path), "resources[%zu]", i);
-		r = add(l, path, any->type_url, any->value.data, any->value.len);
+		r = load_add(l, path, any->type_url, any->value.data, any->value.len);
 	}
 	for (size_t i = 0; !r && statics && i < statics->n_listeners; i++)
 		r = add_message(l, "listeners", i, MESH_LISTENER, &statics->listeners[i]->base);
@@ -146,16 +139,18 @@ static int load(struct loader *l, const char *text, size_t size)
 {
 	struct yaml_reader reader = { .file = l->file, .arena = &l->arena, .report = l->report, .path = STRBUF_INIT };
 	ProtobufCMessage *config = NULL;
+	bool is_dump;
 	int r;
 
 	r = yaml_tree_parse(l->file, text, size, &l->arena, &l->root, l->report);
 	if (r)
 		return r;
-	r = yaml_message_read(&reader, l->root, &weft__config__v1__config__descriptor, &config);
+	is_dump = l->root->kind == NODE_MAPPING && yaml_get(l->root, "configs");
+	r = yaml_message_read(&reader, l->root, is_dump ? &envoy__admin__v3__config_dump__descriptor : &weft__config__v1__config__descriptor, &config);
 	strbuf_release(&reader.path);
 	if (r)
 		return r;
-	r = add_all(l, (const Weft__Config__V1__Config *)config);
+	r = is_dump ? load_dump(l, config) : add_all(l, (const Weft__Config__V1__Config *)config);
 	if (r)
 		return r;
 	return l->error_count ? -EINVAL : 0;

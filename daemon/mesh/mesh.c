@@ -194,6 +194,11 @@ void mesh_free(struct mesh **mesh)
 	*mesh = NULL;
 }
 
+void mesh_require_mtls(struct mesh *mesh, bool is_required)
+{
+	mesh->requires_mtls = is_required;
+}
+
 struct pods *mesh_pods(struct mesh *mesh)
 {
 	return owner_of(mesh)->pods;

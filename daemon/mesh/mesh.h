@@ -626,12 +626,14 @@ struct mesh {
 	const struct mesh_refused **refused;
 	size_t refused_count;
 	const struct pods *pods;
+	bool requires_mtls;             /* of who serves it: endpoints that could take mTLS are not reached without */
 };
 
 int mesh_new(struct mesh **out);
 void mesh_free(struct mesh **mesh);
+void mesh_require_mtls(struct mesh *mesh, bool is_required);
 
-/* Reads a YAML (or JSON) file: pods, resources, static_resources. Everything worth saying is added to `report` (which must be initialised,
+/* Reads a YAML (or JSON) file: pods, resources, static_resources; or what Envoy's /config_dump prints. Everything worth saying is added to `report` (which must be initialised,
  * and released by the caller, whatever is returned), warnings included.
  *
  * Returns 0 and a mesh when the file could be read as a whole. Resources that Envoy would refuse are then errors in the report and entries of

@@ -2,11 +2,13 @@
 /* The messages of google.protobuf that have a JSON form of their own. */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "google/protobuf/any.pb-c.h"
 #include "google/protobuf/duration.pb-c.h"
 #include "google/protobuf/struct.pb-c.h"
+#include "google/protobuf/timestamp.pb-c.h"
 #include "google/protobuf/wrappers.pb-c.h"
 #include "mesh/registry.h"
 #include "mesh/proto_field.h"
@@ -82,6 +84,19 @@ static int read_duration(struct yaml_reader *reader, const struct yaml_node *nod
 		return reader_error(reader, node, "a duration of more than 10,000 years");
 	if (r)
 		return reader_error(reader, node, "expected a duration like 1.5s, found %s", node_words(node, words, sizeof(words)));
+	return 0;
+}
+
+/* 2026-11-21T23:00:41.5Z. Fractions of a second are left out. */
+static int read_timestamp(struct yaml_reader *reader, const struct yaml_node *node, Google__Protobuf__Timestamp *timestamp)
+{
+	struct tm utc = { 0 };
+	char words[64];
+	const char *rest = node->kind == NODE_SCALAR ? strptime(node->scalar.text, "%Y-%m-%dT%H:%M:%S", &utc) : NULL;
+
+	if (!rest)
+		return reader_error(reader, node, "expected a time like 2026-11-21T23:00:41Z, found %s", node_words(node, words, sizeof(words)));
+	timestamp->seconds = timegm(&utc);
 	return 0;
 }
 
@@ -205,6 +220,7 @@ static bool is_wrapper(const ProtobufCMessageDescriptor *descriptor)
 bool wellknown_is(const ProtobufCMessageDescriptor *descriptor)
 {
 	return descriptor == &google__protobuf__any__descriptor || descriptor == &google__protobuf__duration__descriptor ||
+	       descriptor == &google__protobuf__timestamp__descriptor ||
 	       descriptor == &google__protobuf__struct__descriptor || descriptor == &google__protobuf__value__descriptor ||
 	       descriptor == &google__protobuf__list_value__descriptor || is_wrapper(descriptor);
 }
@@ -222,6 +238,8 @@ int wellknown_read(struct yaml_reader *reader, const struct yaml_node *node, Pro
 		return read_any(reader, node, (Google__Protobuf__Any *)message);
 	if (descriptor == &google__protobuf__duration__descriptor)
 		return read_duration(reader, node, (Google__Protobuf__Duration *)message);
+	if (descriptor == &google__protobuf__timestamp__descriptor)
+		return read_timestamp(reader, node, (Google__Protobuf__Timestamp *)message);
 	if (descriptor == &google__protobuf__struct__descriptor)
 		return read_struct(reader, node, (Google__Protobuf__Struct *)message);
 	if (descriptor == &google__protobuf__value__descriptor)

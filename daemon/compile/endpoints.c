@@ -217,10 +217,15 @@ static int compile_members(struct endpoints_compile *c, const struct mesh_cluste
 		return 0;
 	}
 	for (i = 0; i < count; i++) {
-		if (cluster_reach(source, shares[i].endpoint) != REACH_TLS_ONLY)
+		enum reach reach = cluster_reach(source, shares[i].endpoint);
+
+		if (reach == REACH_PLAIN || (reach == REACH_MTLS_CAPABLE && !c->mesh->requires_mtls))
 			continue;
 		cluster_refuse(judgement, WEFT_CLUSTER_REFUSED);
-		reason_add(&judgement->reason, "endpoint %s takes TLS only, which is not supported yet", shares[i].endpoint->address.text);
+		reason_add(&judgement->reason,
+			   reach == REACH_TLS_ONLY ? "endpoint %s takes TLS only, which is not supported yet" :
+						     "endpoint %s could take mTLS, which is not supported yet, and --require-mtls forbids plaintext",
+			   shares[i].endpoint->address.text);
 		return 0;
 	}
 	r = write_endpoints(c, source, cluster_ref, shares, count, judgement);

@@ -138,6 +138,45 @@ static void test_a_cluster_without_endpoints_and_one_that_is_refused_answer_diff
 	ids_free(&ids);
 }
 
+/* As istiod writes it: the peer can do mTLS and takes plaintext too. */
+static const char capable[] = "resources:\n"
+			      "  - '@type': type.googleapis.com/envoy.config.cluster.v3.Cluster\n"
+			      "    name: shop\n"
+			      "    type: EDS\n"
+			      "    eds_cluster_config: {eds_config: {ads: {}}}\n"
+			      "    transport_socket_matches:\n"
+			      "      - {name: tlsMode-istio, match: {tlsMode: istio}, transport_socket: {name: envoy.transport_sockets.tls, typed_config: "
+			      "{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext}}}\n"
+			      "      - {name: tlsMode-disabled, match: {}, transport_socket: {name: envoy.transport_sockets.raw_buffer, typed_config: "
+			      "{'@type': type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}}\n"
+			      "  - '@type': type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment\n"
+			      "    cluster_name: shop\n"
+			      "    endpoints:\n"
+			      "      - lb_endpoints:\n"
+			      "          - endpoint: {address: {socket_address: {address: 10.0.0.1, port_value: 80}}}\n"
+			      "            metadata: {filter_metadata: {envoy.transport_socket_match: {tlsMode: istio}}}\n"
+			      "            load_balancing_weight: 1\n";
+
+static void test_an_endpoint_that_could_take_mtls_is_reached_without_unless_that_is_forbidden(void **state)
+{
+	struct mesh *mesh = load(capable);
+	struct ids *ids = NULL;
+	struct weft_endpoint endpoint;
+	struct image *image = NULL;
+
+	assert_int_equal(ids_new(&ids, NULL), 0);
+	assert_int_equal(compile_endpoints(mesh, NULL, ids, &image, NULL), 0);
+	assert_int_equal(pick(image, ids, "shop", NULL, 0, &endpoint), 0);
+	assert_true(endpoint.flags & WEFT_ENDPOINT_MTLS_CAPABLE);
+	image_free(&image);
+	mesh_require_mtls(mesh, true);
+	assert_int_equal(compile_endpoints(mesh, NULL, ids, &image, NULL), 0);
+	assert_int_equal(pick(image, ids, "shop", NULL, 0, &endpoint), -EOPNOTSUPP);
+	image_free(&image);
+	mesh_free(&mesh);
+	ids_free(&ids);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -145,6 +184,7 @@ int main(void)
 		cmocka_unit_test(test_an_endpoint_keeps_its_id_when_others_come_and_go),
 		cmocka_unit_test(test_the_next_worker_takes_over_the_ids_of_an_image),
 		cmocka_unit_test(test_a_cluster_without_endpoints_and_one_that_is_refused_answer_differently),
+		cmocka_unit_test(test_an_endpoint_that_could_take_mtls_is_reached_without_unless_that_is_forbidden),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

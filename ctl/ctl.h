@@ -13,6 +13,8 @@ struct ctl {
 	bool is_json;
 	json_t *headers;      /* -H, as given */
 	const char *pod;      /* NULL: any */
+	const char *namespace_name; /* NULL: the only one */
+	bool is_config_dump;
 };
 
 /* Sends `request`, which it takes over, and gives the answer. Complaints, also weftd's own, go to standard error. 0, or an exit status. */
@@ -22,6 +24,7 @@ void ctl_print_json(const json_t *value);
 /* The commands; `argv` is what follows the command's name. Each returns an exit status. */
 int ctl_status(const struct ctl *ctl, int argc, char **argv);
 int ctl_dump(const struct ctl *ctl, int argc, char **argv);
+int ctl_xds(const struct ctl *ctl, int argc, char **argv);
 int ctl_uninstall(const struct ctl *ctl, int argc, char **argv);
 int ctl_explain(const struct ctl *ctl, int argc, char **argv);
 

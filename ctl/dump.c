@@ -161,13 +161,17 @@ int ctl_dump(const struct ctl *ctl, int argc, char **argv)
 
 	if (argc > 1)
 		return ctl_usage("dump takes one of listeners, routes, clusters and endpoints");
-	request = json_pack("{s:s, s:b}", "command", "dump", "text", !ctl->is_json);
+	if (what && ctl->is_config_dump)
+		return ctl_usage("dump --config-dump is all of it: no part beside it");
+	request = json_pack("{s:s, s:b, s:b}", "command", "dump", "text", !ctl->is_json, "config_dump", ctl->is_config_dump);
 	if (what)
 		json_object_set_new(request, "what", json_string(what));
+	if (ctl->namespace_name)
+		json_object_set_new(request, "namespace", json_string(ctl->namespace_name));
 	r = ctl_ask(ctl, request, &answer);
 	if (r)
 		return r;
-	if (ctl->is_json)
+	if (ctl->is_json || ctl->is_config_dump)
 		ctl_print_json(answer);
 	else
 		print(what, answer);

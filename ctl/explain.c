@@ -100,6 +100,8 @@ int ctl_explain(const struct ctl *ctl, int argc, char **argv)
 	request = json_pack("{s:s, s:s, s:s, s:O}", "command", "explain", "method", argv[0], "url", argv[1], "headers", ctl->headers);
 	if (ctl->pod)
 		json_object_set_new(request, "pod", json_string(ctl->pod));
+	if (ctl->namespace_name)
+		json_object_set_new(request, "namespace", json_string(ctl->namespace_name));
 	r = ctl_ask(ctl, request, &answer);
 	if (r)
 		return r;

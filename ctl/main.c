@@ -19,6 +19,7 @@ static const struct command {
 	{ "status", ctl_status },
 	{ "dump", ctl_dump },
 	{ "explain", ctl_explain },
+	{ "xds", ctl_xds },
 	{ "uninstall", ctl_uninstall },
 };
 
@@ -28,12 +29,16 @@ static void help(FILE *stream)
 		"weftctl asks the weftd of this node.\n"
 		"\n"
 		"Usage: weftctl [option...] status\n"
-		"       weftctl [option...] dump [listeners|routes|clusters|endpoints]\n"
-		"       weftctl [option...] explain METHOD URL [-H 'name: value'...] [--pod [NAMESPACE/]NAME]\n"
+		"       weftctl [option...] dump [listeners|routes|clusters|endpoints] [--namespace NAME]\n"
+		"       weftctl [option...] dump --config-dump [--namespace NAME]\n"
+		"       weftctl [option...] xds\n"
+		"       weftctl [option...] explain METHOD URL [-H 'name: value'...] [--pod [NAMESPACE/]NAME|--namespace NAME]\n"
 		"       weftctl [option...] uninstall\n"
 		"\n"
 		"  status            features of the kernel, what is attached, pods, connections, requests by path and why\n"
-		"  dump              what is published, with the verdict on each part\n"
+		"  dump              what is published, with the verdict on each part; --config-dump: the resources of a stream, as\n"
+		"                    Envoy's /config_dump prints them\n"
+		"  xds               the streams from istiod: what each type has, versions, what was refused and why\n"
 		"  explain           the listener, virtual host, route, clusters and endpoints that a request would meet,\n"
 		"                    which path it would take, and why\n"
 		"  uninstall         ends weftd if it runs, and takes away all that it has made or that a killed one has left\n"
@@ -65,6 +70,8 @@ static int parse(struct ctl *ctl, int argc, char **argv, int *rest)
 		{ "output", required_argument, NULL, 'o' },
 		{ "header", required_argument, NULL, 'H' },
 		{ "pod", required_argument, NULL, 'p' },
+		{ "namespace", required_argument, NULL, 'n' },
+		{ "config-dump", no_argument, NULL, 'd' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
@@ -90,6 +97,12 @@ static int parse(struct ctl *ctl, int argc, char **argv, int *rest)
 			break;
 		case 'p':
 			ctl->pod = optarg;
+			break;
+		case 'n':
+			ctl->namespace_name = optarg;
+			break;
+		case 'd':
+			ctl->is_config_dump = true;
 			break;
 		case 'h':
 			help(stdout);
@@ -123,6 +136,8 @@ int main(int argc, char **argv)
 			continue;
 		if (commands[i].run != ctl_explain && (ctl.pod || json_array_size(ctl.headers)))
 			return ctl_usage("%s has no headers and no --pod", argv[rest]);
+		if (commands[i].run != ctl_dump && (ctl.is_config_dump || (ctl.namespace_name && commands[i].run != ctl_explain)))
+			return ctl_usage("%s has no --config-dump and no --namespace", argv[rest]);
 		r = commands[i].run(&ctl, argc - rest - 1, argv + rest + 1);
 		json_decref(ctl.headers);
 		return fflush(stdout) == 0 ? r : 1;

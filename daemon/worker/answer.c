@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "datapath/datapath.h"
 #include "worker/internal.h"
+#include "xds/scope.h"
 
 /* ---- dump ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -122,6 +123,9 @@ static json_t *dump(struct worker *worker, const json_t *request)
 
 	if (!serving)
 		return error;
+	if (json_is_true(json_object_get(request, "config_dump")))
+		return serving->stream ? xds_scope_config_dump(serving->stream) :
+					 admin_error("the configuration is a file's: it says itself what it holds (weftd --xds)");
 	if (what)
 		answer = dump_part(serving, what, &error);
 	else

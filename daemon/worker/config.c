@@ -91,7 +91,7 @@ static bool names_only_pods(const struct mesh *mesh)
 }
 
 /* What the file says of resources serves all pods; with streams it may only name the pods. */
-static int apply_resources(struct worker *worker, const struct mesh *mesh)
+static int apply_resources(struct worker *worker, struct mesh *mesh)
 {
 	struct serving *serving;
 	int r;
@@ -103,6 +103,7 @@ static int apply_resources(struct worker *worker, const struct mesh *mesh)
 	if (worker->scopes.events)
 		return scopes_update(worker, mesh->pods);
 	serving = scopes_next(worker, NULL);
+	mesh_require_mtls(mesh, worker->scopes.requires_mtls);
 	r = publish_mesh(worker, serving, mesh);
 	if (r)
 		return r;

@@ -80,6 +80,7 @@ struct scope_events {
 struct scopes {
 	struct serving *items[WEFT_SCOPES_MAX]; /* by number; NULL: none */
 	const struct scope_events *events;      /* NULL: a configuration file serves all */
+	bool requires_mtls;                     /* --require-mtls */
 	struct xds_store *store;
 	struct table_entry *names_entry;        /* memfd with the names by number */
 	char *former_names[WEFT_SCOPES_MAX];    /* what a former worker used the numbers for; NULL: nothing */

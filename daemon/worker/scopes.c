@@ -227,7 +227,10 @@ static int represent(struct worker *worker, struct serving *serving, const struc
 		return r;
 	if (serving->stream)
 		return xds_scope_set_node(serving->stream, node.data, node.size);
-	return xds_scope_new(worker->scopes.store, serving->name, node.data, node.size, &callbacks, serving, &serving->stream);
+	r = xds_scope_new(worker->scopes.store, serving->name, node.data, node.size, &callbacks, serving, &serving->stream);
+	if (!r)
+		xds_scope_require_mtls(serving->stream, worker->scopes.requires_mtls);
+	return r;
 }
 
 static int begin(struct worker *worker, const struct pod *pod, struct serving **out)

@@ -299,6 +299,38 @@ static json_t *memory(const struct worker *worker, const struct proxy_stats *pro
 	return object;
 }
 
+/* Endpoints that could take mTLS, and are reached in plaintext; those that scopes share count once for each of their images. */
+static uint64_t plaintext_endpoints(const struct image *image)
+{
+	const struct weft_image_header *header = (const void *)image->base;
+	const weft_ref *directory = (const void *)(image->base + header->cluster_directory);
+	uint64_t count = 0;
+
+	for (uint32_t i = 0; i < header->cluster_count; i++) {
+		const struct weft_cluster *cluster = (const void *)(image->base + directory[i]);
+		const struct weft_endpoint *endpoints = directory[i] ? (const void *)(image->base + cluster->endpoints) : NULL;
+
+		for (uint32_t j = 0; endpoints && j < cluster->endpoint_count; j++)
+			count += (endpoints[j].flags & WEFT_ENDPOINT_MTLS_CAPABLE) != 0;
+	}
+	return count;
+}
+
+static json_t *plaintext(const struct worker *worker)
+{
+	const struct serving *serving = NULL, *other;
+	uint64_t count = 0;
+
+	while ((serving = scopes_next(worker, serving))) {
+		for (other = scopes_next(worker, NULL); other != serving; other = scopes_next(worker, other))
+			if (other->endpoints == serving->endpoints)
+				break;
+		if (other == serving && serving->endpoints)
+			count += plaintext_endpoints(serving->endpoints->image);
+	}
+	return json_pack("{s:I, s:b}", "endpoints_that_could_take_mtls", (json_int_t)count, "is_refused", worker->scopes.requires_mtls);
+}
+
 /* Images published so far. */
 static json_t *generations(const struct worker *worker)
 {
@@ -348,6 +380,7 @@ json_t *status_answer(struct worker *worker)
 	set(answer, "kernel", kernel_counters(counters));
 	set(answer, "proxy", proxy_counters(worker, &proxy));
 	set(answer, "limits", limits(worker, &pool, connections));
+	set(answer, "plaintext", plaintext(worker));
 	set(answer, "memory", memory(worker, &proxy));
 	if (worker->scopes.events)
 		set(answer, "scopes", scopes_describe(worker));

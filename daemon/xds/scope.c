@@ -133,6 +133,11 @@ int xds_scope_new(struct xds_store *store, const char *name, const void *node, s
 	return 0;
 }
 
+void xds_scope_require_mtls(struct xds_scope *scope, bool is_required)
+{
+	mesh_require_mtls(scope->mesh, is_required);
+}
+
 const char *xds_scope_name(const struct xds_scope *scope)
 {
 	return scope->name;

@@ -34,6 +34,8 @@ struct xds_scope_callbacks {
 int xds_scope_new(struct xds_store *store, const char *name, const void *node, size_t node_size, const struct xds_scope_callbacks *callbacks, void *arg,
 		  struct xds_scope **out);
 void xds_scope_free(struct xds_scope **scope);
+/* See mesh_require_mtls(). Before anything serves. */
+void xds_scope_require_mtls(struct xds_scope *scope, bool is_required);
 /* For the next stream. */
 int xds_scope_set_node(struct xds_scope *scope, const void *node, size_t node_size);
 
@@ -87,6 +89,8 @@ const struct xds_push *xds_scope_last_push(const struct xds_scope *scope);
 void xds_scope_print(const struct xds_scope *scope, FILE *stream);
 
 struct json_t;
+/* As Envoy's /config_dump has it: what serves, and what waits. */
+struct json_t *xds_scope_config_dump(const struct xds_scope *scope);
 /* For `weftctl xds`. */
 struct json_t *xds_scope_describe(const struct xds_scope *scope, uint64_t now_ms);
 

@@ -2,6 +2,8 @@
 /* The state machine: what it asks for, what it answers, what it lets serve. */
 #include "fixture.h"
 
+#include <jansson.h>
+
 static const char *endpoint_of(const struct fixture *fx, const char *name)
 {
 	const struct mesh_load_assignment *assignment = mesh_find_load_assignment(xds_scope_mesh(fx->scope), name);
@@ -516,6 +518,65 @@ static void test_what_was_kept_serves_before_there_is_a_stream(void **state)
 	xds_scope_free(&other.scope);
 }
 
+/* ---- for people --------------------------------------------------------------------------------------------------------------------- */
+
+static void test_a_config_dump_holds_what_serves_and_what_waits(void **state)
+{
+	struct fixture *fx = *state;
+	struct mesh_report report = MESH_REPORT_INIT;
+	struct mesh *mesh = NULL;
+	json_t *dump, *clusters;
+	char *text;
+
+	begin_serving(fx);
+	push_clusters(fx, "2", NAMES("a", "b"));
+	dump = xds_scope_config_dump(fx->scope);
+	text = json_dumps(dump, 0);
+	assert_non_null(text);
+	clusters = json_array_get(json_object_get(dump, "configs"), 0);
+	assert_string_equal(json_string_value(json_object_get(clusters, "@type")), "type.googleapis.com/envoy.admin.v3.ClustersConfigDump");
+	assert_string_equal(json_string_value(json_object_get(clusters, "version_info")), "2");
+	assert_int_equal(json_array_size(json_object_get(clusters, "dynamic_active_clusters")), 1);
+	assert_int_equal(json_array_size(json_object_get(clusters, "dynamic_warming_clusters")), 1);
+	assert_int_equal(mesh_load_text("dump.json", text, strlen(text), &mesh, &report), 0);
+	assert_int_equal(report.error_count, 0);
+	assert_non_null(mesh_find_cluster(mesh, "a"));
+	assert_null(mesh_find_cluster(mesh, "b"));
+	assert_non_null(mesh_find_load_assignment(mesh, "a"));
+	assert_non_null(mesh_find_listener(mesh, "l"));
+	assert_non_null(mesh_find_route_config(mesh, "r"));
+	mesh_free(&mesh);
+	mesh_report_release(&report);
+	free(text);
+	json_decref(dump);
+}
+
+static void test_what_was_refused_is_told_until_it_is_good(void **state)
+{
+	struct fixture *fx = *state;
+	struct push push;
+	json_t *told, *clusters;
+
+	begin_serving(fx);
+	push_begin(&push, MESH_CLUSTER);
+	push_bad_cluster(&push, "a");
+	assert_int_equal(push_end(fx, &push, "2"), 0);
+	told = xds_scope_describe(fx->scope, fx->now_ms + 1500);
+	clusters = json_array_get(json_object_get(told, "types"), 0);
+	assert_string_equal(json_string_value(json_object_get(clusters, "last_answer")), "NACK");
+	assert_string_equal(json_string_value(json_object_get(clusters, "version")), "1");
+	assert_string_equal(json_string_value(json_object_get(clusters, "received")), "2");
+	assert_int_equal(json_integer_value(json_object_get(clusters, "last_nack_ago_ms")), 1500);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(clusters, "waiting"), "a")), "refused, its former version serves");
+	json_decref(told);
+	push_clusters(fx, "3", NAMES("a"));
+	told = xds_scope_describe(fx->scope, fx->now_ms);
+	clusters = json_array_get(json_object_get(told, "types"), 0);
+	assert_string_equal(json_string_value(json_object_get(clusters, "last_answer")), "ACK");
+	assert_null(json_object_get(clusters, "waiting"));
+	json_decref(told);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -551,6 +612,8 @@ int main(void)
 		TEST(test_a_listener_that_is_gone_goes_at_once_with_its_routes),
 		TEST(test_scopes_share_what_is_equal),
 		TEST(test_what_was_kept_serves_before_there_is_a_stream),
+		TEST(test_a_config_dump_holds_what_serves_and_what_waits),
+		TEST(test_what_was_refused_is_told_until_it_is_good),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

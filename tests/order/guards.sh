@@ -10,7 +10,7 @@ is_built=
 
 # The programs without the guard, in tests that are linked anew with them.
 build_without() {
-	local directory=$1 switch=$2 cc
+	local directory=$1 switch=WEFT_WITHOUT_${2^^} cc
 	mkdir -p "$directory/lib"
 	# Only the datapath holds the programs; the other libraries are the same.
 	make --no-print-directory -s BUILD="$directory" EXTRA_BPF_CFLAGS="-D$switch" EXTRA_CPPFLAGS="-I$build/gen" \
@@ -19,13 +19,24 @@ build_without() {
 	bash -c "$cc"
 }
 
+built=()
+guards=()
 for guard in "$@"; do
 	if [ "$guard" = --built ]; then
 		is_built=yes
 		continue
 	fi
+	guards+=("$guard")
+	[ -n "$is_built" ] || built+=("$guard")
+done
+
+# Each in a folder of its own, so all processors can build.
+export build
+export -f build_without
+printf '%s\n' "${built[@]}" | xargs -P "$(nproc)" -I '{}' bash -euo pipefail -c 'build_without "$build/guards/{}" "{}"'
+
+for guard in "${guards[@]}"; do
 	directory=$build/guards/$guard
-	[ -n "$is_built" ] || build_without "$directory" "WEFT_WITHOUT_${guard^^}"
 	if timeout 60 "$directory/order_test" "test_guard_$guard" >"$directory/test.log" 2>&1; then
 		echo "FAIL  without $guard every test passed: the guard is not tested"
 		failed=1

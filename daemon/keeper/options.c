@@ -11,7 +11,7 @@
 
 enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT,
        OPT_XDS, OPT_XDS_ROOT_CERT, OPT_XDS_SERVER_NAME, OPT_XDS_TOKEN, OPT_XDS_CERT, OPT_XDS_KEY, OPT_XDS_CLUSTER_ID, OPT_XDS_TRUST_DOMAIN, OPT_XDS_CACHE,
-       OPT_NODE_NAME };
+       OPT_NODE_NAME, OPT_REQUIRE_MTLS };
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
@@ -37,6 +37,7 @@ static const struct option long_options[] = {
 	{ "xds-trust-domain", required_argument, NULL, OPT_XDS_TRUST_DOMAIN },
 	{ "xds-cache", required_argument, NULL, OPT_XDS_CACHE },
 	{ "node-name", required_argument, NULL, OPT_NODE_NAME },
+	{ "require-mtls", no_argument, NULL, OPT_REQUIRE_MTLS },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 },
@@ -85,6 +86,7 @@ void options_help(FILE *stream)
 		"  --xds-trust-domain NAME  how both prove who they are\n"
 		"  --xds-cache DIR          where what came last is kept for the next start (default: " OPTIONS_XDS_CACHE "; \"\": nowhere)\n"
 		"  --node-name NAME         of this node in Kubernetes\n"
+		"  --require-mtls           don't reach endpoints in plaintext that could speak mutual TLS\n"
 		"  --log-level LEVEL        error, warning, info or debug (default: info)\n"
 		"  --help, --version\n",
 		WEFT_REDIRECT_LIMIT_DEFAULT >> 20, OPTIONS_REDIRECT_LIMIT_MAX >> 20, WEFT_CONNECTIONS_MAX, WEFT_UPSTREAMS_MAX, WEFT_POOLS_MAX);
@@ -217,6 +219,9 @@ static int apply(struct options *options, enum options_action *action, int optio
 		return 0;
 	}
 	switch (option) {
+	case OPT_REQUIRE_MTLS:
+		options->require_mtls = true;
+		return 0;
 	case OPT_CHECK:
 	case OPT_REPLAY:
 		*action = option == OPT_CHECK ? OPTIONS_CHECK : OPTIONS_REPLAY;

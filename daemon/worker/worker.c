@@ -263,6 +263,7 @@ static int start(struct worker *worker)
 	r = xds_start(worker);
 	if (r)
 		return r;
+	worker->scopes.requires_mtls = worker->config->options->require_mtls;
 	r = scopes_start(worker);
 	if (r)
 		return log_err(r, "making the scopes");

@@ -124,7 +124,26 @@ check "without istiod, a start serves what came last, from its first moment" ans
 check "weftd ends cleanly, on a stream that never opened" weft_stop
 
 endpoints v1 v3
+edit_config "
+cluster = resource('Cluster', 'outbound|8000||pool.default.svc.cluster.local')
+sockets = 'type.googleapis.com/envoy.extensions.transport_sockets.'
+cluster['transport_socket_matches'] = [
+    {'name': 'tlsMode-istio', 'match': {'tlsMode': 'istio'}, 'transport_socket': {'name': 'envoy.transport_sockets.tls',
+        'typed_config': {'@type': sockets + 'tls.v3.UpstreamTlsContext', 'sni': 'outbound_.8000_._.pool.default.svc.cluster.local'}}},
+    {'name': 'tlsMode-disabled', 'match': {}, 'transport_socket': {'name': 'envoy.transport_sockets.raw_buffer',
+        'typed_config': {'@type': sockets + 'raw_buffer.v3.RawBuffer'}}}]
+for endpoint in resource('ClusterLoadAssignment', cluster['name'])['endpoints'][0]['lb_endpoints']:
+    endpoint['metadata'] = {'filter_metadata': {'envoy.transport_socket_match': {'tlsMode': 'istio'}}}"
 istiod_start
+weft_from "grpc://127.0.0.1:$port" || exit 1
+check "endpoints that could speak mutual TLS are reached in plaintext" wait_until 5 answer_is 'v1 v3'
+equal "and counted" 2 "$(status_of .plaintext.endpoints_that_could_take_mtls)"
+check "weftd ends cleanly" weft_stop
+weft_from "grpc://127.0.0.1:$port" --require-mtls || exit 1
+check "and refused with --require-mtls" wait_until 5 eval '[ "$(status_code http://pool:8000/)" = 503 ]'
+check "others are not" eval '[ "$(status_code http://script:8000/)" != 503 ]'
+check "weftd ends cleanly" weft_stop
+
 "$build/weftd" --config "$(weft_state)/pods.yaml" --xds istiod:15010 2>"$(weft_state)/bad" && failed "a bad address is refused"
 like "a bad address is refused with the reason" 'it must begin with grpc://' "$(cat "$(weft_state)/bad")"
 istiod_kill

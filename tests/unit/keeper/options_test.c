@@ -62,6 +62,7 @@ static void test_only_a_configuration_is_needed(void **state)
 	assert_string_equal(outcome.options.xds_trust_domain, "cluster.local");
 	assert_string_equal(outcome.options.xds_cache, "/var/lib/weft/xds");
 	assert_string_equal(outcome.options.node_name, "");
+	assert_false(outcome.options.require_mtls);
 	assert_string_equal(outcome.options.resolv_conf, "/etc/resolv.conf");
 	assert_int_equal(outcome.options.log_level, LOG_LEVEL_INFO);
 	assert_int_equal(outcome.options.proxy_threads, 0);
@@ -89,7 +90,7 @@ static void test_every_option_has_its_place(void **state)
 static void test_options_about_istiod_are_read(void **state)
 {
 	struct outcome outcome = parse("--config a --xds grpcs://b:15012 --xds-root-cert /r --xds-server-name n --xds-token /t --xds-cert /c --xds-key /k "
-				       "--xds-cluster-id i --xds-trust-domain d --xds-cache= --node-name m");
+				       "--xds-cluster-id i --xds-trust-domain d --xds-cache= --node-name m --require-mtls");
 
 	(void)state;
 	assert_int_equal(outcome.r, 0);
@@ -103,6 +104,7 @@ static void test_options_about_istiod_are_read(void **state)
 	assert_string_equal(outcome.options.xds_trust_domain, "d");
 	assert_string_equal(outcome.options.xds_cache, "");
 	assert_string_equal(outcome.options.node_name, "m");
+	assert_true(outcome.options.require_mtls);
 }
 
 static void test_check_help_and_version_are_actions(void **state)
@@ -193,7 +195,7 @@ static void test_help_names_every_option(void **state)
 	static const char *const names[] = { "--config", "--check", "--fast-path", "--control", "--bpffs", "--cgroup",
 					     "--log-level", "--proxy-threads", "--redirect-limit", "--limit", "--disable", "--resolv-conf",
 					     "--xds", "--xds-root-cert", "--xds-server-name", "--xds-token", "--xds-cert", "--xds-key", "--xds-cluster-id",
-					     "--xds-trust-domain", "--xds-cache", "--node-name", "--help", "--version" };
+					     "--xds-trust-domain", "--xds-cache", "--node-name", "--require-mtls", "--help", "--version" };
 	char text[8192] = "";
 	FILE *stream = fmemopen(text, sizeof(text), "w");
 

@@ -23,6 +23,7 @@
 #define RESPONSE_MAX (4u << 20)
 #define SAMPLES_MAX 101
 #define SCOPES 10
+#define GROWTH_PUSHES 500
 
 typedef Envoy__Service__Discovery__V3__DiscoveryResponse Response;
 
@@ -321,6 +322,19 @@ static void bench_unchanged(struct bench *b, const struct recording *r)
 	row(b, "all of it pushed again, unchanged", middle(b), "ms", 20);
 }
 
+/* Pushes without end must not add up. */
+static void bench_growth(struct bench *b, const struct recording *r)
+{
+	double before = 0;
+
+	for (int i = 0; i < GROWTH_PUSHES * 2; i++) {
+		if (i == GROWTH_PUSHES)
+			before = resident_mib();
+		push(&b->scopes[0], i & 1 ? &r->one_eds : &r->one_eds_before);
+	}
+	row(b, "growth of memory over 500 pushes", resident_mib() - before, "MiB", 1);
+}
+
 static void bench_memory(struct bench *b, const struct recording *r)
 {
 	double one = resident_mib();
@@ -374,6 +388,7 @@ int main(int argc, char **argv)
 	bench_one_route(&b, &r);
 	bench_one_assignment(&b, &r);
 	bench_unchanged(&b, &r);
+	bench_growth(&b, &r);
 	release_recording(&r);
 	bench_memory(&b, &r);
 	fprintf(b.json, "\n]\n");

@@ -297,10 +297,11 @@ static void tell(const struct serving *serving, const struct plan *plan, bool ha
 {
 	const size_t *endpoints = plan->of_endpoints.totals, *routes = serving->route_totals;
 
-	log_info("published%s%s%s%s%s: %zu kernel, %zu proxy, %zu refused", *serving->name ? " for namespace " : "", serving->name,
-		 has_new_routes ? " routes" : "", has_new_endpoints ? " endpoints" : "", has_new_routes || has_new_endpoints ? "" : " nothing new",
-		 endpoints[WEFT_VERDICT_KERNEL] + routes[WEFT_VERDICT_KERNEL], endpoints[WEFT_VERDICT_PROXY] + routes[WEFT_VERDICT_PROXY],
-		 endpoints[WEFT_VERDICT_REFUSED] + routes[WEFT_VERDICT_REFUSED]);
+	/* A file changes when somebody changes it, istiod pushes whenever a pod comes or goes. */
+	log_write(*serving->name ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, __FILE__, "published%s%s%s%s%s: %zu kernel, %zu proxy, %zu refused",
+		  *serving->name ? " for namespace " : "", serving->name, has_new_routes ? " routes" : "", has_new_endpoints ? " endpoints" : "",
+		  has_new_routes || has_new_endpoints ? "" : " nothing new", endpoints[WEFT_VERDICT_KERNEL] + routes[WEFT_VERDICT_KERNEL],
+		  endpoints[WEFT_VERDICT_PROXY] + routes[WEFT_VERDICT_PROXY], endpoints[WEFT_VERDICT_REFUSED] + routes[WEFT_VERDICT_REFUSED]);
 }
 
 int publish_mesh(struct worker *worker, struct serving *serving, const struct mesh *mesh)

@@ -363,6 +363,17 @@ void scopes_tick(struct worker *worker)
 	}
 }
 
+/* Whose image it is: the first scope's that serves it. */
+static const char *owner_name(const struct worker *worker, const struct serving *serving, enum weft_image_kind kind)
+{
+	const struct serving *other = NULL;
+
+	while ((other = scopes_next(worker, other)))
+		if (kind == WEFT_IMAGE_ROUTES ? other->routes == serving->routes : other->endpoints == serving->endpoints)
+			break;
+	return other ? other->name : "";
+}
+
 json_t *scopes_describe(struct worker *worker)
 {
 	const struct scope_events *events = worker->scopes.events;
@@ -374,6 +385,9 @@ json_t *scopes_describe(struct worker *worker)
 
 		json_object_set_new(object, "pod", json_string(serving->pod_name));
 		json_object_set_new(object, "service_account", json_string(serving->service_account));
+		if (serving->routes && serving->endpoints)
+			json_object_set_new(object, "images", json_pack("{s:s, s:s}", "routes", owner_name(worker, serving, WEFT_IMAGE_ROUTES),
+									"endpoints", owner_name(worker, serving, WEFT_IMAGE_ENDPOINTS)));
 		/* until the server has said how things are */
 		if (serving->cache_unix_ms && !xds_scope_is_confirmed(serving->stream))
 			json_object_set_new(object, "cache_age_s", json_integer((json_int_t)((unix_ms() - serving->cache_unix_ms) / 1000)));

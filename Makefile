@@ -12,6 +12,7 @@ BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool /usr
 PROTOC_C ?= protoc-c
 PREFIX  ?= /usr/local
 DESTDIR ?=
+JOBS    ?= $(shell nproc)
 VERSION := $(shell cat VERSION 2>/dev/null || echo 0)
 
 PKGS := libbpf libprotobuf-c yaml-0.1 libevent libevent_pthreads jansson libpcre2-8 libcurl libnghttp2 libssl libcrypto

@@ -8,7 +8,8 @@ e2e: all next ## Run the end-to-end tests (root; E2E="routing reload": only thos
 	BUILD=$(abspath $(BUILD)) tests/e2e/run.sh $(E2E)
 
 .PHONY: demo
-demo: deps all ## Show HTTP requests routed in the kernel (root)
+demo: deps ## Show HTTP requests routed in the kernel (root)
+	@$(MAKE) --no-print-directory -j$(JOBS) all
 	BUILD=$(abspath $(BUILD)) demo/demo.sh
 
 .PHONY: bench

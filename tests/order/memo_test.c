@@ -70,7 +70,8 @@ static void assert_heard(int fd, const char *expected)
 {
 	char buffer[8192];
 
-	hear(fd, buffer, sizeof(buffer), 1000);
+	/* As many bytes as are expected, at once: what is beyond them comes first the next time. */
+	hear(fd, buffer, strlen(expected) + 1, 1000);
 	for (uint32_t reason = 0; strcmp(buffer, expected) && reason < WEFT_REASON_COUNT; reason++) {
 		if (counted(harness_once(), WEFT_COUNTER_REASONS + reason))
 			print_error("%s: %llu\n", weft_reason_names[reason], (unsigned long long)counted(harness_once(), WEFT_COUNTER_REASONS + reason));

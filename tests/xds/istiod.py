@@ -180,6 +180,11 @@ class Istiod(grpc.GenericRpcHandler):
         self.log = open(options.log, "a", encoding="utf-8", buffering=1)
         self.lock = threading.Lock()
         self.number = self.version = 0
+        self.signer = None
+        if options.ca:
+            import identity
+
+            self.signer = identity.Signer(options.ca, lambda who: self.note("certificate", "SIGNED", who))
         self.streams = []
 
     def next_number(self):
@@ -194,11 +199,7 @@ class Istiod(grpc.GenericRpcHandler):
         if details.method == ADS:
             return grpc.stream_stream_rpc_method_handler(self.stream, discovery_pb2.DiscoveryRequest.FromString,
                                                          lambda answer: answer if isinstance(answer, bytes) else answer.SerializeToString())
-        if self.options.ca:
-            import identity
-
-            return identity.Signer(self.options.ca, lambda who: self.note("certificate", "SIGNED", who)).service(details)
-        return None
+        return self.signer.service(details) if self.signer else None
 
     def check_identity(self, node, context):
         if not self.options.ca:

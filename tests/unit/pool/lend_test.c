@@ -225,7 +225,6 @@ static void test_an_end_that_a_program_explains_a_moment_later_fails_nothing(voi
 	assert_int_equal(fx->told.failed + fx->told.cuts, 0);
 }
 
-/* A program that was held up between lending and writing its record: the client in the record is that of the exchange before. */
 /* A program that was preempted right after it lent has not yet said whose exchange this is. */
 static void test_an_end_is_not_judged_before_the_exchange_is_known(void **state)
 {
@@ -248,6 +247,7 @@ static void test_an_end_is_not_judged_before_the_exchange_is_known(void **state)
 	assert_true(fx->told.exchange.exchange == exchange);
 }
 
+/* A program that was held up between lending and writing its record: the client in the record is that of the exchange before. */
 static void test_an_exchange_that_its_client_does_not_await_tells_nobody(void **state)
 {
 	struct fixture *fx = *state;

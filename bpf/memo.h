@@ -38,6 +38,16 @@ struct {
 	__type(value, struct memo);
 } memos SEC(".maps");
 
+/* Of upstreams, by slot, for programs that have no storage with sockets (sk_skb). What is remembered of a response is a matter of its bytes and of its
+ * request's method alone, so a slot's next upstream may find what the one before it left. Slots beyond these are not remembered. */
+#define UPSTREAM_MEMOS 4096
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, UPSTREAM_MEMOS);
+	__type(key, u32);
+	__type(value, struct memo);
+} upstream_memos SEC(".maps");
+
 /* Does the message, of which `copied` bytes are in scratch->bytes, begin with the head that is remembered? Then scratch->head is what it was,
  * but for its fields. */
 WEFT_STAGE int memo_recall(struct memo *memo, struct scratch *scratch, u32 copied)

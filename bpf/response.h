@@ -5,7 +5,23 @@
 #define WEFT_BPF_RESPONSE_H
 
 #include "overlap.h"
+#include "memo.h"
 #include "response_step.h"
+
+static __always_inline u32 response_read(struct scratch *scratch, u32 copied, const struct weft_upstream *upstream, u32 slot)
+{
+	struct memo *memo = bpf_map_lookup_elem(&upstream_memos, &slot);
+	u32 reason;
+
+	if (memo && memo->method == upstream->method && memo_recall(memo, scratch, copied)) {
+		count(WEFT_COUNTER_RESPONSES_REPEATED, 1);
+		return WEFT_REASON_NONE;
+	}
+	reason = response_parse(scratch, copied, upstream);
+	if (reason == WEFT_REASON_NONE && scratch->head.head_len <= MEMO_HEAD_MAX && memo && memo_is_worth_it(memo, upstream->exchange_count))
+		memo_keep(memo, scratch);
+	return reason;
+}
 
 static __always_inline int response_first(struct __sk_buff *skb, struct scratch *scratch, struct weft_upstream *upstream, u32 slot, u64 word)
 {
@@ -21,7 +37,7 @@ static __always_inline int response_first(struct __sk_buff *skb, struct scratch 
 	copied = ((copied - 1) & (WEFT_KERNEL_HEAD_MAX - 1)) + 1;
 	if (bpf_skb_load_bytes(skb, 0, scratch->bytes.data, copied))
 		return SK_PASS;
-	reason = response_parse(scratch, copied, upstream);
+	reason = response_read(scratch, copied, upstream, slot);
 	if (reason == WEFT_REASON_NONE)
 		reason = response_judge(scratch, copied, size, upstream, &total);
 	connection = bpf_map_lookup_elem(&connections, &client);

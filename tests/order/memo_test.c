@@ -109,6 +109,26 @@ static void test_a_head_that_comes_again_is_not_parsed_again(void **state)
 	assert_int_equal(responses_repeated() - responses, 8);
 }
 
+/* On the remote path the response comes by TCP, and another program reads it. */
+static void test_what_remote_servers_say_is_remembered_too(void **state)
+{
+	struct world *world = *state;
+	static const char get[] = "GET /a HTTP/1.1\r\nHost: other\r\n\r\n", head[] = "HEAD /a HTTP/1.1\r\nHost: other\r\n\r\n";
+	static const char empty[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", longer[] = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello!";
+	uint64_t responses = responses_repeated();
+
+	for (int i = 0; i < 10; i++)
+		exchange(world, &world->other, get, RESPONSE);
+	assert_in_range(responses_repeated() - responses, 9, 10); /* a slot may know this head from its upstream before */
+	for (int i = 0; i < 4; i++) {
+		exchange(world, &world->other, head, empty);
+		exchange(world, &world->other, head, empty);
+		exchange(world, &world->other, get, RESPONSE);
+		exchange(world, &world->other, get, longer);
+		exchange(world, &world->other, get, RESPONSE);
+	}
+}
+
 static void test_bodies_may_differ(void **state)
 {
 	struct world *world = *state;
@@ -236,6 +256,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_head_that_comes_again_is_not_parsed_again, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_what_remote_servers_say_is_remembered_too, open_world, close_world),
 		cmocka_unit_test_setup_teardown(test_bodies_may_differ, open_world, close_world),
 		cmocka_unit_test_setup_teardown(test_a_head_that_only_begins_like_it_is_another_one, open_world, close_world),
 		cmocka_unit_test_setup_teardown(test_an_answer_to_head_is_none_to_get, open_world, close_world),

@@ -541,7 +541,7 @@ static void client_ended(struct connection *connection)
 }
 
 /* Was the client's connection reset? Asked only while nothing is read, which would tell: a reset, other than a FIN, ends what is still to
- * be read, too. */
+ * be read, too. It may have come in the very event whose bytes were read, and which were then all that was looked for. */
 static bool is_reset_unread(struct connection *connection)
 {
 	struct pollfd anchor = {.fd = connection->fd};
@@ -549,7 +549,7 @@ static bool is_reset_unread(struct connection *connection)
 	bool may_be_reset = connection->may_be_reset;
 
 	connection->may_be_reset = false;
-	return may_be_reset && is_waiting && connection->is_readable && poll(&anchor, 1, 0) > 0 && anchor.revents & POLLERR;
+	return may_be_reset && is_waiting && (connection->is_readable || connection->is_read_short) && poll(&anchor, 1, 0) > 0 && anchor.revents & POLLERR;
 }
 
 static void drive_exchange(struct exchange *exchange, bool *moved)

@@ -17,7 +17,7 @@
 #define MEMO_MISSES_MAX 8u
 #define MEMO_AGAIN 64u
 
-struct memo { /* lives and dies with its socket */
+struct memo {
 	u32 head_len;        /* 0: nothing is remembered */
 	u32 misses;          /* in a row */
 	u32 flags;
@@ -31,6 +31,7 @@ struct memo { /* lives and dies with its socket */
 	u64 words[MEMO_WORDS];
 };
 
+/* Of clients and local servers: lives and dies with the socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

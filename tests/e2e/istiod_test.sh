@@ -34,7 +34,7 @@ said() {
 	grep -cE "$1" "$(weft_state)/istiod.log"
 }
 
-# pushed_and_taken TYPE COUNT: so many pushes of it were acknowledged
+# acknowledged TYPE COUNT: more pushes of it than that were
 acknowledged() {
 	[ "$(said "^$1 ACK")" -gt "$2" ]
 }

@@ -5,35 +5,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/varint.h"
 #include "mesh/yaml_scalar.h"
-
-struct cursor {
-	const uint8_t *at, *end;
-};
-
-static bool take_varint(struct cursor *c, uint64_t *out)
-{
-	uint64_t value = 0;
-
-	for (int shift = 0; shift < 70 && c->at < c->end; shift += 7) {
-		uint8_t byte = *c->at++;
-
-		value |= (uint64_t)(byte & 0x7f) << (shift < 64 ? shift : 63);
-		if (!(byte & 0x80)) {
-			*out = value;
-			return true;
-		}
-	}
-	return false;
-}
-
-static bool skip(struct cursor *c, uint64_t size)
-{
-	if (size > (uint64_t)(c->end - c->at))
-		return false;
-	c->at += size;
-	return true;
-}
 
 static const char *check_message(const ProtobufCMessageDescriptor *descriptor, const uint8_t *bytes, size_t size, unsigned depth);
 
@@ -74,18 +47,18 @@ static const char *check_message(const ProtobufCMessageDescriptor *descriptor, c
 				return "a number is cut off";
 			break;
 		case PROTOBUF_C_WIRE_TYPE_64BIT:
-			if (!skip(&c, 8))
+			if (!skip_bytes(&c, 8))
 				return "a number is cut off";
 			break;
 		case PROTOBUF_C_WIRE_TYPE_32BIT:
-			if (!skip(&c, 4))
+			if (!skip_bytes(&c, 4))
 				return "a number is cut off";
 			break;
 		case PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED:
 			if (!take_varint(&c, &length))
 				return "a length is broken";
 			start = c.at;
-			if (!skip(&c, length))
+			if (!skip_bytes(&c, length))
 				return "a field is cut off";
 			problem = check_bytes(field, start, (size_t)length, depth);
 			if (problem)

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
+#include "base/varint.h"
 
 #define WRAPPER "envoy.service.discovery.v3.Resource"
 
@@ -18,39 +18,11 @@ enum { NAME = 1 };
 /* What is not there is empty, and never NULL: functions of memory want a pointer even to no bytes. */
 static const struct xds_bytes nothing = { (const uint8_t *)"", 0 };
 
-struct cursor {
-	const uint8_t *at, *end;
-};
-
 struct field {
 	uint64_t number;
 	bool has_bytes;         /* length-delimited: bytes */
 	struct xds_bytes bytes;
 };
-
-static bool take_varint(struct cursor *c, uint64_t *out)
-{
-	uint64_t value = 0;
-
-	for (unsigned shift = 0; shift < 64 && c->at < c->end; shift += 7) {
-		uint8_t byte = *c->at++;
-
-		value |= (uint64_t)(byte & 0x7f) << shift;
-		if (!(byte & 0x80)) {
-			*out = value;
-			return true;
-		}
-	}
-	return false;
-}
-
-static bool skip(struct cursor *c, uint64_t size)
-{
-	if (size > (uint64_t)(c->end - c->at))
-		return false;
-	c->at += size;
-	return true;
-}
 
 /* False when the bytes are broken; the end of the message is for the caller to see. */
 static bool take_field(struct cursor *c, struct field *out)
@@ -64,15 +36,15 @@ static bool take_field(struct cursor *c, struct field *out)
 	case 0:
 		return take_varint(c, &size);
 	case 1:
-		return skip(c, 8);
+		return skip_bytes(c, 8);
 	case 2:
 		if (!take_varint(c, &size))
 			return false;
 		out->has_bytes = true;
 		out->bytes = (struct xds_bytes){ c->at, (size_t)size };
-		return skip(c, size);
+		return skip_bytes(c, size);
 	case 5:
-		return skip(c, 4);
+		return skip_bytes(c, 4);
 	default:
 		return false;
 	}

@@ -5,12 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 #include <zlib.h>
 
-#include "base/fd.h"
-#include "base/strbuf.h"
+#include "bench/report.h"
 #include "compile/compile.h"
 #include "datapath/datapath.h"
 #include "google/protobuf/any.pb-c.h"
@@ -19,15 +16,6 @@
 #define RECORDING "tests/data/istiod-scale/"
 #define BPFFS "/sys/fs/bpf/weft-bench-publish"
 #define RESPONSE_MAX (4u << 20)
-#define SAMPLES_MAX 101
-
-static void need(bool is_right, const char *what)
-{
-	if (is_right)
-		return;
-	fprintf(stderr, "publish: %s\n", what);
-	exit(1);
-}
 
 /* ---- the recording --------------------------------------------------------------------------------------------------------------- */
 
@@ -115,37 +103,8 @@ struct bench {
 	struct ids *ids;
 	struct datapath *datapath;
 	struct image *routes, *endpoints;
-	FILE *json;
-	int samples, rows;
-	double taken[SAMPLES_MAX];
+	struct report report;
 };
-
-static double now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
-}
-
-static int compare(const void *a, const void *b)
-{
-	double left = *(const double *)a, right = *(const double *)b;
-
-	return left < right ? -1 : left > right;
-}
-
-static double middle(struct bench *b)
-{
-	qsort(b->taken, (size_t)b->samples, sizeof(b->taken[0]), compare);
-	return b->taken[b->samples / 2];
-}
-
-static void row(struct bench *b, const char *name, double value, const char *unit, double bar)
-{
-	printf("%-72s %9.2f %-3s (at most %g)%s\n", name, value, unit, bar, value <= bar ? "" : "  TOO MUCH");
-	fprintf(b->json, "%s\n  {\"case\": \"%s\", \"value\": %.3f, \"unit\": \"%s\", \"bar\": %g}", b->rows++ ? "," : "[", name, value, unit, bar);
-}
 
 static void publish(struct bench *b, struct image **image, struct image **serving)
 {
@@ -163,23 +122,23 @@ static void prepare(struct bench *b)
 
 static void bench_compile(struct bench *b)
 {
-	for (int i = -1; i < b->samples; i++) {
+	for (int i = -1; i < b->report.samples; i++) {
 		struct image *routes = NULL, *endpoints = NULL;
 		double start = now_ms();
 
 		need(!compile_endpoints(b->mesh, NULL, b->ids, &endpoints, NULL) && !compile_routes(b->mesh, b->ids, &routes, NULL), "it does not compile");
 		if (i >= 0)
-			b->taken[i] = now_ms() - start;
+			b->report.taken[i] = now_ms() - start;
 		publish(b, &endpoints, &b->endpoints);
 		publish(b, &routes, &b->routes);
 	}
-	row(b, "compile 1,000 services x 10 endpoints and 1,200 routes", middle(b), "ms", 150);
-	row(b, "images of them", (double)(b->routes->size_bytes + b->endpoints->size_bytes) / (1 << 20), "MiB", 16);
+	row(&b->report, "compile 1,000 services x 10 endpoints and 1,200 routes", middle(&b->report), "ms", 150);
+	row(&b->report, "images of them", (double)(b->routes->size_bytes + b->endpoints->size_bytes) / (1 << 20), "MiB", 16);
 }
 
 static void bench_endpoint(struct bench *b, const Google__Protobuf__Any *former, const Google__Protobuf__Any *changed)
 {
-	for (int i = -1; i < b->samples; i++) {
+	for (int i = -1; i < b->report.samples; i++) {
 		struct image *endpoints = NULL;
 		double start;
 
@@ -189,17 +148,17 @@ static void bench_endpoint(struct bench *b, const Google__Protobuf__Any *former,
 		need(endpoints->content_hash != b->endpoints->content_hash, "the change changes nothing");
 		publish(b, &endpoints, &b->endpoints);
 		if (i >= 0)
-			b->taken[i] = now_ms() - start;
+			b->report.taken[i] = now_ms() - start;
 		prepare(b);
 	}
-	row(b, "change of one endpoint, model to kernel", middle(b), "ms", 2);
+	row(&b->report, "change of one endpoint, model to kernel", middle(&b->report), "ms", 2);
 }
 
 static void bench_routes(struct bench *b, const struct response *former, const struct response *changed)
 {
 	uint64_t key = compile_routes_key(b->mesh);
 
-	for (int i = -1; i < b->samples; i++) {
+	for (int i = -1; i < b->report.samples; i++) {
 		struct image *routes = NULL;
 		double start;
 
@@ -210,38 +169,24 @@ static void bench_routes(struct bench *b, const struct response *former, const s
 		need(!compile_routes(b->mesh, b->ids, &routes, NULL), "it does not compile");
 		publish(b, &routes, &b->routes);
 		if (i >= 0)
-			b->taken[i] = now_ms() - start;
+			b->report.taken[i] = now_ms() - start;
 		prepare(b);
 	}
-	row(b, "change of one route scope, model to kernel", middle(b), "ms", 20);
-}
-
-/* Model, images, programs and maps, after all that was done: what is left out is the proxy's and the pool's. */
-static double resident_mib(void)
-{
-	struct strbuf text = STRBUF_INIT;
-	unsigned long long size, resident;
-
-	need(!file_read("/proc/self/statm", 4096, &text) && sscanf(strbuf_text(&text), "%llu %llu", &size, &resident) == 2, "no /proc");
-	strbuf_release(&text);
-	return (double)resident * (double)sysconf(_SC_PAGESIZE) / (1 << 20);
+	row(&b->report, "change of one route scope, model to kernel", middle(&b->report), "ms", 20);
 }
 
 int main(int argc, char **argv)
 {
 	const struct datapath_options options = {.bpffs = BPFFS, .fast_path = WEFT_FAST_PATH_OFF};
-	struct bench b = {.samples = argc == 3 ? atoi(argv[2]) | 1 : 0};
+	struct bench b = {.report = report_begin(argc, argv)};
 	struct response *cds, *lds, *eds, *rds, *eds_changed, *rds_changed;
 
-	need(b.samples > 0 && b.samples <= SAMPLES_MAX, "usage: publish OUT.json SAMPLES (at most 101)");
 	cds = response_read("cds");
 	lds = response_read("lds");
 	eds = response_read("eds");
 	rds = response_read("rds");
 	eds_changed = response_read("eds-changed");
 	rds_changed = response_read("rds-changed");
-	b.json = fopen(argv[1], "w");
-	need(b.json, "the output can't be written");
 	need(!mesh_new(&b.mesh) && !ids_new(&b.ids, NULL), "no memory");
 	add_all(b.mesh, cds);
 	add_all(b.mesh, lds);
@@ -260,9 +205,9 @@ int main(int argc, char **argv)
 	response_free(rds);
 	response_free(eds_changed);
 	response_free(rds_changed);
-	row(&b, "memory that model, images and programs hold", resident_mib(), "MiB", 60);
-	fprintf(b.json, "\n]\n");
-	fclose(b.json);
+	/* what is left out is the proxy's and the pool's */
+	row(&b.report, "memory that model, images and programs hold", resident_mib(), "MiB", 60);
+	report_end(&b.report);
 
 	image_free(&b.routes);
 	image_free(&b.endpoints);

@@ -6,12 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 #include <zlib.h>
 
-#include "base/fd.h"
 #include "base/strbuf.h"
+#include "bench/report.h"
 #include "compile/compile.h"
 #include "datapath/datapath.h"
 #include "envoy/service/discovery/v3/discovery.pb-c.h"
@@ -21,27 +19,10 @@
 #define RECORDING "tests/data/recordings/scale/"
 #define BPFFS "/sys/fs/bpf/weft-bench-xds"
 #define RESPONSE_MAX (4u << 20)
-#define SAMPLES_MAX 101
 #define SCOPES 10
 #define GROWTH_PUSHES 500
 
 typedef Envoy__Service__Discovery__V3__DiscoveryResponse Response;
-
-static void need(bool is_right, const char *what)
-{
-	if (is_right)
-		return;
-	fprintf(stderr, "xds: %s\n", what);
-	exit(1);
-}
-
-static double now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
-}
 
 static struct strbuf read_message(const char *name)
 {
@@ -78,9 +59,7 @@ struct bench {
 	struct datapath *datapath;
 	struct scope scopes[SCOPES];
 	size_t published;
-	FILE *json;
-	int samples, rows;
-	double taken[SAMPLES_MAX];
+	struct report report;
 };
 
 static void on_send(void *arg, const void *bytes, size_t size)
@@ -182,34 +161,11 @@ static void prepare(struct bench *b)
 
 /* ---- measuring ------------------------------------------------------------------------------------------------------------------- */
 
-static int compare(const void *a, const void *b)
+/* What was freed and not given back counts for nobody. */
+static double resident_after_trim(void)
 {
-	double left = *(const double *)a, right = *(const double *)b;
-
-	return left < right ? -1 : left > right;
-}
-
-static double middle(struct bench *b)
-{
-	qsort(b->taken, (size_t)b->samples, sizeof(b->taken[0]), compare);
-	return b->taken[b->samples / 2];
-}
-
-static void row(struct bench *b, const char *name, double value, const char *unit, double bar)
-{
-	printf("%-72s %9.2f %-3s (at most %g)%s\n", name, value, unit, bar, value <= bar ? "" : "  TOO MUCH");
-	fprintf(b->json, "%s\n  {\"case\": \"%s\", \"value\": %.3f, \"unit\": \"%s\", \"bar\": %g}", b->rows++ ? "," : "[", name, value, unit, bar);
-}
-
-static double resident_mib(void)
-{
-	struct strbuf text = STRBUF_INIT;
-	unsigned long long size, resident;
-
 	malloc_trim(0);
-	need(!file_read("/proc/self/statm", 4096, &text) && sscanf(strbuf_text(&text), "%llu %llu", &size, &resident) == 2, "no /proc");
-	strbuf_release(&text);
-	return (double)resident * (double)sysconf(_SC_PAGESIZE) / (1 << 20);
+	return resident_mib();
 }
 
 struct recording {
@@ -258,7 +214,7 @@ static void push_all(struct scope *scope, const struct recording *r)
 
 static void bench_all(struct bench *b, const struct recording *r)
 {
-	for (int i = -1; i < b->samples; i++) {
+	for (int i = -1; i < b->report.samples; i++) {
 		double start;
 
 		if (b->scopes[0].state)
@@ -267,15 +223,15 @@ static void bench_all(struct bench *b, const struct recording *r)
 		start = now_ms();
 		push_all(&b->scopes[0], r);
 		if (i >= 0)
-			b->taken[i] = now_ms() - start;
+			b->report.taken[i] = now_ms() - start;
 		prepare(b);
 	}
-	row(b, "all of 1,003 clusters, 10,000 endpoints and 1,200 routes, bytes to live", middle(b), "ms", 300);
+	row(&b->report, "all of 1,003 clusters, 10,000 endpoints and 1,200 routes, bytes to live", middle(&b->report), "ms", 300);
 }
 
 static void bench_one_route(struct bench *b, const struct recording *r)
 {
-	for (int i = -1; i < b->samples; i++) {
+	for (int i = -1; i < b->report.samples; i++) {
 		size_t published = b->published;
 		double start = now_ms();
 
@@ -283,32 +239,32 @@ static void bench_one_route(struct bench *b, const struct recording *r)
 		push(&b->scopes[0], &r->lds_again);
 		push(&b->scopes[0], i & 1 ? &r->rds_changed : &r->rds);
 		if (i >= 0)
-			b->taken[i] = now_ms() - start;
+			b->report.taken[i] = now_ms() - start;
 		need(b->published > published, "the change changes nothing");
 		prepare(b);
 	}
-	row(b, "one VirtualService changed, 2.3 MB sent again, bytes to live", middle(b), "ms", 60);
+	row(&b->report, "one VirtualService changed, 2.3 MB sent again, bytes to live", middle(&b->report), "ms", 60);
 }
 
 static void bench_one_assignment(struct bench *b, const struct recording *r)
 {
-	for (int i = -1; i < b->samples; i++) {
+	for (int i = -1; i < b->report.samples; i++) {
 		size_t published = b->published;
 		double start = now_ms();
 
 		push(&b->scopes[0], i & 1 ? &r->one_eds : &r->one_eds_before);
 		if (i >= 0)
-			b->taken[i] = now_ms() - start;
+			b->report.taken[i] = now_ms() - start;
 		need(b->published > published || i < 0, "the change changes nothing");
 		prepare(b);
 	}
-	row(b, "endpoints of one cluster, bytes to live", middle(b), "ms", 5);
+	row(&b->report, "endpoints of one cluster, bytes to live", middle(&b->report), "ms", 5);
 }
 
 /* What is heard again changes nothing and must cost next to nothing. */
 static void bench_unchanged(struct bench *b, const struct recording *r)
 {
-	for (int i = -1; i < b->samples; i++) {
+	for (int i = -1; i < b->report.samples; i++) {
 		size_t published = b->published;
 		double start = now_ms();
 
@@ -316,10 +272,10 @@ static void bench_unchanged(struct bench *b, const struct recording *r)
 		push(&b->scopes[0], &r->eds);
 		push(&b->scopes[0], &r->rds);
 		if (i >= 0)
-			b->taken[i] = now_ms() - start;
+			b->report.taken[i] = now_ms() - start;
 		need(b->published == published || i < 0, "what did not change was published");
 	}
-	row(b, "all of it pushed again, unchanged", middle(b), "ms", 20);
+	row(&b->report, "all of it pushed again, unchanged", middle(&b->report), "ms", 20);
 }
 
 /* Pushes without end must not add up. */
@@ -329,22 +285,22 @@ static void bench_growth(struct bench *b, const struct recording *r)
 
 	for (int i = 0; i < GROWTH_PUSHES * 2; i++) {
 		if (i == GROWTH_PUSHES)
-			before = resident_mib();
+			before = resident_after_trim();
 		push(&b->scopes[0], i & 1 ? &r->one_eds : &r->one_eds_before);
 	}
-	row(b, "growth of memory over 500 pushes", resident_mib() - before, "MiB", 1);
+	row(&b->report, "growth of memory over 500 pushes", resident_after_trim() - before, "MiB", 1);
 }
 
 static void bench_memory(struct bench *b, const struct recording *r)
 {
-	double one = resident_mib();
+	double one = resident_after_trim();
 
 	for (uint32_t i = 1; i < SCOPES; i++) {
 		scope_begin(b, i);
 		push_all(&b->scopes[i], r);
 	}
-	row(b, "memory with 1 scope: model, images, programs", one, "MiB", 60);
-	row(b, "memory with 10 scopes of the same content", resident_mib(), "MiB", 80);
+	row(&b->report, "memory with 1 scope: model, images, programs", one, "MiB", 60);
+	row(&b->report, "memory with 10 scopes of the same content", resident_after_trim(), "MiB", 80);
 }
 
 static void read_recording(struct recording *r)
@@ -373,13 +329,10 @@ static void release_recording(struct recording *r)
 int main(int argc, char **argv)
 {
 	const struct datapath_options options = {.bpffs = BPFFS, .fast_path = WEFT_FAST_PATH_OFF};
-	struct bench b = {.samples = argc == 3 ? atoi(argv[2]) | 1 : 0};
+	struct bench b = {.report = report_begin(argc, argv)};
 	struct recording r;
 
-	need(b.samples > 0 && b.samples <= SAMPLES_MAX, "usage: xds OUT.json SAMPLES (at most 101)");
 	read_recording(&r);
-	b.json = fopen(argv[1], "w");
-	need(b.json, "the output can't be written");
 	need(!xds_store_new(&b.store) && !ids_new(&b.ids, NULL), "no memory");
 	(void)datapath_uninstall(BPFFS);
 	need(!datapath_new(&b.datapath, &options), "the programs can't be loaded: are you root?");
@@ -391,8 +344,7 @@ int main(int argc, char **argv)
 	bench_growth(&b, &r);
 	release_recording(&r);
 	bench_memory(&b, &r);
-	fprintf(b.json, "\n]\n");
-	fclose(b.json);
+	report_end(&b.report);
 
 	for (size_t i = 0; i < SCOPES; i++)
 		scope_end(&b.scopes[i]);

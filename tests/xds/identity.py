@@ -105,16 +105,24 @@ class Identity(unittest.TestCase):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="weft-xds-"))
         self.addCleanup(shutil.rmtree, self.folder)
         self.authority = Authority(self.folder / "ca")
-        cert, key = self.authority.issue("istiod", "DNS:istiod.istio-system.svc")
-        pair = [(key.read_bytes(), cert.read_bytes())]
         # istiod asks for a certificate without insisting on one; gRPC for Python can't, so there are two ports
         self.istiod = Istiod(self.authority, serve)
+        pair = self.pair("istiod", "DNS:istiod.istio-system.svc")
         self.server = Server(self.istiod, grpc.ssl_server_credentials(pair, root_certificates=self.authority.cert.read_bytes(), require_client_auth=True))
-        self.signer = Server(self.istiod, grpc.ssl_server_credentials(pair))
         self.addCleanup(self.server.__exit__)
-        self.addCleanup(self.signer.__exit__)
+        self.signer = self.signs_with(pair)
         self.token = self.folder / "token"
         self.token.write_text("good\n")
+
+    def pair(self, *words, **options):
+        cert, key = self.authority.issue(*words, **options)
+        return [(key.read_bytes(), cert.read_bytes())]
+
+    def signs_with(self, pair, port=0):
+        """The certificate service, which shows this certificate of its own."""
+        signer = Server(self.istiod, grpc.ssl_server_credentials(pair), port)
+        self.addCleanup(signer.__exit__)
+        return signer
 
     def talk(self, spiffe=DEFAULT, **options):
         return Talk(f"grpcs://127.0.0.1:{self.server.port}", **{"root": self.authority.cert, "server_name": "istiod.istio-system.svc", "token": self.token,
@@ -185,6 +193,36 @@ class Identity(unittest.TestCase):
         self.istiod.days = (-3, -2)
         with self.talk() as talk:
             self.assertRegex(self.failure(talk, "the certificate expired on"), "do the clocks agree")
+
+    def answers_after(self, pair, text):
+        """A service that shows `pair` is refused with `text`, is sent no token, and is asked again: with its right certificate it signs."""
+        good, port = self.pair("again", "DNS:istiod.istio-system.svc"), self.signer.port
+        self.signer.__exit__()
+        bad = self.signs_with(pair, port)
+        with self.talk() as talk:
+            line = self.failure(talk, text)
+            self.assertEqual(self.istiod.requests, [])
+            bad.__exit__()
+            self.signs_with(good, port)
+            talk.next("message")
+        return line
+
+    def test_a_service_of_another_name_gets_no_token(self):
+        line = self.answers_after(self.pair("else", "DNS:istiod.elsewhere.svc"), "it is for istiod.elsewhere.svc")
+        self.assertIn("istiod.istio-system.svc", line)
+
+    def test_a_service_whose_certificate_has_expired_gets_no_token(self):
+        self.answers_after(self.pair("old", "DNS:istiod.istio-system.svc", days=(-30, -10)), "expired on 20")
+
+    def test_a_rotated_root_counts_for_the_next_request(self):
+        """And a service that the former root does not vouch for gets no token."""
+        root = self.folder / "root.pem"
+        root.write_bytes(Authority(self.folder / "former", "former CA").cert.read_bytes())
+        with self.talk(root=root) as talk:
+            self.failure(talk, "can't be trusted")
+            self.assertEqual(self.istiod.requests, [])
+            root.write_bytes(self.authority.cert.read_bytes())
+            talk.next("message")
 
     def test_a_missing_token_is_named(self):
         self.token.unlink()

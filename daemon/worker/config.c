@@ -101,7 +101,7 @@ static int apply_resources(struct worker *worker, struct mesh *mesh)
 		return -EINVAL;
 	}
 	if (worker->scopes.events)
-		return scopes_update(worker, mesh->pods);
+		return scopes_update(worker, mesh->pods, worker_now_ms());
 	serving = scopes_next(worker, NULL);
 	mesh_require_mtls(mesh, worker->scopes.requires_mtls);
 	r = publish_mesh(worker, serving, mesh);

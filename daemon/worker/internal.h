@@ -41,6 +41,7 @@ struct published {
 
 /* ---- scopes (scopes.c) ----------------------------------------------------------------------------------------------------------- */
 
+struct xds_cache_job;
 struct xds_scope;
 struct xds_store;
 
@@ -63,6 +64,7 @@ struct serving {
 	uint64_t cache_unix_ms;      /* of the cache that it began with; 0: none */
 	uint64_t cached_changes;     /* of the stream, when its cache was written */
 	uint64_t cached_ms;          /* when that was tried last */
+	struct xds_cache_job *cache_job; /* that is being written */
 	uint64_t pods_gone_ms;       /* since when no pod is there; 0: some are */
 };
 
@@ -95,8 +97,8 @@ struct scopes {
 int scopes_start(struct worker *worker);
 void scopes_stop(struct worker *worker); /* streams and meshes; images are publish_stop()'s */
 /* Streams for the namespaces of these pods: new ones begin, those without pods end after a while. */
-int scopes_update(struct worker *worker, const struct pods *pods);
-void scopes_tick(struct worker *worker); /* once a second */
+int scopes_update(struct worker *worker, const struct pods *pods, uint64_t now_ms);
+void scopes_tick(struct worker *worker, uint64_t now_ms); /* once a second */
 /* Whose scope serves pods of the namespace; NULL: none yet. */
 struct serving *scopes_find(const struct worker *worker, const char *namespace_name);
 struct serving *scopes_next(const struct worker *worker, const struct serving *serving); /* the first after NULL */

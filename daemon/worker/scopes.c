@@ -20,6 +20,7 @@ static void serving_free(struct serving **serving)
 {
 	if (!*serving)
 		return;
+	(void)xds_cache_end(&(*serving)->cache_job);
 	xds_scope_free(&(*serving)->stream);
 	free((*serving)->name);
 	free((*serving)->pod_name);
@@ -170,21 +171,29 @@ static void take_cache(struct serving *serving)
 		 (unsigned long long)(unix_ms() - written_ms) / 1000);
 }
 
+static void tell_of_cache(const struct serving *serving, int r)
+{
+	if (r)
+		log_warn(r, "namespace %s: writing %s/%s.xds: after a start without istiod, its pods will not be served", serving->name,
+			 serving->worker->scopes.events->cache, serving->name);
+}
+
 /* Where something has changed since. */
-static void keep_cache(struct serving *serving)
+static void keep_cache(struct serving *serving, uint64_t now_ms)
 {
 	const char *folder = serving->worker->scopes.events->cache;
 	uint64_t changes = xds_scope_changes(serving->stream);
-	int r;
 
-	if (!*folder || changes == serving->cached_changes || !xds_scope_is_ready(serving->stream))
+	if (!*folder || serving->cache_job || changes == serving->cached_changes || !xds_scope_is_ready(serving->stream))
 		return;
 	serving->cached_changes = changes;
-	serving->cached_ms = worker_now_ms();
-	r = xds_cache_write(folder, serving->stream, unix_ms());
-	if (r)
-		log_warn(r, "namespace %s: writing %s/%s.xds: after a start without istiod, its pods will not be served", serving->name, folder,
-			 serving->name);
+	serving->cached_ms = now_ms;
+	tell_of_cache(serving, xds_cache_begin(&serving->cache_job, folder, serving->stream, unix_ms()));
+}
+
+static void end_cache_job(struct serving *serving)
+{
+	tell_of_cache(serving, xds_cache_end(&serving->cache_job));
 }
 
 /* ---- streams ------------------------------------------------------------------------------------------------------------------------ */
@@ -319,7 +328,7 @@ static int follow(struct worker *worker, struct serving *serving, const struct p
 	return r ? log_err(r, "beginning the stream of namespace %s anew", serving->name) : 0;
 }
 
-int scopes_update(struct worker *worker, const struct pods *pods)
+int scopes_update(struct worker *worker, const struct pods *pods, uint64_t now_ms)
 {
 	struct serving *serving = NULL;
 	int r = 0;
@@ -341,15 +350,13 @@ int scopes_update(struct worker *worker, const struct pods *pods)
 		if (pod)
 			serving->pods_gone_ms = 0;
 		else if (!serving->pods_gone_ms)
-			serving->pods_gone_ms = worker_now_ms();
+			serving->pods_gone_ms = now_ms;
 	}
 	return r;
 }
 
-void scopes_tick(struct worker *worker)
+void scopes_tick(struct worker *worker, uint64_t now_ms)
 {
-	uint64_t now_ms = worker_now_ms();
-
 	for (uint32_t i = 0; worker->scopes.events && i < WEFT_SCOPES_MAX; i++) {
 		struct serving *serving = worker->scopes.items[i];
 
@@ -358,8 +365,10 @@ void scopes_tick(struct worker *worker)
 		if (!worker->scopes.items[i])
 			continue;
 		(void)xds_scope_tick(serving->stream, now_ms);
+		if (serving->cache_job && xds_cache_is_done(serving->cache_job))
+			end_cache_job(serving);
 		if (now_ms - serving->cached_ms >= SCOPE_CACHE_MS)
-			keep_cache(serving);
+			keep_cache(serving, now_ms);
 	}
 }
 
@@ -419,10 +428,12 @@ void scopes_stop(struct worker *worker)
 		free(worker->scopes.former_names[i]);
 		if (!serving)
 			continue;
-		if (serving->stream)
-			keep_cache(serving);
-		if (serving->stream)
+		if (serving->stream) {
+			end_cache_job(serving);
+			keep_cache(serving, worker_now_ms());
+			end_cache_job(serving);
 			worker->scopes.events->end(worker, serving);
+		}
 		publish_forget(serving);
 		serving_free(&worker->scopes.items[i]);
 	}

@@ -67,7 +67,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 	limits_watch(worker);
 	if (worker->is_stopping)
 		return;
-	scopes_tick(worker);
+	scopes_tick(worker, worker_now_ms());
 	if (worker->seconds % LOOK_AGAIN_S == 0)
 		pods_look_again(worker);
 	if (worker->seconds % CHECK_FILE_S == 0)

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -82,35 +84,109 @@ static int compose(const struct xds_scope *scope, uint64_t unix_ms, struct write
 	return strbuf_append(&w->bytes, &sum, sizeof(sum));
 }
 
+struct xds_cache_job {
+	pthread_t thread;
+	char folder[PATH_SIZE], path[PATH_SIZE], next[PATH_SIZE];
+	struct strbuf bytes;
+	int result;
+	bool is_done; /* atomic: the last that the thread writes */
+};
+
 static int write_file(const char *path, const struct strbuf *bytes)
 {
 	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int r = fd < 0 ? -errno : fd_write_all(fd, bytes->data, bytes->size);
 
-	return fd < 0 ? -errno : fd_write_all(fd, bytes->data, bytes->size);
+	/* Otherwise a name may lead to what the disk has not got yet. */
+	return r || !fsync(fd) ? r : -errno;
+}
+
+/* What a folder holds is on the disk when the folder is. */
+static int sync_folder(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd >= 0 && !fsync(fd) ? 0 : -errno;
+}
+
+static int write_all(const struct xds_cache_job *job)
+{
+	int r;
+
+	if (job->bytes.size > XDS_CACHE_MAX) {
+		unlink(job->path);
+		return -EFBIG;
+	}
+	if (mkdir(job->folder, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	r = write_file(job->next, &job->bytes);
+	if (!r && rename(job->next, job->path) < 0)
+		r = -errno;
+	return r ? r : sync_folder(job->folder);
+}
+
+static void *run(void *arg)
+{
+	struct xds_cache_job *job = arg;
+
+	job->result = write_all(job);
+	__atomic_store_n(&job->is_done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static void job_free(struct xds_cache_job **job)
+{
+	if (*job)
+		strbuf_release(&(*job)->bytes);
+	free(*job);
+	*job = NULL;
+}
+
+int xds_cache_begin(struct xds_cache_job **out, const char *folder, const struct xds_scope *scope, uint64_t unix_ms)
+{
+	_cleanup_(job_free) struct xds_cache_job *job = calloc(1, sizeof(*job));
+	struct writer w = { STRBUF_INIT, 0 };
+	int r = job ? path_of(folder, scope, "", job->path) : -ENOMEM;
+
+	if (!r)
+		r = path_of(folder, scope, ".new", job->next);
+	if (r)
+		return r;
+	r = compose(scope, unix_ms, &w);
+	job->bytes = w.bytes;
+	if (r)
+		return r;
+	snprintf(job->folder, sizeof(job->folder), "%s", folder);
+	r = pthread_create(&job->thread, NULL, run, job);
+	if (r)
+		return -r;
+	*out = TAKE_PTR(job);
+	return 0;
+}
+
+bool xds_cache_is_done(const struct xds_cache_job *job)
+{
+	return __atomic_load_n(&job->is_done, __ATOMIC_ACQUIRE);
+}
+
+int xds_cache_end(struct xds_cache_job **job)
+{
+	int r = 0;
+
+	if (*job) {
+		pthread_join((*job)->thread, NULL);
+		r = (*job)->result;
+	}
+	job_free(job);
+	return r;
 }
 
 int xds_cache_write(const char *folder, const struct xds_scope *scope, uint64_t unix_ms)
 {
-	char path[PATH_SIZE], next[PATH_SIZE];
-	struct writer w = { STRBUF_INIT, 0 };
-	int r = path_of(folder, scope, "", path);
+	struct xds_cache_job *job = NULL;
+	int r = xds_cache_begin(&job, folder, scope, unix_ms);
 
-	if (!r)
-		r = path_of(folder, scope, ".new", next);
-	if (!r)
-		r = compose(scope, unix_ms, &w);
-	if (!r && w.bytes.size > XDS_CACHE_MAX) {
-		unlink(path);
-		r = -EFBIG;
-	}
-	if (!r && mkdir(folder, 0700) < 0 && errno != EEXIST)
-		r = -errno;
-	if (!r)
-		r = write_file(next, &w.bytes);
-	if (!r && rename(next, path) < 0)
-		r = -errno;
-	strbuf_release(&w.bytes);
-	return r;
+	return r ? r : xds_cache_end(&job);
 }
 
 /* ---- reading ----------------------------------------------------------------------------------------------------------------------- */

@@ -2,7 +2,9 @@
 /* What served last, on disk. */
 #include "fixture.h"
 
+#include <pthread.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -59,6 +61,71 @@ static void test_what_was_written_serves_again(void **state)
 	assert_non_null(mesh_find_listener(xds_scope_mesh(scope), "l"));
 	assert_non_null(mesh_find_route_config(xds_scope_mesh(scope), "r"));
 	xds_scope_free(&scope);
+	drop_place(&place);
+}
+
+/* ---- what reaches the disk, in which order: these stand before libc's own ------------------------------------------------------------ */
+
+static char steps[256];
+static pthread_t stepper;
+static int fsync_error;
+
+static void step(const char *what, const char *name)
+{
+	stepper = pthread_self();
+	snprintf(steps + strlen(steps), sizeof(steps) - strlen(steps), "%s %s; ", what, name);
+}
+
+int fsync(int fd)
+{
+	char link[64], path[256] = "";
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	assert_true(readlink(link, path, sizeof(path) - 1) > 0);
+	step("sync", strrchr(path, '/') + 1);
+	errno = fsync_error;
+	return fsync_error ? -1 : 0;
+}
+
+int rename(const char *from, const char *to)
+{
+	step("rename to", strrchr(to, '/') + 1);
+	return (int)syscall(SYS_rename, from, to);
+}
+
+static void test_the_disk_has_the_file_before_its_name_and_then_the_name(void **state)
+{
+	struct fixture *fx = *state;
+	struct place place = make_place();
+	char expected[256];
+
+	begin_serving(fx);
+	steps[0] = '\0';
+	assert_int_equal(xds_cache_write(place.folder, fx->scope, 1), 0);
+	snprintf(expected, sizeof(expected), "sync default.xds.new; rename to default.xds; sync %s; ", strrchr(place.folder, '/') + 1);
+	assert_string_equal(steps, expected);
+	assert_false(pthread_equal(stepper, pthread_self())); /* nobody else waits for a disk */
+	drop_place(&place);
+}
+
+static void test_what_the_disk_refuses_does_not_replace_the_former(void **state)
+{
+	struct fixture *fx = *state;
+	struct place place = make_place();
+	struct xds_scope *scope = new_scope(fx);
+	char next[112];
+	uint64_t unix_ms = 0;
+
+	begin_serving(fx);
+	assert_int_equal(xds_cache_write(place.folder, fx->scope, 1), 0);
+	fsync_error = EIO;
+	assert_int_equal(xds_cache_write(place.folder, fx->scope, 2), -EIO);
+	fsync_error = 0;
+	assert_int_equal(xds_cache_read(place.folder, scope, 1000, &unix_ms), 0);
+	assert_int_equal(unix_ms, 1);
+	xds_scope_free(&scope);
+	snprintf(next, sizeof(next), "%s.new", place.file);
+	unlink(next);
 	drop_place(&place);
 }
 
@@ -128,6 +195,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_what_was_written_serves_again),
+		TEST(test_the_disk_has_the_file_before_its_name_and_then_the_name),
+		TEST(test_what_the_disk_refuses_does_not_replace_the_former),
 		TEST(test_no_file_is_no_cache),
 		TEST(test_a_damaged_file_is_set_aside),
 		TEST(test_a_name_that_leads_elsewhere_is_refused),

@@ -3,9 +3,15 @@
 deps: ## Install the Debian packages that building and testing need (root)
 	scripts/deps.sh
 
-.PHONY: e2e
-e2e: all next ## Run the end-to-end tests (root; E2E="routing reload": only those)
+.PHONY: e2e e2e-together e2e-alone
+e2e e2e-together e2e-alone: all next
+e2e: ## Run the end-to-end tests (root; E2E="routing reload": only those)
 	BUILD=$(abspath $(BUILD)) tests/e2e/run.sh $(E2E)
+# Two halves: `# Runs alone` in a test says which.
+e2e-together:
+	BUILD=$(abspath $(BUILD)) E2E_WHICH=together tests/e2e/run.sh
+e2e-alone:
+	BUILD=$(abspath $(BUILD)) E2E_WHICH=alone tests/e2e/run.sh
 
 .PHONY: demo
 demo: deps ## Show HTTP requests routed in the kernel (root)

@@ -26,7 +26,7 @@ FORGIVE_EAGAIN ?= yes
 
 TEST_TORTURE_TIME ?= 120
 # tests/e2e/stall_test.sh is the torture's.
-e2e: $(TORTURE_BIN)
+e2e e2e-alone: $(TORTURE_BIN)
 
 .PHONY: torture-test
 torture-test: all $(TORTURE_BIN)

@@ -15,7 +15,7 @@ xds-test: $(XDS_TALK) $(XDS_VENV)/.stamp ## Streams from istiod against real and
 	timeout 300 $(XDS_VENV)/bin/python tests/xds/xds_test.py --build $(BUILD)
 
 # tests/e2e/istiod_test.sh has a stand-in for istiod.
-e2e: $(XDS_VENV)/.stamp
+e2e e2e-together: $(XDS_VENV)/.stamp
 
 .PHONY: xds-protos
 xds-protos: $(XDS_VENV)/.stamp ## Compare our .proto files with Envoy's, docs/xds.md with what istiod sends and is told

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # A body arrives whole and unchanged: 0 B to 64 MB, both ways, whatever its framing, and whatever path the exchange before it took.
+#
+# Takes a minute.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # weftd is killed at every step of its life, keeper and worker, and the worker alone: what is left is adopted or cleared by the next start.
 # The steps are those that a whole life goes through (daemon/base/step.h), so a new one is tested by itself.
+#
+# Takes a minute.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # An endpoint that is taken out of its cluster gets no new request and costs none: as a rolling update does it, first out of the
 # configuration, then the server goes; and it is used again when it is back.
+#
+# Takes a minute.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

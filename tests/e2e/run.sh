@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the end-to-end tests, E2E_JOBS (2) at a time: every tests/e2e/*_test.sh, or those named.
-#   sudo [BUILD=build] [E2E_JOBS=2] tests/e2e/run.sh [routing reload ...]
+#   sudo [BUILD=build] [E2E_JOBS=2] [E2E_WHICH=together|alone] tests/e2e/run.sh [routing reload ...]
 # Each brings up its own topology (E2E_PREFIX-NAME) and daemon and takes them away. The whole output of a test is in $BUILD/e2e/NAME.log.
 set -uo pipefail
 
@@ -29,13 +29,26 @@ fi
 if [ $# -eq 0 ]; then
 	set -- "$here"/*_test.sh
 fi
-# What measures the whole machine says so in a line of its own, and runs when nothing else does.
-together=() alone=()
+# What measures the whole machine says so in a line of its own, and runs when nothing else does. What takes a minute says so too, and begins first.
+first=() together=() alone=()
 for name in "$@"; do
 	name=$(basename "$name" .sh)
 	name=${name%_test}
-	if grep -qs '^# Runs alone' "$here/${name}_test.sh"; then alone+=("$name"); else together+=("$name"); fi
+	if grep -qs '^# Runs alone' "$here/${name}_test.sh"; then
+		alone+=("$name")
+	elif grep -qs '^# Takes a minute' "$here/${name}_test.sh"; then
+		first+=("$name")
+	else
+		together+=("$name")
+	fi
 done
+together=("${first[@]}" "${together[@]}")
+case ${E2E_WHICH:-} in
+together) alone=() ;;
+alone) together=() ;;
+"") ;;
+*) echo "e2e: E2E_WHICH is 'together' or 'alone', not '$E2E_WHICH'" >&2; exit 1 ;;
+esac
 
 mkdir -p "$BUILD/e2e"
 passed=0 failed=0

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # weftctl uninstall takes everything away, whether weftd runs, was killed or never was there; killed itself at any step, it leaves nothing
 # that the next one, or the next weftd, does not clear. And a worker that is killed alone at any step of its beginning is followed by one that serves.
+#
+# Takes a minute.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 

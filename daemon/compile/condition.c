@@ -299,6 +299,18 @@ int conditions_compile(struct routes_compile *c, const struct mesh_route_match *
 	return *conditions ? 0 : builder_status(&c->builder);
 }
 
+int conditions_of_headers(struct routes_compile *c, struct mesh_header_matcher *headers, size_t header_count, weft_ref *conditions, uint16_t *count,
+			  bool *can_hold, struct strbuf *unsupported)
+{
+	const struct mesh_route_match match = { .path_kind = MESH_PATH_PREFIX, .headers = headers, .header_count = header_count };
+	struct strbuf limits = STRBUF_INIT; /* of the kernel: not what this is for */
+	bool is_complete;
+	int r = conditions_compile(c, &match, false, conditions, count, &is_complete, can_hold, unsupported, &limits);
+
+	strbuf_release(&limits);
+	return r;
+}
+
 int conditions_add_path(struct routes_compile *c, const char *pattern, weft_ref *conditions, uint16_t *count, struct strbuf *unsupported,
 			struct strbuf *limits)
 {

@@ -154,7 +154,7 @@ static int weights(struct extras_compile *x, weft_ref *out)
 {
 	const struct mesh_forward *forward = &x->route->forward;
 	_cleanup_free_ struct weft_weight *made = calloc(forward->weighted_count + 1, sizeof(*made));
-	bool has_own_edits = false, has_host = false;
+	bool has_own_edits = false, has_host = false, has_own_policies = false;
 	size_t i, used = 0;
 	int r = 0;
 
@@ -167,10 +167,16 @@ static int weights(struct extras_compile *x, weft_ref *out)
 			continue;
 		has_own_edits |= has_edits(&weighted->edits);
 		has_host |= *weighted->host_rewrite;
+		if (weighted->filter_configs.count) {
+			has_own_policies = true;
+			r = policies_compile(x->c, x->context, x->route, weighted, &made[used].policies, x->proxy, x->unsupported);
+			if (r)
+				return r;
+		}
 		r = edits(x, &weighted->edits, &made[used].request_edits, &made[used].response_edits);
 		made[used++].host = text_or_none(x, weighted->host_rewrite);
 	}
-	if (r || (!has_own_edits && !has_host))
+	if (r || (!has_own_edits && !has_host && !has_own_policies))
 		return r;
 	if (has_own_edits)
 		reason_add(x->proxy, "the proxy adds and removes headers (weight)");

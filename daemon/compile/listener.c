@@ -9,6 +9,8 @@
 #include "compile/chains.h"
 #include "compile/routes.h"
 
+#define FAULT_FILTER "envoy.filters.http.fault"
+#define CORS_FILTER "envoy.filters.http.cors"
 #define IDLE_TIMEOUT_DEFAULT_MS 3600000 /* Envoy's, of tcp_proxy */
 
 static void refuse(struct listener_plan *plan)
@@ -130,6 +132,28 @@ static void plan_upgrades(const struct mesh_http *http, struct listener_plan *pl
 	}
 }
 
+/* Where a filter stands, as routes name it; one that is off may be turned on by them. SIZE_MAX: nowhere. */
+static size_t filter_at(const struct mesh_http *http, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < http->filters.count; i++)
+		if (!strcmp(http->filters.items[i].name, name))
+			return i;
+	return SIZE_MAX;
+}
+
+static uint16_t filter_flags(const struct mesh_http *http)
+{
+	uint16_t flags = 0;
+
+	if (filter_at(http, FAULT_FILTER) != SIZE_MAX)
+		flags |= WEFT_LISTENER_FAULTS;
+	if (filter_at(http, CORS_FILTER) != SIZE_MAX)
+		flags |= WEFT_LISTENER_CORS;
+	return flags;
+}
+
 /* Settings that change what Envoy does with a request and that weft has no way to do. */
 static bool judge_http(const struct mesh_http *http, struct strbuf *reason)
 {
@@ -145,6 +169,8 @@ static bool judge_http(const struct mesh_http *http, struct strbuf *reason)
 		reason_add(reason, "default_host_for_http_10 is not supported yet");
 	if (http->request_timeout_ms)
 		reason_add(reason, "request_timeout is not supported yet");
+	if (filter_flags(http) == (WEFT_LISTENER_FAULTS | WEFT_LISTENER_CORS) && filter_at(http, CORS_FILTER) < filter_at(http, FAULT_FILTER))
+		reason_add(reason, "CORS before faults is not supported (http_filters)");
 	return reason->size == before;
 }
 
@@ -152,7 +178,7 @@ static void plan_http(const struct mesh_http *http, const struct chains *chains,
 {
 	plan->verdict = WEFT_VERDICT_KERNEL;
 	plan->http = http;
-	plan->flags |= WEFT_LISTENER_KERNEL;
+	plan->flags |= (uint16_t)(WEFT_LISTENER_KERNEL | filter_flags(http));
 	if (http->accept_http_10 && chains->accepts_http_10)
 		plan->flags |= WEFT_LISTENER_ACCEPT_HTTP_10;
 	if (http->normalize_path)

@@ -55,7 +55,7 @@ void route_remark_level(struct strbuf *reason, const char *level, const struct m
 	for (i = 0; i < configs->count; i++) {
 		const struct mesh_filter_config *config = &configs->items[i];
 
-		/* The mesh gives reasons of its own where CORS or a fault would do something. */
+		/* CORS and faults are compiled (policies.c), or the mesh has reasons of its own. */
 		if (!config->is_disabled && (config->kind == MESH_FILTER_POLICY || config->kind == MESH_FILTER_UNKNOWN))
 			reason_add(reason, "configuration for filter %s (%s) is not supported", config->name, level);
 	}
@@ -126,7 +126,7 @@ struct draft {
 	struct strbuf action;      /* why its action can't be done */
 	struct strbuf proxy;       /* why only the proxy can do it */
 	struct strbuf hash;        /* why only the proxy balances it */
-	weft_ref extras;
+	weft_ref extras, policies;
 	bool is_complete, can_hold;
 };
 
@@ -258,6 +258,7 @@ static int write_action(struct routes_compile *c, const struct mesh_route *sourc
 	if (draft->hash.size)
 		route->verdict = WEFT_VERDICT_PROXY;
 	route->extras = draft->extras;
+	route->policies = draft->policies;
 	if (source->action == MESH_ACTION_REDIRECT)
 		return 0;
 	return is_direct ? direct_compile(c, &source->direct, &route->direct) : write_forward(c, source, route);
@@ -320,6 +321,8 @@ static int write_route(struct routes_compile *c, const struct route_context *con
 	judge_reasons(&source->reasons, draft);
 	judge_action(context, source, draft);
 	r = extras_compile(c, context, source, &draft->extras, &draft->proxy, &draft->action);
+	if (!r)
+		r = policies_compile(c, context, source, NULL, &draft->policies, &draft->proxy, &draft->action);
 	if (r)
 		return r;
 	if (!draft->can_hold)

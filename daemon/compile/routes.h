@@ -75,6 +75,9 @@ void hash_policies_remark(const struct mesh_forward *forward, struct strbuf *rem
  * be expressed; `can_hold` false: never true. `limits` tells what only the proxy walks. */
 int conditions_compile(struct routes_compile *c, const struct mesh_route_match *match, bool tests_path, weft_ref *conditions, uint16_t *count,
 		       bool *is_complete, bool *can_hold, struct strbuf *unsupported, struct strbuf *limits);
+/* struct weft_condition[*count] of header matchers alone, for the proxy. *can_hold false: one of them never holds. */
+int conditions_of_headers(struct routes_compile *c, struct mesh_header_matcher *headers, size_t header_count, weft_ref *conditions, uint16_t *count,
+			  bool *can_hold, struct strbuf *unsupported);
 /* One more: the path matches the pattern. */
 int conditions_add_path(struct routes_compile *c, const char *pattern, weft_ref *conditions, uint16_t *count, struct strbuf *unsupported,
 			struct strbuf *limits);
@@ -88,6 +91,10 @@ void direct_judge(const struct mesh_direct_response *direct, struct strbuf *unsu
  * is not done exactly. */
 int extras_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, weft_ref *out,
 		   struct strbuf *proxy, struct strbuf *unsupported);
+
+/* struct weft_policies of a route, or of a weighted cluster on it (else NULL); 0: none. */
+int policies_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route,
+		     const struct mesh_weighted_cluster *weighted, weft_ref *out, struct strbuf *proxy, struct strbuf *unsupported);
 
 /* What variables in header values stand for. */
 struct edits_names {

@@ -368,11 +368,40 @@ struct mesh_hash_policy {
 	bool is_terminal;
 };
 
+struct mesh_fraction {
+	uint32_t numerator, denominator;
+};
+
+/* What the fault filter does to requests for which all matchers hold. */
+struct mesh_fault {
+	int64_t delay_ms;               /* 0: none */
+	struct mesh_fraction delayed;   /* of requests */
+	uint32_t abort_status;          /* 0: none */
+	bool has_grpc_status;           /* of the abort, for gRPC */
+	uint32_t grpc_status;
+	struct mesh_fraction aborted;
+	const char *upstream_cluster;   /* only requests that are routed to it; "": all */
+	struct mesh_header_matcher *headers;
+	size_t header_count;
+};
+
+/* What the CORS filter does. A text that is "", no origins and an unset option are taken from the level above. */
+enum mesh_option { MESH_UNSET, MESH_NO, MESH_YES };
+struct mesh_cors {
+	struct mesh_string_matcher *origins;
+	size_t origin_count;
+	const char *allow_methods, *allow_headers, *expose_headers, *max_age;
+	enum mesh_option allows_credentials, allows_private_network, forwards_preflights;
+	struct mesh_fraction enabled;   /* of requests */
+};
+
 struct mesh_filter_config {
 	const char *name;               /* key of typed_per_filter_config: the filter's name */
 	const char *type_url;
 	enum mesh_filter_kind kind;
 	bool is_disabled;               /* FilterConfig{disabled: true} */
+	const struct mesh_fault *fault; /* NULL: another kind, or a reason says why not */
+	const struct mesh_cors *cors;
 };
 
 struct mesh_filter_configs {

@@ -53,6 +53,8 @@ void model_string(struct build *b, const PbString *matcher, struct mesh_string_m
 const char *model_regex(struct build *b, const char *name, const PbRegex *regex);
 void model_regex_rewrite(struct build *b, const char *name, const PbRegexRewrite *rewrite, struct mesh_regex_rewrite *out);
 void model_fraction(struct build *b, const char *name, const PbFraction *fraction, uint32_t *numerator, uint32_t *denominator);
+/* Not set: none of all. */
+void model_percent(struct build *b, const char *name, const Envoy__Type__V3__FractionalPercent *percent, struct mesh_fraction *out);
 enum mesh_transport model_transport(struct build *b, const PbTransportSocket *socket);
 /* Refused when it holds a line break: what goes into a header. */
 const char *model_header_value(struct build *b, const char *name, const char *text);
@@ -87,7 +89,11 @@ enum mesh_filter_kind filter_kind(const char *type_name, const char *filter_name
 const char *model_type_name(struct build *b, const Google__Protobuf__Any *any);
 /* One filter, http, network or listener. Adds a reason unless its kind is harmless. */
 void model_filter(struct build *b, const char *name, const Google__Protobuf__Any *config, struct mesh_filter *out);
+
+/* model_fault.c, model_cors.c: NULL for a configuration of another type, which has a reason then. */
 bool model_fault_has_effect(struct build *b, const Google__Protobuf__Any *config);
+const struct mesh_fault *model_fault(struct build *b, const Google__Protobuf__Any *config);
+const struct mesh_cors *model_cors(struct build *b, const Google__Protobuf__Any *config);
 
 struct filter_entry {
 	const char *name;

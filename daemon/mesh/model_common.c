@@ -176,31 +176,40 @@ void model_string(struct build *b, const PbString *matcher, struct mesh_string_m
 	out->ignore_case = matcher->ignore_case;
 }
 
-void model_fraction(struct build *b, const char *name, const PbFraction *fraction, uint32_t *numerator, uint32_t *denominator)
+void model_percent(struct build *b, const char *name, const Envoy__Type__V3__FractionalPercent *percent, struct mesh_fraction *out)
 {
 	size_t before = build_enter(b, name);
 
-	*numerator = 0;
-	*denominator = 100;
-	if (!fraction->default_value) {
-		build_refuse(b, "default_value is needed");
-	} else {
-		*numerator = fraction->default_value->numerator;
-		switch (fraction->default_value->denominator) {
+	*out = (struct mesh_fraction){ 0, 100 };
+	if (percent) {
+		out->numerator = percent->numerator;
+		switch (percent->denominator) {
 		case ENVOY__TYPE__V3__FRACTIONAL_PERCENT__DENOMINATOR_TYPE__HUNDRED:
-			*denominator = 100;
 			break;
 		case ENVOY__TYPE__V3__FRACTIONAL_PERCENT__DENOMINATOR_TYPE__TEN_THOUSAND:
-			*denominator = 10000;
+			out->denominator = 10000;
 			break;
 		case ENVOY__TYPE__V3__FRACTIONAL_PERCENT__DENOMINATOR_TYPE__MILLION:
-			*denominator = 1000000;
+			out->denominator = 1000000;
 			break;
 		default:
 			build_refuse(b, "an unknown denominator");
 			break;
 		}
 	}
+	build_leave(b, before);
+}
+
+void model_fraction(struct build *b, const char *name, const PbFraction *fraction, uint32_t *numerator, uint32_t *denominator)
+{
+	size_t before = build_enter(b, name);
+	struct mesh_fraction found;
+
+	if (!fraction->default_value)
+		build_refuse(b, "default_value is needed");
+	model_percent(b, "default_value", fraction->default_value, &found);
+	*numerator = found.numerator;
+	*denominator = found.denominator;
 	build_check_fields(b, &fraction->base, MESH_EFFECT_MATCH, KNOWN("default_value", "runtime_key"));
 	build_leave(b, before);
 }

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "envoy/extensions/filters/http/fault/v3/fault.pb-c.h"
 #include "mesh/model.h"
 #include "mesh/registry.h"
 #include "udpa/type/v1/type.pb-c.h"
@@ -88,23 +87,6 @@ const char *model_type_name(struct build *b, const Google__Protobuf__Any *any)
 	return type_url_name(any->type_url);
 }
 
-bool model_fault_has_effect(struct build *b, const Google__Protobuf__Any *config)
-{
-	typedef Envoy__Extensions__Filters__Http__Fault__V3__HTTPFault PbFault;
-	const PbFault *fault = (const PbFault *)build_unpack(b, config, &envoy__extensions__filters__http__fault__v3__httpfault__descriptor);
-
-	if (!fault)
-		return config && *config->type_url;
-	if (fault->abort && fault->abort->error_type_case == ENVOY__EXTENSIONS__FILTERS__HTTP__FAULT__V3__FAULT_ABORT__ERROR_TYPE_HTTP_STATUS &&
-	    (fault->abort->http_status < 200 || fault->abort->http_status >= 600)) {
-		size_t before = build_enter(b, "abort.http_status");
-
-		build_refuse(b, "a status must be from 200 to 599");
-		build_leave(b, before);
-	}
-	return fault->abort || fault->delay || fault->response_rate_limit || fault->base.n_unknown_fields;
-}
-
 /* Says why an unhandled filter matters. */
 static void filter_reason(struct build *b, enum mesh_filter_kind kind, const char *name, const char *type)
 {
@@ -124,7 +106,7 @@ void model_filter(struct build *b, const char *name, const Google__Protobuf__Any
 	out->kind = filter_kind(type, name);
 	if (out->kind == MESH_FILTER_FAULT && config && model_fault_has_effect(b, config)) {
 		out->has_effect = true;
-		build_reason(b, MESH_EFFECT_TRAFFIC, "fault injection is not supported");
+		build_reason(b, MESH_EFFECT_TRAFFIC, "fault injection for all routes of a listener is not supported");
 	}
 	filter_reason(b, out->kind, out->name, out->type_url);
 	build_leave(b, before);
@@ -147,10 +129,14 @@ static void filter_config(struct build *b, const struct filter_entry *entry, str
 	out->kind = filter_kind(out->type_url, entry->name);
 	if (out->is_disabled)
 		return;
-	if (out->kind == MESH_FILTER_FAULT && model_fault_has_effect(b, config))
-		build_reason(b, MESH_EFFECT_TRAFFIC, "fault injection is not supported");
+	if (out->kind == MESH_FILTER_FAULT)
+		out->fault = model_fault(b, config);
 	else if (out->kind == MESH_FILTER_CORS)
-		build_reason(b, MESH_EFFECT_TRAFFIC, "CORS is not supported");
+		out->cors = model_cors(b, config);
+	/* A filter finds its configuration by its own name. */
+	if ((out->kind == MESH_FILTER_FAULT && strcmp(entry->name, "envoy.filters.http.fault") != 0) ||
+	    (out->kind == MESH_FILTER_CORS && strcmp(entry->name, "envoy.filters.http.cors") != 0))
+		build_reason(b, MESH_EFFECT_TRAFFIC, "a filter of the name %s is not supported", entry->name);
 	filter_reason(b, out->kind, out->name, out->type_url);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A captured connection: its socket (the anchor), its turn in the loop, its timer, and the ways it ends. */
-#include "proxy/edit.h"
+#include "proxy/policies.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -95,8 +95,10 @@ void connection_timer(struct connection *connection)
 		if (connection->own.upstream && !connection->own.upstream->is_connected)
 			at = earlier(at, connection->own.connect_deadline_ms);
 	}
-	if (connection->state == CONNECTION_HEAD)
+	if (connection->state == CONNECTION_HEAD) {
 		at = earlier(at, connection->silence_at_ms);
+		at = earlier(at, connection->delayed_until_ms);
+	}
 	if (connection->relay)
 		at = earlier(at, connection->relay->exchange.deadline_ms);
 	at = earlier(at, connection->finish_at_ms);
@@ -210,6 +212,7 @@ void connection_close(struct connection *connection)
 	exchange_release_upstream(&connection->own, false);
 	free(TAKE_PTR(connection->own.set_cookie));
 	edited_free(&connection->own.edited);
+	policies_free(&connection->own.policies);
 	connection->state = CONNECTION_DEAD;
 	ready_remove(connection);
 	flow_release(thread, &connection->request);
@@ -311,6 +314,7 @@ void exchange_begin(struct exchange *exchange, struct connection *connection)
 	weft_assert(!exchange->upstream && !exchange->response.out.block);
 	free(exchange->set_cookie);
 	edited_free(&exchange->edited);
+	policies_free(&exchange->policies);
 	memset(exchange, 0, sizeof(*exchange));
 	exchange->connection = connection;
 }
@@ -353,6 +357,7 @@ void exchange_over(struct exchange *exchange)
 		exchange_release_upstream(exchange, exchange->is_reusable && is_sent && !exchange->is_cut);
 		flow_release(connection->thread, &exchange->response);
 		edited_free(&exchange->edited);
+		policies_free(&exchange->policies);
 		drop_request_rest(connection);
 		if (!ends) {
 			connection->state = CONNECTION_HEAD;

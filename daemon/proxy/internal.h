@@ -166,6 +166,11 @@ struct published {           /* an image in use */
 	void *arg;
 };
 void published_put(struct published *published);
+static inline struct published *published_get(struct published *published)
+{
+	__atomic_add_fetch(&published->references, 1, __ATOMIC_RELAXED);
+	return published;
+}
 
 struct listener {            /* a pod's listener, on one thread */
 	struct listener *next;
@@ -247,6 +252,7 @@ enum connection_state {
 
 struct edited; /* edit.h */
 struct lines;
+struct policies; /* policies.h */
 
 struct exchange {
 	struct connection *connection;
@@ -277,6 +283,8 @@ struct exchange {
 	u64 hash;
 	char *set_cookie;           /* whole lines for the response's head; or NULL */
 	struct edited *edited;      /* what the route changes of the response; NULL: nothing */
+	struct policies *policies;  /* what it asks for beside; NULL: nothing */
+	u8 grpc_status;             /* of a local reply to who speaks gRPC; 0: as the HTTP status says */
 	u64 content_length;         /* of the request, as its head says */
 	u32 cluster_id;
 	u32 endpoint_id;
@@ -306,6 +314,7 @@ struct connection {
 	u64 timer_at_ms;            /* 0: not armed */
 	u64 finish_at_ms;           /* LINGER, FINISH: then it closes whatever is still to come */
 	u64 silence_at_ms;          /* HEAD: when first.c looks again whether the client has spoken; 0: not */
+	u64 delayed_until_ms;       /* HEAD: a fault delays the request that has come; 0: none */
 	u32 silence_ms;
 	int fd;
 	u8 state;                   /* enum connection_state */
@@ -326,6 +335,7 @@ struct connection {
 	bool is_kernel_listener;    /* ... and may carry the next request */
 	bool is_held;               /* the response waits for the kernel */
 	u8 replies_queued;          /* local replies that were made since the loop last looked at it */
+	bool was_delayed;           /* the request that is looked at now */
 	bool discards;              /* request bytes that still come are thrown away */
 	bool is_request_whole;      /* every byte of the request was taken */
 	bool shuts_upstream;        /* tunnel: the client's FIN was passed on */
@@ -454,6 +464,8 @@ bool tunnel_advance(struct connection *connection);
 /* Puts a whole response into the exchange. `body` NULL: none. */
 void local_reply(struct exchange *exchange, enum proxy_reason reason, u16 status, const char *body);
 void local_reply_headers(struct exchange *exchange, enum proxy_reason reason, u16 status, const char *body, const char *extra);
+/* Without a body, and with these lines. */
+void local_reply_lines(struct exchange *exchange, enum proxy_reason reason, u16 status, const struct lines *lines);
 const char *status_reason_phrase(u16 status);
 
 /* ---- header fields (headers.c) --------------------------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Responses of the proxy's own, in Envoy's words: date and content-length, a content-type where there is a body. */
-#include "proxy/outgoing.h"
+#include "proxy/policies.h"
 
 const char *status_reason_phrase(u16 status)
 {
@@ -124,12 +124,12 @@ static u32 grpc_status(u16 status)
 }
 
 /* A client of gRPC gets a response without a body: the status stands in a header, and the body's text percent-encoded. */
-static void put_grpc(struct buffer *out, u16 status, const u8 *body, size_t len)
+static void put_grpc(const struct exchange *exchange, struct buffer *out, u16 status, const u8 *body, size_t len)
 {
 	static const char digits[] = "0123456789ABCDEF";
 
 	buffer_put_text(out, "content-type: application/grpc\r\ngrpc-status: ");
-	buffer_put_number(out, grpc_status(status));
+	buffer_put_number(out, exchange->grpc_status ? exchange->grpc_status : grpc_status(status));
 	buffer_put_text(out, "\r\n");
 	if (!len)
 		return;
@@ -146,36 +146,24 @@ static void put_grpc(struct buffer *out, u16 status, const u8 *body, size_t len)
 	buffer_put_text(out, "\r\n");
 }
 
-/* ---- replies --------------------------------------------------------------------------------------------------------------------- */
+void local_reply(struct exchange *exchange, enum proxy_reason reason, u16 status, const char *body)
+{
+	local_reply_headers(exchange, reason, status, body, NULL);
+}
 
-void local_reply_headers(struct exchange *exchange, enum proxy_reason reason, u16 status, const char *body, const char *extra)
+void local_reply_lines(struct exchange *exchange, enum proxy_reason reason, u16 status, const struct lines *lines)
 {
 	struct buffer *out = &exchange->response.out;
-	size_t len = body ? strlen(body) : 0;
 
-	if (!begin(exchange, reason, exchange->is_grpc ? 200 : status, len * 3))
+	if (!begin(exchange, reason, status, lines_room(lines)))
 		return;
-	put_status_line(exchange, out, exchange->status);
-	if (exchange->is_grpc) {
-		put_grpc(out, status, (const u8 *)body, len);
-		len = 0;
-	}
-	put_framing(exchange, out, len);
-	if (len)
-		buffer_put_text(out, "content-type: text/plain\r\n");
-	if (extra)
-		buffer_put(out, extra, strlen(extra));
+	put_status_line(exchange, out, status);
+	put_framing(exchange, out, 0);
+	lines_put(lines, out, false);
 	put_date(exchange, out);
 	put_server(exchange, out);
 	put_connection(exchange, out);
 	buffer_put_text(out, "\r\n");
-	if (len && exchange->method != WEFT_METHOD_HEAD)
-		buffer_put(out, body, len);
-}
-
-void local_reply(struct exchange *exchange, enum proxy_reason reason, u16 status, const char *body)
-{
-	local_reply_headers(exchange, reason, status, body, NULL);
 }
 
 /* ---- what a route answers -------------------------------------------------------------------------------------------------------- */
@@ -204,6 +192,7 @@ static void route_lines(const struct exchange *exchange, const char *location, s
 		edited_context(exchange, lines, &context);
 		edits_apply(&context, exchange->edited->response_edits, lines);
 	}
+	policies_put_lines(exchange, lines);
 	set_body_lines(lines, body_len);
 	if (exchange->connection->thread->proxy->decorates)
 		lines_remove(lines, &server);
@@ -215,7 +204,9 @@ static bool says_length(u16 status, size_t len)
 	return len || (status != 204 && status != 304);
 }
 
-static void put_answer(struct exchange *exchange, enum proxy_reason reason, u16 status, const u8 *body, size_t len, const char *location)
+/* `extra`: whole lines, or NULL. */
+static void put_answer(struct exchange *exchange, enum proxy_reason reason, u16 status, const u8 *body, size_t len, const char *location,
+		       const char *extra)
 {
 	struct buffer *out = &exchange->response.out;
 	struct lines *lines = exchange->connection->thread->response_lines;
@@ -225,21 +216,57 @@ static void put_answer(struct exchange *exchange, enum proxy_reason reason, u16 
 	exchange->status = shown;
 	route_lines(exchange, location, exchange->is_grpc ? 0 : len, lines);
 	if (lines->is_full) {
+		edited_free(&exchange->edited);
+		policies_free(&exchange->policies);
 		local_reply(exchange, reason, 500, NULL);
 		return;
 	}
-	if (!begin(exchange, reason, shown, len * 3 + lines_room(lines)))
+	if (!begin(exchange, reason, shown, len * 3 + lines_room(lines) + (extra ? strlen(extra) : 0)))
 		return;
 	put_status_line(exchange, out, shown);
 	if (exchange->is_grpc) {
-		put_grpc(out, status, body, len);
+		put_grpc(exchange, out, status, body, len);
 		len = 0;
 	}
 	if (says_length(shown, len))
 		put_framing(exchange, out, len);
 	lines_put(lines, out, false);
+	if (extra)
+		buffer_put(out, extra, strlen(extra));
 	if (!lines_look(lines, &date))
 		put_date(exchange, out);
+	put_server(exchange, out);
+	put_connection(exchange, out);
+	buffer_put_text(out, "\r\n");
+	if (len && exchange->method != WEFT_METHOD_HEAD)
+		buffer_put(out, body, len);
+}
+
+/* ---- replies --------------------------------------------------------------------------------------------------------------------- */
+
+void local_reply_headers(struct exchange *exchange, enum proxy_reason reason, u16 status, const char *body, const char *extra)
+{
+	struct buffer *out = &exchange->response.out;
+	size_t len = body ? strlen(body) : 0;
+
+	/* Envoy: what a route does to responses it does to those of its own filters, too. */
+	if ((exchange->edited || policies_have_lines(exchange)) && reason != PROXY_REASON_BAD_BODY) {
+		put_answer(exchange, reason, status, (const u8 *)body, len, "", extra);
+		return;
+	}
+	if (!begin(exchange, reason, exchange->is_grpc ? 200 : status, len * 3))
+		return;
+	put_status_line(exchange, out, exchange->status);
+	if (exchange->is_grpc) {
+		put_grpc(exchange, out, status, (const u8 *)body, len);
+		len = 0;
+	}
+	put_framing(exchange, out, len);
+	if (len)
+		buffer_put_text(out, "content-type: text/plain\r\n");
+	if (extra)
+		buffer_put(out, extra, strlen(extra));
+	put_date(exchange, out);
 	put_server(exchange, out);
 	put_connection(exchange, out);
 	buffer_put_text(out, "\r\n");
@@ -289,12 +316,12 @@ void local_reply_route(struct exchange *exchange, const struct outgoing *outgoin
 	const struct weft_redirect *redirect = result->kind == WEFT_ROUTE_REDIRECT && extras ? weft_at(&outgoing->image, extras->redirect) : NULL;
 
 	if (result->kind == WEFT_ROUTE_REDIRECT) {
-		put_answer(exchange, PROXY_REASON_REDIRECT, redirect ? redirect->status : 301, NULL, 0, location);
+		put_answer(exchange, PROXY_REASON_REDIRECT, redirect ? redirect->status : 301, NULL, 0, location, NULL);
 		return;
 	}
 	/* Envoy closes the connection after every 400. */
 	if (direct->status == 400)
 		exchange->closes = true;
 	put_answer(exchange, PROXY_REASON_DIRECT_RESPONSE, direct->status, direct->body_len ? weft_at(&outgoing->image, direct->body) : NULL,
-		   direct->body_len, location);
+		   direct->body_len, location, NULL);
 }

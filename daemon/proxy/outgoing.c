@@ -15,12 +15,6 @@ static u64 clock_ms(void)
 	return (u64)now.tv_sec * 1000 + (u64)now.tv_nsec / 1000000;
 }
 
-static struct published *published_get(struct published *published)
-{
-	__atomic_add_fetch(&published->references, 1, __ATOMIC_RELAXED);
-	return published;
-}
-
 const struct weft_route_extras *route_extras(const struct weft_image_handle *image, weft_ref route_ref)
 {
 	const struct weft_route *route = route_ref ? weft_at(image, route_ref) : NULL;
@@ -34,6 +28,19 @@ static const struct weft_weight *chosen_weight(const struct weft_image_handle *i
 	const struct weft_weight *weights = extras && extras->weights ? weft_at(image, extras->weights) : NULL;
 
 	return weights ? &weights[item] : NULL;
+}
+
+const struct weft_weight *route_weight(const struct weft_image_handle *image, const struct weft_route_result *result)
+{
+	return result->kind == WEFT_ROUTE_CLUSTER ? chosen_weight(image, route_extras(image, result->route), result->choice_item) : NULL;
+}
+
+weft_ref route_response_edits(const struct weft_image_handle *image, const struct weft_route_result *result)
+{
+	const struct weft_route_extras *extras = route_extras(image, result->route);
+	const struct weft_weight *weight = route_weight(image, result);
+
+	return weight ? weight->response_edits : extras ? extras->response_edits : 0;
 }
 
 static bool has_format(const struct weft_image_handle *image, weft_ref ref)

@@ -40,6 +40,11 @@ int outgoing_edit(struct outgoing *outgoing, const struct weft_route_result *res
 int incoming_answer(struct outgoing *outgoing, const struct weft_route_result *result, struct strbuf *location);
 void local_reply_route(struct exchange *exchange, const struct outgoing *outgoing, const struct weft_route_result *result, const char *location);
 
+/* Which weighted cluster's changes count; NULL: the route's. */
+const struct weft_weight *route_weight(const struct weft_image_handle *image, const struct weft_route_result *result);
+/* The edits of a response that goes back by this route. */
+weft_ref route_response_edits(const struct weft_image_handle *image, const struct weft_route_result *result);
+
 /* For the edits of the response. 0 or -ENOMEM. */
 int outgoing_remember(const struct outgoing *outgoing, weft_ref response_edits, const struct lines *lines);
 void edited_context(const struct exchange *exchange, const struct lines *response, struct edit_context *context);

@@ -170,6 +170,8 @@ enum proxy_reason {
 	PROXY_REASON_REDIRECT,            /* as a route says, or its virtual host's require_tls */
 	PROXY_REASON_FLOOD,               /* a pipelined request behind two local replies that are not written yet: closed, as by Envoy */
 	PROXY_REASON_PATTERN,             /* 500: a pattern took too long to match (regex_rewrite and the like) */
+	PROXY_REASON_FAULT,               /* aborted as a route says */
+	PROXY_REASON_PREFLIGHT,           /* of CORS: answered as a route says */
 	PROXY_REASON_COUNT
 };
 const char *proxy_reason_name(enum proxy_reason reason); /* "bad_request" ... */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests: read a head, decide what it may do, route it, and pass it on. */
-#include "proxy/outgoing.h"
+#include "proxy/policies.h"
 
 #include <strings.h>
 
@@ -181,13 +181,20 @@ static bool has_body(const struct weft_head *head)
 /* Answers without an upstream. A body that comes, or came along, is thrown away with the connection, as Envoy does. */
 static void answer(struct connection *connection, const struct weft_head *head, const struct request_plan *plan)
 {
+	u32 len = head->head_len;
+
 	connection->is_request_whole = !has_body(head) && !(plan && plan->is_upgrade);
+	/* What came while the request was delayed was taken. */
+	if (connection->was_delayed && head->flags & WEFT_HEAD_CONTENT_LENGTH && buffer_len(&connection->in) - len >= head->content_length) {
+		len += (u32)head->content_length;
+		connection->is_request_whole = true;
+	}
 	if (!connection->is_request_whole) {
 		connection->discards = true;
 		connection->own.closes = true;
 	}
-	connection->consumed += head->head_len;
-	buffer_consume(connection->thread, &connection->in, head->head_len);
+	connection->consumed += len;
+	buffer_consume(connection->thread, &connection->in, len);
 }
 
 static void reply(struct connection *connection, const struct weft_head *head, const struct request_plan *plan, enum proxy_reason reason,
@@ -284,6 +291,54 @@ static void route_by_chance(struct connection *connection, const struct weft_hea
 	(void)weft_route(query, plan->bytes, head, result);
 }
 
+/* A fault delays the request, with its head and all that still comes in the buffer: then it is looked at once more, with the same luck. */
+static void delay_request(struct connection *connection, u32 delay_ms, u32 random)
+{
+	connection->state = CONNECTION_HEAD;
+	connection->delayed_until_ms = now_ms() + delay_ms;
+	connection->drawn = random ? random : 1;
+	connection->picked = connection->own.picked;
+	policies_free(&connection->own.policies);
+	edited_free(&connection->own.edited);
+	connection_timer(connection);
+}
+
+/* True: the request has its answer, or waits for it. */
+static bool apply_policies(struct connection *connection, const struct weft_head *head, const struct weft_listener *listener,
+			   struct outgoing *outgoing, const struct weft_route_query *query, const struct weft_route_result *result)
+{
+	struct policy_request request = {
+		.query = query,
+		.bytes = outgoing->plan->bytes,
+		.head = head,
+		.result = result,
+		.listener_flags = listener->flags,
+		.was_delayed = connection->was_delayed,
+	};
+	struct policy_answer verdict = {0};
+	int r = policies_begin(outgoing, &request, &verdict);
+
+	if (r) {
+		refuse_outgoing(connection, head, r);
+		return true;
+	}
+	switch (verdict.kind) {
+	case POLICY_GO:
+		return false;
+	case POLICY_DELAY:
+		delay_request(connection, verdict.delay_ms, query->random);
+		return true;
+	case POLICY_ABORT:
+		reply(connection, head, outgoing->plan, PROXY_REASON_FAULT, verdict.status, "fault filter abort");
+		return true;
+	case POLICY_PREFLIGHT:
+		answer(connection, head, outgoing->plan);
+		local_reply_lines(&connection->own, PROXY_REASON_PREFLIGHT, 200, connection->thread->response_lines);
+		return true;
+	}
+	return false;
+}
+
 /* What the request's target leads to. */
 static void take_route(struct connection *connection, const struct weft_head *head, const struct weft_listener *listener,
 		       const struct request_plan *plan, struct outgoing *outgoing)
@@ -297,12 +352,22 @@ static void take_route(struct connection *connection, const struct weft_head *he
 		.path_len = outgoing->path_len,
 	};
 	struct weft_route_result result = {0};
+	bool is_forward;
 
 	(void)weft_route(&query, plan->bytes, head, &result);
 	route_by_chance(connection, head, plan, &query, &result);
+	is_forward = result.kind == WEFT_ROUTE_CLUSTER;
+	if (is_forward && plan->is_upgrade && !(plan->is_websocket && listener->flags & WEFT_LISTENER_WEBSOCKET)) {
+		reply_and_close(connection, head, PROXY_REASON_UPGRADE, 403, NULL);
+		return;
+	}
+	if ((is_forward || result.kind == WEFT_ROUTE_DIRECT || result.kind == WEFT_ROUTE_REDIRECT) &&
+	    apply_policies(connection, head, listener, outgoing, &query, &result))
+		return;
 	switch (result.kind) {
 	case WEFT_ROUTE_CLUSTER:
-		break;
+		send_on(connection, head, plan, outgoing, &result);
+		return;
 	case WEFT_ROUTE_DIRECT:
 	case WEFT_ROUTE_REDIRECT:
 		answer_route(connection, head, plan, outgoing, &result);
@@ -314,11 +379,6 @@ static void take_route(struct connection *connection, const struct weft_head *he
 		reply(connection, head, plan, PROXY_REASON_ROUTE_REFUSED, 503, NULL);
 		return;
 	}
-	if (plan->is_upgrade && !(plan->is_websocket && listener->flags & WEFT_LISTENER_WEBSOCKET)) {
-		reply_and_close(connection, head, PROXY_REASON_UPGRADE, 403, NULL);
-		return;
-	}
-	send_on(connection, head, plan, outgoing, &result);
 }
 
 static void route_request(struct connection *connection, const u8 *bytes, struct weft_head *head, const struct weft_listener *listener,
@@ -374,7 +434,8 @@ static void request_begin(struct connection *connection, struct weft_head *head)
 	struct weft_image_handle image;
 	const struct weft_listener *listener = find_listener(connection, &image);
 
-	COUNT(connection->thread, requests);
+	if (!connection->was_delayed)
+		COUNT(connection->thread, requests);
 	exchange_begin(exchange, connection);
 	connection->state = CONNECTION_EXCHANGE;
 	connection->is_first = false;
@@ -396,6 +457,9 @@ static void request_begin(struct connection *connection, struct weft_head *head)
 	} else {
 		route_request(connection, bytes, head, listener, &image);
 	}
+	connection->was_delayed = false;
+	if (connection->delayed_until_ms)
+		return;
 	connection->drawn = 0;
 	connection->picked = 0;
 }
@@ -447,6 +511,12 @@ static bool head_advance(struct connection *connection)
 
 	if (connection->relay)
 		return false;
+	if (connection->delayed_until_ms) {
+		if (connection->delayed_until_ms > now_ms())
+			return false;
+		connection->delayed_until_ms = 0;
+		connection->was_delayed = true;
+	}
 	if (connection->is_first) {
 		switch (first_decide(connection)) {
 		case FIRST_TAKEN: return true;

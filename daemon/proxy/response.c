@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Responses: read the upstream's head, decide how the body comes and goes on, and what a failure means at which point. */
-#include "proxy/edit.h"
-#include "proxy/outgoing.h"
+#include "proxy/policies.h"
 
 #include "weft/http1.h"
 
@@ -108,12 +107,15 @@ static void edit_lines(struct exchange *exchange, const u8 *bytes, const struct 
 	struct lines *lines = thread->response_lines;
 	struct edit_context context;
 
-	if (!exchange->edited)
+	if (!exchange->edited && !policies_have_lines(exchange))
 		return;
 	plan->lines = lines;
 	headers_response_lines(lines, bytes, head, plan);
-	edited_context(exchange, lines, &context);
-	edits_apply(&context, exchange->edited->response_edits, lines);
+	if (exchange->edited) {
+		edited_context(exchange, lines, &context);
+		edits_apply(&context, exchange->edited->response_edits, lines);
+	}
+	policies_put_lines(exchange, lines);
 	if (exchange->response.body != FLOW_LENGTH || lines_look(lines, &length))
 		return;
 	exchange->response.is_source_done = false;

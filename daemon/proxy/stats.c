@@ -52,6 +52,8 @@ const char *proxy_reason_name(enum proxy_reason reason)
 		[PROXY_REASON_KERNEL_ERROR] = "kernel_error",
 		[PROXY_REASON_REDIRECT] = "redirect",
 		[PROXY_REASON_PATTERN] = "pattern",
+		[PROXY_REASON_FAULT] = "fault",
+		[PROXY_REASON_PREFLIGHT] = "preflight",
 		[PROXY_REASON_FLOOD] = "flood",
 	};
 

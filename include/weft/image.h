@@ -104,6 +104,8 @@ enum weft_listener_kind {
 #define WEFT_LISTENER_UNESCAPE_SLASHES 0x40u /* %2F and %5C become slashes before anything else */
 #define WEFT_LISTENER_REJECT_SLASHES 0x80u   /* %2F and %5C are a 400 */
 #define WEFT_LISTENER_HTTP_REFUSED 0x100u    /* HTTP is answered 503; other bytes take their way */
+#define WEFT_LISTENER_FAULTS 0x400u          /* there is a fault filter: what routes say for it counts */
+#define WEFT_LISTENER_CORS 0x800u            /* likewise */
 #define WEFT_LISTENER_HASH_SOURCE_IP 0x200u  /* tcp_choice, other_choice: a hashing cluster hashes the client's address */
 
 struct weft_listener {
@@ -289,6 +291,7 @@ struct weft_route {
 	weft_ref path;        /* struct weft_text */
 	weft_ref hash_policies; /* struct weft_hash_policies; 0: none */
 	weft_ref extras;      /* struct weft_route_extras; 0: nothing is changed on the way */
+	weft_ref policies;    /* struct weft_policies; 0: none */
 };
 
 enum weft_condition_kind {
@@ -413,6 +416,7 @@ struct weft_weight {
 	weft_ref request_edits;
 	weft_ref response_edits;
 	weft_ref host;           /* struct weft_text: the new Host; 0: as the route says */
+	weft_ref policies;       /* struct weft_policies; 0: the route's */
 };
 
 /* The path with its part that matched replaced, or with all matches of a pattern. The query stays. */
@@ -522,6 +526,45 @@ struct weft_format {
 	u32 count;
 	u32 reserved;
 	struct weft_format_piece items[];
+};
+
+/* ---- what only the proxy does ------------------------------------------------------------------------------------------- */
+
+/* Beside choosing a cluster or answering: each a reference, 0 for none. */
+struct weft_policies {
+	weft_ref fault;          /* struct weft_fault */
+	weft_ref cors;           /* struct weft_cors */
+};
+
+#define WEFT_FAULT_HAS_GRPC_STATUS 0x01u /* of an abort, for who speaks gRPC */
+
+/* For requests that all conditions hold for: first a delay, then an abort, each for a part of them. */
+struct weft_fault {
+	u32 delay_ms;            /* 0: none */
+	u16 abort_status;        /* 0: none */
+	u8 flags;
+	u8 grpc_status;
+	struct weft_fraction delayed;
+	struct weft_fraction aborted;
+	weft_ref conditions;     /* struct weft_condition[condition_count], contiguous */
+	u32 condition_count;
+	u32 cluster_id;          /* only requests that are routed to it; 0: all */
+};
+
+#define WEFT_CORS_CREDENTIALS 0x01u
+#define WEFT_CORS_PRIVATE_NETWORK 0x02u
+#define WEFT_CORS_FORWARDS 0x04u /* preflights of origins that are not allowed */
+
+/* Texts are struct weft_text, 0 for none. */
+struct weft_cors {
+	u32 flags;
+	u32 origin_count;
+	weft_ref origins;        /* struct weft_condition[origin_count] on the header `origin`, contiguous: one that holds is enough */
+	struct weft_fraction enabled;
+	weft_ref allow_methods;  /* `*`: what the preflight asks for */
+	weft_ref allow_headers;  /* likewise */
+	weft_ref expose_headers;
+	weft_ref max_age;
 };
 
 /* ---- clusters and endpoints (endpoint image) -------------------------------------------------------------------------- */

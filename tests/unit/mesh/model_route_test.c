@@ -227,12 +227,50 @@ static void test_domains_lose_their_case_and_must_be_unique(void **state)
 	assert_int_equal(twice.mesh->refused[0]->place.line, 2);
 }
 
+static void test_faults_and_cors_are_read_for_each_level(void **state)
+{
+	LOADED(l, CONFIG "  virtual_hosts:\n  - name: v\n    domains: ['*']\n    routes:\n"
+			 "    - {match: {prefix: /a}, route: {cluster: c}, typed_per_filter_config: {envoy.filters.http.fault:"
+			 " {'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, upstream_cluster: c,"
+			 " delay: {fixed_delay: 0.25s, percentage: {numerator: 5, denominator: TEN_THOUSAND}},"
+			 " abort: {grpc_status: 14, percentage: {numerator: 50}}, headers: [{name: x-a}]},"
+			 " envoy.filters.http.cors: {'@type': type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy,"
+			 " allow_origin_string_match: [{exact: 'https://a'}], allow_methods: GET, max_age: '60', allow_credentials: false}}}\n"
+			 "    - {match: {prefix: /b}, route: {cluster: c}, typed_per_filter_config: {other:"
+			 " {'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, abort: {http_status: 503}}}}\n"
+			 "    - {match: {prefix: /c}, route: {cluster: c}, typed_per_filter_config: {envoy.filters.http.fault:"
+			 " {'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, abort: {header_abort: {}}}}}\n");
+	const struct mesh_route *routes = first_host(&l)->routes;
+	const struct mesh_cors *cors = routes[0].filter_configs.items[0].cors;
+	const struct mesh_fault *fault = routes[0].filter_configs.items[1].fault;
+
+	assert_int_equal(routes[0].reasons.count, 0);
+	assert_non_null(fault);
+	assert_int_equal(fault->delay_ms, 250);
+	assert_int_equal(fault->delayed.denominator, 10000);
+	assert_int_equal(fault->abort_status, 200);
+	assert_true(fault->has_grpc_status && fault->grpc_status == 14);
+	assert_int_equal(fault->aborted.numerator, 50);
+	assert_string_equal(fault->upstream_cluster, "c");
+	assert_int_equal(fault->header_count, 1);
+	assert_non_null(cors);
+	assert_int_equal(cors->origin_count, 1);
+	assert_string_equal(cors->allow_methods, "GET");
+	assert_string_equal(cors->max_age, "60");
+	assert_int_equal(cors->allows_credentials, MESH_NO);
+	assert_int_equal(cors->forwards_preflights, MESH_UNSET);
+	assert_int_equal(cors->enabled.numerator, cors->enabled.denominator);
+	assert_true(has_reason(&routes[1].reasons, MESH_EFFECT_TRAFFIC, "virtual_hosts[0].routes[1].typed_per_filter_config[other]"));
+	assert_true(has_reason(&routes[2].reasons, MESH_EFFECT_TRAFFIC,
+			       "virtual_hosts[0].routes[2].typed_per_filter_config[envoy.filters.http.fault].abort.header_abort"));
+}
+
 static void test_what_is_not_represented_is_a_reason_on_the_innermost_object(void **state)
 {
 	LOADED(l, CONFIG "  vhds: {}\n  virtual_hosts:\n  - name: v\n    domains: ['*']\n    hedge_policy: {}\n    routes:\n"
 			 "    - {match: {prefix: /a, cookies: [{name: c}], newMatch: 1}, route: {cluster: c, internal_redirect_policy: {}}}\n"
 			 "    - {match: {prefix: /b}, route: {cluster: c}, typed_per_filter_config: {envoy.filters.http.fault:"
-			 " {'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, abort: {http_status: 503}},"
+			 " {'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault, response_rate_limit: {}},"
 			 " off: {'@type': type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true, config: {}},"
 			 " none: {'@type': type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault},"
 			 " rbac: {'@type': type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute}}}\n"
@@ -246,9 +284,10 @@ static void test_what_is_not_represented_is_a_reason_on_the_innermost_object(voi
 	assert_true(has_reason(&host->routes[0].reasons, MESH_EFFECT_TRAFFIC, "virtual_hosts[0].routes[0].route.internal_redirect_policy"));
 	assert_int_equal(host->routes[0].reasons.count, 3);
 	assert_true(has_reason(&host->routes[1].reasons, MESH_EFFECT_TRAFFIC,
-			       "virtual_hosts[0].routes[1].typed_per_filter_config[envoy.filters.http.fault]"));
+			       "virtual_hosts[0].routes[1].typed_per_filter_config[envoy.filters.http.fault].response_rate_limit"));
+	assert_true(has_reason(&host->routes[1].reasons, MESH_EFFECT_TRAFFIC, "virtual_hosts[0].routes[1].typed_per_filter_config[none]"));
 	assert_true(has_reason(&host->routes[1].reasons, MESH_EFFECT_POLICY, "virtual_hosts[0].routes[1].typed_per_filter_config[rbac]"));
-	assert_int_equal(host->routes[1].reasons.count, 2);
+	assert_int_equal(host->routes[1].reasons.count, 3);
 	assert_int_equal(host->routes[1].filter_configs.count, 4);
 	assert_string_equal(host->routes[1].filter_configs.items[1].name, "none");
 	assert_true(host->routes[1].filter_configs.items[2].is_disabled);
@@ -329,6 +368,7 @@ int main(void)
 		cmocka_unit_test(test_redirects_and_direct_responses_are_kept),
 		cmocka_unit_test(test_header_edits_stand_at_every_level),
 		cmocka_unit_test(test_domains_lose_their_case_and_must_be_unique),
+		cmocka_unit_test(test_faults_and_cors_are_read_for_each_level),
 		cmocka_unit_test(test_what_is_not_represented_is_a_reason_on_the_innermost_object),
 		cmocka_unit_test(test_an_unknown_field_of_a_match_on_the_wire_is_a_reason),
 		cmocka_unit_test(test_formats_of_header_values_are_checked),

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weftd: from the command line to the keeper. What runs is the worker (worker/worker.h). */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "admin/server.h"
@@ -17,7 +19,9 @@
 #include "datapath/datapath.h"
 #include "keeper/keeper.h"
 #include "keeper/options.h"
+#include "keeper/pass.h"
 #include "keeper/preflight.h"
+#include "keeper/succeed.h"
 #include "keeper/table.h"
 #include "mesh/mesh.h"
 #include "worker/replay.h"
@@ -79,20 +83,35 @@ static int preflight(const struct options *options, struct strbuf *cgroup2, stru
 	return 0;
 }
 
-/* What a killed one left goes, and what this one makes is noted before it is made. */
-static int note_what_is_made(const struct options *options, const char *own_cgroup, int lock_fd)
+/* Where the weftd that is to follow asks. */
+static void succession_path(const struct options *options, char path[PATH_MAX])
 {
+	snprintf(path, PATH_MAX, "%s" PASS_SUFFIX, options->control);
+}
+
+static int sign_and_note(const struct options *options, const char *own_cgroup, int lock_fd)
+{
+	char succession[PATH_MAX];
 	int r;
 
-	leftovers_clear(lock_fd);
-	step("start: leftovers cleared");
+	succession_path(options, succession);
 	r = lock_sign(lock_fd);
 	if (!r)
 		r = lock_note(lock_fd, NOTE_CONTROL, options->control);
 	if (!r)
+		r = lock_note(lock_fd, NOTE_CONTROL, succession);
+	if (!r)
 		r = lock_note(lock_fd, NOTE_CGROUP, own_cgroup);
 	step("start: notes made");
 	return r;
+}
+
+/* What a killed one left goes, and what this one makes is noted before it is made. */
+static int note_what_is_made(const struct options *options, const char *own_cgroup, int lock_fd)
+{
+	leftovers_clear(lock_fd);
+	step("start: leftovers cleared");
+	return sign_and_note(options, own_cgroup, lock_fd);
 }
 
 static int take_lock(const struct options *options, const char *own_cgroup, int *fd)
@@ -125,6 +144,16 @@ static int listen_control(const struct options *options, int *fd)
 	return r ? log_err(r, "making the control socket %s", options->control) : 0;
 }
 
+static int listen_succession(const struct options *options, int *fd)
+{
+	char path[PATH_MAX];
+	int r;
+
+	succession_path(options, path);
+	r = pass_listen(path, fd);
+	return r ? log_err(r, "making the socket %s", path) : 0;
+}
+
 static int name_own_fd(struct table *table, int fd, enum table_kind kind)
 {
 	struct table_entry *entry = table_take(table, fd);
@@ -147,11 +176,14 @@ static void raise_limits(void)
 static void clear_away(const struct options *options, const char *own_cgroup)
 {
 	int r = datapath_uninstall(options->bpffs);
+	char succession[PATH_MAX];
 
 	if (r)
 		log_err(r, "detaching the kernel programs: the next weftd does it");
 	step("end: pins removed");
+	succession_path(options, succession);
 	unlink(options->control);
+	unlink(succession);
 	step("end: control socket removed");
 	r = leftovers_remove_cgroup(own_cgroup);
 	if (r)
@@ -171,52 +203,172 @@ static int parse_disabled(const struct options *options, uint32_t *bits)
 	return r;
 }
 
-static int serve(const struct options *options, uint32_t disabled, const char *cgroup2, const char *own_cgroup, int lock_fd, int control_fd)
+/* What a weftd begins with: its own, or another one's. */
+struct beginning {
+	const char *cgroup2, *own_cgroup;
+	struct table *table;
+	int control_fd;
+	bool is_replacement;
+	uint64_t generation; /* of the other one's configuration */
+};
+
+static int serve(const struct options *options, uint32_t disabled, const struct beginning *with)
 {
-	_cleanup_(table_free) struct table *table = NULL;
 	struct worker_config config = {
 		.options = options,
 		.disabled = disabled,
-		.cgroup2 = cgroup2,
-		.own_cgroup = own_cgroup,
-		.control_fd = control_fd,
+		.table = with->table,
+		.cgroup2 = with->cgroup2,
+		.own_cgroup = with->own_cgroup,
+		.control_fd = with->control_fd,
+		.replaces = with->is_replacement,
 	};
-	const struct keeper_job job = { .name = "weft-worker", .work = worker_run, .arg = &config };
+	const struct keeper_job job = { .name = "weft-worker", .work = worker_run, .arg = &config, .is_replacement = with->is_replacement,
+		.generation = with->generation };
 	int r;
 
 	raise_limits();
-	r = table_new(&table, TABLE_CAPACITY);
-	if (r == 0)
-		r = name_own_fd(table, lock_fd, TABLE_KEEPER);
-	if (r == 0)
-		r = name_own_fd(table, control_fd, TABLE_CONTROL);
-	if (r == 0)
-		r = keeper_block_signals();
+	r = keeper_block_signals();
 	if (r) {
 		log_err(r, "preparing to make the worker");
 		return EXIT_FAILURE;
 	}
-	config.table = table;
-	return keeper_run(table, &job);
+	return keeper_run(with->table, &job);
+}
+
+static int serve_anew(const struct options *options, uint32_t disabled, const struct beginning *with, int lock_fd, int succession_fd)
+{
+	int r;
+
+	r = name_own_fd(with->table, lock_fd, TABLE_KEEPER);
+	if (r == 0)
+		r = name_own_fd(with->table, with->control_fd, TABLE_CONTROL);
+	if (r == 0)
+		r = name_own_fd(with->table, succession_fd, TABLE_SUCCESSION);
+	if (r) {
+		log_err(r, "preparing to make the worker");
+		return EXIT_FAILURE;
+	}
+	return serve(options, disabled, with);
+}
+
+static int run_anew(const struct options *options, uint32_t disabled, struct beginning *with)
+{
+	_cleanup_close_ int control_fd = -1, succession_fd = -1;
+	int lock_fd = -1, r = EXIT_FAILURE;
+
+	if (take_lock(options, with->own_cgroup, &lock_fd))
+		return EXIT_FAILURE;
+	step_keeper();
+	if (listen_control(options, &control_fd) == 0 && listen_succession(options, &succession_fd) == 0) {
+		step("start: control socket made");
+		with->control_fd = control_fd;
+		r = serve_anew(options, disabled, with, lock_fd, succession_fd);
+	}
+	if (r == KEEPER_EXIT_REPLACED)
+		return EXIT_SUCCESS;
+	clear_away(options, with->own_cgroup);
+	lock_give(LOCK_FOLDER, options->bpffs, &lock_fd);
+	return r;
+}
+
+/* ---- replacement ----------------------------------------------------------------------------------------------------------------- */
+
+/* What could be refused is refused while the other one still serves. */
+static int try_configuration(const char *path)
+{
+	_cleanup_(mesh_report_release) struct mesh_report report = MESH_REPORT_INIT;
+	_cleanup_(mesh_free) struct mesh *mesh = NULL;
+	int r;
+
+	r = mesh_load_file(path, &mesh, &report);
+	if (!r && (mesh->refused_count || worker_config_is_empty(mesh)))
+		r = -EINVAL;
+	if (!r)
+		return 0;
+	mesh_report_print(&report, stderr);
+	return log_err(r, "%s can't be served: the weftd that runs goes on", path);
+}
+
+/* In a process of its own: nothing of it stays in the keeper's memory. */
+static int load_programs(const struct options *options, uint32_t disabled)
+{
+	const struct datapath_options datapath = { .bpffs = options->bpffs, .disabled = disabled, .connections_max = options->limits.connections };
+	pid_t pid = fork();
+	int status;
+
+	if (pid < 0)
+		return log_err(-errno, "making a process that loads the programs");
+	if (pid == 0)
+		_exit(datapath_load_next(&datapath) ? EXIT_FAILURE : EXIT_SUCCESS);
+	if (waitpid(pid, &status, 0) < 0)
+		return -errno;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EINVAL;
+}
+
+/* With what another weftd has handed over. */
+static int run_replacement(const struct options *options, uint32_t disabled, struct beginning *with, int channel)
+{
+	struct succeed_kept kept;
+	int r;
+
+	r = try_configuration(options->config);
+	if (!r)
+		r = succeed_greet(channel);
+	if (!r)
+		r = load_programs(options, disabled);
+	if (r)
+		return EXIT_FAILURE;
+	step_keeper();
+	step("replace: ready");
+	r = succeed_take(channel, with->table, &kept);
+	if (!r)
+		r = sign_and_note(options, with->own_cgroup, kept.lock_fd);
+	if (r) {
+		datapath_forget_loaded(options->bpffs);
+		return EXIT_FAILURE;
+	}
+	with->control_fd = kept.control_fd;
+	with->is_replacement = true;
+	with->generation = kept.generation;
+	r = serve(options, disabled, with);
+	if (r == KEEPER_EXIT_REPLACED)
+		return EXIT_SUCCESS;
+	clear_away(options, with->own_cgroup);
+	lock_give(LOCK_FOLDER, options->bpffs, &kept.lock_fd);
+	return r;
 }
 
 static int run(const struct options *options, uint32_t disabled)
 {
 	_cleanup_(strbuf_release) struct strbuf cgroup2 = STRBUF_INIT;
 	_cleanup_(strbuf_release) struct strbuf own_cgroup = STRBUF_INIT;
-	_cleanup_close_ int control_fd = -1;
-	int lock_fd = -1, r = EXIT_FAILURE;
+	_cleanup_(table_free) struct table *table = NULL;
+	struct beginning with = { 0 };
+	char path[PATH_MAX];
+	int channel = -1, r;
 
-	if (preflight(options, &cgroup2, &own_cgroup) || take_lock(options, own_cgroup.data, &lock_fd))
+	if (preflight(options, &cgroup2, &own_cgroup))
 		return EXIT_FAILURE;
-	step_keeper();
-	if (listen_control(options, &control_fd) == 0) {
-		step("start: control socket made");
-		r = serve(options, disabled, cgroup2.data, own_cgroup.data, lock_fd, control_fd);
-		clear_away(options, own_cgroup.data);
+	with.cgroup2 = cgroup2.data;
+	with.own_cgroup = own_cgroup.data;
+	r = table_new(&table, TABLE_CAPACITY);
+	if (r) {
+		log_err(r, "making the table of descriptors");
+		return EXIT_FAILURE;
 	}
-	lock_give(LOCK_FOLDER, options->bpffs, &lock_fd);
-	return r;
+	with.table = table;
+	succession_path(options, path);
+	r = options->replace ? pass_connect(path, &channel) : -ENOENT;
+	if (r == 0)
+		return run_replacement(options, disabled, &with, channel);
+	if (r != -ENOENT && r != -ECONNREFUSED) {
+		log_err(r, "asking the weftd at %s to hand over", path);
+		return EXIT_FAILURE;
+	}
+	if (options->replace)
+		log_info("nobody answers at %s: there is no weftd to replace", path);
+	return run_anew(options, disabled, &with);
 }
 
 static int check_address(const struct options *options)

@@ -116,14 +116,23 @@ int file_write_atomic(const char *path, const void *bytes, size_t size, mode_t m
 	return r;
 }
 
-bool socket_is_served(const char *path)
+static int try_to_connect(const char *path, int type)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	_cleanup_close_ int fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (strlen(path) >= sizeof(address.sun_path))
-		return false;
+		return -ENAMETOOLONG;
 	memcpy(address.sun_path, path, strlen(path));
+	return fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 ? 0 : -errno;
+}
+
+bool socket_is_served(const char *path)
+{
+	int r = try_to_connect(path, SOCK_STREAM);
+
+	if (r == -EPROTOTYPE)
+		r = try_to_connect(path, SOCK_SEQPACKET);
 	/* A full queue (EAGAIN) has somebody behind it too. */
-	return fd >= 0 && (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN);
+	return r == 0 || r == -EAGAIN;
 }

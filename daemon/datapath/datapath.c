@@ -53,12 +53,22 @@ int datapath_new(struct datapath **out, const struct datapath_options *options)
 			return r;
 		}
 	}
+	if (options->adopt && options->replaces) {
+		r = datapath_put_next_in_force(dp);
+		if (r)
+			return r;
+	}
 	r = datapath_open(dp);
 	if (r)
 		return r;
 	dp->events = ring_buffer__new(dp->maps[MAP_EVENTS], on_event, dp, NULL);
 	if (!dp->events)
 		return log_err(-errno, "opening the ring buffer of events");
+	if (options->adopt && options->replaces) {
+		__atomic_store_n(&dp->control->redirect_limit_bytes,
+				 options->redirect_limit_bytes ? options->redirect_limit_bytes : WEFT_REDIRECT_LIMIT_DEFAULT, __ATOMIC_SEQ_CST);
+		datapath_set_fast_path(dp, options->fast_path);
+	}
 	if (options->adopt)
 		dp->control->is_paused = 0;
 	*out = TAKE_PTR(dp);

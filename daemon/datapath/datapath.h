@@ -40,12 +40,17 @@ struct datapath_options {
 	uint32_t connections_max;     /* 0: WEFT_CONNECTIONS_MAX */
 	uint32_t disabled;            /* bits 1 << enum datapath_feature: their fallback is forced */
 	bool adopt;                   /* a worker that follows another one: use the pinned objects as they are */
+	bool replaces;                /* with adopt: another weftd's, whose programs are replaced by those that datapath_load_next() has loaded */
 };
 
 /* Loads the programs, or with `adopt` opens what is pinned. Where the kernel refuses the message programs, FEATURE_SOCKMAP is off and so is
  * the fast path, whatever the options say. -EPERM: capabilities; -ENOTSUP: the kernel lacks something
  * essential (logged); -EBUSY never: the keeper's lock decides who may run. */
 int datapath_new(struct datapath **out, const struct datapath_options *options);
+/* For a weftd that is to replace one that runs, of the same ABI: loads the programs over its maps, beside those that run, which are as before
+ * whatever becomes of this. Of the options: bpffs, disabled, connections_max. Errors are logged. */
+int datapath_load_next(const struct datapath_options *options);
+void datapath_forget_loaded(const char *bpffs);
 /* Releases user-space handles; attached programs and pins stay. */
 void datapath_free(struct datapath **dp);
 /* Detaches and unpins everything under `bpffs` (needs no open datapath): clean exit, uninstall, and clean-up of a crash. */

@@ -4,7 +4,9 @@
 #ifndef WEFT_DATAPATH_INTERNAL_H
 #define WEFT_DATAPATH_INTERNAL_H
 
+#include <bpf/libbpf.h>
 #include <linux/limits.h>
+#include <stdarg.h>
 
 #include "datapath/datapath.h"
 
@@ -41,7 +43,17 @@ enum program_index {
 extern const char *const datapath_map_names[MAP_COUNT];
 extern const char *const datapath_program_names[PROGRAM_COUNT];
 
+/* Where the programs behind the stubs are. */
+struct datapath_slot {
+	const char *program;
+	const char *array; /* NULL: it is run by its pin */
+	uint32_t key;
+};
+#define SLOT_COUNT 9
+extern const struct datapath_slot datapath_slots[SLOT_COUNT];
+
 struct ring_buffer;
+struct weft; /* the skeleton */
 
 /* Pages that hang in the slot of the next generation already. */
 struct next_pages {
@@ -77,6 +89,13 @@ void datapath_forget_next(struct datapath *dp);
 int datapath_load(struct datapath *dp, const struct datapath_options *options);
 /* Opens what is pinned and maps the shared arrays. */
 int datapath_open(struct datapath *dp);
+/* Opens the object and loads it, with the features as they stand. */
+int datapath_skeleton_load(struct datapath *dp, struct weft **out);
+void datapath_skeleton_destroy(struct weft **skeleton);
+/* The verifier's log comes as one message of many lines, and what it complains of is at the end. */
+int datapath_libbpf_log(enum libbpf_print_level level, const char *fmt, va_list args);
+/* replace.c: what datapath_load_next() has loaded, in the place of what runs. Once more does no harm. */
+int datapath_put_next_in_force(struct datapath *dp);
 
 /* ---- features.c: each sets what it is about, unless the option has disabled it ---- */
 

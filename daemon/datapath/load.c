@@ -52,8 +52,7 @@ static void log_line(const char *from, const char *end)
 		log_debug("libbpf: %.*s", (int)(end - from), from);
 }
 
-/* The verifier's log comes as one message of many lines, and what it complains of is at the end. */
-static int libbpf_log(enum libbpf_print_level level, const char *fmt, va_list args)
+int datapath_libbpf_log(enum libbpf_print_level level, const char *fmt, va_list args)
 {
 	_cleanup_free_ char *text = NULL;
 	const char *at, *end;
@@ -77,40 +76,32 @@ static int libbpf_log(enum libbpf_print_level level, const char *fmt, va_list ar
 	return 0;
 }
 
+const struct datapath_slot datapath_slots[SLOT_COUNT] = {
+	{ "weft_request", "msg_programs", 0 },
+	{ "weft_reply", "msg_programs", 1 },
+	{ "weft_response", "skb_programs", 0 },
+	{ "weft_sockops", "sockops_programs", 0 },
+	{ "weft_connect4", "connect4_programs", 0 },
+	{ "weft_getpeername4", "getpeername4_programs", 0 },
+	{ "weft_getsockname4", "getsockname4_programs", 0 },
+	{ "weft_release", "release_programs", 0 },
+	{ "weft_connection_command", NULL, 0 },
+};
+
 /* One that was not loaded stays out: its stub passes everything on. */
-static int program_array_set(struct bpf_map *array, uint32_t key, const struct bpf_program *program)
-{
-	int fd = bpf_program__fd(program);
-
-	if (!bpf_program__autoload(program))
-		return 0;
-	if (bpf_map_update_elem(bpf_map__fd(array), &key, &fd, BPF_ANY))
-		return log_err(-errno, "putting %s into %s", bpf_program__name(program), bpf_map__name(array));
-	return 0;
-}
-
 static int program_arrays_fill(struct weft *skeleton)
 {
-	const struct {
-		struct bpf_map *array;
-		uint32_t key;
-		struct bpf_program *program;
-	} entries[] = {
-		{skeleton->maps.msg_programs, 0, skeleton->progs.weft_request},
-		{skeleton->maps.msg_programs, 1, skeleton->progs.weft_reply},
-		{skeleton->maps.skb_programs, 0, skeleton->progs.weft_response},
-		{skeleton->maps.sockops_programs, 0, skeleton->progs.weft_sockops},
-		{skeleton->maps.connect4_programs, 0, skeleton->progs.weft_connect4},
-		{skeleton->maps.getpeername4_programs, 0, skeleton->progs.weft_getpeername4},
-		{skeleton->maps.getsockname4_programs, 0, skeleton->progs.weft_getsockname4},
-		{skeleton->maps.release_programs, 0, skeleton->progs.weft_release},
-	};
+	for (int i = 0; i < SLOT_COUNT; i++) {
+		const struct datapath_slot *slot = &datapath_slots[i];
+		const struct bpf_program *program = bpf_object__find_program_by_name(skeleton->obj, slot->program);
+		int array, fd;
 
-	for (size_t i = 0; i < ARRAY_SIZE(entries); i++) {
-		int r = program_array_set(entries[i].array, entries[i].key, entries[i].program);
-
-		if (r)
-			return r;
+		if (!slot->array || !bpf_program__autoload(program))
+			continue;
+		array = bpf_object__find_map_fd_by_name(skeleton->obj, slot->array);
+		fd = bpf_program__fd(program);
+		if (bpf_map_update_elem(array, &slot->key, &fd, BPF_ANY))
+			return log_err(-errno, "putting %s into %s", slot->program, slot->array);
 	}
 	return 0;
 }
@@ -174,7 +165,7 @@ static void settings_write(const struct datapath *dp, struct weft *skeleton, con
 	bpf_map_update_elem(bpf_map__fd(skeleton->maps.control), &zero, &settings, BPF_ANY);
 }
 
-static void skeleton_destroy(struct weft **skeleton)
+void datapath_skeleton_destroy(struct weft **skeleton)
 {
 	if (*skeleton)
 		weft__destroy(*skeleton);
@@ -208,11 +199,10 @@ static int size_maps(const struct datapath *dp, struct weft *skeleton)
 	return 0;
 }
 
-/* Opens and loads, with the features as they stand. */
-static int skeleton_load(struct datapath *dp, struct weft **out)
+int datapath_skeleton_load(struct datapath *dp, struct weft **out)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, open_options, .pin_root_path = dp->bpffs);
-	_cleanup_(skeleton_destroy) struct weft *skeleton = NULL;
+	_cleanup_(datapath_skeleton_destroy) struct weft *skeleton = NULL;
 	char path[PATH_MAX];
 	int r;
 
@@ -260,7 +250,7 @@ static bool give_up_one(struct datapath *dp, int r)
 
 static int skeleton_load_what_can_be(struct datapath *dp, struct weft **out)
 {
-	int r = skeleton_load(dp, out);
+	int r = datapath_skeleton_load(dp, out);
 
 	while (r) {
 		if (r == -EPERM)
@@ -271,17 +261,17 @@ static int skeleton_load_what_can_be(struct datapath *dp, struct weft **out)
 		pins_remove(dp->bpffs);
 		r = mkdir(dp->bpffs, 0700) && errno != EEXIST ? -errno : 0;
 		if (!r)
-			r = skeleton_load(dp, out);
+			r = datapath_skeleton_load(dp, out);
 	}
 	return 0;
 }
 
 int datapath_load(struct datapath *dp, const struct datapath_options *options)
 {
-	_cleanup_(skeleton_destroy) struct weft *skeleton = NULL;
+	_cleanup_(datapath_skeleton_destroy) struct weft *skeleton = NULL;
 	int r;
 
-	libbpf_set_print(libbpf_log);
+	libbpf_set_print(datapath_libbpf_log);
 	features_before_loading(dp);
 	r = skeleton_load_what_can_be(dp, &skeleton);
 	if (r)
@@ -316,7 +306,7 @@ int datapath_open(struct datapath *dp)
 {
 	char path[PATH_MAX];
 
-	libbpf_set_print(libbpf_log);
+	libbpf_set_print(datapath_libbpf_log);
 	for (int i = 0; i < MAP_COUNT; i++) {
 		snprintf(path, sizeof(path), "%s/%s", dp->bpffs, datapath_map_names[i]);
 		dp->maps[i] = bpf_obj_get(path);

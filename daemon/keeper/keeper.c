@@ -173,6 +173,11 @@ static int replace_worker(struct keeper *keeper)
 	return start_worker(keeper);
 }
 
+static bool is_replaced(const struct keeper *keeper)
+{
+	return __atomic_load_n(&keeper->state->is_replaced, __ATOMIC_ACQUIRE);
+}
+
 static int supervise(struct keeper *keeper)
 {
 	int64_t delay_ms = -1; /* until the next worker; -1: there is one */
@@ -187,7 +192,7 @@ static int supervise(struct keeper *keeper)
 		case SIGINT:
 			log_info("%s: stopping", strsignal(signal_number));
 			stop_worker(keeper);
-			return KEEPER_EXIT_DONE;
+			return is_replaced(keeper) ? KEEPER_EXIT_REPLACED : KEEPER_EXIT_DONE;
 		case SIGHUP:
 			if (keeper->worker)
 				kill(keeper->worker, SIGHUP);
@@ -195,6 +200,8 @@ static int supervise(struct keeper *keeper)
 		case SIGCHLD:
 			if (!reap(keeper, &status))
 				break;
+			if (is_replaced(keeper))
+				return KEEPER_EXIT_REPLACED;
 			say_how_it_ended(worker, status);
 			if (!plan_next(keeper, status, &delay_ms))
 				return KEEPER_EXIT_FAILED;
@@ -222,6 +229,8 @@ int keeper_run(struct table *table, const struct keeper_job *job)
 	}
 	keeper.state->keeper_pid = getpid();
 	keeper.state->started_ns = now_ns();
+	keeper.state->has_served = job->is_replacement;
+	keeper.state->generation = job->generation;
 	fill_signals(&keeper.signals);
 	r = start_worker(&keeper);
 	if (r)

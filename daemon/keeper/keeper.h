@@ -18,12 +18,14 @@ struct keeper_state {
 	uint64_t generation;   /* worker: configurations published since the keeper began */
 	uint64_t started_ns;   /* keeper: CLOCK_MONOTONIC of the keeper's own start */
 	pid_t keeper_pid;
+	uint32_t is_replaced;  /* worker: another weftd has all that this one had; when the worker ends, so does the keeper, and clears nothing away */
 };
 
 /* A worker's exit status. */
 enum keeper_exit {
 	KEEPER_EXIT_DONE = 0,
 	KEEPER_EXIT_FAILED = 1,  /* could not begin: logged; before has_served the keeper then gives up too */
+	KEEPER_EXIT_REPLACED = 3, /* of keeper_run() alone: what is attached and pinned is another weftd's now */
 };
 
 struct keeper_job {
@@ -31,6 +33,8 @@ struct keeper_job {
 	/* The worker's whole life, in its own process, with the signals of keeper_signals() blocked; its value is the exit status. */
 	int (*work)(void *arg, struct keeper_state *state);
 	void *arg;
+	bool is_replacement;   /* `table` holds what another weftd handed over: the first worker follows that one's */
+	uint64_t generation;   /* of that one's configuration */
 	uint32_t stop_timeout_ms; /* after SIGTERM to the worker until SIGKILL; 0: 10000 */
 };
 

@@ -8,10 +8,11 @@
 #include <sys/un.h>
 
 #include "base/cleanup.h"
+#include "keeper/pass.h"
 
 enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT,
        OPT_XDS, OPT_XDS_ROOT_CERT, OPT_XDS_SERVER_NAME, OPT_XDS_TOKEN, OPT_XDS_CERT, OPT_XDS_KEY, OPT_XDS_CLUSTER_ID, OPT_XDS_TRUST_DOMAIN, OPT_XDS_CACHE,
-       OPT_NODE_NAME, OPT_REQUIRE_MTLS };
+       OPT_NODE_NAME, OPT_REQUIRE_MTLS, OPT_REPLACE };
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
@@ -38,6 +39,7 @@ static const struct option long_options[] = {
 	{ "xds-cache", required_argument, NULL, OPT_XDS_CACHE },
 	{ "node-name", required_argument, NULL, OPT_NODE_NAME },
 	{ "require-mtls", no_argument, NULL, OPT_REQUIRE_MTLS },
+	{ "replace", no_argument, NULL, OPT_REPLACE },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 },
@@ -87,6 +89,8 @@ void options_help(FILE *stream)
 		"  --xds-cache DIR          where what came last is kept for the next start (default: " OPTIONS_XDS_CACHE "; \"\": nowhere)\n"
 		"  --node-name NAME         of this node in Kubernetes\n"
 		"  --require-mtls           don't reach endpoints in plaintext that could speak mutual TLS\n"
+		"  --replace                take over from the weftd that runs with the same --control, newer or older, if there is one:\n"
+		"                           its connections stay open, and it ends\n"
 		"  --log-level LEVEL        error, warning, info or debug (default: info)\n"
 		"  --help, --version\n",
 		WEFT_REDIRECT_LIMIT_DEFAULT >> 20, OPTIONS_REDIRECT_LIMIT_MAX >> 20, WEFT_CONNECTIONS_MAX, WEFT_UPSTREAMS_MAX, WEFT_POOLS_MAX);
@@ -222,6 +226,9 @@ static int apply(struct options *options, enum options_action *action, int optio
 	case OPT_REQUIRE_MTLS:
 		options->require_mtls = true;
 		return 0;
+	case OPT_REPLACE:
+		options->replace = true;
+		return 0;
 	case OPT_CHECK:
 	case OPT_REPLAY:
 		*action = option == OPT_CHECK ? OPTIONS_CHECK : OPTIONS_REPLAY;
@@ -236,8 +243,8 @@ static int apply(struct options *options, enum options_action *action, int optio
 	case OPT_FAST_PATH:
 		return parse_fast_path(value, &options->fast_path) ? complain(errors, "fast-path", value, "auto, on, remote or off is expected") : 0;
 	case OPT_CONTROL:
-		if (strlen(value) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
-			return complain(errors, "control", value, "too long for a unix socket's address (107 bytes)");
+		if (strlen(value) + strlen(PASS_SUFFIX) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
+			return complain(errors, "control", value, "too long for a unix socket's address (99 bytes: another one beside it has 8 more)");
 		options->control = value;
 		return 0;
 	case OPT_BPFFS:

@@ -41,6 +41,7 @@ struct options {
 	const char *xds_cluster_id, *xds_trust_domain;
 	const char *xds_cache;         /* "": none */
 	const char *node_name;         /* "": not known */
+	bool replace;                  /* take over from the weftd that runs */
 	bool require_mtls;             /* endpoints that could speak mTLS are not reached without it */
 	const char *disable;           /* NULL, or names of features, as given: the datapath knows which there are */
 	struct options_limits limits;

@@ -87,6 +87,32 @@ void table_release(struct table *table, struct table_entry *entry)
 	__atomic_store_n(&entry->kind, TABLE_FREE, __ATOMIC_RELEASE);
 }
 
+void table_keep(struct table_entry *entry)
+{
+	entry->kept_kind = entry->kind;
+	table_publish(entry, TABLE_KEPT);
+}
+
+enum table_kind table_kept_kind(const struct table_entry *entry)
+{
+	return (enum table_kind)(kind_of(entry) == TABLE_KEPT ? entry->kept_kind : kind_of(entry));
+}
+
+struct table_entry *table_import(struct table *table, const struct table_entry *entry)
+{
+	const size_t skipped = offsetof(struct table_entry, cookie);
+	struct table_entry *own = table_take(table, entry->fd);
+	uint32_t generation;
+
+	if (!own)
+		return NULL;
+	generation = own->generation;
+	memcpy((char *)own + skipped, (const char *)entry + skipped, sizeof(*own) - skipped);
+	own->generation = generation;
+	table_publish(own, (enum table_kind)entry->kind);
+	return own;
+}
+
 static bool is_published(uint32_t kind)
 {
 	return kind != TABLE_FREE && kind != TABLE_RESERVED;
@@ -123,6 +149,11 @@ uint32_t table_count(const struct table *table, enum table_kind kind)
 uint32_t table_capacity(const struct table *table)
 {
 	return table->capacity;
+}
+
+void table_begin_generation(struct table *table)
+{
+	table->generation++;
 }
 
 static int compare_fds(const void *a, const void *b)
@@ -166,7 +197,7 @@ int table_close_strays(struct table *table)
 			next = fds[i] + 1;
 	}
 	close_between(next, INT32_MAX);
-	table->generation++;
+	table_begin_generation(table);
 	free(fds);
 	return 0;
 }

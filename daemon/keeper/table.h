@@ -21,7 +21,11 @@ enum table_kind {
 	TABLE_ANCHOR,    /* accepted from a captured client */
 	TABLE_UPSTREAM,  /* a pooled upstream: `slot` in weft_upstream */
 	TABLE_CONFIG,    /* a memfd: text of the configuration that serves */
-	TABLE_RESERVED   /* taken, not yet meaningful */
+	TABLE_RESERVED,  /* taken, not yet meaningful */
+	TABLE_SUCCESSION, /* the listener where a weftd asks that is to replace this one */
+	TABLE_CHANNEL,   /* to the weftd that this one has replaced, while that finishes exchanges */
+	TABLE_KEPT,      /* an anchor or an upstream that is not handed to a replacement, since an exchange in the proxy needs it */
+	TABLE_ELSEWHERE, /* no descriptor (-1): the replaced weftd still has the upstream of `slot` */
 };
 
 struct table_entry { /* 64 bytes */
@@ -38,7 +42,8 @@ struct table_entry { /* 64 bytes */
 	uint16_t peer_port_be;
 	uint16_t zero;
 	uint32_t generation;  /* of the worker that took it */
-	uint32_t reserved[3];
+	uint32_t reserved[2];
+	uint32_t kept_kind;   /* KEPT: what it was */
 };
 _Static_assert(sizeof(struct table_entry) == 64, "one cache line");
 
@@ -51,12 +56,19 @@ void table_free(struct table **table); /* unmaps it here; descriptors stay open 
 struct table_entry *table_take(struct table *table, int fd);
 void table_publish(struct table_entry *entry, enum table_kind kind);
 void table_release(struct table *table, struct table_entry *entry);
+/* Makes a published entry TABLE_KEPT; what it was before can still be asked. */
+void table_keep(struct table_entry *entry);
+enum table_kind table_kept_kind(const struct table_entry *entry);
+/* Publishes what another weftd's `entry` says of `entry->fd`, a descriptor of this one. NULL when the table is full. */
+struct table_entry *table_import(struct table *table, const struct table_entry *entry);
 /* Visits published entries; the visitor may release the entry it was given. */
 void table_each(struct table *table, void (*fn)(void *arg, struct table_entry *entry), void *arg);
 /* Only those that former workers published: the present one has made its own by the time it adopts. */
 void table_each_former(struct table *table, void (*fn)(void *arg, struct table_entry *entry), void *arg);
 uint32_t table_count(const struct table *table, enum table_kind kind);
 uint32_t table_capacity(const struct table *table);
+/* What is published was a former worker's from here on. Only while no worker runs. */
+void table_begin_generation(struct table *table);
 /* Closes every descriptor above 2 that no published entry names, and frees entries that a killed worker left half made; what is published is a
  * former worker's from here on. Only while no worker runs: the keeper calls it before it makes the next one. -ENOMEM: nothing was closed. */
 int table_close_strays(struct table *table);

@@ -125,7 +125,7 @@ static void mend_pool(struct pool *pool, struct endpoint_pool *owner)
 }
 
 /* What no descriptor backs: the exchange on it, if its client still waits for it, is lost with its upstream. */
-static void free_unbacked(struct pool *pool, uint32_t slot)
+void free_unbacked(struct pool *pool, uint32_t slot)
 {
 	struct weft_upstream *s = &pool->kernel.upstreams[slot];
 	uint32_t state = WEFT_STATE(state_load(s));
@@ -174,7 +174,7 @@ void pool_adopt_finish(struct pool *pool)
 	uint32_t adopted = pool->active_count;
 
 	for (uint32_t i = 0; i < pool->kernel.upstream_count; i++) {
-		if (!pool->upstreams[i])
+		if (!pool->upstreams[i] && !(pool->is_elsewhere && pool->is_elsewhere[i]))
 			free_unbacked(pool, i);
 	}
 	for (uint32_t i = 0; i < pool->kernel.pool_count; i++) {

@@ -108,6 +108,9 @@ struct pool {
 	int mail_fd;
 	pthread_mutex_t mail_lock;
 	struct mail *mail_head, **mail_tail;
+	bool is_leaving;                   /* another weftd takes over */
+	struct pool_kept kept;             /* slot_over NULL: nothing is kept yet */
+	uint8_t *is_elsewhere;             /* [kernel.upstream_count]: the weftd that was here before has the upstream; NULL: none */
 	uint64_t complained_ns;            /* last warning about a limit */
 	struct pool_stats counts;          /* counters only */
 };
@@ -217,6 +220,9 @@ void pool_drop_stale(struct pool *pool);
 
 /* ---- pool.c ---- */
 int sweep_start(struct pool *pool);
+
+/* ---- adopt.c ---- */
+void free_unbacked(struct pool *pool, uint32_t slot);
 
 /* ---- mail.c ---- */
 void mail_read(struct pool *pool);

@@ -59,6 +59,16 @@ static struct upstream *find(struct pool *pool, uint64_t exchange)
 	return u && WEFT_LEASE(state_load(u->shared)) == WEFT_EXCHANGE_LEASE(exchange) ? u : NULL;
 }
 
+/* Another weftd has the pool that it belongs to. */
+static void kept_relay_done(struct pool *pool, struct upstream *u)
+{
+	uint32_t slot = u->slot;
+
+	upstream_close_from(u, state_load(u->shared), POOL_CLOSE_RELAY);
+	if (pool->kept.slot_over)
+		pool->kept.slot_over(pool->kept.arg, slot);
+}
+
 static void relay_done(struct pool *pool, const struct mail *mail)
 {
 	struct upstream *u = find(pool, mail->exchange);
@@ -69,6 +79,10 @@ static void relay_done(struct pool *pool, const struct mail *mail)
 	u->is_handed = false;
 	u->is_distance_known = false; /* the relay may have left another window */
 	upstream_set_busy(u, false);
+	if (pool->is_leaving) {
+		kept_relay_done(pool, u);
+		return;
+	}
 	word = state_load(u->shared);
 	/* A request that is not whole leaves its rest on the connection. */
 	if (is_reusable && !u->shared->request_remaining && !is_marked_dead(u->shared) && upstream_is_quiet(u))
@@ -110,7 +124,10 @@ void mail_read(struct pool *pool)
 			relay_done(pool, mail); /* may free the upstream, and the message with it */
 			continue;
 		}
-		client_gone(pool, mail);
+		if (pool->kept.client_gone)
+			pool->kept.client_gone(pool->kept.arg, mail->client_cookie, mail->exchange);
+		else
+			client_gone(pool, mail);
 		free(mail);
 	}
 }

@@ -127,6 +127,7 @@ void pool_free(struct pool **pool_ptr)
 		free(pod);
 	}
 	slots_free(pool);
+	free(pool->is_elsewhere);
 	free(pool->pool_freed_ns);
 	free(pool->pools);
 	free(pool->endpoints);

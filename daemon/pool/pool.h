@@ -119,6 +119,26 @@ void pool_adopt_exchange(struct pool *pool, uint64_t client_cookie, uint64_t exc
  * relay died with the former worker. */
 void pool_adopt_finish(struct pool *pool);
 
+/* ---- replacement by another weftd ---- */
+
+/* From here on nothing is dialled, watched, swept or taken back; slots and descriptors stay as they are, for the one that follows, but those that the
+ * proxy relays from. No further event may be given. */
+void pool_leave(struct pool *pool);
+/* After that: relays that still run keep their upstream, whose entry becomes TABLE_KEPT. `slot_over` is called for each when it is closed, `client_gone`
+ * instead of what pool_client_gone() does. Returns how many are kept. */
+struct pool_kept {
+	void *arg;
+	void (*slot_over)(void *arg, uint32_t slot);
+	void (*client_gone)(void *arg, uint64_t client_cookie, uint64_t exchange);
+};
+uint32_t pool_keep(struct pool *pool, const struct pool_kept *kept);
+/* Relays that still run, after pool_leave(). */
+uint32_t pool_kept_count(const struct pool *pool);
+/* The other side, before pool_adopt_finish(): the weftd that was here before keeps this slot's upstream. */
+void pool_elsewhere(struct pool *pool, uint32_t slot);
+/* It does no more. `is_lost`: it ended before it said so. */
+void pool_elsewhere_over(struct pool *pool, uint32_t slot, bool is_lost);
+
 enum pool_close_reason {
 	POOL_CLOSE_PEER = 0,       /* the other end closed or reset an idle one */
 	POOL_CLOSE_UNASKED_BYTES,  /* bytes came on an idle one */

@@ -107,9 +107,12 @@ void upstream_drop(struct upstream *u, enum pool_close_reason reason)
 	weft_assert(WEFT_STATE(state_load(s)) == WEFT_UPSTREAM_CLOSING || WEFT_STATE(state_load(s)) == WEFT_UPSTREAM_DIALLING);
 	event_del(&u->watch);
 	event_del(&u->second_look);
-	/* Nobody finds it any more, then it is closed (which takes it out of the programs' socket map), then the slot is free. */
-	idle_bit_clear(u->owner->shared, s->pool_position);
-	__atomic_store_n(&u->owner->shared->slots[s->pool_position], 0, __ATOMIC_RELEASE);
+	/* Nobody finds it any more, then it is closed (which takes it out of the programs' socket map), then the slot is free. The weftd that replaces
+	 * this one has given its place in the pool away already. */
+	if (!pool->is_leaving) {
+		idle_bit_clear(u->owner->shared, s->pool_position);
+		__atomic_store_n(&u->owner->shared->slots[s->pool_position], 0, __ATOMIC_RELEASE);
+	}
 	if (u->entry)
 		table_release(pool->options.table, u->entry);
 	datapath_upstream_close(u->fd);

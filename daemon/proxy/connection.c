@@ -225,7 +225,8 @@ void connection_close(struct connection *connection)
 		event_del(&connection->timer);
 	if (connection->entry)
 		table_release(thread->proxy->table, TAKE_PTR(connection->entry));
-	close(connection->fd);
+	if (connection->fd >= 0)
+		close(connection->fd);
 	connection->fd = -1;
 	if (connection->next)
 		connection->next->prev = connection->prev;
@@ -239,6 +240,34 @@ void connection_close(struct connection *connection)
 	COUNT_ADD(thread, connections, -1);
 	connection->next_dead = thread->dead_connections;
 	thread->dead_connections = connection;
+}
+
+/* Between two requests, with no byte of it here and nobody's word on the way: another weftd may have it. */
+static bool may_leave(const struct connection *connection)
+{
+	return connection->thread->is_leaving && connection->state == CONNECTION_HEAD && !connection->relay && !connection->is_ended &&
+	       !connection->mail_count && !buffer_len(&connection->in);
+}
+
+static void leave(struct connection *connection)
+{
+	struct proxy *proxy = connection->thread->proxy;
+	struct table_entry *entry = connection->entry;
+
+	if (connection->own.upstream)
+		probe_close(connection);
+	if (!entry) {
+		/* The table was full: nobody can be told of it. */
+		connection_finish(connection);
+		return;
+	}
+	store_counters(connection);
+	connection_set_busy(connection, BUSY_IDLE);
+	event_del(&connection->event);
+	connection->entry = NULL;
+	connection->fd = -1;
+	connection_close(connection);
+	proxy->let_go(proxy->let_go_arg, entry);
 }
 
 static bool has_unread_bytes(const struct connection *connection)
@@ -412,7 +441,7 @@ static bool anchor_wants(struct connection *connection)
 {
 	if (connection->state == CONNECTION_HEAD)
 		/* A relay answers an earlier request: what comes meanwhile waits in the socket. */
-		return !connection->relay && buffer_space(&connection->in);
+		return !connection->relay && buffer_space(&connection->in) && (!connection->thread->is_leaving || buffer_len(&connection->in));
 	if (connection->state == CONNECTION_TUNNEL)
 		return flow_wants_bytes(&connection->request, &connection->in);
 	return connection->state == CONNECTION_EXCHANGE && !connection->is_request_whole && !connection->discards &&
@@ -618,6 +647,10 @@ void connection_drive(struct connection *connection)
 		return;
 	if (is_reset_unread(connection)) {
 		connection_abort(connection, PROXY_REASON_CLIENT_GONE);
+		return;
+	}
+	if (may_leave(connection)) {
+		leave(connection);
 		return;
 	}
 	if (connection->is_ended ||

@@ -351,6 +351,7 @@ struct connection {
 	u32 pace_read;              /* what it had read when `pace_ahead` grew last */
 	u32 pace_ahead;             /* bytes that may wait there; 0: no stream yet */
 	u32 pace_looks;             /* ... in vain */
+	u32 mail_count;             /* messages that waited for it, and did not run yet */
 	u64 pace_at_ms;             /* no look before */
 	u32 parsed;                 /* bytes of `in` that are known to hold no whole head */
 	struct buffer in;
@@ -513,6 +514,7 @@ struct message {
 	u64 cookie;
 	u64 expires_ms;
 	bool is_synchronous;         /* the sender waits and owns it */
+	bool was_waiting;            /* for `cookie` to be accepted: counted in its mail_count */
 	bool is_done;
 };
 
@@ -523,6 +525,7 @@ struct thread {
 	bool is_started;
 	bool is_stopping;
 	bool is_draining;
+	bool is_leaving;             /* another weftd takes over: no request is begun */
 	struct event_base *base;
 	struct event wake;
 	struct event tick;
@@ -575,6 +578,8 @@ struct proxy {
 	struct proxy_limits limits;
 	void (*client_gone)(void *arg, uint64_t client_cookie, uint64_t exchange);
 	void *client_gone_arg;
+	void (*let_go)(void *arg, struct table_entry *entry); /* see proxy_leave() */
+	void *let_go_arg;
 	bool is_fast_path_on;        /* atomic */
 	bool decorates;              /* Envoy's own headers are added */
 	u32 connection_count;        /* atomic */

@@ -317,3 +317,45 @@ void proxy_drain(struct proxy *proxy)
 		thread_call(&proxy->threads[i], &drain);
 	}
 }
+
+/* ---- replacement ------------------------------------------------------------------------------------------------------------------- */
+
+static void run_leave(struct thread *thread, struct message *message)
+{
+	struct connection *next;
+
+	thread->is_leaving = true;
+	for (struct connection *connection = thread->connections; connection; connection = next) {
+		next = connection->next;
+		connection_drive(connection);
+	}
+}
+
+void proxy_leave(struct proxy *proxy, void (*let_go)(void *arg, struct table_entry *entry), void *arg)
+{
+	proxy->let_go = let_go;
+	proxy->let_go_arg = arg;
+	for (u32 i = 0; i < proxy->thread_count; i++) {
+		struct message leave = {.run = run_leave};
+
+		thread_call(&proxy->threads[i], &leave);
+	}
+}
+
+static void run_keep(struct thread *thread, struct message *message)
+{
+	listener_remove(thread, 0);
+	for (struct connection *connection = thread->connections; connection; connection = connection->next)
+		if (connection->entry)
+			table_keep(connection->entry);
+}
+
+u32 proxy_keep(struct proxy *proxy)
+{
+	for (u32 i = 0; i < proxy->thread_count; i++) {
+		struct message keep = {.run = run_keep};
+
+		thread_call(&proxy->threads[i], &keep);
+	}
+	return __atomic_load_n(&proxy->connection_count, __ATOMIC_RELAXED);
+}

@@ -133,6 +133,15 @@ void proxy_exchange_over(struct proxy *proxy, uint64_t client_cookie);
  * further response. Open exchanges and tunnels go on: watch proxy_stats().connections. */
 void proxy_drain(struct proxy *proxy);
 
+/* ---- replacement by another weftd ----------------------------------------------------------------------------------------- */
+
+/* From here on no request is begun. A connection that is between two is let go as soon as no byte of it is held here: its entry says where it stands,
+ * its descriptor stays open, and `let_go` is called, on a thread of the proxy. New connections are accepted and let go. */
+void proxy_leave(struct proxy *proxy, void (*let_go)(void *arg, struct table_entry *entry), void *arg);
+/* After that: accepts nothing more. What is still here, since an exchange takes longer, is marked TABLE_KEPT; `let_go` is called for it later.
+ * Returns how many. */
+uint32_t proxy_keep(struct proxy *proxy);
+
 /* ---- what it counts ----------------------------------------------------------------------------------------------------- */
 
 /* Why a response is the proxy's own, or a connection ended without one. */

@@ -30,6 +30,8 @@ void registry_add(struct connection *connection)
 		struct message *message = due;
 
 		due = message->next;
+		message->was_waiting = true;
+		connection->mail_count++;
 		thread_post(connection->thread, message);
 	}
 }
@@ -112,7 +114,11 @@ static struct connection *target(struct thread *thread, const struct message *me
 	pthread_mutex_lock(&thread->proxy->lock);
 	connection = registry_find(thread->proxy, message->cookie);
 	pthread_mutex_unlock(&thread->proxy->lock);
-	return connection && connection->thread == thread && connection->state != CONNECTION_DEAD ? connection : NULL;
+	if (!connection || connection->thread != thread || connection->state == CONNECTION_DEAD)
+		return NULL;
+	if (message->was_waiting)
+		connection->mail_count--;
+	return connection;
 }
 
 /* ---- relays ----------------------------------------------------------------------------------------------------------------- */

@@ -194,6 +194,9 @@ static void adopt(void *arg, struct table_entry *entry)
 		datapath_pod_remove(worker->datapath, entry->pod_id, entry->cookie);
 		close_entry(adoption, entry);
 		break;
+	case TABLE_ELSEWHERE:
+		pool_elsewhere(worker->pool, entry->slot);
+		break;
 	case TABLE_NETNS:
 		if (!is_claimed(worker, entry))
 			close_entry(adoption, entry);

@@ -23,6 +23,7 @@ struct mesh;
 struct pods;
 struct pool;
 struct proxy;
+struct succession;
 struct telemetry;
 
 #define LISTENER_PORT 15001
@@ -212,6 +213,7 @@ struct worker {
 	struct dns *dns;
 	struct ids *ids;
 	struct admin *admin;
+	struct succession *succession;
 
 	struct config_source source;
 	struct mesh *mesh;           /* of the file that serves */
@@ -241,6 +243,11 @@ int handover_start_proxy(struct worker *worker);
 int handover_watch(struct worker *worker);  /* the events of the kernel */
 void handover_adopt(struct worker *worker); /* connections and upstreams of the former worker */
 void handover_forget(struct worker *worker); /* closes them instead */
+
+/* succession.c: another weftd that takes over from this one, and one that this one took over from. */
+int succession_start(struct worker *worker);
+void succession_stop(struct worker *worker); /* asked to end: does not return when another one serves already */
+void succession_free(struct worker *worker);
 
 /* names.c: the names of endpoints, and what was known of them by a former worker. */
 int names_start(struct worker *worker);

@@ -100,8 +100,10 @@ static void on_drain_look(evutil_socket_t fd, short what, void *arg)
 /* New connections are left alone from here on, those that are open get a moment. */
 static void stop(struct worker *worker)
 {
-	if (worker->is_stopping)
+	if (worker->is_stopping) {
+		succession_stop(worker);
 		return;
+	}
 	worker->is_stopping = true;
 	worker->stop_deadline_ms = worker_now_ms() + DRAIN_MS;
 	pods_pause(worker);
@@ -182,6 +184,7 @@ static int load_datapath(struct worker *worker)
 		.disabled = worker->config->disabled,
 		.connections_max = options->limits.connections,
 		.adopt = worker->is_successor,
+		.replaces = worker->config->replaces,
 	};
 	int r;
 
@@ -283,6 +286,8 @@ static int start(struct worker *worker)
 		r = watch_time(worker);
 	if (r == 0)
 		r = start_admin(worker);
+	if (r == 0)
+		r = succession_start(worker);
 	return r ? log_err(r, "starting the event loop") : 0;
 }
 
@@ -297,6 +302,7 @@ static void free_event(struct event **event)
 
 static void finish(struct worker *worker)
 {
+	succession_free(worker);
 	admin_free(&worker->admin);
 	free_event(&worker->ring_event);
 	free_event(&worker->signal_event);

@@ -17,6 +17,7 @@ struct worker_config {
 	const char *cgroup2;       /* where cgroup v2 is mounted */
 	const char *own_cgroup;    /* the worker's own folder in it */
 	int control_fd;            /* the control socket's listener */
+	bool replaces;             /* `table` is another weftd's, and datapath_load_next() has been called */
 };
 
 struct mesh;

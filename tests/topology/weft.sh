@@ -7,6 +7,7 @@ build=${BUILD:-build}
 weftd=${WEFTD:-$build/weftd}
 weftctl=${WEFTCTL:-$build/weftctl}
 weft_pid=
+weft_former=
 
 topology() {
 	local command=$1
@@ -60,6 +61,32 @@ weft_start() {
 	return 1
 }
 
+# weft_replace CONFIG [options of weftd...]: a further weftd takes over from the one that runs; $weft_pid is its process from then on. What it replaced may
+# still run: its process is in $weft_former.
+weft_replace() {
+	local config=$1 state tries before
+	state=$(weft_state)
+	shift
+	before=$(status_of .worker.pid)
+	weft_former=$weft_pid
+	"$repository/tests/topology/topology.sh" exec --prefix "$prefix" daemon -- "$weftd" --replace --config "$config" --control "$state/weft.sock" --bpffs "$state/bpffs/weft" "$@" >>"$state/weft.log" 2>&1 </dev/null &
+	weft_pid=$!
+	for tries in $(seq 600); do
+		if ! kill -0 "$weft_pid" 2>/dev/null; then
+			wait "$weft_pid" || true
+			weft_pid=$weft_former
+			return 1
+		fi
+		if [ "$(weft_control status -o json 2>/dev/null | jq --argjson before "$before" '.generation >= 1 and .worker.pid > 0 and .worker.pid != $before' 2>/dev/null)" = true ]; then
+			return 0
+		fi
+		sleep 0.05
+	done
+	echo "weftd did not take over within $((tries / 20)) s; its last words:" >&2
+	tail -n 15 "$state/weft.log" >&2
+	return 1
+}
+
 # Ends weftd by SIGTERM as an administrator would. 1 when it had to be killed or did not exit with 0.
 weft_stop() {
 	local pid=$weft_pid code=0 tries
@@ -108,7 +135,7 @@ weft_left() {
 	weft_pins
 	attached | sed 's/^/an attached program: /'
 	weft_processes | sed 's/^/a process: /'
-	find "$(weft_state)/weft.sock" "$(topology show cgroup daemon)/weft" "/run/weft/${lock//\//-}.lock" -maxdepth 0 2>/dev/null
+	find "$(weft_state)/weft.sock" "$(weft_state)/weft.sock.replace" "$(topology show cgroup daemon)/weft" "/run/weft/${lock//\//-}.lock" -maxdepth 0 2>/dev/null
 }
 
 # What weftd left in its BPF file system; the kernel's own maps.debug and progs.debug are none of ours.

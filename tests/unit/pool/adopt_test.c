@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kill -9 of a worker: arrays, descriptors and table stay; the next worker goes on from them. */
+#include "base/cleanup.h"
 #include "pool/fixture.h"
 
 struct entries {
@@ -290,6 +291,117 @@ static void test_a_new_keeper_clears_what_an_old_one_left(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* ---- another weftd takes over ---------------------------------------------------------------------------------------------------- */
+
+struct kept_told {
+	unsigned overs, gone;
+	uint32_t slot;
+	uint64_t exchange;
+};
+
+static void on_slot_over(void *arg, uint32_t slot)
+{
+	struct kept_told *told = arg;
+
+	told->overs++;
+	told->slot = slot;
+}
+
+static void on_client_gone(void *arg, uint64_t client_cookie, uint64_t exchange)
+{
+	struct kept_told *told = arg;
+
+	told->gone++;
+	told->exchange = exchange;
+}
+
+/* One upstream idle, one relayed from, which the former pool keeps; the next one is fx->pool. */
+static struct pool *take_over(struct fixture *fx, struct kept_told *told, uint32_t *relayed)
+{
+	const struct pool_kept kept = { .arg = told, .slot_over = on_slot_over, .client_gone = on_client_gone };
+	int slot = lend_first(fx);
+	struct pool *former;
+
+	AWAIT(fx, stats_of(fx).idle == 1);
+	assert_true(move(fx, slot, WEFT_UPSTREAM_LENT, WEFT_UPSTREAM_RELAYED));
+	AWAIT(fx, fx->told.relays == 1);
+	former = TAKE_PTR(fx->pool);
+	pool_leave(former);
+	assert_int_equal(pool_keep(former, &kept), 1);
+	assert_int_equal(pool_kept_count(former), 1);
+	assert_int_equal(table_count(fx->table, TABLE_KEPT), 1);
+	fixture_start(fx, true);
+	table_each(fx->table, adopt_one, fx->pool);
+	pool_elsewhere(fx->pool, (uint32_t)slot);
+	pool_adopt_finish(fx->pool);
+	assert_int_equal(fx->told.cuts, 0);
+	assert_int_equal(state_of(fx, slot), WEFT_UPSTREAM_RELAYED);
+	assert_int_equal(stats_of(fx).idle, 1);
+	assert_int_equal(stats_of(fx).free, SLOTS - 2);
+	*relayed = (uint32_t)slot;
+	return former;
+}
+
+static void test_a_relay_of_the_former_weftd_keeps_its_slot(void **state)
+{
+	struct fixture *fx = *state;
+	uint64_t exchange;
+	struct kept_told told = { 0 };
+	struct pool *former;
+	uint32_t slot;
+
+	former = take_over(fx, &told, &slot);
+	exchange = fx->told.exchange.exchange;
+	/* Who was reusable is closed all the same: another one has the pool. */
+	pool_relay_done(former, exchange, true);
+	AWAIT(fx, told.overs == 1);
+	assert_int_equal(told.slot, slot);
+	assert_int_equal(state_of(fx, slot), WEFT_UPSTREAM_FREE);
+	assert_int_equal(pool_kept_count(former), 0);
+	assert_int_equal(stats_of(fx).free, SLOTS - 2);
+	pool_elsewhere_over(fx->pool, slot, false);
+	assert_int_equal(stats_of(fx).free, SLOTS - 1);
+	pool_elsewhere_over(fx->pool, slot, false); /* once */
+	assert_int_equal(stats_of(fx).free, SLOTS - 1);
+	assert_true(lend(fx, ENDPOINT) >= 0);
+	pool_free(&former);
+}
+
+static void test_a_relay_that_is_lost_with_the_former_weftd_is_cut(void **state)
+{
+	struct fixture *fx = *state;
+	struct kept_told told = { 0 };
+	struct pool *former;
+	uint32_t slot;
+
+	former = take_over(fx, &told, &slot);
+	pool_free(&former);
+	pool_elsewhere_over(fx->pool, slot, true);
+	assert_int_equal(fx->told.cuts, 1);
+	assert_int_equal(state_of(fx, slot), WEFT_UPSTREAM_FREE);
+	assert_int_equal(stats_of(fx).free, SLOTS - 1);
+}
+
+static void test_a_client_that_goes_is_the_next_weftds_to_hear_of(void **state)
+{
+	struct fixture *fx = *state;
+	struct kept_told told = { 0 };
+	struct pool *former;
+	uint32_t slot;
+	int lent;
+
+	former = take_over(fx, &told, &slot);
+	lent = lend(fx, ENDPOINT);
+	assert_true(lent >= 0);
+	pool_client_gone(former, CLIENT, WEFT_EXCHANGE((uint32_t)lent, WEFT_LEASE(fx->upstreams[lent].state)));
+	AWAIT(fx, told.gone == 1);
+	assert_int_equal(WEFT_EXCHANGE_SLOT(told.exchange), lent);
+	assert_int_equal(state_of(fx, lent), WEFT_UPSTREAM_LENT);
+	pool_relay_done(former, fx->told.exchange.exchange, false);
+	AWAIT(fx, told.overs == 1);
+	pool_free(&former);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -307,6 +419,9 @@ int main(void)
 		TEST(test_upstreams_to_an_endpoint_that_went_meanwhile_finish_first),
 		TEST(test_upstreams_of_a_pod_that_went_meanwhile_finish_first),
 		TEST(test_a_new_keeper_clears_what_an_old_one_left),
+		TEST(test_a_relay_of_the_former_weftd_keeps_its_slot),
+		TEST(test_a_relay_that_is_lost_with_the_former_weftd_is_cut),
+		TEST(test_a_client_that_goes_is_the_next_weftds_to_hear_of),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

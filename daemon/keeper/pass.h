@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What one weftd says to another that replaces it, over a SOCK_SEQPACKET connection: descriptors, and what they are, by SCM_RIGHTS in batches. HELLO and
+ * WELCOME are understood by every version; the rest, like struct table_entry, by those of the same WEFT_ABI_VERSION.
+ *
+ *   new                          old
+ *   HELLO                 ->
+ *                         <-     WELCOME, or a closed connection
+ *   (loads its programs)
+ *   GIVE                  ->     (begins no further exchange in its proxy; short ones end)
+ *                         <-     ENTRIES..., END
+ *   (serves)
+ *   SERVING               ->     (closes its copies, finishes what it kept)
+ *                         <-     ENTRIES, SLOT_OVER, CLIENT_GONE, ...
+ *                         <-     (closed: the old one has ended)
+ *
+ * Until SERVING the old one has all that it gave: when the new one goes, the next worker of the old one takes everything up again. */
+#ifndef WEFT_KEEPER_PASS_H
+#define WEFT_KEEPER_PASS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "keeper/table.h"
+
+#define PASS_ENTRIES_MAX 128u /* the kernel takes 253 descriptors at a time */
+
+enum pass_kind {
+	PASS_HELLO = 1,   /* `value`: the ABI's version */
+	PASS_WELCOME,     /* `value`: likewise; `count`: the keeper's process */
+	PASS_GIVE,
+	PASS_SERVING,
+	PASS_ENTRIES,     /* `count` entries, each with its descriptor; after END: connections whose exchange is over */
+	PASS_END,         /* `count`: entries in all; `value`: generations of the configuration so far */
+	PASS_SLOT_OVER,   /* `value`: the slot of an upstream that was kept, closed now */
+	PASS_CLIENT_GONE, /* `value`: an open exchange, `cookie`: its client, which is gone */
+};
+
+struct pass_message {
+	uint32_t kind;
+	uint32_t count;
+	uint64_t value;
+	uint64_t cookie;
+	struct table_entry entries[PASS_ENTRIES_MAX];
+};
+
+/* Where the weftd with this control socket is asked to hand over: appended to `path`'s bytes. */
+#define PASS_SUFFIX ".replace"
+
+/* Makes that listener, mode 0600. -EADDRINUSE: somebody answers there. */
+int pass_listen(const char *path, int *fd);
+/* -ECONNREFUSED, -ENOENT: nobody is there. */
+int pass_connect(const char *path, int *channel);
+
+/* Never blocks: -EAGAIN. -EPIPE: the other one is gone. PASS_ENTRIES sends `entries[i].fd` of each that is >= 0. */
+int pass_send(int channel, const struct pass_message *message);
+/* Waits for room, for at most `timeout_ms`: -ETIMEDOUT. */
+int pass_send_wait(int channel, const struct pass_message *message, int timeout_ms);
+/* Of PASS_ENTRIES `entries[i].fd` are new descriptors, the caller's. -EAGAIN; -EPIPE: the other one is gone; -EPROTO: not understood. */
+int pass_receive(int channel, struct pass_message *message);
+int pass_receive_wait(int channel, struct pass_message *message, int timeout_ms);
+
+#endif

@@ -1,0 +1,544 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One weftd follows another without a connection's end: the old one's worker hands over all that the table names, the new one's takes it over as
+ * from a worker that died, only that nothing is half done. keeper/pass.h has the conversation. */
+#include <errno.h>
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "admin/server.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/step.h"
+#include "datapath/datapath.h"
+#include "keeper/pass.h"
+#include "pool/pool.h"
+#include "proxy/proxy.h"
+#include "worker/internal.h"
+
+#define SHORT_MS 50       /* exchanges that end within it need not be kept: meanwhile others wait */
+#define LOOK_MS 2
+#define LINGER_LOOK_MS 50
+#define SEND_MS 5000
+
+/* What is told when the new weftd serves. */
+struct news {
+	struct news *next;
+	enum pass_kind kind;
+	uint64_t value, cookie;
+	struct table_entry *entry; /* ENTRIES */
+};
+
+struct succession {
+	struct worker *worker;
+	struct event *listen_event, *look_event, *news_event;
+	/* the old one's side */
+	struct event *channel_event;
+	int channel;               /* to the one that asks; -1: none, or it is gone */
+	bool is_leaving;
+	bool is_handed_over;       /* it serves */
+	uint64_t short_until_ms;   /* 0: over */
+	uint32_t sent;
+	struct pass_message batch;
+	int news_fd;
+	pthread_mutex_t lock;
+	struct news *news, **news_tail;
+};
+
+/* ---- news ------------------------------------------------------------------------------------------------------------------------ */
+
+/* Any thread. */
+static void add_news(struct succession *s, const struct news *what)
+{
+	struct news *news = malloc(sizeof(*news));
+	uint64_t one = 1;
+
+	if (!news) {
+		/* The new one finds out by itself when this one is gone. */
+		log_err(-ENOMEM, "telling the weftd that follows");
+		return;
+	}
+	*news = *what;
+	news->next = NULL;
+	pthread_mutex_lock(&s->lock);
+	*s->news_tail = news;
+	s->news_tail = &news->next;
+	pthread_mutex_unlock(&s->lock);
+	if (write(s->news_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		log_err(-errno, "waking the control loop");
+}
+
+static struct news *take_news(struct succession *s)
+{
+	struct news *news;
+
+	pthread_mutex_lock(&s->lock);
+	news = s->news;
+	s->news = NULL;
+	s->news_tail = &s->news;
+	pthread_mutex_unlock(&s->lock);
+	return news;
+}
+
+static void drop_entry(struct succession *s, struct table_entry *entry)
+{
+	int fd = entry->fd;
+
+	table_release(s->worker->table, entry);
+	if (fd >= 0)
+		close(fd);
+}
+
+static void tell(struct succession *s, const struct news *news)
+{
+	struct pass_message message = { .kind = news->kind, .value = news->value, .cookie = news->cookie };
+	int r = -EPIPE;
+
+	if (news->entry) {
+		message.count = 1;
+		message.entries[0] = *news->entry;
+		message.entries[0].kind = table_kept_kind(news->entry);
+	}
+	if (s->channel >= 0)
+		r = pass_send_wait(s->channel, &message, SEND_MS);
+	if (r && r != -EPIPE)
+		log_warn(r, "telling the weftd that follows");
+	/* Its own descriptor is open there, or the client is told by the end of this one. */
+	if (news->entry)
+		drop_entry(s, news->entry);
+}
+
+static void tell_news(struct succession *s)
+{
+	struct news *news, *next;
+
+	for (news = take_news(s); news; news = next) {
+		next = news->next;
+		tell(s, news);
+		free(news);
+	}
+}
+
+static void on_news(evutil_socket_t fd, short what, void *arg)
+{
+	struct succession *s = arg;
+	uint64_t count;
+
+	(void)what;
+	if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		log_err(-errno, "reading a counter of events");
+	if (s->is_handed_over)
+		tell_news(s);
+}
+
+/* On a thread of the proxy. Of what goes with all others nothing needs to be said. */
+static void let_go(void *arg, struct table_entry *entry)
+{
+	if (entry->kind == TABLE_KEPT)
+		add_news(arg, &(struct news){ .kind = PASS_ENTRIES, .entry = entry });
+}
+
+static void slot_over(void *arg, uint32_t slot)
+{
+	add_news(arg, &(struct news){ .kind = PASS_SLOT_OVER, .value = slot });
+}
+
+static void client_gone(void *arg, uint64_t client_cookie, uint64_t exchange)
+{
+	add_news(arg, &(struct news){ .kind = PASS_CLIENT_GONE, .value = exchange, .cookie = client_cookie });
+}
+
+/* ---- leaving --------------------------------------------------------------------------------------------------------------------- */
+
+static uint32_t held(const struct succession *s)
+{
+	struct proxy_stats proxy;
+
+	proxy_stats(s->worker->proxy, &proxy);
+	return (uint32_t)proxy.connections + pool_kept_count(s->worker->pool);
+}
+
+static void look_again(struct succession *s, int ms)
+{
+	const struct timeval delay = { .tv_usec = ms * 1000 };
+
+	event_add(s->look_event, &delay);
+}
+
+/* Nothing of this process may touch what another one has now, so it ends without a farewell. */
+static void __attribute__((noreturn)) vanish(struct succession *s, enum keeper_exit status)
+{
+	(void)s;
+	step("replace: the old worker ends");
+	_exit(status);
+}
+
+static void lost(struct succession *s)
+{
+	if (s->channel_event)
+		event_free(TAKE_PTR(s->channel_event));
+	close(s->channel);
+	s->channel = -1;
+	if (!s->is_leaving)
+		return;
+	if (s->is_handed_over) {
+		log_warning("the weftd that replaced this one is gone");
+		return;
+	}
+	log_error("the weftd that was to replace this one went away before it served: a next worker of this one takes everything up again");
+	vanish(s, KEEPER_EXIT_FAILED);
+}
+
+static int send_batch(struct succession *s)
+{
+	int r = s->batch.count ? pass_send_wait(s->channel, &s->batch, SEND_MS) : 0;
+
+	s->sent += s->batch.count;
+	s->batch.count = 0;
+	return r;
+}
+
+struct giving {
+	struct succession *succession;
+	int r;
+};
+
+static void give(void *arg, struct table_entry *entry)
+{
+	struct giving *giving = arg;
+	struct succession *s = giving->succession;
+	struct table_entry *out = &s->batch.entries[s->batch.count];
+
+	if (giving->r || (entry->kind == TABLE_KEPT && table_kept_kind(entry) != TABLE_UPSTREAM))
+		return;
+	*out = *entry;
+	if (entry->kind == TABLE_KEPT) {
+		out->kind = TABLE_ELSEWHERE;
+		out->fd = -1;
+		out->cookie = 0; /* mine: the other side says what it calls me */
+	}
+	s->batch.kind = PASS_ENTRIES;
+	if (++s->batch.count == PASS_ENTRIES_MAX)
+		giving->r = send_batch(s);
+}
+
+static void hand_over(struct succession *s)
+{
+	const struct pool_kept kept = { .arg = s, .slot_over = slot_over, .client_gone = client_gone };
+	struct giving giving = { .succession = s };
+	struct pass_message end = { .kind = PASS_END, .value = s->worker->state->generation };
+
+	s->short_until_ms = 0;
+	proxy_keep(s->worker->proxy);
+	pool_keep(s->worker->pool, &kept);
+	table_each(s->worker->table, give, &giving);
+	if (!giving.r)
+		giving.r = send_batch(s);
+	end.count = s->sent;
+	step("replace: descriptors sent");
+	if (!giving.r)
+		giving.r = pass_send_wait(s->channel, &end, SEND_MS);
+	if (!giving.r)
+		return;
+	log_err(giving.r, "handing %u descriptors over", s->sent);
+	lost(s);
+}
+
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+	struct succession *s = arg;
+	uint32_t count = held(s);
+
+	(void)fd;
+	(void)what;
+	if (s->short_until_ms) {
+		if (count == 0 || worker_now_ms() >= s->short_until_ms)
+			hand_over(s);
+		else
+			look_again(s, LOOK_MS);
+		return;
+	}
+	if (s->is_handed_over && count == 0) {
+		tell_news(s);
+		log_info("all that was open here has ended");
+		vanish(s, KEEPER_EXIT_DONE);
+	}
+	look_again(s, LINGER_LOOK_MS);
+}
+
+/* Who serves changes: from here on nothing is begun. */
+static void leave(struct succession *s)
+{
+	struct worker *worker = s->worker;
+
+	log_info("another weftd takes over");
+	s->is_leaving = true;
+	worker->is_stopping = true;
+	admin_free(&worker->admin);
+	event_free(TAKE_PTR(worker->ring_event));
+	event_del(worker->prepare_event);
+	names_stop(worker);
+	scopes_stop(worker);
+	pool_leave(worker->pool);
+	proxy_leave(worker->proxy, let_go, s);
+	s->short_until_ms = worker_now_ms() + SHORT_MS;
+	on_look(-1, 0, s);
+}
+
+static void close_given(void *arg, struct table_entry *entry)
+{
+	if (entry->kind != TABLE_KEPT)
+		drop_entry(arg, entry);
+}
+
+/* All that was given is open there too, so nobody notices that it is closed here. */
+static void it_serves(struct succession *s)
+{
+	uint32_t count;
+
+	if (!s->is_leaving || s->short_until_ms || s->is_handed_over)
+		return;
+	s->is_handed_over = true;
+	__atomic_store_n(&s->worker->state->is_replaced, 1, __ATOMIC_RELEASE);
+	event_free(TAKE_PTR(s->listen_event));
+	table_each(s->worker->table, close_given, s);
+	count = held(s);
+	if (count)
+		log_info("another weftd serves; %u exchanges that take longer end here", count);
+	tell_news(s);
+	on_look(-1, 0, s);
+}
+
+static int answer(struct succession *s, const struct pass_message *message)
+{
+	struct pass_message welcome = { .kind = PASS_WELCOME, .count = (uint32_t)getppid(), .value = WEFT_ABI_VERSION };
+
+	switch (message->kind) {
+	case PASS_HELLO:
+		return pass_send(s->channel, &welcome);
+	case PASS_GIVE:
+		if (s->worker->is_stopping)
+			return -EBUSY;
+		leave(s);
+		return 0;
+	case PASS_SERVING:
+		it_serves(s);
+		return 0;
+	default:
+		return -EPROTO;
+	}
+}
+
+static void on_channel(evutil_socket_t fd, short what, void *arg)
+{
+	struct succession *s = arg;
+	struct pass_message message;
+	int r;
+
+	(void)fd;
+	(void)what;
+	while ((r = pass_receive(s->channel, &message)) == 0) {
+		r = answer(s, &message);
+		if (r)
+			break;
+	}
+	if (r != -EAGAIN)
+		lost(s);
+}
+
+static void on_listener(evutil_socket_t fd, short what, void *arg)
+{
+	struct succession *s = arg;
+	int channel = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	(void)what;
+	if (channel < 0)
+		return;
+	/* One at a time. */
+	if (s->channel >= 0 || s->worker->is_stopping) {
+		close(channel);
+		return;
+	}
+	s->channel = channel;
+	s->channel_event = event_new(s->worker->base, channel, EV_READ | EV_PERSIST, on_channel, s);
+	if (!s->channel_event || event_add(s->channel_event, NULL))
+		lost(s);
+}
+
+void succession_stop(struct worker *worker)
+{
+	struct succession *s = worker->succession;
+
+	if (s && s->is_handed_over)
+		vanish(s, KEEPER_EXIT_DONE);
+}
+
+/* ---- following ------------------------------------------------------------------------------------------------------------------- */
+
+struct former {
+	struct worker *worker;
+	struct table_entry *entry;
+	struct event *event;
+};
+
+static void take_late(struct worker *worker, const struct table_entry *told)
+{
+	struct table_entry *entry = table_import(worker->table, told);
+
+	if (entry && told->kind == TABLE_ANCHOR && proxy_adopt_anchor(worker->proxy, entry) == 0)
+		return;
+	if (entry)
+		table_release(worker->table, entry);
+	close(told->fd);
+}
+
+struct slot_search {
+	struct worker *worker;
+	uint64_t cookie; /* of the channel */
+	uint32_t slot;   /* UINT32_MAX: all of them */
+	bool is_lost;
+};
+
+static void slot_is_over(void *arg, struct table_entry *entry)
+{
+	struct slot_search *search = arg;
+
+	if (entry->kind != TABLE_ELSEWHERE || entry->cookie != search->cookie || (search->slot != UINT32_MAX && entry->slot != search->slot))
+		return;
+	pool_elsewhere_over(search->worker->pool, entry->slot, search->is_lost);
+	table_release(search->worker->table, entry);
+}
+
+static void former_over(struct former *former)
+{
+	struct slot_search lost_slots = { former->worker, former->entry->cookie, UINT32_MAX, true };
+	int fd = former->entry->fd;
+
+	table_each(former->worker->table, slot_is_over, &lost_slots);
+	table_release(former->worker->table, former->entry);
+	event_free(former->event);
+	close(fd);
+	free(former);
+	log_info("the weftd before this one has ended");
+}
+
+static void take_news_of(struct former *former, const struct pass_message *message)
+{
+	struct slot_search search = { former->worker, former->entry->cookie, (uint32_t)message->value, false };
+
+	switch (message->kind) {
+	case PASS_ENTRIES:
+		for (uint32_t i = 0; i < message->count; i++)
+			take_late(former->worker, &message->entries[i]);
+		break;
+	case PASS_SLOT_OVER:
+		table_each(former->worker->table, slot_is_over, &search);
+		break;
+	case PASS_CLIENT_GONE:
+		pool_client_gone(former->worker->pool, message->cookie, message->value);
+		break;
+	default:
+		break;
+	}
+}
+
+static void on_former(evutil_socket_t fd, short what, void *arg)
+{
+	struct former *former = arg;
+	struct pass_message message;
+	int r;
+
+	(void)what;
+	while ((r = pass_receive(fd, &message)) == 0)
+		take_news_of(former, &message);
+	if (r != -EAGAIN)
+		former_over(former);
+}
+
+/* By whatever worker of this weftd is the first to serve; to hear it again does no harm. */
+static void watch_former(void *arg, struct table_entry *entry)
+{
+	const struct pass_message serving = { .kind = PASS_SERVING };
+	struct worker *worker = arg;
+	struct former *former;
+	int r;
+
+	if (entry->kind != TABLE_CHANNEL)
+		return;
+	former = calloc(1, sizeof(*former));
+	if (!former) {
+		log_err(-ENOMEM, "watching the weftd before this one");
+		return;
+	}
+	*former = (struct former){ .worker = worker, .entry = entry };
+	r = pass_send(entry->fd, &serving);
+	if (r && r != -EPIPE)
+		log_err(r, "telling the weftd before this one that it may go");
+	step("replace: the old one told");
+	former->event = event_new(worker->base, entry->fd, EV_READ | EV_PERSIST, on_former, former);
+	if (!former->event || event_add(former->event, NULL))
+		log_err(-ENOMEM, "watching the weftd before this one");
+}
+
+/* ---------------------------------------------------------------------------------------------------------------------------------- */
+
+static void find_listener(void *arg, struct table_entry *entry)
+{
+	int *fd = arg;
+
+	if (entry->kind == TABLE_SUCCESSION)
+		*fd = entry->fd;
+}
+
+int succession_start(struct worker *worker)
+{
+	struct succession *s = calloc(1, sizeof(*s));
+	int fd = -1;
+
+	if (!s)
+		return -ENOMEM;
+	worker->succession = s;
+	s->worker = worker;
+	s->channel = -1;
+	s->news_tail = &s->news;
+	pthread_mutex_init(&s->lock, NULL);
+	s->news_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (s->news_fd < 0)
+		return -errno;
+	table_each(worker->table, watch_former, worker);
+	table_each(worker->table, find_listener, &fd);
+	s->news_event = event_new(worker->base, s->news_fd, EV_READ | EV_PERSIST, on_news, s);
+	s->look_event = evtimer_new(worker->base, on_look, s);
+	if (fd >= 0)
+		s->listen_event = event_new(worker->base, fd, EV_READ | EV_PERSIST, on_listener, s);
+	if (!s->news_event || !s->look_event || event_add(s->news_event, NULL) || (fd >= 0 && (!s->listen_event || event_add(s->listen_event, NULL))))
+		return -ENOMEM;
+	return 0;
+}
+
+void succession_free(struct worker *worker)
+{
+	struct succession *s = worker->succession;
+
+	if (!s)
+		return;
+	if (s->channel >= 0)
+		close(s->channel);
+	if (s->channel_event)
+		event_free(s->channel_event);
+	if (s->listen_event)
+		event_free(s->listen_event);
+	if (s->news_event)
+		event_free(s->news_event);
+	if (s->look_event)
+		event_free(s->look_event);
+	if (s->news_fd >= 0)
+		close(s->news_fd);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+	worker->succession = NULL;
+}

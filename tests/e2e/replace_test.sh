@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# weftd --replace: a newer, the same and an older build take over one after the other, and nobody notices: not who is served by the kernel, not whose
+# exchange is in the proxy, however long it takes. What can't take over changes nothing, and one that is killed at any step of it neither.
+#
+# Takes a minute.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+next=$build/next/weftd
+seconds=14
+
+serves() {
+	[ "$(who http://reviews/stable/1) $(who http://ratings/)" = 'v1 ratings' ]
+}
+
+is_over() {
+	! kill -0 "$1" 2>/dev/null
+}
+
+# replaced BY WHAT: and the former one ends by itself, with status 0.
+replaced() {
+	local code=0 start=${EPOCHREALTIME/./}
+	weftd=$1
+	if ! weft_replace "$config"; then
+		failed "$2 takes over"
+		return
+	fi
+	passed "$2 takes over"
+	formers+=("$weft_former")
+	echo "        after $(((${EPOCHREALTIME/./} - start) / 1000)) ms"
+}
+
+under_load() {
+	local state said former code
+	state=$(weft_state)
+	load 1 8 http://10.96.0.11/stable/100B >/dev/null
+	load 1 8 http://10.96.0.14/100B >/dev/null
+	load "$seconds" 64 http://10.96.0.11/stable/100B >"$state/bypass.json" &
+	load "$seconds" 8 http://10.96.0.14/100B >"$state/remote.json" &
+	in_pod cli python3 "$here/replace.py" "$seconds" 1 5 20 50 200 700 2500 >"$state/clients.json" &
+	# a stream of the proxy's own, and one whose request the kernel carried: both outlive a replacement or two
+	client --limit-rate 8M --write-out '%{stderr}%{http_code} %{exitcode} %{size_download}\n' http://reviews/stable/64MB 2>"$state/stream" >/dev/null &
+	client --limit-rate 2M --write-out '%{stderr}%{http_code} %{exitcode} %{size_download}\n' 'http://script:8000/bytes/12000000?chunked=1' 2>"$state/relayed" >/dev/null &
+	sleep 1.5
+	formers=()
+	replaced "$next" 'a newer weftd'
+	like 'it is the newer one' '[+]next' "$(status_of .version)"
+	sleep 1
+	replaced "$next" 'the same weftd'
+	sleep 1
+	replaced "$build/weftd" 'an older weftd'
+	equal 'it is the older one' "$(cat "$repository/VERSION")" "$(status_of .version)"
+	wait $(jobs -p | grep -vx -e "$weft_pid" -e "${formers[0]:-x}" -e "${formers[1]:-x}" -e "${formers[2]:-x}")
+
+	for said in bypass remote; do
+		equal "$said: no error in $(requests_of "$(cat "$state/$said.json")") requests" 0 "$(errors_of "$(cat "$state/$said.json")")"
+	done
+	cat "$state/clients.json"
+	equal 'exchanges in the proxy: all are answered' '[]' "$(jq -c '[keys[] | select(test("200$|connections|longest") | not)]' "$state/clients.json")"
+	equal 'exchanges in the proxy: each on the connection that it had' '[1]' "$(jq -c '[to_entries[] | select(.key | test("connections")).value] | unique' "$state/clients.json")"
+	between 'exchanges in the proxy: none waits long (ms)' 0 2000 "$(jq '[to_entries[] | select(.key | test("^(1|5|20|50) longest")).value] | max' "$state/clients.json")"
+	equal 'a stream in the proxy arrives whole' '200 0 67108864' "$(cat "$state/stream")"
+	equal 'a relayed response arrives whole' '200 0 12000000' "$(cat "$state/relayed")"
+	for former in "${formers[@]}"; do
+		check 'a former weftd ends when nothing is left to it' wait_until 5 is_over "$former"
+		code=0
+		wait "$former" || code=$?
+		equal 'with status 0' 0 "$code"
+	done
+	equal 'one keeper and one worker are left' 2 "$(weft_processes | wc -l)"
+	check 'and serve' serves
+}
+
+refuses() {
+	local what=$1 pattern=$2 pid worker
+	shift 2
+	worker=$(status_of .worker.pid)
+	if weft_replace "$@" 2>/dev/null; then
+		failed "$what: it does not take over"
+		return
+	fi
+	passed "$what: it does not take over"
+	like "$what: it says why" "$pattern" "$(tail -n 6 "$(weft_state)/weft.log")"
+	equal "$what: the worker is the same" "$worker" "$(status_of .worker.pid)"
+	check "$what: and serves" serves
+}
+
+# The new one is killed at a step: the old one goes on, with a worker that takes up what was given away already.
+killed_at() {
+	local said
+	export WEFT_STOP_AT=$1 WEFT_STOPPED
+	WEFT_STOPPED=$(weft_state)/stopped
+	rm -f "$WEFT_STOPPED"
+	in_pod cli python3 "$here/replace.py" 3 20 >"$(weft_state)/clients.json" &
+	said=$!
+	sleep 0.5
+	weftd=$next
+	weft_replace "$config" >/dev/null 2>&1
+	export WEFT_STOP_AT=
+	check "killed at \"$1\": it got there" test -e "$WEFT_STOPPED"
+	wait "$said"
+	equal "killed at \"$1\": every exchange is answered" '[]' "$(jq -c '[keys[] | select(test("200$|connections|longest") | not)]' "$(weft_state)/clients.json")"
+	check "killed at \"$1\": the old one serves" serves
+}
+
+begin
+weft_start "$config" --replace || exit 1
+like '--replace without one that runs: it starts' 'there is no weftd to replace' "$(cat "$(weft_state)/weft.log")"
+check 'and serves' serves
+under_load
+
+weftd=$next
+echo 'pods: [' >"$(weft_state)/bad.yaml"
+refuses 'a bad file' 'bad.yaml' "$(weft_state)/bad.yaml"
+refuses 'other sizes of tables' 'limit' "$config" --limit connections=1000
+refuses 'less features' 'fionread_mend' "$config" --disable fionread_mend
+for step in 'replace: programs loaded' 'replace: a program pinned' 'replace: ready' 'replace: descriptors taken' 'replace: a program in force'; do
+	killed_at "$step"
+done
+replaced "$next" 'after all that, a weftd'
+check 'and serves' serves
+check 'it ends cleanly' weft_stop
+equal 'nothing is left' '' "$(weft_left)"

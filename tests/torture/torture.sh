@@ -3,19 +3,19 @@
 # Tortures a mesh, a proxy, or plain TCP, on a topology of its own: a pod with the client, three with servers (v3 is not enrolled).
 #
 #   torture.sh [--through weft|direct|haproxy|envoy] [--fast-path auto|on|remote|off] [--disable FEATURE,...] [--seed N] [--time S] [--kill-worker S]
-#              [--stall S] [--forgive-eagain] [--prefix NAME] [--subnet A.B.C] [--keep] [-- options of torture-client]
+#              [--replace S] [--stall S] [--forgive-eagain] [--prefix NAME] [--subnet A.B.C] [--keep] [-- options of torture-client]
 #
 # Through direct, haproxy and envoy the torture tests itself: what it allows must be what plain TCP and known-good proxies do.
 # With --stall it measures for S seconds what connections pin whose reader has stopped, against plain TCP. --kill-worker kills weftd's worker every S seconds; then
 # exchanges may be cut off or refused, but none may be wrong, stuck or executed twice. BUILD says where the binaries are. Exit status 0: nothing
-# was wrong, lost, stuck or in error. Logs stay in $BUILD/torture/.
+# was wrong, lost, stuck or in error. --replace lets another weftd take over every S seconds, of $BUILD/next and of $BUILD in turn: nothing may be noticed. Logs stay in $BUILD/torture/.
 set -euo pipefail
 
-prefix=torture-$$ subnet=10.77.0 through=weft fast_path=on disable= forgive= seed=1 time=120 stall= keep= kill_worker=
+prefix=torture-$$ subnet=10.77.0 through=weft fast_path=on disable= forgive= seed=1 time=120 stall= keep= kill_worker= replace=
 service_port=8090 peak_limit_mb=64
 while [ $# -gt 0 ]; do
 	case "$1" in
-	--through | --fast-path | --disable | --seed | --time | --prefix | --subnet | --kill-worker | --stall)
+	--through | --fast-path | --disable | --seed | --time | --prefix | --subnet | --kill-worker | --replace | --stall)
 		[ $# -ge 2 ] || { echo "torture: $1 needs a value" >&2 && exit 2; }
 		option=${1#--}
 		declare "${option//-/_}=$2"
@@ -33,6 +33,7 @@ here=$repository/tests/torture
 logs=$build/torture
 ledger=
 others=()
+replaced=()
 
 [ "$(id -u)" -eq 0 ] || { echo "torture: network namespaces and cgroups need root: run it with sudo" >&2 && exit 1; }
 mkdir -p "$logs"
@@ -110,6 +111,25 @@ start_killing() {
 	others+=($!)
 }
 
+# run_client COMMAND...: meanwhile one weftd after the other takes over, if that is asked for.
+run_client() {
+	local client code=0
+	if [ -z "$replace" ]; then
+		"$@"
+		return
+	fi
+	"$@" &
+	client=$!
+	while sleep "$replace" && kill -0 "$client" 2>/dev/null; do
+		if [ "$weftd" = "$build/weftd" ]; then weftd=$build/next/weftd; else weftd=$build/weftd; fi
+		replaced+=("$weft_pid")
+		weft_replace "$logs/weft.yaml" --fast-path "$fast_path" ${disable:+--disable "$disable"} || code=1
+	done
+	wait "$client" || code=$?
+	echo "torture: ${#replaced[@]} times another weftd took over"
+	return "$code"
+}
+
 # Where each target is reached, as the client's --target options: HOST,/PREFIX,SERVERS,ADDRESS.
 targets() {
 	local through=$1 pod address prefix_of=([1]=a [2]=b [3]=c) i
@@ -159,7 +179,7 @@ main() {
 	[ -z "$kill_worker" ] || { options+=(--crashes) && start_killing; }
 	[ -z "$stall" ] || options+=(--stall "$stall")
 	# shellcheck disable=SC2046 # words are wanted
-	in_pod cli timeout --kill-after=10 $((time + 240)) "$build/torture/torture-client" --ledger "$ledger" --seed "$seed" --time "$time" ${forgive:+--forgive-eagain} \
+	run_client in_pod cli timeout --kill-after=10 $((time + 240)) "$build/torture/torture-client" --ledger "$ledger" --seed "$seed" --time "$time" ${forgive:+--forgive-eagain} \
 		$(targets "$through") "${options[@]}" "$@" || code=$?
 	if [ -n "$stall" ] && [ "$through" = weft ]; then
 		echo "stall: weftd's memory at most: $(($(worker_peak) / 1024)) MB (limit $peak_limit_mb MB)"

@@ -252,6 +252,13 @@ static int serve_anew(const struct options *options, uint32_t disabled, const st
 	return serve(options, disabled, with);
 }
 
+/* All is another one's but the cgroup, if that one has a cgroup of its own: it stays if anybody is in it. */
+static int was_replaced(const struct beginning *with)
+{
+	leftovers_remove_cgroup(with->own_cgroup);
+	return EXIT_SUCCESS;
+}
+
 static int run_anew(const struct options *options, uint32_t disabled, struct beginning *with)
 {
 	_cleanup_close_ int control_fd = -1, succession_fd = -1;
@@ -266,7 +273,7 @@ static int run_anew(const struct options *options, uint32_t disabled, struct beg
 		r = serve_anew(options, disabled, with, lock_fd, succession_fd);
 	}
 	if (r == KEEPER_EXIT_REPLACED)
-		return EXIT_SUCCESS;
+		return was_replaced(with);
 	clear_away(options, with->own_cgroup);
 	lock_give(LOCK_FOLDER, options->bpffs, &lock_fd);
 	return r;
@@ -333,7 +340,7 @@ static int run_replacement(const struct options *options, uint32_t disabled, str
 	with->generation = kept.generation;
 	r = serve(options, disabled, with);
 	if (r == KEEPER_EXIT_REPLACED)
-		return EXIT_SUCCESS;
+		return was_replaced(with);
 	clear_away(options, with->own_cgroup);
 	lock_give(LOCK_FOLDER, options->bpffs, &kept.lock_fd);
 	return r;

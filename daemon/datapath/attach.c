@@ -57,25 +57,25 @@ static int link_create(struct datapath *dp, enum program_index program, enum bpf
 	return 0;
 }
 
-int datapath_attach_worker(struct datapath *dp, const char *cgroup)
+static int cgroup_owner(const char *cgroup, char owner[32])
 {
-	return link_create(dp, PROGRAM_SOCKOPS, BPF_CGROUP_SOCK_OPS, cgroup, "worker", "sockops");
+	struct stat info;
+
+	if (stat(cgroup, &info))
+		return log_err(-errno, "looking at cgroup %s", cgroup);
+	snprintf(owner, 32, "cgroup%" PRIu64, (uint64_t)info.st_ino);
+	return 0;
 }
 
 /* connect4 belongs to the pod and goes with its enrolment. The other hooks belong to the cgroup and stay while it lives: clients that were
  * captured before still close (their records go then) and still ask for their addresses. */
 static int hook_owner(const struct datapath_pod *pod, enum program_index program, char owner[32])
 {
-	struct stat cgroup;
-
 	if (program == PROGRAM_CONNECT4) {
 		snprintf(owner, 32, "pod%" PRIu32, pod->pod_id);
 		return 0;
 	}
-	if (stat(pod->cgroup, &cgroup))
-		return log_err(-errno, "looking at cgroup %s", pod->cgroup);
-	snprintf(owner, 32, "cgroup%" PRIu64, (uint64_t)cgroup.st_ino);
-	return 0;
+	return cgroup_owner(pod->cgroup, owner);
 }
 
 static void pod_detach(struct datapath *dp, uint32_t pod_id)
@@ -108,6 +108,16 @@ static void links_sweep(struct datapath *dp)
 		if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) && !info.cgroup.cgroup_id)
 			unlink(path);
 	}
+}
+
+/* A weftd that was replaced may have had another cgroup: that link lives as long as the cgroup. */
+int datapath_attach_worker(struct datapath *dp, const char *cgroup)
+{
+	char owner[32];
+	int r = cgroup_owner(cgroup, owner);
+
+	links_sweep(dp);
+	return r ? r : link_create(dp, PROGRAM_SOCKOPS, BPF_CGROUP_SOCK_OPS, cgroup, owner, "sockops");
 }
 
 int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod)

@@ -42,7 +42,7 @@ struct table_entry { /* 64 bytes */
 	uint16_t peer_port_be;
 	uint16_t zero;
 	uint32_t generation;  /* of the worker that took it */
-	uint32_t reserved[2];
+	uint32_t reserved[2]; /* LISTENER: inode of the pod's cgroup; UPSTREAM: of the cgroup that it was made in; low half first */
 	uint32_t kept_kind;   /* KEPT: what it was */
 };
 _Static_assert(sizeof(struct table_entry) == 64, "one cache line");

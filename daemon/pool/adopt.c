@@ -169,6 +169,21 @@ static bool is_half_told(const struct upstream *u)
 	return WEFT_STATE(state_load(u->shared)) == WEFT_UPSTREAM_RELAYED && __atomic_load_n(&u->entry->is_busy, __ATOMIC_ACQUIRE);
 }
 
+static bool is_of_another_cgroup(const struct pool *pool, const struct table_entry *entry)
+{
+	return ((uint64_t)entry->reserved[1] << 32 | entry->reserved[0]) != pool->options.cgroup_inode;
+}
+
+/* After its exchange, if there is one. */
+static void retire(struct upstream *u)
+{
+	uint64_t word = state_load(u->shared);
+
+	__atomic_store_n(&u->shared->is_dead, 1, __ATOMIC_SEQ_CST);
+	if (WEFT_STATE(word) == WEFT_UPSTREAM_IDLE)
+		upstream_close_from(u, word, POOL_CLOSE_ADOPTION);
+}
+
 void pool_adopt_finish(struct pool *pool)
 {
 	uint32_t adopted = pool->active_count;
@@ -201,7 +216,10 @@ void pool_adopt_finish(struct pool *pool)
 		upstream_set_busy(u, false);
 		if (upstream_watch(u))
 			log_error("slot %u can't be watched: the sweep will look at it", u->slot);
-		upstream_look(u); /* what happened meanwhile */
+		if (is_of_another_cgroup(pool, u->entry))
+			retire(u);
+		else
+			upstream_look(u); /* what happened meanwhile */
 	}
 	if (adopted)
 		log_info("took %u upstreams over, %u go on", adopted, pool->active_count);

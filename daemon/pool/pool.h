@@ -76,6 +76,9 @@ struct pool_options {
 	/* The programs tell by events of every response that becomes the worker's, and of bytes on an idle upstream. Upstreams are then
 	 * watched for their end only: watched for bytes, they wake the loop at every redirected response although there is nothing to read. */
 	bool is_told_of_relays;
+	/* Of the cgroup that this process makes sockets in, where the kernel tells of their end; 0: all is one. Adopted upstreams of another one are not used
+	 * for a further exchange: that cgroup may go, and nobody would tell. */
+	uint64_t cgroup_inode;
 	/* Another worker ran before this one on the same maps: nothing is touched until pool_adopt_finish(). */
 	bool adopt;
 };

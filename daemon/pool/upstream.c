@@ -55,6 +55,8 @@ int upstream_new(struct pool *pool, struct endpoint_pool *owner, struct pool_pod
 		u->entry->cookie = u->shared->cookie;
 		u->entry->pod_id = owner->key.pod_id;
 		u->entry->slot = slot;
+		u->entry->reserved[0] = (uint32_t)pool->options.cgroup_inode;
+		u->entry->reserved[1] = (uint32_t)(pool->options.cgroup_inode >> 32);
 		table_publish(u->entry, TABLE_UPSTREAM);
 	}
 	upstream_register(u);

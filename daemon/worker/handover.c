@@ -118,6 +118,7 @@ int handover_start_pool(struct worker *worker)
 		.callbacks = { .arg = worker, .relay = relay, .exchange_failed = exchange_failed, .exchange_cut = exchange_cut },
 		.redirect_limit_bytes = worker->config->options->redirect_limit_bytes,
 		.adopt = worker->is_successor,
+		.cgroup_inode = worker->cgroup_inode,
 	};
 
 	datapath_features(worker->datapath, features);

@@ -196,6 +196,7 @@ struct worker {
 	struct keeper_state *state;
 	struct table *table;
 	bool is_successor;           /* another worker ran before */
+	uint64_t cgroup_inode;       /* of the folder that it is in */
 	bool is_stopping;
 
 	struct event_base *base;

@@ -151,7 +151,7 @@ static int watch_time(struct worker *worker)
 /* ---- beginning ------------------------------------------------------------------------------------------------------------------- */
 
 /* Sockets belong to the cgroup of the process that makes them: sock_ops there sees upstreams end. */
-static int enter_cgroup(const char *path)
+static int enter_cgroup(const char *path, uint64_t *inode)
 {
 	_cleanup_(strbuf_release) struct strbuf file = STRBUF_INIT;
 	_cleanup_close_ int fd = -1;
@@ -164,6 +164,7 @@ static int enter_cgroup(const char *path)
 	r = cgroup2_check(path, &identity);
 	if (r)
 		return log_err(r, "%s is not a cgroup v2 folder", path);
+	*inode = identity.inode;
 	r = strbuf_printf(&file, "%s/cgroup.procs", path);
 	if (r)
 		return r;
@@ -235,7 +236,7 @@ static int start(struct worker *worker)
 {
 	int r;
 
-	r = enter_cgroup(worker->config->own_cgroup);
+	r = enter_cgroup(worker->config->own_cgroup, &worker->cgroup_inode);
 	if (r)
 		return r;
 	if (evthread_use_pthreads() < 0)

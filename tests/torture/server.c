@@ -44,10 +44,11 @@ static void hang_up(struct served *served, bool is_silent)
 		ssize_t n;
 
 		text[used] = '\0';
-		id = used ? strchr(text, '/') : NULL;
-		id = id ? strchr(id + 1, '/') : NULL;
-		if (id && sscanf(id, "/%llu.%llu.%llu", &run, &conn, &req) == 3 && strpbrk(id, "? "))
-			atomic_fetch_or(ledger_entry(served->server->ledger, conn, req), is_silent ? LEDGER_RACED : LEDGER_BEHIND);
+		/* The path's last part: a mesh may have put anything before it, or nothing. */
+		for (id = used ? strchr(text, '/') : NULL; id; id = strchr(id + 1, '/')) {
+			if (sscanf(id, "/%llu.%llu.%llu", &run, &conn, &req) == 3 && strpbrk(id, "? "))
+				atomic_fetch_or(ledger_entry(served->server->ledger, conn, req), is_silent ? LEDGER_RACED : LEDGER_BEHIND);
+		}
 		if (now >= end || poll(&pfd, 1, (int)(end - now)) <= 0)
 			return;
 		n = recv(served->io.fd, used < sizeof(text) - 1 ? text + used : rest, used < sizeof(text) - 1 ? sizeof(text) - 1 - used : sizeof(rest),

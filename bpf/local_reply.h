@@ -4,14 +4,12 @@
 #ifndef WEFT_BPF_LOCAL_REPLY_H
 #define WEFT_BPF_LOCAL_REPLY_H
 
+#include "edit.h"
 #include "message.h"
 
 #define LOCAL_HEAD_MAX 511u
 #define LOCAL_BODY_MAX 2047u
 #define LOCAL_DATE_MAX 60u
-#define LOCAL_WORDS_MAX ((LOCAL_HEAD_MAX + LOCAL_DATE_MAX + 2 + LOCAL_BODY_MAX) / 8 + 1)
-
-const volatile bool has_push_pop = true;
 
 static const char not_found_head[] = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n";
 static const char no_cluster_head[] = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n";
@@ -64,36 +62,6 @@ static __always_inline u32 local_compose(struct scratch *scratch, const struct l
 	return off + body_len;
 }
 
-/* Overwrites the message, which has `len` bytes now, all of them in one piece, with scratch->bytes. */
-static __always_inline bool message_overwrite(struct sk_msg_md *msg, const struct scratch *scratch, u32 len)
-{
-	u32 whole = len & ~7u;
-	u8 *data, *end;
-
-	data = (void *)(long)msg->data;
-	end = (void *)(long)msg->data_end;
-	for (u32 i = 0; i < LOCAL_WORDS_MAX; i++) {
-		u8 *word = data + i * 8;
-
-		if (i * 8 + 8 > len)
-			break;
-		if (word + 8 > end)
-			return false;
-		*(u64 *)word = *(const u64 *)&scratch->bytes.data[i * 8];
-	}
-	for (u32 i = 0; i < 7; i++) {
-		u32 off = (whole + i) & 0xfff; /* len < 4096: the mask only tells the verifier */
-		u8 *byte = data + off;
-
-		if (whole + i >= len)
-			break;
-		if (byte + 1 > end)
-			return false;
-		*byte = scratch->bytes.data[off];
-	}
-	return true;
-}
-
 /* Gives the message `len` bytes in one piece, to be overwritten. Only push and pull can want for memory, and each comes at a moment when the
  * client's own bytes are still whole or can be made so: what was pushed in front is taken off again, and the end goes last. */
 static __always_inline bool message_resize(struct sk_msg_md *msg, u32 size, u32 len)
@@ -122,7 +90,7 @@ static __always_inline bool local_reply_send(struct sk_msg_md *msg, struct scrat
 	len = local_compose(scratch, reply);
 	if (!len || !message_resize(msg, msg->size, len))
 		return false;
-	return message_overwrite(msg, scratch, len) &&
+	return message_write(msg, scratch, 0, len) &&
 	       bpf_msg_redirect_hash(msg, &client_sockets, &cookie, BPF_F_INGRESS) == SK_PASS;
 }
 

@@ -2,7 +2,7 @@
 /* The last head that a socket sent, and what it led to. Clients that keep a connection often say the same thing again (probes, scrapes, polls,
  * calls that differ in their body alone), and servers answer it with the same head for as long as the second of its Date lasts. The same bytes
  * mean the same, and under the same generation of routes they have the same route: no parsing, no matching, only a comparison of them all.
- * What chance or a hash decides is not remembered. */
+ * What chance or a hash decides is not remembered, nor a head that its route changes: that is done line by line. */
 #ifndef WEFT_BPF_MEMO_H
 #define WEFT_BPF_MEMO_H
 
@@ -108,7 +108,7 @@ WEFT_STAGE int memo_is_certain(struct scratch *scratch)
 	const struct weft_route *route;
 	struct weft_cursor cursor = {};
 
-	if (!scratch || scratch->head.head_len > MEMO_HEAD_MAX || scratch->route.hash_policies)
+	if (!scratch || scratch->head.head_len > MEMO_HEAD_MAX || scratch->route.hash_policies || scratch->route.changes)
 		return 0;
 	host = WEFT_OBJECT(weft_virtual_host, &scratch->route_query.image, &cursor, scratch->route.virtual_host);
 	if (!host || host->flags & WEFT_VIRTUAL_HOST_HAS_FRACTIONS)

@@ -51,12 +51,14 @@ WEFT_STAGE int connection_judge(struct weft_connection *connection, u64 cookie)
 	return WEFT_REASON_NONE;
 }
 
-/* Body bytes of an exchange that is open: they follow its head. Anything else while an exchange is open is pipelining. */
+/* Body bytes of an exchange that is open: they follow its head. Anything else while an exchange is open is pipelining, but for one thing: when
+ * a redirect fails after the verdict (its target was reset that moment, or there was no memory), the kernel tells the application of a head that the
+ * program made shorter that as many bytes were written, and what comes then is the rest of a head. No server must see that. */
 WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *connection, u64 cookie)
 {
 	struct weft_upstream *upstream;
 	u64 exchange, word, key, remaining;
-	u32 slot, n;
+	u32 slot, n, edited_head_len;
 	long verdict;
 
 	if (!connection)
@@ -70,11 +72,17 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 	word = upstream->state;
 	if (WEFT_LEASE(word) != WEFT_EXCHANGE_LEASE(exchange))
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
+	edited_head_len = upstream->edited_head_len;
 	if (upstream->client_cookie != cookie) /* the worker has closed it, and is about to say so */
-		return upstream->request_remaining ? WEFT_REASON_RESPONSE_EARLY | REQUEST_KEEP | REQUEST_REST :
+		return upstream->request_remaining || edited_head_len ? WEFT_REASON_RESPONSE_EARLY | REQUEST_KEEP | REQUEST_REST :
 						     WEFT_REASON_PIPELINED | REQUEST_KEEP;
 	remaining = request_owed(upstream);
-	if (!remaining)
+	if (edited_head_len && remaining > upstream->request_total - edited_head_len) {
+		upstream->is_dead = 1;
+		response_pass(upstream, slot, word, WEFT_REASON_EDIT_FAILED);
+		return WEFT_REASON_EDIT_FAILED | REQUEST_KEEP | REQUEST_REST;
+	}
+	if (!remaining && !(edited_head_len && upstream->is_dead))
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
 	/* While a response is relayed the body goes on to its server, which may wait for the rest even after an early answer. It ends with
 	 * the exchange, or with its socket: a write on one that was reset would give the application ECONNRESET. What comes then is the
@@ -143,13 +151,22 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 {
 	struct weft_control *settings = control_get();
 	struct weft_upstream *upstream;
-	u32 slot, n = msg->size, reason;
+	u32 slot, n = msg->size, reason, head_len, old_len;
 	u64 total, word, now, key;
 	bool is_bypass;
 
 	if (!connection || !scratch || !settings)
 		return WEFT_REASON_NO_CONNECTION;
-	total = scratch->head.head_len + scratch->head.content_length;
+	head_len = old_len = scratch->head.head_len;
+	if (scratch->route.changes) {
+		if (!has_push_pop)
+			return WEFT_REASON_EDITS_OFF;
+		head_len = weft_change_head(&scratch->change, &scratch->route_query, &scratch->bytes, &scratch->head, scratch->route.changes);
+		if (!head_len)
+			return WEFT_REASON_EDITED_TOO_LARGE;
+		n += head_len - old_len;
+	}
+	total = head_len + scratch->head.content_length;
 	if (upstream_lend(connection, scratch->endpoint.id, !!(scratch->endpoint.flags & WEFT_ENDPOINT_BY_LOAD), &scratch->lease))
 		return WEFT_REASON_NO_UPSTREAM;
 	slot = scratch->lease.slot;
@@ -183,6 +200,7 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	upstream->path = is_bypass ? WEFT_PATH_BYPASS : WEFT_PATH_REMOTE;
 	upstream->passed_reason = WEFT_REASON_NONE;
 	upstream->body_sock = 0;
+	upstream->edited_head_len = scratch->route.changes ? head_len : 0;
 	connection->exchange = WEFT_EXCHANGE(slot, WEFT_LEASE(word));
 
 	/* The helper's result is the look-up: on a miss nothing was touched and the proxy can still have the bytes. */
@@ -193,6 +211,14 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 		upstream->is_dead = 1; /* its socket is gone; sock_ops or the worker will say so too */
 		upstream_return(upstream, word);
 		return WEFT_REASON_LOOKUP_MISS;
+	}
+	/* Only now, when it is certain where they go: the client's bytes are never changed and then handed up. From here on the message has a target,
+	 * so that without memory it takes the way of a write that was split. */
+	if (scratch->route.changes && !edit_head(msg, scratch, old_len, head_len)) {
+		connection->exchange = 0;
+		upstream_return(upstream, word);
+		__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_SPLIT);
+		return WEFT_REASON_EDIT_FAILED | REQUEST_KEEP;
 	}
 	count(WEFT_COUNTER_PATHS + (is_bypass ? WEFT_PATH_BYPASS : WEFT_PATH_REMOTE), 1);
 	return 0;

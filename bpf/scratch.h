@@ -6,6 +6,7 @@
 
 #include "exchange.h"
 #include "maps.h"
+#include "weft/changes.h"
 #include "weft/hash.h"
 #include "weft/router.h"
 
@@ -18,6 +19,7 @@ struct scratch {
 	u64 route_generation; /* of the image that routes this request; 0: none is published */
 	struct weft_head_bytes bytes;
 	struct weft_head head;
+	struct weft_change change;
 	struct weft_route_query route_query;
 	struct weft_route_result route;
 	struct weft_hash_query hash_query;

@@ -291,7 +291,7 @@ static int normalize(struct explanation *x, uint8_t *room, size_t size, struct w
 /* ---- clusters and endpoints ------------------------------------------------------------------------------------------------------ */
 
 struct choice_outcome {
-	bool has_bypass, has_remote, has_proxy, has_missing, has_none, has_refused;
+	bool has_bypass, has_remote, has_proxy, has_missing, has_none, has_refused, has_changes;
 };
 
 static const char *policy_name(uint8_t policy)
@@ -383,6 +383,7 @@ static void describe_choice(struct explanation *x, weft_ref ref, struct choice_o
 	for (uint32_t i = 0; choice && i < choice->count; i++) {
 		describe_cluster(x, list, choice->items[i].cluster_id, choice->items[i].until - before, outcome);
 		before = choice->items[i].until;
+		outcome->has_changes |= choice->items[i].changes != 0;
 	}
 	set(x->answer, "clusters", list);
 }
@@ -402,6 +403,8 @@ static json_t *conclude_cluster(struct explanation *x, const struct choice_outco
 	if (outcome->has_none && !outcome->has_bypass && !outcome->has_remote)
 		return conclude_status(x, 503, world->has_push_pop ? "local_reply" : "slow", weft_reason_names[WEFT_REASON_NO_ENDPOINT],
 				       "the cluster has no usable endpoint: \"no healthy upstream\"");
+	if (outcome->has_changes && !world->has_push_pop)
+		return conclude_slow(x, WEFT_REASON_EDITS_OFF, "this kernel can't change what a request holds");
 	if (outcome->has_remote && !world->has_sk_skb)
 		return conclude(x, outcome->has_bypass ? "bypass or slow" : "slow", "", "this kernel can't redirect responses of pods elsewhere (sk_skb)");
 	if (outcome->has_bypass && outcome->has_remote)

@@ -151,7 +151,8 @@ static void add_path(struct changes *changes, const struct weft_path_rewrite *re
 		if (rewrite->matched_len == WEFT_WHOLE_PATH)
 			strbuf_append_text(&changes->line, "path: \"");
 		else
-			strbuf_printf(&changes->line, "path: the first %u bytes become \"", rewrite->matched_len);
+			strbuf_printf(&changes->line, "path: the first %u bytes%s become \"", rewrite->matched_len,
+				      rewrite->flags & WEFT_REWRITE_TAKES_SLASH ? " and a slash after them" : "");
 		put_text(dump, rewrite->prefix, &changes->line);
 		strbuf_append_byte(&changes->line, '"');
 		end_line(changes);

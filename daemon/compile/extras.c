@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a route changes on the way: redirects, rewrites of path and host, header edits of all levels. */
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,11 +51,59 @@ static uint32_t matched_len(const struct mesh_route_match *match)
 	return WEFT_WHOLE_PATH;
 }
 
+/* Does the pattern's beginning say nothing but the beginning of all paths that the route takes? Returns what follows it, and the bytes of a
+ * path that it stands for. */
+static const char *skip_literal(const struct mesh_route_match *match, const char *pattern, uint32_t *len)
+{
+	bool begins_all = match->path_kind == MESH_PATH_EXACT || match->path_kind == MESH_PATH_PREFIX || match->path_kind == MESH_PATH_SEPARATED_PREFIX;
+	const char *path = match->path;
+	uint32_t used = 0;
+
+	if (!begins_all || !match->is_case_sensitive)
+		return NULL;
+	while (*pattern && !strchr("()[]{}*+?|^$", *pattern) && (unsigned char)*pattern < 0x80) {
+		bool is_quoted = *pattern == '\\' && pattern[1] && !isalnum((unsigned char)pattern[1]);
+
+		pattern += is_quoted;
+		if (!path[used] || *pattern == '\\' || (*pattern != path[used] && (*pattern != '.' || is_quoted)))
+			return NULL;
+		pattern++;
+		used++;
+	}
+	*len = used;
+	return pattern;
+}
+
+/* The forms in which istiod writes ReplacePrefixMatch with "/" (`^/old(/?)(.*)` by `/\2`) and ReplaceFullPath (`/.*` by a literal). */
+static bool literal_rewrite(struct extras_compile *x, const struct mesh_regex_rewrite *regex, struct weft_path_rewrite *out)
+{
+	const char *pattern = regex->pattern, *rest;
+	uint32_t len;
+
+	if (!strcmp(pattern, "/.*") && *regex->substitution && !strchr(regex->substitution, '\\')) {
+		rest = skip_literal(&x->route->match, "/", &len);
+		if (!rest)
+			return false;
+		out->prefix = text_of(x, regex->substitution);
+		out->matched_len = WEFT_WHOLE_PATH;
+		return true;
+	}
+	if (*pattern != '^' || strcmp(regex->substitution, "/\\2"))
+		return false;
+	rest = skip_literal(&x->route->match, pattern + 1, &len);
+	if (!rest || strcmp(rest, "(/?)(.*)"))
+		return false;
+	out->prefix = text_of(x, "/");
+	out->matched_len = len;
+	out->flags = WEFT_REWRITE_TAKES_SLASH;
+	return true;
+}
+
 static void path_rewrite(struct extras_compile *x, const char *prefix, const struct mesh_regex_rewrite *regex, struct weft_path_rewrite *out)
 {
 	out->prefix = text_or_none(x, prefix);
 	out->matched_len = out->prefix ? matched_len(&x->route->match) : 0;
-	if (!regex->pattern)
+	if (!regex->pattern || (!out->prefix && literal_rewrite(x, regex, out)))
 		return;
 	out->pattern = pattern_of(x, regex->pattern);
 	out->substitution = text_of(x, regex->substitution);
@@ -79,9 +128,8 @@ static void host_rewrite(struct extras_compile *x, const struct mesh_forward *fo
 		break;
 	case MESH_HOST_AUTO:
 		reason_add(x->unsupported, "auto_host_rewrite is not supported");
-		return;
+		break;
 	}
-	reason_add(x->proxy, "the proxy rewrites the host");
 }
 
 static int rewrite(struct extras_compile *x, weft_ref *out)
@@ -90,8 +138,6 @@ static int rewrite(struct extras_compile *x, weft_ref *out)
 	struct weft_rewrite made = { .appends_host = forward->appends_forwarded_host };
 
 	path_rewrite(x, forward->prefix_rewrite, &forward->regex_rewrite, &made.path);
-	if (made.path.prefix || made.path.pattern)
-		reason_add(x->proxy, "the proxy rewrites the path");
 	host_rewrite(x, forward, &made);
 	if (made.path.prefix || made.path.pattern || made.host_kind)
 		*out = builder_share(&x->c->builder, &made, sizeof(made));
@@ -150,7 +196,7 @@ static bool has_edits(const struct mesh_header_edits *edits)
 }
 
 /* struct weft_weight for each cluster that may be chosen (choice_compile leaves those without weight out). */
-static int weights(struct extras_compile *x, weft_ref *out)
+static int weights(struct extras_compile *x, weft_ref rewrite_ref, weft_ref *out, weft_ref *changes)
 {
 	const struct mesh_forward *forward = &x->route->forward;
 	_cleanup_free_ struct weft_weight *made = calloc(forward->weighted_count + 1, sizeof(*made));
@@ -174,21 +220,22 @@ static int weights(struct extras_compile *x, weft_ref *out)
 				return r;
 		}
 		r = edits(x, &weighted->edits, &made[used].request_edits, &made[used].response_edits);
-		made[used++].host = text_or_none(x, weighted->host_rewrite);
+		made[used].host = text_or_none(x, weighted->host_rewrite);
+		if (!r)
+			r = changes_compile(x->c, rewrite_ref, made[used].host, made[used].request_edits, &changes[used], x->proxy);
+		if (weighted->edits.response_add_count || weighted->edits.response_remove.count)
+			reason_add(x->proxy, "the proxy adds and removes headers of responses (weight)");
+		used++;
 	}
 	if (r || (!has_own_edits && !has_host && !has_own_policies))
 		return r;
-	if (has_own_edits)
-		reason_add(x->proxy, "the proxy adds and removes headers (weight)");
-	if (has_host)
-		reason_add(x->proxy, "the proxy rewrites the host (weight)");
 	*out = builder_share(&x->c->builder, made, used * sizeof(*made));
 	return builder_status(&x->c->builder);
 }
 
 /* ---- all of it ------------------------------------------------------------------------------------------------------------------- */
 
-int extras_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, weft_ref *out,
+int extras_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, weft_ref *out, weft_ref *changes,
 		   struct strbuf *proxy, struct strbuf *unsupported)
 {
 	struct extras_compile x = {
@@ -205,16 +252,18 @@ int extras_compile(struct routes_compile *c, const struct route_context *context
 
 	*out = 0;
 	r = edits(&x, NULL, &made.request_edits, &made.response_edits);
-	if (!r && route->action == MESH_ACTION_WEIGHTED)
-		r = weights(&x, &made.weights);
-	if (!r && (made.request_edits || made.response_edits))
-		reason_add(proxy, "the proxy adds and removes headers");
+	if (!r && made.response_edits)
+		reason_add(proxy, "the proxy adds and removes headers of responses");
 	if (context->virtual_host->require_tls != MESH_TLS_NOT_REQUIRED)
 		reason_add(proxy, "the virtual host needs TLS: the proxy redirects what is not https");
 	if (!r && route->action == MESH_ACTION_REDIRECT)
 		r = redirect(&x, &made.redirect);
 	else if (!r && route->action != MESH_ACTION_DIRECT_RESPONSE)
 		r = rewrite(&x, &made.rewrite);
+	if (!r && route->action == MESH_ACTION_WEIGHTED)
+		r = weights(&x, made.rewrite, &made.weights, changes);
+	else if (!r)
+		r = changes_compile(c, made.rewrite, 0, made.request_edits, changes, proxy);
 	if (r || !memcmp(&made, &none, sizeof(made)))
 		return r;
 	*out = builder_share(&c->builder, &made, sizeof(made));

@@ -37,8 +37,7 @@ int choice_compile(struct routes_compile *c, const struct choice_item *items, si
 		if (r && r != -ENOSPC)
 			return r;
 		until += items[i].weight;
-		choice->items[used].cluster_id = id;
-		choice->items[used++].until = until;
+		choice->items[used++] = (struct weft_choice_item){ .cluster_id = id, .until = until, .changes = items[i].changes };
 	}
 	choice->count = (uint32_t)used;
 	choice->total_weight = until;
@@ -127,6 +126,7 @@ struct draft {
 	struct strbuf proxy;       /* why only the proxy can do it */
 	struct strbuf hash;        /* why only the proxy balances it */
 	weft_ref extras, policies;
+	weft_ref *changes;         /* of the clusters that may be chosen */
 	bool is_complete, can_hold;
 };
 
@@ -136,6 +136,7 @@ static void draft_release(struct draft *draft)
 	strbuf_release(&draft->action);
 	strbuf_release(&draft->proxy);
 	strbuf_release(&draft->hash);
+	free(draft->changes);
 }
 
 static uint32_t path_kind_for_people(enum mesh_path_kind kind)
@@ -212,12 +213,12 @@ static void judge_reasons(const struct mesh_reasons *reasons, struct draft *draf
 	}
 }
 
-static int write_forward(struct routes_compile *c, const struct mesh_route *source, struct weft_route *route)
+static int write_forward(struct routes_compile *c, const struct mesh_route *source, const weft_ref *changes, struct weft_route *route)
 {
 	const struct mesh_forward *forward = &source->forward;
 	_cleanup_free_ struct choice_item *items = NULL;
 	int r;
-	size_t i, count = source->action == MESH_ACTION_WEIGHTED ? forward->weighted_count : 1;
+	size_t i, chosen = 0, count = source->action == MESH_ACTION_WEIGHTED ? forward->weighted_count : 1;
 
 	items = calloc(count + 1, sizeof(*items));
 	if (!items)
@@ -226,6 +227,9 @@ static int write_forward(struct routes_compile *c, const struct mesh_route *sour
 	if (source->action == MESH_ACTION_WEIGHTED)
 		for (i = 0; i < count; i++)
 			items[i] = (struct choice_item){ .cluster = forward->weighted[i].name, .weight = forward->weighted[i].weight };
+	for (i = 0; changes && i < count; i++)
+		if (items[i].weight)
+			items[i].changes = changes[chosen++];
 	route->timeout_ms = (uint32_t)WEFT_MIN(forward->timeout_ms, (int64_t)UINT32_MAX);
 	route->missing_status = forward->cluster_not_found_status;
 	r = hash_policies_compile(c, forward, &route->hash_policies);
@@ -261,7 +265,7 @@ static int write_action(struct routes_compile *c, const struct mesh_route *sourc
 	route->policies = draft->policies;
 	if (source->action == MESH_ACTION_REDIRECT)
 		return 0;
-	return is_direct ? direct_compile(c, &source->direct, &route->direct) : write_forward(c, source, route);
+	return is_direct ? direct_compile(c, &source->direct, &route->direct) : write_forward(c, source, draft->proxy.size ? NULL : draft->changes, route);
 }
 
 static void collect_reason(const struct draft *draft, struct strbuf *reason)
@@ -320,7 +324,10 @@ static int write_route(struct routes_compile *c, const struct route_context *con
 		draft->is_complete = false;
 	judge_reasons(&source->reasons, draft);
 	judge_action(context, source, draft);
-	r = extras_compile(c, context, source, &draft->extras, &draft->proxy, &draft->action);
+	draft->changes = calloc(source->forward.weighted_count + 1, sizeof(*draft->changes));
+	if (!draft->changes)
+		return -ENOMEM;
+	r = extras_compile(c, context, source, &draft->extras, draft->changes, &draft->proxy, &draft->action);
 	if (!r)
 		r = policies_compile(c, context, source, NULL, &draft->policies, &draft->proxy, &draft->action);
 	if (r)

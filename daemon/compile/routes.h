@@ -61,6 +61,7 @@ void route_remark_level(struct strbuf *reason, const char *level, const struct m
 struct choice_item {
 	const char *cluster;
 	uint32_t weight;
+	weft_ref changes; /* struct weft_changes */
 };
 int choice_compile(struct routes_compile *c, const struct choice_item *items, size_t count, weft_ref *out);
 
@@ -87,14 +88,18 @@ int direct_compile(struct routes_compile *c, const struct mesh_direct_response *
 /* Why weft can't answer so ("" when it can); `for_proxy`: what only the proxy can. */
 void direct_judge(const struct mesh_direct_response *direct, struct strbuf *unsupported, struct strbuf *for_proxy);
 
-/* struct weft_route_extras: what the route changes on the way; 0: nothing. `proxy`: what only the proxy does of it; `unsupported`: what
- * is not done exactly. */
-int extras_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, weft_ref *out,
+/* struct weft_route_extras: what the route changes on the way; 0: nothing. `changes`, of as many items as the route may choose from (one, or all
+ * that have a weight): what the kernel makes of it. `proxy`: what only the proxy does; `unsupported`: what is not done exactly. */
+int extras_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, weft_ref *out, weft_ref *changes,
 		   struct strbuf *proxy, struct strbuf *unsupported);
 
 /* struct weft_policies of a route, or of a weighted cluster on it (else NULL); 0: none. */
 int policies_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route,
 		     const struct mesh_weighted_cluster *weighted, weft_ref *out, struct strbuf *proxy, struct strbuf *unsupported);
+
+/* struct weft_changes: struct weft_rewrite, a weighted cluster's own host in place of the one there, struct weft_edits; each may be 0. 0: nothing is
+ * changed, or it is not for the kernel and `proxy` says why. */
+int changes_compile(struct routes_compile *c, weft_ref rewrite, weft_ref own_host, weft_ref edits, weft_ref *out, struct strbuf *proxy);
 
 /* What variables in header values stand for. */
 struct edits_names {

@@ -19,7 +19,7 @@ enum datapath_feature {
 	FEATURE_FIONREAD_REDIRECTED, /* FIONREAD counts redirected bytes too: else who waits for it waits for ever, and auto is off */
 	FEATURE_DIRECT_READS,     /* programs read kernel structures by loads (bpf_rdonly_cast), not by a helper call for each field */
 	FEATURE_CORK,              /* partial heads may wait in the kernel */
-	FEATURE_PUSH_POP,          /* local replies in the kernel */
+	FEATURE_PUSH_POP,          /* local replies and changed requests in the kernel */
 	FEATURE_COUNT
 };
 

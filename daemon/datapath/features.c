@@ -133,14 +133,14 @@ static void set_edits(struct datapath *dp, const struct release *kernel)
 		return;
 	}
 	if (!has_safe_edits(kernel)) {
-		feature_set(dp, FEATURE_PUSH_POP, false, "overflow before 6.1.180 and 6.12.100: local replies by the proxy");
+		feature_set(dp, FEATURE_PUSH_POP, false, "overflow before 6.1.180 and 6.12.100: local replies and changed requests by the proxy");
 		return;
 	}
 	r = probe_edits();
 	if (r == 1)
-		feature_set(dp, FEATURE_PUSH_POP, true, "tried: local replies in the kernel");
+		feature_set(dp, FEATURE_PUSH_POP, true, "tried: local replies and changed requests in the kernel");
 	else
-		feature_set(dp, FEATURE_PUSH_POP, false, "%s (%s): local replies by the proxy",
+		feature_set(dp, FEATURE_PUSH_POP, false, "%s (%s): local replies and changed requests by the proxy",
 			    r ? "editing a message could not be tried" : "an edited message arrived wrong", r ? strerror(-r) : "tried");
 }
 

@@ -27,6 +27,8 @@ int rewrite_path(struct thread *thread, const struct weft_image_handle *image, c
 
 	if (rewrite->prefix) {
 		put_text_at(image, rewrite->prefix, out);
+		if (rewrite->flags & WEFT_REWRITE_TAKES_SLASH && matched < path_len && target[matched] == '/')
+			matched++;
 		strbuf_append(out, target + matched, path_len - matched);
 	} else if (rewrite->pattern) {
 		r = replace(thread, image, rewrite->pattern, rewrite->substitution, target, path_len, out);

@@ -211,7 +211,7 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	u32 timeout_ms;        /* of the route: the deadline is set when the request is whole */
 	u32 request_base;      /* REMOTE: the upstream's sequence number before the request */
 	u32 passed_reason;     /* enum weft_reason: why the response is the worker's */
-	u32 reserved_line2;
+	u32 edited_head_len;   /* bytes of the head as the kernel wrote it; 0: it is the client's own */
 	u64 body_sock;         /* BYPASS: 0, or kernel address of the client whose body came in further writes than the head's */
 	u64 reserved_line3[8];
 };

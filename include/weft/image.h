@@ -350,9 +350,10 @@ struct weft_fraction {
 struct weft_choice {
 	u32 count;
 	u32 total_weight;
-	struct {
+	struct weft_choice_item {
 		u32 cluster_id;
 		u32 until;
+		weft_ref changes; /* struct weft_changes; 0: none, or they are the proxy's */
 	} items[];
 };
 
@@ -419,14 +420,17 @@ struct weft_weight {
 	weft_ref policies;       /* struct weft_policies; 0: the route's */
 };
 
-/* The path with its part that matched replaced, or with all matches of a pattern. The query stays. */
+/* The path with its part that matched replaced, or with all matches of a pattern. The query stays. Patterns that only say the same of a literal
+ * in other words are compiled as that (extras.c). */
 struct weft_path_rewrite {
 	weft_ref prefix;         /* struct weft_text in place of the first `matched_len` bytes; 0: none */
 	u32 matched_len;         /* WEFT_WHOLE_PATH: all of it */
+	u32 flags;
 	weft_ref pattern;        /* struct weft_text; 0: none */
 	weft_ref substitution;   /* struct weft_text */
 };
 #define WEFT_WHOLE_PATH 0xffffffffu
+#define WEFT_REWRITE_TAKES_SLASH 0x01u /* a slash after the matched bytes is replaced with them */
 
 enum weft_host_kind {
 	WEFT_HOST_KEEP = 0,
@@ -484,6 +488,31 @@ struct weft_edits {
 	u32 count;
 	u32 flags;          /* WEFT_EDIT_FORMAT: some of them have one */
 	struct weft_edit items[];
+};
+
+/* The same, and the rewrites, as the kernel makes them: in one pass over a request's head, whatever the levels were (the compiler
+ * has worked out what they do to a request together). */
+#define WEFT_CHANGES_MAX 16u        /* names that are looked for */
+#define WEFT_CHANGE_TEXT_MAX 2000u  /* bytes of a text that is put in */
+#define WEFT_CHANGE_NAME_MAX 64u
+
+struct weft_name_change {
+	u32 name_hash;      /* weft_name_hash of the name */
+	u16 name_len;
+	u16 action;         /* enum weft_edit_action: REMOVE; OVERWRITE_IF_EXISTS or ADD_IF_ABSENT, then with `line` */
+	weft_ref name;      /* struct weft_text, lower case */
+	weft_ref line;      /* struct weft_text: "name: value\r\n" */
+};
+
+struct weft_changes {
+	u64 names;          /* bit name_hash & 63 of every item */
+	weft_ref prefix;    /* struct weft_text in place of the first `matched_len` bytes of the path; 0: it stays */
+	u32 matched_len;
+	weft_ref host;      /* struct weft_text in place of Host's value; 0: it stays */
+	weft_ref tail;      /* struct weft_text: lines that follow the request's own */
+	u32 count;
+	u32 path_flags;     /* WEFT_REWRITE_* */
+	struct weft_name_change items[];
 };
 
 enum weft_variable {

@@ -213,10 +213,10 @@ WEFT_STAGE int weft_find_listener(const struct weft_image_handle *image, u32 ip4
 	return 0;
 }
 
-/* The cluster of a struct weft_choice for a random number; `which`, unless NULL: its place there. 0; -ENODATA: there is none; -E2BIG: more
- * than the kernel looks at. */
+/* The cluster of a struct weft_choice for a random number; unless NULL, its place there (`which`) and its changes. 0; -ENODATA: there is none;
+ * -E2BIG: more than the kernel looks at. */
 WEFT_INLINE int weft_choose_cluster(const struct weft_image_handle *image, struct weft_cursor *cursor, weft_ref ref, u32 random, u32 *cluster_id,
-				    u32 *which)
+				    u32 *which, weft_ref *changes)
 {
 	const struct weft_choice *choice;
 	u32 count, total, target, i;
@@ -228,17 +228,19 @@ WEFT_INLINE int weft_choose_cluster(const struct weft_image_handle *image, struc
 	total = choice->total_weight;
 	target = count > 1 && total ? random % total : 0;
 	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_WEIGHTED_MAX); i++) {
-		const u32 *item; /* cluster_id, until */
+		const struct weft_choice_item *item;
 
 		if (i >= count)
 			return -ENODATA;
-		item = weft_object(image, cursor, ref + sizeof(*choice) + i * 8, 8);
+		item = WEFT_OBJECT(weft_choice_item, image, cursor, ref + sizeof(*choice) + i * sizeof(*item));
 		if (!item)
 			return -ENODATA;
-		if (target < item[1] || count == 1) {
-			*cluster_id = item[0];
+		if (target < item->until || count == 1) {
+			*cluster_id = item->cluster_id;
 			if (which)
 				*which = i;
+			if (changes)
+				*changes = item->changes;
 			return 0;
 		}
 	}

@@ -51,6 +51,10 @@
 	X(SERVER_NOT_DELIVERED, "server_not_delivered") \
 	X(REDIRECT_FAILED, "redirect_failed") \
 	X(NO_REMOTE, "no_remote") \
+	/* what the route changes in the request's head */ \
+	X(EDITS_OFF, "edits_off") \
+	X(EDITED_TOO_LARGE, "edited_too_large") \
+	X(EDIT_FAILED, "edit_failed") \
 	/* local replies */ \
 	X(DIRECT_TOO_LARGE, "direct_too_large") \
 	X(DIRECT_WITH_BODY, "direct_with_body") \

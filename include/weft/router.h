@@ -32,6 +32,7 @@ struct weft_route_result {
 	weft_ref direct;
 	weft_ref hash_policies; /* CLUSTER: of the route; 0: none */
 	u32 choice_item; /* CLUSTER: which of the route's choice */
+	weft_ref changes; /* CLUSTER: what the kernel changes in the head; 0: nothing */
 };
 
 /* Always fills `result` and returns its kind. In BPF a head for which weft_head_reason has a reason is the caller's to
@@ -218,7 +219,8 @@ WEFT_STAGE int weft_take_route(const struct weft_route_query *query, weft_ref re
 	if (action == WEFT_ACTION_DIRECT)
 		return WEFT_ROUTE_DIRECT;
 
-	switch (weft_choose_cluster(&query->image, &cursor, choice_ref, query->random, &result->cluster_id, &result->choice_item)) {
+	switch (weft_choose_cluster(&query->image, &cursor, choice_ref, query->random, &result->cluster_id, &result->choice_item,
+				    &result->changes)) {
 	case 0:
 		return WEFT_ROUTE_CLUSTER;
 	case -ENODATA:

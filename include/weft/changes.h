@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* A request's head as its route changes it: another path, another Host, lines less and lines more. It is written anew in one pass, beside the
+ * client's own, which stays as it is. Lines that nobody changes are copied byte by byte. */
+#ifndef WEFT_CHANGES_H
+#define WEFT_CHANGES_H
+
+#include "weft/base.h"
+#include "weft/conditions.h"
+#include "weft/head.h"
+#include "weft/image.h"
+#include "weft/lookup.h"
+
+#define WEFT_CHANGED_MAX WEFT_KERNEL_HEAD_MAX /* bytes of a changed head: less than that */
+
+/* A head that is being written. What a step leaves for the next stands here (see WEFT_LOOP). */
+struct weft_change {
+	u8 out[2 * WEFT_CHANGED_MAX]; /* so that masked places and lengths stay inside */
+	u64 from;      /* of weft_change_put: an address; a number, since global functions take no pointer to just anything */
+	u32 read;      /* bytes of the client's head that are done with */
+	u32 written;
+	u32 seen;      /* bit set: which of the items' names came */
+	u32 is_full;
+	weft_ref changes;
+	weft_ref host; /* and what else of struct weft_changes the steps ask for */
+	u32 count;
+	u32 zero;
+};
+
+WEFT_STAGE int weft_change_put(struct weft_change *change, u32 len)
+{
+	u32 at;
+
+	if (!change)
+		return 0;
+	at = change->written;
+	if (len >= WEFT_CHANGED_MAX || at >= WEFT_CHANGED_MAX || at + len >= WEFT_CHANGED_MAX) {
+		change->is_full = 1;
+		return 0;
+	}
+#ifdef __bpf__
+	/* Both are below WEFT_CHANGED_MAX, a power of two: the masks only tell the verifier. */
+	asm volatile("" : "+r"(at), "+r"(len));
+	at &= WEFT_CHANGED_MAX - 1;
+	if (bpf_probe_read_kernel(change->out + at, len & (WEFT_CHANGED_MAX - 1), (const void *)change->from))
+		change->is_full = 1;
+#else
+	memcpy(change->out + at, (const void *)(uintptr_t)change->from, len);
+#endif
+	change->written = at + len;
+	return 0;
+}
+
+/* The client's own bytes up to `to`. */
+WEFT_STAGE int weft_change_keep(struct weft_change *change, const struct weft_head_bytes *bytes, u32 to)
+{
+	u32 read;
+
+	if (!change || !bytes)
+		return 0;
+	read = change->read;
+	if (to < read || to > WEFT_CHANGED_MAX) {
+		change->is_full = 1;
+		return 0;
+	}
+	change->from = (u64)(bytes->data + WEFT_OFFSET(read));
+	change->read = to;
+	return weft_change_put(change, to - read);
+}
+
+/* A struct weft_text of the image. */
+WEFT_STAGE int weft_change_text(struct weft_change *change, const struct weft_route_query *query, weft_ref ref)
+{
+	struct weft_cursor cursor = {};
+	const struct weft_text *text;
+
+	if (!change || !query)
+		return 0;
+	text = WEFT_OBJECT(weft_text, &query->image, &cursor, ref);
+	if (!text) {
+		change->is_full = 1;
+		return 0;
+	}
+	change->from = (u64)text->bytes;
+	return weft_change_put(change, text->len);
+}
+
+/* Where the line ends: the next one begins there, or the blank line. */
+WEFT_INLINE u32 weft_change_line_end(const struct weft_head *head, u32 index)
+{
+	u32 next = index + 1;
+
+	return next < head->field_count && next < WEFT_FIELDS_MAX ? head->fields[next].name.off : head->head_len - 2;
+}
+
+WEFT_INLINE const struct weft_name_change *weft_change_item(const struct weft_change *change, const struct weft_route_query *query,
+							     struct weft_cursor *cursor, u32 item)
+{
+	return WEFT_OBJECT(weft_name_change, &query->image, cursor,
+			   change->changes + sizeof(struct weft_changes) + item * sizeof(struct weft_name_change));
+}
+
+/* Line `index` & 0xff, if its name is that of item `index` >> 8. Returns whether it is. */
+WEFT_STAGE int weft_change_line(struct weft_change *change, const struct weft_route_query *query, const struct weft_head_bytes *bytes,
+				const struct weft_head *head, u32 index)
+{
+	u32 line = index & 0xff, number = index >> 8, name_len, action;
+	const struct weft_name_change *item;
+	struct weft_cursor cursor = {};
+	const struct weft_field *field;
+	const u8 *page;
+	weft_ref name;
+
+	if (!change || !query || !bytes || !head || line >= WEFT_FIELDS_MAX || number >= WEFT_CHANGES_MAX)
+		return 0;
+	field = &head->fields[line];
+	item = weft_change_item(change, query, &cursor, number);
+	if (!item || item->name_hash != field->name_hash || item->name_len != field->name.len)
+		return 0;
+	name_len = item->name_len;
+	action = item->action;
+	name = item->name;
+	page = weft_seek(&query->image, &cursor, name);
+	if (!page || !weft_text_equals(bytes->data, field->name.off, page, weft_offset(name, sizeof(struct weft_text)), name_len, ~0ull))
+		return 0;
+	change->seen |= 1u << number;
+	if (action == WEFT_EDIT_ADD_IF_ABSENT)
+		return 1;
+	weft_change_keep(change, bytes, field->name.off);
+	change->read = weft_change_line_end(head, line);
+	return 1;
+}
+
+/* The line of item `number`, if what the client sent asks for it. */
+WEFT_STAGE int weft_change_add(struct weft_change *change, const struct weft_route_query *query, u32 number)
+{
+	const struct weft_name_change *item;
+	struct weft_cursor cursor = {};
+
+	if (!change || !query || number >= WEFT_CHANGES_MAX)
+		return 0;
+	item = weft_change_item(change, query, &cursor, number);
+	if (item && item->action == (change->seen >> number & 1 ? WEFT_EDIT_OVERWRITE_IF_EXISTS : WEFT_EDIT_ADD_IF_ABSENT))
+		weft_change_text(change, query, item->line);
+	return 0;
+}
+
+/* Line `index`: Host, or of a name that may be one of the items'. */
+WEFT_STAGE int weft_change_field(struct weft_change *change, const struct weft_route_query *query, const struct weft_head_bytes *bytes,
+				 const struct weft_head *head, u32 index)
+{
+	const struct weft_field *field;
+	u32 count, k;
+
+	if (!change || !query || !bytes || !head || index >= WEFT_FIELDS_MAX)
+		return 0;
+	field = &head->fields[index];
+	if (change->host && field->value.off == head->authority.off) {
+		weft_change_keep(change, bytes, field->value.off);
+		weft_change_text(change, query, change->host);
+		change->read += field->value.len;
+		return 0;
+	}
+	count = change->count;
+	for (k = 0; k < WEFT_CHANGES_MAX; k++)
+		if (k >= count || weft_change_line(change, query, bytes, head, index | k << 8))
+			break;
+	return 0;
+}
+
+/* Writes the head that `bytes` begin with as struct weft_changes `ref` of the route image wants it. Returns its length, or 0: it would be too
+ * long. For heads that weft_head_reason lets pass. */
+WEFT_STAGE u32 weft_change_head(struct weft_change *change, const struct weft_route_query *query, const struct weft_head_bytes *bytes,
+				const struct weft_head *head, weft_ref ref)
+{
+	const struct weft_changes *changes;
+	struct weft_cursor cursor = {};
+	u32 matched, path_flags, count, i, k;
+	weft_ref prefix, tail;
+	bool has_host;
+	u64 names;
+
+	if (!change || !query || !bytes || !head)
+		return 0;
+	changes = WEFT_OBJECT(weft_changes, &query->image, &cursor, ref);
+	if (!changes)
+		return 0;
+	prefix = changes->prefix;
+	has_host = changes->host;
+	change->host = changes->host;
+	change->count = changes->count;
+	names = changes->names;
+	tail = changes->tail;
+	count = changes->count;
+	path_flags = changes->path_flags;
+	matched = WEFT_MIN(changes->matched_len, head->path.len);
+	change->changes = ref;
+	change->read = 0;
+	change->written = 0;
+	change->seen = 0;
+	change->is_full = 0;
+
+	if (prefix) {
+		weft_change_keep(change, bytes, head->path.off);
+		weft_change_text(change, query, prefix);
+		if (path_flags & WEFT_REWRITE_TAKES_SLASH && matched < head->path.len && bytes->data[WEFT_OFFSET(head->path.off + matched)] == '/')
+			matched++;
+		change->read = head->path.off + matched;
+	}
+	for (i = 0; i < WEFT_FIELDS_MAX; i++) {
+		if (i >= head->field_count)
+			break;
+		if (has_host || names >> (head->fields[i].name_hash & 63) & 1)
+			weft_change_field(change, query, bytes, head, i);
+	}
+	weft_change_keep(change, bytes, head->head_len - 2);
+	if (tail)
+		weft_change_text(change, query, tail);
+	for (k = 0; k < WEFT_CHANGES_MAX && k < count; k++)
+		weft_change_add(change, query, k);
+	weft_change_keep(change, bytes, head->head_len);
+	return change->is_full ? 0 : change->written;
+}
+
+#endif

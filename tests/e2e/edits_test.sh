@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# A route's changes of a request reach the server, whoever makes them: the kernel in a message, or the proxy. The sentences are the same
+# for both; of the kernel's it is also said that they were.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+# said FILTER URL [options of curl...]: what the server saw
+said() {
+	local filter=$1
+	shift
+	get -H 'Host: edits.test' "$@" | jq -r "$filter" 2>&1
+}
+
+# lines NAME URL ...: the values of all lines of that name, joined by +
+lines() {
+	local name=$1
+	shift
+	said "[.headers[] | select((.[0] | ascii_downcase) == \"$name\") | .[1]] | join(\"+\")" "$@"
+}
+
+# Upstreams are there from the first request on; then the kernel may carry what follows.
+warm() {
+	local each
+	for each in 1 2 3; do
+		get -H 'Host: edits.test' http://script:8000/old/warm http://script:8000/faraway/warm >/dev/null
+	done
+	sleep 0.5
+}
+
+twice() {
+	local route
+	for route in old faraway; do
+		local url=http://script:8000/$route/x
+		equal "$1: /$route/: added" one "$(lines x-added $url)"
+		equal "$1: /$route/: added beside the client's own" mine+one "$(lines x-added -H 'X-Added: mine' $url)"
+		equal "$1: /$route/: set" two "$(lines x-set -H 'x-set: a' -H 'X-Set: b' $url)"
+		equal "$1: /$route/: added where there is none" three "$(lines x-default $url)"
+		equal "$1: /$route/: not added where there is one" mine "$(lines x-default -H 'X-DEFAULT: mine' $url)"
+		equal "$1: /$route/: overwritten where there is one" four "$(lines x-if-there -H 'x-if-there: mine' $url)"
+		equal "$1: /$route/: not added where there is nothing to overwrite" '' "$(lines x-if-there $url)"
+		equal "$1: /$route/: removed" '' "$(lines x-secret -H 'X-Secret: 1' -H 'x-secret: 2' $url)"
+		equal "$1: /$route/: removed by the virtual host" '' "$(lines x-gone -H 'x-gone: 1' $url)"
+		equal "$1: /$route/: the virtual host acts after the route" 'virtual host' "$(lines x-level $url)"
+		equal "$1: /$route/: nothing else changes" 'a+b' "$(lines x-other -H 'x-other: a' -H 'X-OTHER:   b' $url)"
+	done
+}
+
+rewrites() {
+	equal "$1: a longer path, with its query" '/echo/new-and-longer/x/y?z=%20' "$(said .path 'http://script:8000/old/x/y?z=%20')"
+	equal "$1: a shorter path" '/echo/x?y' "$(said .path 'http://script:8000/faraway/x?y')"
+	equal "$1: a path that ends with what is replaced" '/echo' "$(said .path 'http://script:8000/shorter/')"
+	equal "$1: a path without its first part" '/echo/strip/x?y' "$(said .path 'http://script:8000/strip/echo/strip/x?y')"
+	equal "$1: another host" inner.test "$(lines host http://script:8000/old/x)"
+	equal "$1: the host stays" edits.test "$(lines host http://script:8000/faraway/x)"
+	equal "$1: no line says what the path was" '' "$(lines x-envoy-original-path http://script:8000/old/x)"
+	equal "$1: a long line" 1503 "$(lines x-long http://script:8000/many/x | tr -d '\n' | wc -c)"
+}
+
+bodies() {
+	local size wanted
+	for size in 0 1 1000 100000 1900000; do
+		head -c "$size" /dev/urandom >"$(weft_state)/body"
+		wanted="$size $(sha256sum "$(weft_state)/body" | cut -d' ' -f1) content-length"
+		equal "$1: a body of $size bytes comes whole" "$wanted" \
+			"$(get -H 'Host: edits.test' -H 'Expect:' --data-binary "@$(weft_state)/body" -H 'Content-Type: x/y' http://script:8000/body/x)"
+	done
+	equal "$1: 200 requests on one connection" 200 \
+		"$(get -H 'Host: edits.test' 'http://script:8000/old/[1-200]' | jq -r .path | sort -u | grep -c '^/echo/new-and-longer/')"
+}
+
+begin
+for mode in on remote off; do
+	weft_start "$config" --fast-path "$mode"
+	warm
+	before=$(($(path_count bypass) + $(path_count remote)))
+	twice "$mode"
+	rewrites "$mode"
+	bodies "$mode"
+	after=$(($(path_count bypass) + $(path_count remote)))
+	echo "  $mode: $((after - before)) requests by the kernel"
+	if [ "$mode" = off ]; then
+		equal "$mode: none by the kernel" 0 "$((after - before))"
+	else
+		between "$mode: most by the kernel" 180 1000 "$((after - before))"
+	fi
+	weft_stop
+done

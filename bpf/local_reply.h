@@ -7,7 +7,7 @@
 #include "edit.h"
 #include "message.h"
 
-#define LOCAL_HEAD_MAX 511u
+#define LOCAL_HEAD_MAX (u32)WEFT_DIRECT_HEAD_MAX
 #define LOCAL_BODY_MAX 2047u
 #define LOCAL_DATE_MAX 60u
 

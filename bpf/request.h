@@ -12,6 +12,7 @@
 #include "message.h"
 #include "weft/fast.h"
 #include "weft/http1.h"
+#include "weft/location.h"
 #include "weft/lookup.h"
 #include "weft/router.h"
 
@@ -224,7 +225,7 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	return 0;
 }
 
-/* What the kernel answers by itself. `answer`: 404, 503 (no healthy upstream), or 0 for the route's direct response. A request whose
+/* What the kernel answers by itself. `answer`: 404, 503 (no healthy upstream), 302 for the route's redirect, or 0 for its direct response. A request whose
  * body is here or on its way is the proxy's: Envoy closes the connection after such a reply. */
 WEFT_STAGE int request_answer(struct sk_msg_md *msg, struct weft_connection *connection, struct scratch *scratch, u32 answer)
 {
@@ -240,7 +241,7 @@ WEFT_STAGE int request_answer(struct sk_msg_md *msg, struct weft_connection *con
 	if (msg->size > scratch->head.head_len)
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
 	is_head = scratch->head.method == WEFT_METHOD_HEAD;
-	if (is_head && answer == 404)
+	if (is_head && (answer == 404 || answer == 302))
 		return WEFT_REASON_DIRECT_TOO_LARGE; /* Envoy says that there would be a chunked body */
 	if (answer == 404) {
 		reply.status = 404;
@@ -253,6 +254,13 @@ WEFT_STAGE int request_answer(struct sk_msg_md *msg, struct weft_connection *con
 		reply.head_len = sizeof(unhealthy_head) - 1;
 		reply.body = unhealthy_body;
 		reply.body_len = is_head ? 0 : sizeof(unhealthy_body) - 1;
+	} else if (answer == 302) {
+		reply.head_len = weft_location_head(&scratch->change, &scratch->route_query, &scratch->bytes, &scratch->head, scratch->route.location);
+		if (!reply.head_len || reply.head_len > LOCAL_HEAD_MAX)
+			return WEFT_REASON_DIRECT_TOO_LARGE;
+		reply.status = 302; /* or another of that class: it is counted by classes */
+		reply.head = scratch->change.out;
+		reply.body = scratch->change.out;
 	} else {
 		direct = weft_at(&scratch->route_query.image, scratch->route.direct);
 		if (!direct)
@@ -397,6 +405,8 @@ static __always_inline int request_route(struct sk_msg_md *msg, struct weft_conn
 		break;
 	case WEFT_ROUTE_DIRECT:
 		return request_answer(msg, connection, scratch, 0);
+	case WEFT_ROUTE_REDIRECT:
+		return request_answer(msg, connection, scratch, 302);
 	case WEFT_ROUTE_NOT_FOUND:
 		return request_answer(msg, connection, scratch, 404);
 	case WEFT_ROUTE_REFUSED:

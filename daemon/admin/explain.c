@@ -454,18 +454,6 @@ static enum weft_reason early_reason(const struct explanation *x, const char **w
 }
 
 /* A route's redirect, or without one its virtual host's. */
-static json_t *conclude_redirect(struct explanation *x, enum weft_reason early, const char *early_why)
-{
-	const struct weft_route_extras *extras = x->route ? weft_at(&x->world->routes, x->route->extras) : NULL;
-	const struct weft_redirect *redirect = extras ? weft_at(&x->world->routes, extras->redirect) : NULL;
-
-	if (early == WEFT_REASON_NONE) {
-		early = WEFT_REASON_ROUTE_PROXY;
-		early_why = redirect ? "the proxy redirects" : "the virtual host needs TLS: the proxy redirects to https";
-	}
-	return conclude_status(x, redirect ? redirect->status : 301, "slow", weft_reason_names[early], early_why);
-}
-
 static json_t *conclude_local(struct explanation *x, unsigned status, enum weft_reason early, const char *early_why, const char *why)
 {
 	if (early != WEFT_REASON_NONE)
@@ -475,6 +463,18 @@ static json_t *conclude_local(struct explanation *x, unsigned status, enum weft_
 	if (!x->world->has_push_pop)
 		return conclude_status(x, status, "slow", weft_reason_names[WEFT_REASON_DIRECT_TOO_LARGE], "this kernel can't make local replies");
 	return conclude_status(x, status, "local_reply", NULL, why);
+}
+
+static json_t *conclude_redirect(struct explanation *x, enum weft_reason early, const char *early_why)
+{
+	const struct weft_route_extras *extras = x->route ? weft_at(&x->world->routes, x->route->extras) : NULL;
+	const struct weft_redirect *redirect = extras ? weft_at(&x->world->routes, extras->redirect) : NULL;
+
+	if (early == WEFT_REASON_NONE && (!redirect || x->route->action == WEFT_ACTION_PROXY)) {
+		early = WEFT_REASON_ROUTE_PROXY;
+		early_why = redirect ? "the route is the proxy's (its reason says why)" : "the virtual host needs TLS: the proxy redirects to https";
+	}
+	return conclude_local(x, redirect ? redirect->status : 301, early, early_why, "the route redirects");
 }
 
 static json_t *explain_route(struct explanation *x)

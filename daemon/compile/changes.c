@@ -24,6 +24,7 @@ struct fate {
 struct fates {
 	struct fate items[NAMES_MAX];
 	size_t count;
+	bool is_answer;       /* weft's own response: nothing has a line yet */
 	struct strbuf *proxy; /* what the kernel does not do */
 };
 
@@ -45,9 +46,16 @@ static uint32_t known_name(const struct fate *fate)
 	return fate->len <= WEFT_KNOWN_NAME_MAX ? weft_known_name(padded, fate->len, fate->hash) : WEFT_NAME_UNKNOWN;
 }
 
-/* Names that frame messages, or that Envoy sets itself before it edits, are not for the kernel to change. */
-static bool is_plain_name(const struct fate *fate)
+static bool is_name(const struct fate *fate, const char *name)
 {
+	return fate->len == strlen(name) && !memcmp(fate->name, name, fate->len);
+}
+
+/* Names that frame messages, or that Envoy sets itself before it edits, are not for the kernel to change. */
+static bool is_plain_name(const struct fate *fate, bool is_answer)
+{
+	if (is_answer && (is_name(fate, "date") || is_name(fate, "location")))
+		return false;
 	return !(weft_known_names[known_name(fate)].flags & (WEFT_NAME_IS_SPECIAL | WEFT_NAME_IS_PRIVATE)) &&
 	       !(fate->len >= 8 && !memcmp(fate->name, "x-envoy-", 8)) && fate->name[0] != ':';
 }
@@ -65,9 +73,13 @@ static struct fate *fate_of(struct fates *fates, const struct weft_text *name)
 		return NULL;
 	}
 	fate = &fates->items[fates->count++];
-	*fate = (struct fate){ .len = name->len, .hash = weft_name_hash(name->bytes, name->len), .line = STRBUF_INIT, .added = STRBUF_INIT };
+	*fate = (struct fate){ .len = name->len,
+			       .hash = weft_name_hash(name->bytes, name->len),
+			       .is_removed = fates->is_answer,
+			       .line = STRBUF_INIT,
+			       .added = STRBUF_INIT };
 	memcpy(fate->name, name->bytes, name->len);
-	if (is_plain_name(fate))
+	if (is_plain_name(fate, fates->is_answer))
 		return fate;
 	reason_add(fates->proxy, "the proxy edits header %.*s", (int)fate->len, fate->name);
 	return NULL;
@@ -126,7 +138,8 @@ static bool act(struct fates *fates, const struct weft_edit *edit, struct fate *
 		clear(fate);
 	} else if (fate->action) {
 		return too_tangled(fates, fate);
-	} else if (weft_known_names[known_name(fate)].flags & WEFT_NAME_IS_JOINED && (!fate->is_removed || fate->added.size)) {
+	} else if (weft_known_names[known_name(fate)].flags & (fates->is_answer ? WEFT_NAME_IS_JOINED_BACK : WEFT_NAME_IS_JOINED) &&
+		   (!fate->is_removed || fate->added.size)) {
 		reason_add(fates->proxy, "the proxy appends to header %.*s, which is one line", (int)fate->len, fate->name);
 		return false;
 	}
@@ -277,6 +290,16 @@ static bool take_rewrite(struct weft_changes *changes, const struct weft_rewrite
 	return true;
 }
 
+static void fates_release(struct fates *fates)
+{
+	size_t i;
+
+	for (i = 0; i < fates->count; i++) {
+		strbuf_release(&fates->items[i].line);
+		strbuf_release(&fates->items[i].added);
+	}
+}
+
 int changes_compile(struct routes_compile *c, weft_ref rewrite, weft_ref own_host, weft_ref edits, weft_ref *out, struct strbuf *proxy)
 {
 	struct {
@@ -286,7 +309,6 @@ int changes_compile(struct routes_compile *c, weft_ref rewrite, weft_ref own_hos
 	_cleanup_free_ struct fates *fates = calloc(1, sizeof(*fates));
 	bool is_kernels = true;
 	int r = 0;
-	size_t i;
 
 	*out = 0;
 	if (!rewrite && !own_host && !edits)
@@ -303,9 +325,36 @@ int changes_compile(struct routes_compile *c, weft_ref rewrite, weft_ref own_hos
 		if (!r)
 			*out = builder_share(&c->builder, &made, sizeof(made.is) + made.is.count * sizeof(made.items[0]));
 	}
-	for (i = 0; i < fates->count; i++) {
-		strbuf_release(&fates->items[i].line);
-		strbuf_release(&fates->items[i].added);
-	}
+	fates_release(fates);
 	return r ? r : builder_status(&c->builder);
+}
+
+/* ---- answers of weft's own ---------------------------------------------------------------------------------------------------------- */
+
+int answer_lines_compile(struct routes_compile *c, weft_ref edits, bool has_body, struct strbuf *lines, struct strbuf *proxy)
+{
+	_cleanup_free_ struct fates *fates = calloc(1, sizeof(*fates));
+	bool has_type = false;
+	int r = 0;
+	size_t i;
+
+	if (!fates)
+		return -ENOMEM;
+	fates->is_answer = true;
+	fates->proxy = proxy;
+	if (edits && !apply_levels(c, fates, builder_at(&c->builder, edits)))
+		has_body = false; /* the proxy's: what is here counts no more */
+	for (i = 0; !r && i < fates->count; i++) {
+		const struct fate *fate = &fates->items[i];
+		bool is_type = is_name(fate, "content-type");
+
+		has_type |= is_type && fate->added.size;
+		if (!is_type || has_body)
+			strbuf_append(lines, strbuf_text(&fate->added), fate->added.size);
+		r = strbuf_status(&fate->added);
+	}
+	if (has_body && !has_type)
+		strbuf_append_text(lines, "content-type: text/plain\r\n");
+	fates_release(fates);
+	return r ? r : strbuf_status(lines);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Direct responses: the whole head is built here, so that kernel and proxy only add the date. */
+/* Direct responses and redirects: the head is built here, so that the kernel only adds the date, and what a location takes from the request. */
 #include <errno.h>
 #include <string.h>
 
@@ -87,7 +87,7 @@ void direct_judge(const struct mesh_direct_response *direct, struct strbuf *unsu
 		reason_add(for_proxy, "a direct response of status 400 closes the connection");
 }
 
-int direct_compile(struct routes_compile *c, const struct mesh_direct_response *direct, weft_ref *out)
+int direct_compile(struct routes_compile *c, const struct mesh_direct_response *direct, const struct strbuf *lines, weft_ref *out)
 {
 	struct weft_direct_response response = { .status = (uint16_t)direct->status, .body_len = (uint32_t)direct->body_size };
 	struct strbuf head = STRBUF_INIT;
@@ -95,11 +95,12 @@ int direct_compile(struct routes_compile *c, const struct mesh_direct_response *
 
 	strbuf_printf(&head, "HTTP/1.1 %u %s\r\n", direct->status, reason_phrase(direct->status));
 	if (direct->body_size)
-		strbuf_printf(&head, "content-length: %zu\r\ncontent-type: text/plain\r\n", direct->body_size);
+		strbuf_printf(&head, "content-length: %zu\r\n", direct->body_size);
 	else if (direct->status != 204)
 		strbuf_append_text(&head, "content-length: 0\r\n");
 	if (direct->status == 400)
 		strbuf_append_text(&head, "connection: close\r\n");
+	strbuf_append(&head, strbuf_text(lines), lines->size);
 
 	r = strbuf_status(&head);
 	if (!r) {
@@ -111,5 +112,89 @@ int direct_compile(struct routes_compile *c, const struct mesh_direct_response *
 		r = builder_status(&c->builder);
 	}
 	strbuf_release(&head);
+	return r;
+}
+
+/* ---- redirects ---------------------------------------------------------------------------------------------------------------------- */
+
+static void put_text_of(const struct routes_compile *c, weft_ref ref, struct strbuf *out)
+{
+	const struct weft_text *text = builder_at(&c->builder, ref);
+
+	strbuf_append(out, text->bytes, text->len);
+}
+
+/* What follows host and port; what of it is the request's. */
+static void put_place(const struct routes_compile *c, const struct weft_redirect *redirect, struct weft_location *location, struct strbuf *out)
+{
+	if (redirect->path) {
+		put_text_of(c, redirect->path, out);
+		if (!(redirect->flags & (WEFT_REDIRECT_HAS_QUERY | WEFT_REDIRECT_STRIPS_QUERY)))
+			location->flags |= WEFT_LOCATION_QUERY;
+		return;
+	}
+	location->flags |= WEFT_LOCATION_PATH;
+	if (!(redirect->flags & WEFT_REDIRECT_STRIPS_QUERY))
+		location->flags |= WEFT_LOCATION_QUERY;
+	if (!redirect->rewrite.prefix)
+		return;
+	put_text_of(c, redirect->rewrite.prefix, out);
+	location->matched_len = redirect->rewrite.matched_len;
+	if (redirect->rewrite.flags & WEFT_REWRITE_TAKES_SLASH)
+		location->flags |= WEFT_LOCATION_TAKES_SLASH;
+}
+
+static bool has_mark(const struct routes_compile *c, weft_ref ref)
+{
+	const struct weft_text *text = ref ? builder_at(&c->builder, ref) : NULL;
+
+	return text && memchr(text->bytes, '?', text->len);
+}
+
+int location_compile(struct routes_compile *c, const struct weft_redirect *redirect, const struct strbuf *lines, weft_ref *out, struct strbuf *proxy)
+{
+	struct strbuf before = STRBUF_INIT, between = STRBUF_INIT, after = STRBUF_INIT;
+	struct weft_location location = { .status = redirect->status };
+	bool is_http = true;
+	int r;
+
+	*out = 0;
+	if (redirect->rewrite.pattern || (redirect->flags & WEFT_REDIRECT_STRIPS_QUERY && has_mark(c, redirect->rewrite.prefix))) {
+		reason_add(proxy, redirect->rewrite.pattern ? "the proxy redirects by a regular expression" : "the proxy redirects to a path with a query");
+		return 0;
+	}
+	strbuf_printf(&before, "HTTP/1.1 %u %s\r\ncontent-length: 0\r\nlocation: ", redirect->status, reason_phrase(redirect->status));
+	if (redirect->scheme) {
+		const struct weft_text *scheme = builder_at(&c->builder, redirect->scheme);
+
+		is_http = scheme->len == 4 && !memcmp(scheme->bytes, "http", 4);
+		strbuf_append(&before, scheme->bytes, scheme->len);
+	} else {
+		strbuf_append_text(&before, "http"); /* what came by anything else, or says so, is the proxy's */
+	}
+	strbuf_append_text(&before, "://");
+	if (redirect->host)
+		put_text_of(c, redirect->host, &before);
+	else
+		location.flags |= WEFT_LOCATION_HOST | (redirect->port ? WEFT_LOCATION_DROPS_PORT : is_http ? 0 : WEFT_LOCATION_DROPS_80);
+	if (redirect->port)
+		strbuf_printf(&between, ":%u", redirect->port);
+	put_place(c, redirect, &location, &between);
+	strbuf_append_text(&after, "\r\n");
+	strbuf_append(&after, strbuf_text(lines), lines->size);
+
+	r = strbuf_status(&before) ? strbuf_status(&before) : strbuf_status(&between) ? strbuf_status(&between) : strbuf_status(&after);
+	if (!r && before.size + between.size + after.size > WEFT_DIRECT_HEAD_MAX) {
+		reason_add(proxy, "a redirect's head of more than %u bytes", WEFT_DIRECT_HEAD_MAX);
+	} else if (!r) {
+		location.before = builder_bytes_text(&c->builder, before.data, before.size);
+		location.between = between.size ? builder_bytes_text(&c->builder, between.data, between.size) : 0;
+		location.after = builder_bytes_text(&c->builder, after.data, after.size);
+		*out = builder_share(&c->builder, &location, sizeof(location));
+		r = builder_status(&c->builder);
+	}
+	strbuf_release(&before);
+	strbuf_release(&between);
+	strbuf_release(&after);
 	return r;
 }

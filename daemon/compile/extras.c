@@ -10,6 +10,7 @@
 #include "regex/regex.h"
 
 #define LEVELS_MAX 4 /* weight, route, virtual host, configuration */
+#define ANSWER_FRAME_MAX 100 /* bytes of an answer's head beside its lines: status and length */
 
 struct extras_compile {
 	struct routes_compile *c;
@@ -156,7 +157,6 @@ static int redirect(struct extras_compile *x, weft_ref *out)
 	if (made.path && strchr(source->path, '?'))
 		made.flags |= WEFT_REDIRECT_HAS_QUERY;
 	path_rewrite(x, source->prefix_rewrite, &source->regex_rewrite, &made.rewrite);
-	reason_add(x->proxy, "the proxy redirects");
 	*out = builder_share(&x->c->builder, &made, sizeof(made));
 	return builder_status(&x->c->builder);
 }
@@ -178,14 +178,18 @@ static size_t levels_of(const struct extras_compile *x, const struct mesh_header
 	return count;
 }
 
+static bool is_forward(const struct mesh_route *route)
+{
+	return route->action != MESH_ACTION_DIRECT_RESPONSE && route->action != MESH_ACTION_REDIRECT;
+}
+
 static int edits(struct extras_compile *x, const struct mesh_header_edits *weight, weft_ref *request, weft_ref *response)
 {
-	bool is_forward = x->route->action != MESH_ACTION_DIRECT_RESPONSE && x->route->action != MESH_ACTION_REDIRECT;
 	const struct mesh_header_edits *levels[LEVELS_MAX];
 	size_t count = levels_of(x, weight, levels);
 	int r = 0;
 
-	if (is_forward)
+	if (is_forward(x->route))
 		r = edits_compile(x->c, &x->names, levels, count, true, request, x->unsupported);
 	return r ? r : edits_compile(x->c, &x->names, levels, count, false, response, x->unsupported);
 }
@@ -235,7 +239,20 @@ static int weights(struct extras_compile *x, weft_ref rewrite_ref, weft_ref *out
 
 /* ---- all of it ------------------------------------------------------------------------------------------------------------------- */
 
-int extras_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, weft_ref *out, weft_ref *changes,
+/* What the kernel answers by itself. */
+static int answer(struct extras_compile *x, const struct weft_route_extras *made, struct route_effects *out)
+{
+	bool has_body = x->route->action == MESH_ACTION_DIRECT_RESPONSE && x->route->direct.body_size;
+	int r = answer_lines_compile(x->c, made->response_edits, has_body, &out->lines, x->proxy);
+
+	if (!r && out->lines.size > WEFT_DIRECT_HEAD_MAX - ANSWER_FRAME_MAX)
+		reason_add(x->proxy, "an answer's head of more than %u bytes", WEFT_DIRECT_HEAD_MAX);
+	else if (!r && made->redirect)
+		r = location_compile(x->c, builder_at(&x->c->builder, made->redirect), &out->lines, &out->location, x->proxy);
+	return r;
+}
+
+int extras_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, struct route_effects *out,
 		   struct strbuf *proxy, struct strbuf *unsupported)
 {
 	struct extras_compile x = {
@@ -250,9 +267,9 @@ int extras_compile(struct routes_compile *c, const struct route_context *context
 	static const struct weft_route_extras none;
 	int r;
 
-	*out = 0;
+	out->extras = 0;
 	r = edits(&x, NULL, &made.request_edits, &made.response_edits);
-	if (!r && made.response_edits)
+	if (!r && made.response_edits && is_forward(route))
 		reason_add(proxy, "the proxy adds and removes headers of responses");
 	if (context->virtual_host->require_tls != MESH_TLS_NOT_REQUIRED)
 		reason_add(proxy, "the virtual host needs TLS: the proxy redirects what is not https");
@@ -260,12 +277,14 @@ int extras_compile(struct routes_compile *c, const struct route_context *context
 		r = redirect(&x, &made.redirect);
 	else if (!r && route->action != MESH_ACTION_DIRECT_RESPONSE)
 		r = rewrite(&x, &made.rewrite);
-	if (!r && route->action == MESH_ACTION_WEIGHTED)
-		r = weights(&x, made.rewrite, &made.weights, changes);
+	if (!r && !is_forward(route))
+		r = answer(&x, &made, out);
+	else if (!r && route->action == MESH_ACTION_WEIGHTED)
+		r = weights(&x, made.rewrite, &made.weights, out->changes);
 	else if (!r)
-		r = changes_compile(c, made.rewrite, 0, made.request_edits, changes, proxy);
+		r = changes_compile(c, made.rewrite, 0, made.request_edits, out->changes, proxy);
 	if (r || !memcmp(&made, &none, sizeof(made)))
 		return r;
-	*out = builder_share(&c->builder, &made, sizeof(made));
+	out->extras = builder_share(&c->builder, &made, sizeof(made));
 	return builder_status(&c->builder);
 }

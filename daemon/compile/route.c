@@ -125,8 +125,8 @@ struct draft {
 	struct strbuf action;      /* why its action can't be done */
 	struct strbuf proxy;       /* why only the proxy can do it */
 	struct strbuf hash;        /* why only the proxy balances it */
-	weft_ref extras, policies;
-	weft_ref *changes;         /* of the clusters that may be chosen */
+	struct route_effects effects;
+	weft_ref policies;
 	bool is_complete, can_hold;
 };
 
@@ -136,7 +136,8 @@ static void draft_release(struct draft *draft)
 	strbuf_release(&draft->action);
 	strbuf_release(&draft->proxy);
 	strbuf_release(&draft->hash);
-	free(draft->changes);
+	free(draft->effects.changes);
+	strbuf_release(&draft->effects.lines);
 }
 
 static uint32_t path_kind_for_people(enum mesh_path_kind kind)
@@ -242,7 +243,8 @@ static int write_forward(struct routes_compile *c, const struct mesh_route *sour
 
 static int write_action(struct routes_compile *c, const struct mesh_route *source, const struct draft *draft, struct weft_route *route)
 {
-	bool is_direct = source->action == MESH_ACTION_DIRECT_RESPONSE;
+	bool is_direct = source->action == MESH_ACTION_DIRECT_RESPONSE, is_redirect = source->action == MESH_ACTION_REDIRECT;
+	const struct route_effects *effects = &draft->effects;
 
 	route->missing_status = 503;
 	if (!draft->is_complete || draft->match.size || draft->action.size) {
@@ -252,7 +254,7 @@ static int write_action(struct routes_compile *c, const struct mesh_route *sourc
 			route->flags |= WEFT_ROUTE_MATCH_UNSUPPORTED;
 		return 0;
 	}
-	route->action = is_direct ? WEFT_ACTION_DIRECT : WEFT_ACTION_CLUSTER;
+	route->action = is_direct ? WEFT_ACTION_DIRECT : is_redirect ? WEFT_ACTION_REDIRECT : WEFT_ACTION_CLUSTER;
 	route->verdict = WEFT_VERDICT_KERNEL;
 	if (draft->proxy.size) {
 		route->action = WEFT_ACTION_PROXY;
@@ -261,11 +263,13 @@ static int write_action(struct routes_compile *c, const struct mesh_route *sourc
 	/* The kernel may still route it: to a cluster that does not hash after all. */
 	if (draft->hash.size)
 		route->verdict = WEFT_VERDICT_PROXY;
-	route->extras = draft->extras;
+	route->extras = effects->extras;
 	route->policies = draft->policies;
-	if (source->action == MESH_ACTION_REDIRECT)
+	route->location = effects->location;
+	if (is_redirect)
 		return 0;
-	return is_direct ? direct_compile(c, &source->direct, &route->direct) : write_forward(c, source, draft->proxy.size ? NULL : draft->changes, route);
+	return is_direct ? direct_compile(c, &source->direct, &effects->lines, &route->direct)
+			 : write_forward(c, source, draft->proxy.size ? NULL : effects->changes, route);
 }
 
 static void collect_reason(const struct draft *draft, struct strbuf *reason)
@@ -324,10 +328,10 @@ static int write_route(struct routes_compile *c, const struct route_context *con
 		draft->is_complete = false;
 	judge_reasons(&source->reasons, draft);
 	judge_action(context, source, draft);
-	draft->changes = calloc(source->forward.weighted_count + 1, sizeof(*draft->changes));
-	if (!draft->changes)
+	draft->effects.changes = calloc(source->forward.weighted_count + 1, sizeof(*draft->effects.changes));
+	if (!draft->effects.changes)
 		return -ENOMEM;
-	r = extras_compile(c, context, source, &draft->extras, draft->changes, &draft->proxy, &draft->action);
+	r = extras_compile(c, context, source, &draft->effects, &draft->proxy, &draft->action);
 	if (!r)
 		r = policies_compile(c, context, source, NULL, &draft->policies, &draft->proxy, &draft->action);
 	if (r)
@@ -356,7 +360,7 @@ static int write_route(struct routes_compile *c, const struct route_context *con
 int route_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, size_t index,
 		  struct compiled_route *out)
 {
-	struct draft draft = { .match = STRBUF_INIT, .action = STRBUF_INIT, .proxy = STRBUF_INIT, .hash = STRBUF_INIT };
+	struct draft draft = { .match = STRBUF_INIT, .action = STRBUF_INIT, .proxy = STRBUF_INIT, .hash = STRBUF_INIT, .effects.lines = STRBUF_INIT };
 	int r = write_route(c, context, route, index, &draft, out);
 
 	if (!r) {

@@ -84,13 +84,21 @@ int conditions_add_path(struct routes_compile *c, const char *pattern, weft_ref 
 			struct strbuf *limits);
 
 /* struct weft_direct_response. */
-int direct_compile(struct routes_compile *c, const struct mesh_direct_response *direct, weft_ref *out);
+int direct_compile(struct routes_compile *c, const struct mesh_direct_response *direct, const struct strbuf *lines, weft_ref *out);
+/* struct weft_location. `lines`, here and there: of answer_lines_compile(). */
+int location_compile(struct routes_compile *c, const struct weft_redirect *redirect, const struct strbuf *lines, weft_ref *out, struct strbuf *proxy);
 /* Why weft can't answer so ("" when it can); `for_proxy`: what only the proxy can. */
 void direct_judge(const struct mesh_direct_response *direct, struct strbuf *unsupported, struct strbuf *for_proxy);
 
-/* struct weft_route_extras: what the route changes on the way; 0: nothing. `changes`, of as many items as the route may choose from (one, or all
- * that have a weight): what the kernel makes of it. `proxy`: what only the proxy does; `unsupported`: what is not done exactly. */
-int extras_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, weft_ref *out, weft_ref *changes,
+/* What a route does beside choosing a cluster. */
+struct route_effects {
+	weft_ref extras;     /* struct weft_route_extras; 0: nothing. The rest is what the kernel makes of it: */
+	weft_ref *changes;   /* of as many items as the route may choose from: one, or all that have a weight */
+	weft_ref location;   /* struct weft_location; 0: it is no redirect, or the proxy's */
+	struct strbuf lines; /* of an answer of weft's own, beside length and date */
+};
+/* `proxy`: what only the proxy does; `unsupported`: what is not done exactly. */
+int extras_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, struct route_effects *out,
 		   struct strbuf *proxy, struct strbuf *unsupported);
 
 /* struct weft_policies of a route, or of a weighted cluster on it (else NULL); 0: none. */
@@ -100,6 +108,9 @@ int policies_compile(struct routes_compile *c, const struct route_context *conte
 /* struct weft_changes: struct weft_rewrite, a weighted cluster's own host in place of the one there, struct weft_edits; each may be 0. 0: nothing is
  * changed, or it is not for the kernel and `proxy` says why. */
 int changes_compile(struct routes_compile *c, weft_ref rewrite, weft_ref own_host, weft_ref edits, weft_ref *out, struct strbuf *proxy);
+
+/* The lines of an answer of weft's own after struct weft_edits (or 0), beside those that frame it. */
+int answer_lines_compile(struct routes_compile *c, weft_ref edits, bool has_body, struct strbuf *lines, struct strbuf *proxy);
 
 /* What variables in header values stand for. */
 struct edits_names {

@@ -35,6 +35,7 @@ typedef u32 weft_ref;
 #define WEFT_CONDITION_VALUE_MAX 256  /* bytes of a condition's value in the kernel */
 #define WEFT_WEIGHTED_MAX 64          /* clusters of one weighted choice in the kernel */
 #define WEFT_DIRECT_BODY_MAX 4096     /* Envoy: max_direct_response_body_size_bytes */
+#define WEFT_DIRECT_HEAD_MAX 511      /* of the kernel's own answers, without the date */
 #define WEFT_SCHEDULE_MAX 4096        /* slots in a cluster's weighted round-robin order */
 #define WEFT_CHOICES_MAX 16           /* endpoints that LEAST_REQUEST compares in the kernel */
 #define WEFT_RANGES_MAX 64            /* ranges of destinations that one listener tells apart */
@@ -267,6 +268,7 @@ enum weft_action {
 	WEFT_ACTION_DIRECT = 2,      /* direct: struct weft_direct_response */
 	WEFT_ACTION_PROXY = 3,       /* the kernel can't decide or do this route; the proxy can (choice/direct say what) */
 	WEFT_ACTION_REFUSED = 4,     /* weft can't do it exactly: 503, counted, with the reason */
+	WEFT_ACTION_REDIRECT = 5,    /* location: struct weft_location; the proxy goes by the extras */
 };
 
 enum weft_verdict { WEFT_VERDICT_KERNEL = 1, WEFT_VERDICT_PROXY = 2, WEFT_VERDICT_REFUSED = 3, WEFT_VERDICT_IGNORED = 4 };
@@ -292,6 +294,7 @@ struct weft_route {
 	weft_ref hash_policies; /* struct weft_hash_policies; 0: none */
 	weft_ref extras;      /* struct weft_route_extras; 0: nothing is changed on the way */
 	weft_ref policies;    /* struct weft_policies; 0: none */
+	weft_ref location;    /* struct weft_location */
 };
 
 enum weft_condition_kind {
@@ -459,6 +462,23 @@ struct weft_redirect {
 	weft_ref host;           /* struct weft_text */
 	weft_ref path;           /* struct weft_text */
 	struct weft_path_rewrite rewrite;
+};
+
+/* The same as the kernel writes it: texts, and between them what they leave to the request. */
+#define WEFT_LOCATION_HOST 0x01u        /* the request's Host follows `before` */
+#define WEFT_LOCATION_DROPS_PORT 0x02u  /* ... without its port */
+#define WEFT_LOCATION_DROPS_80 0x04u    /* ... without its port, if that is 80 */
+#define WEFT_LOCATION_PATH 0x08u        /* the request's path from `matched_len` on follows `between` */
+#define WEFT_LOCATION_TAKES_SLASH 0x10u /* ... and from after a slash that stands there */
+#define WEFT_LOCATION_QUERY 0x20u       /* then the request's query */
+
+struct weft_location {
+	u16 status;
+	u16 flags;
+	u32 matched_len;
+	weft_ref before;         /* struct weft_text: from the status line to what comes before the host */
+	weft_ref between;        /* struct weft_text; 0: nothing */
+	weft_ref after;          /* struct weft_text: the line's end, and further lines */
 };
 
 /* Order in a level: removals, then overwriting, then what is added (Envoy: HeaderParser::evaluateHeaders). */

@@ -18,7 +18,7 @@ enum weft_route_kind {
 	WEFT_ROUTE_NOT_FOUND = 3, /* 404 */
 	WEFT_ROUTE_PROXY = 4,     /* the kernel hands up, `reason` says why. Never on the host, but for a broken image */
 	WEFT_ROUTE_REFUSED = 5,   /* 503: weft can't do this route as Envoy would */
-	WEFT_ROUTE_REDIRECT = 6,  /* host only: as the route's extras say; without a route: to https */
+	WEFT_ROUTE_REDIRECT = 6,  /* as `location` says; on the host as the route's extras do, without a route: to https */
 };
 
 struct weft_route_result {
@@ -33,6 +33,7 @@ struct weft_route_result {
 	weft_ref hash_policies; /* CLUSTER: of the route; 0: none */
 	u32 choice_item; /* CLUSTER: which of the route's choice */
 	weft_ref changes; /* CLUSTER: what the kernel changes in the head; 0: nothing */
+	weft_ref location; /* REDIRECT in the kernel */
 };
 
 /* Always fills `result` and returns its kind. In BPF a head for which weft_head_reason has a reason is the caller's to
@@ -218,6 +219,10 @@ WEFT_STAGE int weft_take_route(const struct weft_route_query *query, weft_ref re
 	}
 	if (action == WEFT_ACTION_DIRECT)
 		return WEFT_ROUTE_DIRECT;
+	if (action == WEFT_ACTION_REDIRECT) {
+		result->location = route->location;
+		return WEFT_ROUTE_REDIRECT;
+	}
 
 	switch (weft_choose_cluster(&query->image, &cursor, choice_ref, query->random, &result->cluster_id, &result->choice_item,
 				    &result->changes)) {

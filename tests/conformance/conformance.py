@@ -83,7 +83,7 @@ def says_the_same(case, decision):
     route, cluster = envoy.get("route"), envoy.get("cluster")
     if decision["kind"] == "cluster":
         return route == decision.get("route") and cluster in (decision["cluster"], None)
-    if decision["kind"] == "direct":
+    if decision["kind"] in ("direct", "redirect"):
         return route == decision.get("route") and cluster is None
     if decision["kind"] == "not_found":
         return route is None and envoy.get("code") == 404

@@ -171,6 +171,7 @@ static const char *kind_name(u32 kind)
 	case WEFT_ROUTE_DIRECT: return "direct";
 	case WEFT_ROUTE_NOT_FOUND: return "not_found";
 	case WEFT_ROUTE_REFUSED: return "refused";
+	case WEFT_ROUTE_REDIRECT: return "redirect";
 	default: return "handed_up";
 	}
 }

@@ -402,6 +402,31 @@ static void test_a_client_that_goes_is_the_next_weftds_to_hear_of(void **state)
 	pool_free(&former);
 }
 
+static void test_upstreams_of_another_cgroup_carry_no_further_exchange(void **state)
+{
+	struct fixture *fx = *state;
+	int lent = lend_first(fx);
+
+	AWAIT(fx, stats_of(fx).idle == 1);
+	fx->client_exchange = WEFT_EXCHANGE((uint32_t)lent, WEFT_LEASE(fx->upstreams[lent].state));
+	die(fx);
+	fx->options.cgroup_inode = 7;
+	follow(fx);
+	assert_int_equal(stats_of(fx).closes[POOL_CLOSE_ADOPTION], 1);
+	assert_int_equal(state_of(fx, lent), WEFT_UPSTREAM_LENT);
+	/* The program that ends the exchange goes by the mark. */
+	assert_true(fx->upstreams[lent].is_dead);
+	fx->endpoint_states[ENDPOINT].active--;
+	assert_true(move(fx, lent, WEFT_UPSTREAM_LENT, WEFT_UPSTREAM_DEAD));
+	AWAIT(fx, state_of(fx, lent) == WEFT_UPSTREAM_FREE);
+	assert_int_equal(fx->told.failed + fx->told.cuts, 0);
+	/* One that is made now is of this cgroup. */
+	AWAIT(fx, stats_of(fx).idle == 1);
+	die(fx);
+	follow(fx);
+	assert_int_equal(stats_of(fx).idle, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -422,6 +447,7 @@ int main(void)
 		TEST(test_a_relay_of_the_former_weftd_keeps_its_slot),
 		TEST(test_a_relay_that_is_lost_with_the_former_weftd_is_cut),
 		TEST(test_a_client_that_goes_is_the_next_weftds_to_hear_of),
+		TEST(test_upstreams_of_another_cgroup_carry_no_further_exchange),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

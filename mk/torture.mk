@@ -46,6 +46,12 @@ torture-self: $(TORTURE_BIN) ## Test the torture itself: against a lying relay, 
 	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through haproxy --seed $(SEED) --time $(TIME) -- --no interim,expect,endinside
 
 # tests/e2e/stall_test.sh is this with streams alone. What carries messages here warms connections, whose servers then hold more for the streams.
+# Everything that happens to a node in months, at once: worker kills, replacements, changes of routes, endpoints and pods; TIME in minutes.
+.PHONY: soak
+soak: TIME = 10
+soak: all next $(TORTURE_BIN) ## Torture while workers are killed, weftds replaced and configurations changed; nothing may leak (root; TIME=minutes)
+	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --fast-path $(FAST_PATH) --seed $(SEED) --time $$(($(TIME) * 60)) --kill-worker 7 --replace 11 --churn 3 --leaks $(if $(FORGIVE_EAGAIN),--forgive-eagain) $(if $(TORTURE_ARGS),-- $(TORTURE_ARGS))
+
 .PHONY: stall
 stall: all $(TORTURE_BIN) ## Measure what stalled readers pin against plain TCP, and whether others are slowed (root)
 	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --fast-path on --stall 2 -- --connections 50

@@ -3,25 +3,27 @@
 # Tortures a mesh, a proxy, or plain TCP, on a topology of its own: a pod with the client, three with servers (v3 is not enrolled).
 #
 #   torture.sh [--through weft|direct|haproxy|envoy] [--fast-path auto|on|remote|off] [--disable FEATURE,...] [--seed N] [--time S] [--kill-worker S]
-#              [--replace S] [--stall S] [--forgive-eagain] [--prefix NAME] [--subnet A.B.C] [--keep] [-- options of torture-client]
+#              [--replace S] [--churn S] [--leaks] [--stall S] [--forgive-eagain] [--prefix NAME] [--subnet A.B.C] [--keep] [-- options of torture-client]
 #
 # Through direct, haproxy and envoy the torture tests itself: what it allows must be what plain TCP and known-good proxies do.
 # With --stall it measures for S seconds what connections pin whose reader has stopped, against plain TCP. --kill-worker kills weftd's worker every S seconds; then
 # exchanges may be cut off or refused, but none may be wrong, stuck or executed twice. BUILD says where the binaries are. Exit status 0: nothing
-# was wrong, lost, stuck or in error. --replace lets another weftd take over every S seconds, of $BUILD/next and of $BUILD in turn: nothing may be noticed. Logs stay in $BUILD/torture/.
+# was wrong, lost, stuck or in error. --replace lets another weftd take over every S seconds, of $BUILD/next and of $BUILD in turn: nothing may be noticed. --churn changes the configuration every S seconds (churn.py says how); --leaks compares
+# what weftd and the kernel hold at the end with what they held after a short warm-up. `make soak` is all of these at once. Logs stay in $BUILD/torture/.
 set -euo pipefail
 
-prefix=torture-$$ subnet=10.77.0 through=weft fast_path=on disable= forgive= seed=1 time=120 stall= keep= kill_worker= replace=
+prefix=torture-$$ subnet=10.77.0 through=weft fast_path=on disable= forgive= seed=1 time=120 stall= keep= kill_worker= replace= churn= leaks=
 service_port=8090 peak_limit_mb=64
 while [ $# -gt 0 ]; do
 	case "$1" in
-	--through | --fast-path | --disable | --seed | --time | --prefix | --subnet | --kill-worker | --replace | --stall)
+	--through | --fast-path | --disable | --seed | --time | --prefix | --subnet | --kill-worker | --replace | --churn | --stall)
 		[ $# -ge 2 ] || { echo "torture: $1 needs a value" >&2 && exit 2; }
 		option=${1#--}
 		declare "${option//-/_}=$2"
 		shift 2
 		;;
 	--keep) keep=yes && shift ;;
+	--leaks) leaks=yes && shift ;;
 	--forgive-eagain) forgive=yes && shift ;;
 	--) shift && break ;;
 	*) sed -n '3,/^set -euo/{/^set -euo/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" && exit 2 ;;
@@ -29,6 +31,8 @@ while [ $# -gt 0 ]; do
 done
 # shellcheck source=../topology/weft.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../topology/weft.sh"
+# shellcheck source=../topology/held.sh
+. "$repository/tests/topology/held.sh"
 here=$repository/tests/torture
 logs=$build/torture
 ledger=
@@ -123,11 +127,67 @@ run_client() {
 	while sleep "$replace" && kill -0 "$client" 2>/dev/null; do
 		if [ "$weftd" = "$build/weftd" ]; then weftd=$build/next/weftd; else weftd=$build/weftd; fi
 		replaced+=("$weft_pid")
-		weft_replace "$logs/weft.yaml" --fast-path "$fast_path" ${disable:+--disable "$disable"} || code=1
+		# a worker that is killed in the middle of it ends the attempt
+		weft_replace "$logs/weft.yaml" --fast-path "$fast_path" ${disable:+--disable "$disable"} || [ -n "$kill_worker" ] || code=1
 	done
 	wait "$client" || code=$?
 	echo "torture: ${#replaced[@]} times another weftd took over"
 	return "$code"
+}
+
+start_churning() {
+	(python3 "$here/churn.py" "$logs/weft.yaml" "$churn" "$seed" >>"$logs/churn.log" 2>&1 </dev/null) &
+	others+=($!)
+}
+
+everything_has_ended() {
+	local tries
+	for tries in $(seq 100); do
+		! nothing_is_captured || return 0
+		sleep 0.2
+	done
+	echo "torture: connections are still captured after $((tries / 5)) s" >&2
+	return 1
+}
+
+# What is held, a line each: a name and a number. Pooled upstreams are there by intent.
+held() {
+	local map
+	sleep 1.5 # closed slots rest for a moment
+	for map in connections connection_ports client_sockets; do
+		echo "map_$map $(entries "$map")"
+	done
+	for map in dialled upstream_slots upstream_sockets; do
+		echo "map_$map $(($(entries "$map") - $(pooled)))"
+	done
+	echo "descriptors $(descriptors)"
+	echo "links $(find "$(weft_state)"/bpffs/weft/abi-*/links -type f | wc -l)"
+	echo "resident_KB $(resident_kb)"
+	echo "slab_objects $(slab_objects)"
+	echo "processes $(weft_processes | wc -l)"
+}
+
+# What may be more at the end: memory that allocators keep, kernel objects of other work on this machine.
+leaked() {
+	join <(sort "$1") <(sort "$2") | awk '
+		{ allowed = 4 }
+		$1 == "resident_KB" { allowed = 8192 }
+		$1 == "slab_objects" { allowed = 3000 }
+		{ is_more = ($3 > $2 + allowed); bad += is_more }
+		{ printf("held: %-22s %10d before %10d after%s\n", $1, $2, $3, is_more ? "   LEAKED" : "") }
+		END { exit(bad > 0) }'
+}
+
+# The kernel frees sockets and their storage a little later.
+nothing_leaked() {
+	local tries
+	for tries in $(seq 10); do
+		held >"$logs/held.after"
+		! leaked "$logs/held.before" "$logs/held.after" >"$logs/held" || break
+		sleep 2
+	done
+	cat "$logs/held"
+	leaked "$logs/held.before" "$logs/held.after" >/dev/null
 }
 
 # Where each target is reached, as the client's --target options: HOST,/PREFIX,SERVERS,ADDRESS.
@@ -178,9 +238,21 @@ main() {
 	esac
 	[ -z "$kill_worker" ] || { options+=(--crashes) && start_killing; }
 	[ -z "$stall" ] || options+=(--stall "$stall")
+	if [ -n "$leaks" ]; then
+		# shellcheck disable=SC2046 # words are wanted
+		in_pod cli timeout 60 "$build/torture/torture-client" --ledger "$ledger" --seed "$((seed + 1))" --time 10 ${forgive:+--forgive-eagain} $(targets "$through") "${options[@]}" "$@"
+		everything_has_ended && held >"$logs/held.before"
+		# its connections had the same numbers; servers have the file in memory
+		head -c "$(stat -c %s "$ledger")" /dev/zero | dd of="$ledger" bs=1M conv=notrunc status=none
+	fi
+	[ -z "$churn" ] || start_churning
 	# shellcheck disable=SC2046 # words are wanted
 	run_client in_pod cli timeout --kill-after=10 $((time + 240)) "$build/torture/torture-client" --ledger "$ledger" --seed "$seed" --time "$time" ${forgive:+--forgive-eagain} \
 		$(targets "$through") "${options[@]}" "$@" || code=$?
+	if [ -n "$leaks" ]; then
+		kill "${others[@]}" 2>/dev/null || true
+		everything_has_ended && nothing_leaked || code=1
+	fi
 	if [ -n "$stall" ] && [ "$through" = weft ]; then
 		echo "stall: weftd's memory at most: $(($(worker_peak) / 1024)) MB (limit $peak_limit_mb MB)"
 		[ "$(worker_peak)" -le $((peak_limit_mb * 1024)) ] || code=1

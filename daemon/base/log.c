@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The level and the descriptor are the process's own and the only state outside `main` in the daemon: every module logs, from any thread. */
+/* Levels, format and descriptor are the process's own and the only state outside `main` in the daemon: every module logs, from any thread. */
 #include "base/log.h"
 
 #include <errno.h>
@@ -14,7 +14,13 @@
 
 #define LINE_MAX_BYTES 4096
 
+/* The folders of the daemon, and what stands in their root. What logs from elsewhere has the level that all were given last. */
+static const char *const areas[] = { "main", "base", "regex", "keeper", "kube", "mesh", "xds", "dns", "compile", "datapath", "pool", "proxy", "telemetry",
+				     "admin", "worker" };
+
 static atomic_int current_level = LOG_LEVEL_INFO;
+static atomic_int area_levels[ARRAY_SIZE(areas)]; /* level + 1; 0: as current_level */
+static atomic_int current_format = LOG_FORMAT_TEXT;
 static atomic_int output_fd = STDERR_FILENO;
 
 static const char *const level_names[] = {
@@ -27,11 +33,57 @@ static const char *const level_names[] = {
 void log_set_level(enum log_level level)
 {
 	atomic_store_explicit(&current_level, level, memory_order_relaxed);
+	for (size_t i = 0; i < ARRAY_SIZE(areas); i++)
+		atomic_store_explicit(&area_levels[i], 0, memory_order_relaxed);
 }
 
 enum log_level log_level(void)
 {
 	return atomic_load_explicit(&current_level, memory_order_relaxed);
+}
+
+const char *log_area(size_t index)
+{
+	return index < ARRAY_SIZE(areas) ? areas[index] : NULL;
+}
+
+static enum log_level level_at(size_t index)
+{
+	int level = atomic_load_explicit(&area_levels[index], memory_order_relaxed);
+
+	return level ? (enum log_level)(level - 1) : log_level();
+}
+
+int log_set_area_level(const char *area, enum log_level level)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(areas); i++) {
+		if (strcmp(area, areas[i]) == 0) {
+			atomic_store_explicit(&area_levels[i], (int)level + 1, memory_order_relaxed);
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+void log_each_level(void (*fn)(void *arg, const char *area, enum log_level level), void *arg)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(areas); i++)
+		fn(arg, areas[i], level_at(i));
+}
+
+void log_set_format(enum log_format format)
+{
+	atomic_store_explicit(&current_format, format, memory_order_relaxed);
+}
+
+int log_format_parse(const char *text, enum log_format *out)
+{
+	bool is_json = strcmp(text, "json") == 0;
+
+	if (!is_json && strcmp(text, "text") != 0)
+		return -EINVAL;
+	*out = is_json ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT;
+	return 0;
 }
 
 void log_set_fd(int fd)
@@ -100,6 +152,52 @@ static size_t escape(char *to, size_t room, const char *text)
 	return used;
 }
 
+/* The size of the UTF-8 sequence that begins here; 0 when none does. Overlong forms and surrogates pass: readers replace them. */
+static size_t utf8_size(const char *text)
+{
+	unsigned char first = (unsigned char)*text;
+	size_t size = first < 0x80 ? 1 : first >= 0xc2 && first < 0xe0 ? 2 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xf0 && first < 0xf5 ? 4 : 0;
+
+	for (size_t i = 1; i < size; i++)
+		if (((unsigned char)text[i] & 0xc0) != 0x80)
+			return 0;
+	return size;
+}
+
+/* The same as a JSON string's inside; room for an escape of 6 is kept. */
+static size_t escape_json(char *to, size_t room, const char *text)
+{
+	size_t used = 0, size;
+
+	for (; *text && used + 6 < room; text += size) {
+		size = utf8_size(text);
+		if (!size) {
+			size = 1;
+			used += (size_t)sprintf(to + used, "\\ufffd");
+		} else if (*text == '"' || *text == '\\') {
+			to[used++] = '\\';
+			to[used++] = *text;
+		} else if ((unsigned char)*text < 0x20) {
+			used += (size_t)sprintf(to + used, "\\u%04x", (unsigned)*text);
+		} else {
+			memcpy(to + used, text, size);
+			used += size;
+		}
+	}
+	return used;
+}
+
+static bool is_shown(enum log_level level, const char *file)
+{
+	const char *area;
+	int len = area_of(file, &area);
+
+	for (size_t i = 0; i < ARRAY_SIZE(areas); i++)
+		if (strncmp(areas[i], area, (size_t)len) == 0 && !areas[i][len])
+			return level <= level_at(i);
+	return level <= log_level();
+}
+
 static void write_line(enum log_level level, const char *file, const char *text)
 {
 	char line[LINE_MAX_BYTES];
@@ -107,17 +205,26 @@ static void write_line(enum log_level level, const char *file, const char *text)
 	struct tm utc;
 	const char *area;
 	size_t used;
+	const char *format;
 	int area_len, n;
+	bool is_json;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &utc);
 	area_len = area_of(file, &area);
-	n = snprintf(line, sizeof(line), "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s %.*s: ", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
+	is_json = atomic_load_explicit(&current_format, memory_order_relaxed) == LOG_FORMAT_JSON;
+	format = is_json ? "{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ\",\"level\":\"%s\",\"area\":\"%.*s\",\"message\":\"" :
+			   "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s %.*s: ";
+	n = snprintf(line, sizeof(line), format, utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
 		     utc.tm_hour, utc.tm_min, utc.tm_sec, now.tv_nsec / 1000000, log_level_name(level), area_len, area);
 	if (n < 0 || (size_t)n >= sizeof(line) - 1)
 		return;
 	used = (size_t)n;
-	used += escape(line + used, sizeof(line) - used - 1, text);
+	used += is_json ? escape_json(line + used, sizeof(line) - used - 3, text) : escape(line + used, sizeof(line) - used - 1, text);
+	if (is_json) {
+		line[used++] = '"';
+		line[used++] = '}';
+	}
 	line[used++] = '\n';
 
 	/* There is nobody to tell when the log itself can't be written. */
@@ -131,7 +238,7 @@ void log_write(enum log_level level, const char *file, const char *fmt, ...)
 	int saved = errno;
 	va_list args;
 
-	if (level > log_level())
+	if (!is_shown(level, file))
 		return;
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
@@ -148,7 +255,7 @@ int log_write_error(enum log_level level, const char *file, int r, const char *f
 	va_list args;
 	int n;
 
-	if (level > log_level())
+	if (!is_shown(level, file))
 		return r;
 	va_start(args, fmt);
 	n = vsnprintf(text, sizeof(text), fmt, args);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One line a message on standard error: time, level, area, text. An error is logged once, where it is handled.
  *
- * The area is the folder of the source file that logs (daemon/pool/x.c: pool). The level is the process's; any thread may log or change it,
+ * The area is the folder of the source file that logs (daemon/pool/x.c: pool). Each area has a level of the process's; any thread may log or change it,
  * and every message is one write(2), so lines of threads and of keeper and worker never mix. */
 #ifndef WEFT_BASE_LOG_H
 #define WEFT_BASE_LOG_H
@@ -11,8 +11,19 @@
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
+/* One object a line: time, level, area, message. */
+enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
+void log_set_format(enum log_format format);
+int log_format_parse(const char *text, enum log_format *out); /* "text", "json"; -EINVAL */
+
+/* Of every area. */
 void log_set_level(enum log_level level);
-enum log_level log_level(void);
+enum log_level log_level(void); /* what log_set_level() set last */
+
+/* Of one; -ENOENT: there is none of that name. */
+int log_set_area_level(const char *area, enum log_level level);
+const char *log_area(size_t index); /* NULL: there are no more */
+void log_each_level(void (*fn)(void *arg, const char *area, enum log_level level), void *arg);
 
 /* "error", "warning", "info", "debug"; -EINVAL for anything else. */
 int log_level_parse(const char *text, enum log_level *out);

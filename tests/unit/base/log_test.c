@@ -121,6 +121,59 @@ static void test_lines_of_threads_do_not_mix(void **state)
 	assert_int_equal(lines, 1000);
 }
 
+static void one_area_says_more(void)
+{
+	log_set_level(LOG_LEVEL_INFO);
+	assert_int_equal(log_set_area_level("base", LOG_LEVEL_DEBUG), 0);
+	log_debug("from here");
+	log_write(LOG_LEVEL_DEBUG, "daemon/xds/x.c", "from elsewhere");
+	log_set_level(LOG_LEVEL_INFO); /* of every area */
+	log_debug("no more");
+	assert_int_equal(log_set_area_level("kube", LOG_LEVEL_ERROR), 0);
+	log_write(LOG_LEVEL_WARNING, "daemon/kube/x.c", "too little");
+	log_set_level(LOG_LEVEL_INFO);
+}
+
+static void test_an_area_has_a_level_of_its_own(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
+
+	captured(one_area_says_more, &out);
+	assert_memory_equal(strbuf_text(&out) + 24, " debug base: from here\n", 23);
+	assert_int_equal(out.size, 24 + 23);
+	assert_int_equal(log_set_area_level("nowhere", LOG_LEVEL_INFO), -ENOENT);
+}
+
+/* Each folder of the daemon is an area that can be named. */
+static void test_every_stage_is_an_area(void **state)
+{
+	static const char *const stages[] = { "main", "base", "keeper", "kube", "mesh", "xds", "dns", "compile", "datapath", "pool", "proxy", "admin", "worker" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(stages); i++)
+		assert_int_equal(log_set_area_level(stages[i], LOG_LEVEL_INFO), 0);
+	log_set_level(LOG_LEVEL_INFO);
+}
+
+static void as_json(void)
+{
+	log_set_format(LOG_FORMAT_JSON);
+	log_error("\"a\"\\b\n\xc3\xa9\xff");
+	log_set_format(LOG_FORMAT_TEXT);
+}
+
+static void test_a_line_may_be_an_object(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
+	enum log_format format;
+
+	captured(as_json, &out);
+	assert_memory_equal(strbuf_text(&out), "{\"time\":\"20", 11);
+	assert_non_null(strstr(strbuf_text(&out), "Z\",\"level\":\"error\",\"area\":\"base\",\"message\":\"\\\"a\\\"\\\\b\\u000a\xc3\xa9\\ufffd\"}\n"));
+	assert_int_equal(log_format_parse("json", &format), 0);
+	assert_int_equal(format, LOG_FORMAT_JSON);
+	assert_int_equal(log_format_parse("xml", &format), -EINVAL);
+}
+
 static void test_levels_are_parsed_by_name(void **state)
 {
 	enum log_level level;
@@ -138,6 +191,9 @@ int main(void)
 		cmocka_unit_test(test_an_error_is_returned_and_its_meaning_written),
 		cmocka_unit_test(test_control_bytes_and_long_texts_stay_one_line),
 		cmocka_unit_test(test_lines_of_threads_do_not_mix),
+		cmocka_unit_test(test_an_area_has_a_level_of_its_own),
+		cmocka_unit_test(test_every_stage_is_an_area),
+		cmocka_unit_test(test_a_line_may_be_an_object),
 		cmocka_unit_test(test_levels_are_parsed_by_name),
 	};
 

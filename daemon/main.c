@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "admin/http.h"
 #include "admin/server.h"
 #include "base/cleanup.h"
 #include "base/leftovers.h"
@@ -389,15 +390,40 @@ static int check_address(const struct options *options)
 	return r;
 }
 
+/* Nor of those that it listens at. Whoever reaches the administration may change what is logged: nobody but this machine does. */
+static int check_listening(const struct options *options)
+{
+	const struct {
+		const char *option, *address;
+		bool is_for_loopback;
+	} places[] = {
+		{ "health-address", options->health_address, false },
+		{ "metrics-address", options->metrics_address, false },
+		{ "admin-address", options->admin_address, true },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		bool is_loopback = false, is_good = !places[i].address || http_address_is_good(places[i].address, &is_loopback);
+
+		if (is_good && (is_loopback || !places[i].is_for_loopback || !places[i].address))
+			continue;
+		fprintf(stderr, "weftd: --%s %s: %s\n", places[i].option, places[i].address,
+			is_good ? "an address of the loopback interface is expected" : "an IP address and a port are expected, as 0.0.0.0:15021 or [::1]:15000");
+		return -EINVAL;
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	enum options_action action;
 	struct options options;
 	uint32_t disabled;
 
-	if (options_parse(argc, argv, stderr, &options, &action) || parse_disabled(&options, &disabled) || check_address(&options))
+	if (options_parse(argc, argv, stderr, &options, &action) || parse_disabled(&options, &disabled) || check_address(&options) || check_listening(&options))
 		return 2;
 	log_set_level(options.log_level);
+	log_set_format(options.log_format);
 	switch (action) {
 	case OPTIONS_HELP:
 		options_help(stdout);

@@ -12,7 +12,7 @@
 
 enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT,
        OPT_XDS, OPT_XDS_ROOT_CERT, OPT_XDS_SERVER_NAME, OPT_XDS_TOKEN, OPT_XDS_CERT, OPT_XDS_KEY, OPT_XDS_CLUSTER_ID, OPT_XDS_TRUST_DOMAIN, OPT_XDS_CACHE,
-       OPT_NODE_NAME, OPT_REQUIRE_MTLS, OPT_REPLACE };
+       OPT_NODE_NAME, OPT_REQUIRE_MTLS, OPT_REPLACE, OPT_HEALTH_ADDRESS, OPT_METRICS_ADDRESS, OPT_ADMIN_ADDRESS, OPT_LOG_FORMAT };
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
@@ -23,6 +23,10 @@ static const struct option long_options[] = {
 	{ "bpffs", required_argument, NULL, OPT_BPFFS },
 	{ "cgroup", required_argument, NULL, OPT_CGROUP },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
+	{ "log-format", required_argument, NULL, OPT_LOG_FORMAT },
+	{ "health-address", required_argument, NULL, OPT_HEALTH_ADDRESS },
+	{ "metrics-address", required_argument, NULL, OPT_METRICS_ADDRESS },
+	{ "admin-address", required_argument, NULL, OPT_ADMIN_ADDRESS },
 	{ "disable", required_argument, NULL, OPT_DISABLE },
 	{ "proxy-threads", required_argument, NULL, OPT_PROXY_THREADS },
 	{ "resolv-conf", required_argument, NULL, OPT_RESOLV_CONF },
@@ -91,6 +95,10 @@ void options_help(FILE *stream)
 		"  --require-mtls           don't reach endpoints in plaintext that could speak mutual TLS\n"
 		"  --replace                take over from the weftd that runs with the same --control, newer or older, if there is one:\n"
 		"                           its connections stay open, and it ends\n"
+		"  --health-address HOST:PORT   where probes are answered: /healthz/ready, /healthz/live (Istio's port: 15021)\n"
+		"  --metrics-address HOST:PORT  where metrics are read: /metrics (15020)\n"
+		"  --admin-address HOST:PORT    where people look and change log levels: /config_dump, /logging, /stats (15000); loopback only\n"
+		"  --log-format text|json   what a line of the log looks like (default: text)\n"
 		"  --log-level LEVEL        error, warning, info or debug (default: info)\n"
 		"  --help, --version\n",
 		WEFT_REDIRECT_LIMIT_DEFAULT >> 20, OPTIONS_REDIRECT_LIMIT_MAX >> 20, WEFT_CONNECTIONS_MAX, WEFT_UPSTREAMS_MAX, WEFT_POOLS_MAX);
@@ -183,8 +191,8 @@ static int complain_empty(FILE *errors, int option)
 	return -EINVAL;
 }
 
-/* Those about istiod, which are all texts. NULL: it is none of them. */
-static const char **xds_option(struct options *options, int option)
+/* Those that are texts. NULL: it is none of them. */
+static const char **text_option(struct options *options, int option)
 {
 	switch (option) {
 	case OPT_XDS:
@@ -207,6 +215,12 @@ static const char **xds_option(struct options *options, int option)
 		return &options->xds_cache;
 	case OPT_NODE_NAME:
 		return &options->node_name;
+	case OPT_HEALTH_ADDRESS:
+		return &options->health_address;
+	case OPT_METRICS_ADDRESS:
+		return &options->metrics_address;
+	case OPT_ADMIN_ADDRESS:
+		return &options->admin_address;
 	default:
 		return NULL;
 	}
@@ -214,7 +228,7 @@ static const char **xds_option(struct options *options, int option)
 
 static int apply(struct options *options, enum options_action *action, int option, const char *value, FILE *errors)
 {
-	const char **text = xds_option(options, option);
+	const char **text = text_option(options, option);
 
 	if (text) {
 		if (!*value && option != OPT_XDS_CACHE && option != OPT_NODE_NAME)
@@ -259,6 +273,8 @@ static int apply(struct options *options, enum options_action *action, int optio
 		return 0;
 	case OPT_LOG_LEVEL:
 		return log_level_parse(value, &options->log_level) ? complain(errors, "log-level", value, "error, warning, info or debug is expected") : 0;
+	case OPT_LOG_FORMAT:
+		return log_format_parse(value, &options->log_format) ? complain(errors, "log-format", value, "text or json is expected") : 0;
 	case OPT_DISABLE:
 		if (options->disable) {
 			fprintf(errors, "weftd: --disable once, please: --disable FEATURE,FEATURE\n");

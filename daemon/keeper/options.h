@@ -32,6 +32,8 @@ struct options {
 	const char *cgroup;            /* NULL: `weft` below the cgroup that weftd was started in */
 	enum weft_fast_path fast_path;
 	enum log_level log_level;
+	enum log_format log_format;
+	const char *health_address, *metrics_address, *admin_address; /* HOST:PORT; NULL: not listened at */
 	uint32_t proxy_threads;        /* 0: a quarter of the processors, at least one */
 	uint32_t redirect_limit_bytes; /* 0: the default */
 	const char *resolv_conf;

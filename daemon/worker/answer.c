@@ -101,8 +101,8 @@ static json_t *dump_all(const struct serving *serving, enum dump_format format, 
 	return json_pack("{s:o, s:o}", "routes", first, "endpoints", second);
 }
 
-/* Whose images: those of the namespace that the request names, else the only ones there are. NULL after a complaint in `*error`. */
-static const struct serving *serving_of(const struct worker *worker, const char *namespace_name, json_t **error)
+/* That of the namespace that the request names, else the only one there is. NULL after a complaint in `*error`. */
+static const struct serving *serving_named(const struct worker *worker, const char *namespace_name, json_t **error)
 {
 	const struct serving *serving = namespace_name ? scopes_find(worker, namespace_name) : scopes_next(worker, NULL);
 
@@ -110,22 +110,44 @@ static const struct serving *serving_of(const struct worker *worker, const char 
 		*error = admin_error("nothing serves namespace %s: no pod of it is enrolled", namespace_name);
 	else if (serving && !namespace_name && scopes_next(worker, serving))
 		*error = admin_error("pods of several namespaces are served, each by an answer of its own: which one?");
-	else if (!serving || !serving->routes || !serving->endpoints)
+	else if (!serving)
 		*error = admin_error("nothing is published yet");
 	return *error ? NULL : serving;
 }
 
-static json_t *dump(struct worker *worker, const json_t *request)
+/* Likewise, with images. */
+static const struct serving *serving_of(const struct worker *worker, const char *namespace_name, json_t **error)
 {
-	const char *what = json_string_value(json_object_get(request, "what"));
-	json_t *answer, *error = NULL;
-	const struct serving *serving = serving_of(worker, json_string_value(json_object_get(request, "namespace")), &error);
+	const struct serving *serving = serving_named(worker, namespace_name, error);
+
+	if (serving && (!serving->routes || !serving->endpoints))
+		*error = admin_error("nothing is published yet");
+	return *error ? NULL : serving;
+}
+
+/* What serves and what waits, also before something serves. */
+static json_t *config_dump(const struct worker *worker, const char *namespace_name)
+{
+	json_t *error = NULL;
+	const struct serving *serving = serving_named(worker, namespace_name, &error);
 
 	if (!serving)
 		return error;
+	return serving->stream ? xds_scope_config_dump(serving->stream) :
+				 admin_error("the configuration is a file's: it says itself what it holds (weftd --xds)");
+}
+
+static json_t *dump(struct worker *worker, const json_t *request)
+{
+	const char *what = json_string_value(json_object_get(request, "what")), *name = json_string_value(json_object_get(request, "namespace"));
+	const struct serving *serving;
+	json_t *answer, *error = NULL;
+
 	if (json_is_true(json_object_get(request, "config_dump")))
-		return serving->stream ? xds_scope_config_dump(serving->stream) :
-					 admin_error("the configuration is a file's: it says itself what it holds (weftd --xds)");
+		return config_dump(worker, name);
+	serving = serving_of(worker, name, &error);
+	if (!serving)
+		return error;
 	if (what)
 		answer = dump_part(serving, what, &error);
 	else

@@ -19,6 +19,7 @@ struct dns;
 struct datapath;
 struct event;
 struct event_base;
+struct http;
 struct mesh;
 struct pods;
 struct pool;
@@ -215,6 +216,7 @@ struct worker {
 	struct ids *ids;
 	struct admin *admin;
 	struct succession *succession;
+	struct http *health, *metrics, *administration; /* NULL: not asked for */
 
 	struct config_source source;
 	struct mesh *mesh;           /* of the file that serves */
@@ -270,5 +272,9 @@ int memory_find(struct table *table, enum memory_slot slot, struct strbuf *out, 
 /* answer.c: an admin_answer_fn; `arg` is the worker. */
 json_t *answer_request(void *arg, const json_t *request);
 json_t *status_answer(struct worker *worker); /* status.c */
+
+/* http.c: what operators' tools ask, at the addresses that the options name. */
+int http_start(struct worker *worker);
+void http_stop(struct worker *worker);
 
 #endif

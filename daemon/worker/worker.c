@@ -288,6 +288,8 @@ static int start(struct worker *worker)
 	if (r == 0)
 		r = start_admin(worker);
 	if (r == 0)
+		r = http_start(worker);
+	if (r == 0)
 		r = succession_start(worker);
 	return r ? log_err(r, "starting the event loop") : 0;
 }
@@ -304,6 +306,7 @@ static void free_event(struct event **event)
 static void finish(struct worker *worker)
 {
 	succession_free(worker);
+	http_stop(worker);
 	admin_free(&worker->admin);
 	free_event(&worker->ring_event);
 	free_event(&worker->signal_event);

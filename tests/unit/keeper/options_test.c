@@ -190,12 +190,28 @@ static void test_tables_can_be_made_smaller(void **state)
 	refused("--config a --limit pools=1000000000000000000000", "connections=N");
 }
 
+static void test_nothing_is_listened_at_that_was_not_asked_for(void **state)
+{
+	struct options options = parse("--config a").options;
+
+	assert_null(options.health_address);
+	assert_null(options.metrics_address);
+	assert_null(options.admin_address);
+	assert_int_equal(options.log_format, LOG_FORMAT_TEXT);
+	options = parse("--config a --health-address 0.0.0.0:15021 --metrics-address [::]:15020 --admin-address 127.0.0.1:15000 --log-format json").options;
+	assert_string_equal(options.health_address, "0.0.0.0:15021");
+	assert_string_equal(options.metrics_address, "[::]:15020");
+	assert_string_equal(options.admin_address, "127.0.0.1:15000");
+	assert_int_equal(options.log_format, LOG_FORMAT_JSON);
+	refused("--config a --log-format xml", "text or json");
+}
+
 static void test_help_names_every_option(void **state)
 {
 	static const char *const names[] = { "--config", "--check", "--fast-path", "--control", "--bpffs", "--cgroup",
 					     "--log-level", "--proxy-threads", "--redirect-limit", "--limit", "--disable", "--resolv-conf",
 					     "--xds", "--xds-root-cert", "--xds-server-name", "--xds-token", "--xds-cert", "--xds-key", "--xds-cluster-id",
-					     "--xds-trust-domain", "--xds-cache", "--node-name", "--require-mtls", "--help", "--version" };
+					     "--xds-trust-domain", "--xds-cache", "--node-name", "--require-mtls", "--health-address", "--metrics-address", "--admin-address", "--log-format", "--help", "--version" };
 	char text[8192] = "";
 	FILE *stream = fmemopen(text, sizeof(text), "w");
 
@@ -216,6 +232,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_wrong_is_said),
 		cmocka_unit_test(test_numbers_have_bounds),
 		cmocka_unit_test(test_tables_can_be_made_smaller),
+		cmocka_unit_test(test_nothing_is_listened_at_that_was_not_asked_for),
 		cmocka_unit_test(test_help_names_every_option),
 	};
 

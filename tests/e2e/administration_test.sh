@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# What operators' tools ask over HTTP: probes, metrics, a look inside. The numbers are those that clients and servers counted, whoever carried the
+# requests, and Prometheus' own parsers read them.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+python=$build/xds-venv/bin/python
+requests=2000
+
+free_ports() {
+	python3 -c 'import socket
+sockets = [socket.socket() for _ in range(3)]
+for s in sockets: s.bind(("127.0.0.1", 0))
+print(*(s.getsockname()[1] for s in sockets))'
+}
+
+ask() {
+	curl --silent --show-error --max-time 5 "$@"
+}
+
+code_of() {
+	ask --output /dev/null --write-out '%{http_code}' "$@"
+}
+
+metrics() {
+	ask "http://127.0.0.1:$metrics_port/metrics"
+}
+
+# metric NAME-WITH-LABELS: its value; 0 when it is not there yet
+metric() {
+	metrics | awk -v name="$1" '$1 == name { print $2; found = 1 } END { if (!found) print 0 }'
+}
+
+carried() {
+	local path sum=0
+	for path in bypass remote local_reply slow; do
+		sum=$((sum + $(metric "weft_requests_total{path=\"$path\"}")))
+	done
+	echo "$sum"
+}
+
+# What the servers of the cluster counted, the questions themselves left out. Each asks itself: no mesh.
+served() {
+	local pod sum=0
+	for pod in v1 v2 v3; do
+		sum=$((sum + $(in_pod "$pod" curl --silent http://127.0.0.1:8080/requests | awk 'NR == 3 { print $3 }')))
+	done
+	echo "$sum"
+}
+
+# As Prometheus reads it: the number of families, or what is wrong.
+families() {
+	"$python" -c 'import sys
+from prometheus_client.openmetrics import parser as strict
+from prometheus_client import parser as lax
+print(len(list((strict if sys.argv[1] == "openmetrics" else lax).text_string_to_metric_families(sys.stdin.read()))))' "$1" 2>&1 | tail -n 1
+}
+
+start() {
+	read -r health_port metrics_port admin_port <<<"$(free_ports)"
+	weft_start "$@" --health-address "127.0.0.1:$health_port" --metrics-address "127.0.0.1:$metrics_port" --admin-address "127.0.0.1:$admin_port"
+}
+
+# count_agrees MODE: what clients, servers and metrics counted of some thousand requests
+count_agrees() {
+	local mode=$1 before_carried before_served answered
+	start "$config" --fast-path "$mode" || exit 1
+	who 'http://pool:8000/[1-20]' >/dev/null # connections are there
+	before_carried=$(carried)
+	before_served=$(served)
+	answered=$(tell '%{http_code}' "http://pool:8000/100B?[1-$requests]" | grep -c '^200$')
+	equal "$mode: every request is answered" "$requests" "$answered"
+	equal "$mode: metrics count what the client counted" "$requests" "$(($(carried) - before_carried))"
+	equal "$mode: and so do the servers" "$requests" "$(($(served) - before_served - 3))" # three asked before
+}
+
+begin
+count_agrees on
+between "on: most of them in the kernel" $((requests / 2)) 1000000 "$(($(metric 'weft_requests_total{path="bypass"}') + $(metric 'weft_requests_total{path="remote"}')))"
+
+equal "live" "live 200" "$(ask "http://127.0.0.1:$health_port/healthz/live") $(code_of "http://127.0.0.1:$health_port/healthz/live")"
+equal "ready" "ready 200" "$(ask "http://127.0.0.1:$health_port/healthz/ready") $(code_of "http://127.0.0.1:$health_port/healthz/ready")"
+equal "nothing else is there" 404 "$(code_of "http://127.0.0.1:$health_port/metrics")"
+equal "four pods are served" 4 "$(metric 'weft_pods{state="serving"}')"
+check "Prometheus reads the metrics" test "$(metrics | families prometheus)" -gt 20
+check "also as OpenMetrics" test "$(ask -H 'Accept: application/openmetrics-text;version=1.0.0' "http://127.0.0.1:$metrics_port/metrics" | families openmetrics)" -gt 20
+like "which says so" 'application/openmetrics-text; version=1.0.0' "$(ask -H 'Accept: application/openmetrics-text' -o /dev/null -D - "http://127.0.0.1:$metrics_port/metrics")"
+like "stats are plain lines" 'requests.bypass: [0-9]+' "$(ask "http://127.0.0.1:$admin_port/stats")"
+like "the configuration of a file is not dumped" "file's.*400" "$(ask --write-out '%{http_code}' "http://127.0.0.1:$admin_port/config_dump" | tr '\n' ' ')"
+
+like "levels are shown" '^pool: info$' "$(ask "http://127.0.0.1:$admin_port/logging" | grep '^pool')"
+ask -X POST "http://127.0.0.1:$admin_port/logging?pool=debug" >/dev/null
+equal "one area says more" "pool: debug worker: info" "$(ask "http://127.0.0.1:$admin_port/logging" | grep -E '^(pool|worker)' | xargs)"
+equal "a wrong level changes nothing" 400 "$(code_of -X POST "http://127.0.0.1:$admin_port/logging?pool=loud&worker=debug")"
+equal "not of the others either" "worker: info" "$(ask "http://127.0.0.1:$admin_port/logging" | grep '^worker')"
+ask -X POST "http://127.0.0.1:$admin_port/logging?level=warning" >/dev/null
+equal "all of them" 0 "$(ask "http://127.0.0.1:$admin_port/logging" | grep -vc ': warning')"
+equal "only POST changes something" "pool: warning" "$(ask "http://127.0.0.1:$admin_port/logging?pool=debug" | grep '^pool')"
+documented=$(metrics | awk '$1 == "#" && $2 == "TYPE" { print $3 }')
+
+kill -9 "$(status_of .worker.pid)"
+check "a next worker listens at the same address" wait_until 10 eval '[ "$(code_of "http://127.0.0.1:$health_port/healthz/ready")" = 200 ]'
+equal "and counts on" 1 "$(metric weft_worker_restarts_total)"
+check "weftd ends cleanly" weft_stop
+
+count_agrees off
+check "weftd ends cleanly" weft_stop
+
+python3 -c 'import sys, yaml; yaml.safe_dump({"pods": yaml.safe_load(open(sys.argv[1]))["pods"]}, sys.stdout)' "$config" >"$(weft_state)/pods.yaml"
+start "$(weft_state)/pods.yaml" --xds grpc://127.0.0.1:9 --xds-cache "" --log-format json
+like "without istiod it is live, not ready, and says for what it waits" '^namespace default: nothing has come from istiod yet: .*connection.*500$' \
+	"$(ask --write-out '%{http_code}' "http://127.0.0.1:$health_port/healthz/ready" | tr '\n' ' ' | sed 's/ 500/500/')"
+equal "live" 200 "$(code_of "http://127.0.0.1:$health_port/healthz/live")"
+equal "the metrics say so too" "0 0" "$(metric 'weft_xds_connected{namespace="default"}') $(metric 'weft_xds_ready{namespace="default"}')"
+like "the stream can be looked at" '"configs"' "$(ask "http://127.0.0.1:$admin_port/config_dump")"
+equal "each line of the log is an object" "$(grep -c '^{' "$(weft_state)/weft.log")" "$(grep '^{' "$(weft_state)/weft.log" | jq -r 'select(.time and .level and .area and .message) | 1' | wc -l)"
+like "which names its area" '"area":"xds"' "$(grep '^{' "$(weft_state)/weft.log")"
+documented=$(printf '%s\n' "$documented" "$(metrics | awk '$1 == "#" && $2 == "TYPE" { print $3 }')" | sort -u)
+equal "every metric is documented, and nothing else" "" "$(diff <(echo "$documented") <(grep -oE '^\| `[a-z_]+' "$repository/docs/metrics.md" | tr -d '|` ' | sort -u))"
+check "weftd ends cleanly" weft_stop
+
+"$build/weftd" --config "$config" --admin-address 0.0.0.0:15000 2>"$(weft_state)/bad" && failed "an administration that everybody reaches is refused"
+like "an administration that everybody reaches is refused" 'loopback' "$(cat "$(weft_state)/bad")"

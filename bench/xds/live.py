@@ -3,7 +3,7 @@
 """What pushes cost a whole weftd, and an Envoy beside it where one is installed: the recording of 1,000 services served over ADS by gRPC's own
 server, from the first byte sent to the last ACK. Then weftd under load: pushes without end, and no istiod.
 
-  live.py --build DIR [--quick]      as root; adds rows to DIR/bench-xds.json
+  live.py --build DIR [--quick]      as root; adds rows to DIR/bench-xds.json. PREFIX (weft-bench-xds) names its topology
 
 Envoy gets the same resources without what only Istio's own build of it knows (filters istio.*, metadata exchange) and without TLS towards
 endpoints, whose certificates nobody here would hand out: both make its work less.
@@ -14,6 +14,7 @@ import contextlib
 import gzip
 import importlib.util
 import json
+import os
 import pathlib
 import queue
 import statistics
@@ -491,7 +492,7 @@ def main():
     options = parser.parse_args()
     build = pathlib.Path(options.build).resolve()
     rows = Rows(build / "bench-xds.json")
-    stage = LoadedStage("weft-bench-xds", build)
+    stage = LoadedStage(os.environ.get("PREFIX", "weft-bench-xds"), build)
     samples = 7 if options.quick else 21
     stage.down()
     stage.up()
@@ -506,7 +507,8 @@ def main():
         if options.only in (None, "load"):
             bench_load(rows, stage, options.quick)
     finally:
-        stage.kill("daemon")
+        with contextlib.suppress(OSError):
+            stage.kill("daemon")
         stage.down()
         rows.write()
 

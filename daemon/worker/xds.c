@@ -3,6 +3,7 @@
  * a certificate that istiod signs on the word of weft's own token; everywhere else as weft itself, or as nobody. */
 #include <curl/curl.h>
 #include <errno.h>
+#include <event2/event.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@ struct transport {
 	struct serving *serving;
 	struct xds_identity *identity; /* NULL: weft's own */
 	struct xds_stream *stream;     /* NULL until a certificate is there */
+	struct event *flush_event;     /* when what has come was read */
 	char *name;
 };
 
@@ -35,6 +37,8 @@ static void transport_free(struct transport **pointer)
 	if (!transport)
 		return;
 	xds_stream_free(&transport->stream);
+	if (transport->flush_event)
+		event_free(transport->flush_event);
 	xds_identity_free(&transport->identity);
 	free(transport->name);
 	free(transport);
@@ -61,6 +65,22 @@ static void on_message(struct xds_stream *stream, const void *bytes, size_t size
 	if (r) {
 		log_err(r, "%s: %zu bytes that came are no DiscoveryResponse; the stream begins anew", transport->name, size);
 		xds_stream_restart(stream);
+		return;
+	}
+	/* after this read, which may bring more */
+	event_active(transport->flush_event, EV_TIMEOUT, 0);
+}
+
+static void on_flush(evutil_socket_t fd, short what, void *arg)
+{
+	struct transport *transport = arg;
+	int r = xds_scope_flush(transport->serving->stream, worker_now_ms());
+
+	(void)fd;
+	(void)what;
+	if (r) {
+		log_err(r, "%s: publishing endpoints; the stream begins anew", transport->name);
+		xds_stream_restart(transport->stream);
 	}
 }
 
@@ -137,6 +157,10 @@ static int begin(struct worker *worker, struct serving *serving)
 		transport->name = NULL;
 		return -ENOMEM;
 	}
+	transport->flush_event = evtimer_new(worker->base, on_flush, transport);
+	if (!transport->flush_event)
+		return -ENOMEM;
+	xds_scope_gather(serving->stream);
 	r = worker->xds.asks_for_identities ? begin_identity(transport) : begin_stream(transport);
 	if (r)
 		return r;

@@ -56,6 +56,8 @@ struct xds_scope {
 	bool is_ready, was_published;
 	bool is_dirty;                  /* the mesh differs from what was published */
 	bool is_unsettled;              /* accepted and live may differ */
+	bool gathers;                   /* xds_scope_gather() */
+	bool has_gathered;              /* endpoints that were accepted and are neither published nor answered */
 	uint64_t changes;
 	struct xds_push push;
 	int status;                     /* -ENOMEM sticks until it is told */

@@ -417,6 +417,12 @@ static int finish(struct xds_scope *scope, struct subscription *type, const char
 	return r;
 }
 
+/* Endpoints of clusters that serve, all of them good: nothing else waits for them, and the next ones may be here already. */
+static bool may_gather(const struct xds_scope *scope, enum mesh_kind kind, const struct strbuf *detail)
+{
+	return scope->gathers && kind == MESH_LOAD_ASSIGNMENT && scope->was_published && !scope->is_unsettled && !detail->size;
+}
+
 static void count_response(struct xds_scope *scope, enum mesh_kind kind, const struct xds_response *response, size_t size, uint64_t now_ms)
 {
 	struct subscription *type = &scope->types[kind];
@@ -456,8 +462,32 @@ static int answer(struct xds_scope *scope, enum mesh_kind kind, const struct xds
 		type->ignored += scope->push.ignored;
 	}
 	taken_release(scope, &taken);
+	if (!r && may_gather(scope, kind, &detail)) {
+		scope->has_gathered = true;
+		return 0;
+	}
+	scope->has_gathered = false;
 	if (!r)
 		r = finish(scope, type, response->version, &detail, now_ms);
+	return r ? r : send_what_is_owed(scope);
+}
+
+void xds_scope_gather(struct xds_scope *scope)
+{
+	scope->gathers = true;
+}
+
+int xds_scope_flush(struct xds_scope *scope, uint64_t now_ms)
+{
+	_cleanup_(strbuf_release) struct strbuf detail = STRBUF_INIT;
+	struct subscription *type = &scope->types[MESH_LOAD_ASSIGNMENT];
+	int r;
+
+	if (!scope->has_gathered)
+		return 0;
+	scope->has_gathered = false;
+	scope->status = 0;
+	r = finish(scope, type, type->received, &detail, now_ms);
 	return r ? r : send_what_is_owed(scope);
 }
 
@@ -476,6 +506,8 @@ int xds_scope_response(struct xds_scope *scope, const void *bytes, size_t size, 
 		if (kind == MESH_KINDS)
 			log_warning("scope %s: a response of type %s, which nobody asked for, is ignored", scope->name, response.type_url);
 		else
+			r = kind == MESH_LOAD_ASSIGNMENT ? 0 : xds_scope_flush(scope, now_ms);
+		if (!r && kind != MESH_KINDS)
 			r = answer(scope, kind, &response, size, now_ms);
 	}
 	xds_response_release(&response);
@@ -514,9 +546,10 @@ int xds_scope_tick(struct xds_scope *scope, uint64_t now_ms)
 	_cleanup_(strbuf_release) struct strbuf why = STRBUF_INIT;
 	int r;
 
+	r = xds_scope_flush(scope, now_ms);
 	scope->status = 0;
-	if (!scope->is_unsettled)
-		return 0;
+	if (r || !scope->is_unsettled)
+		return r;
 	r = publish(scope, &why, now_ms);
 	if (r)
 		log_error("scope %s: what waited can't be published: %s", scope->name, why.size ? strbuf_text(&why) : strerror(-r));

@@ -319,6 +319,15 @@ static inline void push_assignments(struct fixture *fx, const char *version, con
 	assert_int_equal(push_end(fx, &push, version), 0);
 }
 
+static inline void push_addresses(struct fixture *fx, const char *version, const char *name, const char *ip)
+{
+	struct push push;
+
+	push_begin(&push, MESH_LOAD_ASSIGNMENT);
+	push_assignment(&push, name, ip);
+	assert_int_equal(push_end(fx, &push, version), 0);
+}
+
 static inline void push_one_listener(struct fixture *fx, const char *version, const char *routes)
 {
 	struct push push;

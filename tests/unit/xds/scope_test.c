@@ -456,6 +456,86 @@ static void test_a_listener_that_is_gone_goes_at_once_with_its_routes(void **sta
 
 /* ---- several scopes, and a cache --------------------------------------------------------------------------------------------------- */
 
+static void test_endpoints_that_lie_ready_are_published_and_answered_once(void **state)
+{
+	struct fixture *fx = *state;
+	size_t published;
+
+	begin_serving(fx);
+	xds_scope_gather(fx->scope);
+	published = fx->published;
+	push_addresses(fx, "2", "a", "10.1.0.2");
+	push_addresses(fx, "3", "a", "10.1.0.3");
+	assert_int_equal(fx->published, published);
+	assert_int_equal(fx->sent_count, 0);
+	assert_int_equal(xds_scope_flush(fx->scope, fx->now_ms), 0);
+	assert_int_equal(fx->published, published + 1);
+	assert_int_equal(fx->sent_count, 1);
+	assert_sent(fx, 0, MESH_LOAD_ASSIGNMENT, "3", "n6", "a");
+	assert_accepted(fx, 0);
+	assert_int_equal(xds_scope_flush(fx->scope, fx->now_ms), 0);
+	assert_int_equal(fx->sent_count, 1);
+}
+
+static void test_what_comes_after_gathered_endpoints_comes_after_them(void **state)
+{
+	struct fixture *fx = *state;
+
+	begin_serving(fx);
+	xds_scope_gather(fx->scope);
+	push_addresses(fx, "2", "a", "10.1.0.2");
+	push_clusters(fx, "3", NAMES("a", "b"));
+	assert_sent(fx, 0, MESH_LOAD_ASSIGNMENT, "2", "n5", "a");
+	assert_sent(fx, 1, MESH_CLUSTER, "3", "n6", "");
+}
+
+static void test_refused_endpoints_are_answered_at_once_with_those_before(void **state)
+{
+	struct fixture *fx = *state;
+	size_t published;
+	struct push push;
+
+	begin_serving(fx);
+	xds_scope_gather(fx->scope);
+	published = fx->published;
+	push_addresses(fx, "2", "a", "10.1.0.2");
+	push_begin(&push, MESH_LOAD_ASSIGNMENT);
+	push_assignment(&push, "a", "10.1.0.3");
+	push_assignment(&push, "a", "10.1.0.4");
+	assert_int_equal(push_end(fx, &push, "3"), 0);
+	assert_int_equal(fx->published, published + 1);
+	assert_sent(fx, 0, MESH_LOAD_ASSIGNMENT, "1", "n6", "a");
+	assert_refused(fx, 0, "two of that name");
+}
+
+static void test_gathered_endpoints_that_cannot_be_published_are_refused(void **state)
+{
+	struct fixture *fx = *state;
+
+	begin_serving(fx);
+	xds_scope_gather(fx->scope);
+	fx->publish_error = -E2BIG;
+	push_addresses(fx, "2", "a", "10.1.0.2");
+	assert_int_equal(xds_scope_flush(fx->scope, fx->now_ms), 0);
+	assert_sent(fx, 0, MESH_LOAD_ASSIGNMENT, "1", "n5", "a");
+	assert_refused(fx, 0, "it can't be published: no room");
+}
+
+static void test_a_stream_that_ends_leaves_gathered_endpoints_to_be_published(void **state)
+{
+	struct fixture *fx = *state;
+	size_t published;
+
+	begin_serving(fx);
+	xds_scope_gather(fx->scope);
+	published = fx->published;
+	push_addresses(fx, "2", "a", "10.1.0.2");
+	xds_scope_closed(fx->scope);
+	assert_int_equal(xds_scope_tick(fx->scope, fx->now_ms), 0);
+	assert_int_equal(fx->published, published + 1);
+	assert_int_equal(fx->sent_count, 0);
+}
+
 static void test_scopes_share_what_is_equal(void **state)
 {
 	static const struct xds_scope_callbacks callbacks = { fixture_on_send, fixture_on_publish };
@@ -610,6 +690,11 @@ int main(void)
 		TEST(test_routes_that_no_listener_names_are_ignored),
 		TEST(test_endpoints_that_the_push_lacks_are_unchanged),
 		TEST(test_a_listener_that_is_gone_goes_at_once_with_its_routes),
+		TEST(test_endpoints_that_lie_ready_are_published_and_answered_once),
+		TEST(test_what_comes_after_gathered_endpoints_comes_after_them),
+		TEST(test_refused_endpoints_are_answered_at_once_with_those_before),
+		TEST(test_gathered_endpoints_that_cannot_be_published_are_refused),
+		TEST(test_a_stream_that_ends_leaves_gathered_endpoints_to_be_published),
 		TEST(test_scopes_share_what_is_equal),
 		TEST(test_what_was_kept_serves_before_there_is_a_stream),
 		TEST(test_a_config_dump_holds_what_serves_and_what_waits),

@@ -101,6 +101,8 @@ documented=$(metrics | awk '$1 == "#" && $2 == "TYPE" { print $3 }')
 kill -9 "$(status_of .worker.pid)"
 check "a next worker listens at the same address" wait_until 10 eval '[ "$(code_of "http://127.0.0.1:$health_port/healthz/ready")" = 200 ]'
 equal "and counts on" 1 "$(metric weft_worker_restarts_total)"
+check "a weftd that takes over does too" weft_replace "$config" --health-address "127.0.0.1:$health_port" --metrics-address "127.0.0.1:$metrics_port"
+check "and is ready" wait_until 5 eval '[ "$(code_of "http://127.0.0.1:$health_port/healthz/ready")" = 200 ]'
 check "weftd ends cleanly" weft_stop
 
 count_agrees off

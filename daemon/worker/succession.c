@@ -279,6 +279,7 @@ static void leave(struct succession *s)
 	s->is_leaving = true;
 	worker->is_stopping = true;
 	admin_free(&worker->admin);
+	http_stop(worker);
 	event_free(TAKE_PTR(worker->ring_event));
 	event_del(worker->prepare_event);
 	names_stop(worker);

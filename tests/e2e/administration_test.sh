@@ -101,8 +101,12 @@ documented=$(metrics | awk '$1 == "#" && $2 == "TYPE" { print $3 }')
 kill -9 "$(status_of .worker.pid)"
 check "a next worker listens at the same address" wait_until 10 eval '[ "$(code_of "http://127.0.0.1:$health_port/healthz/ready")" = 200 ]'
 equal "and counts on" 1 "$(metric weft_worker_restarts_total)"
+# what holds a stream open here lingers, and must not answer any more
+client --limit-rate 1M http://script:8000/bytes/16777216 >/dev/null 2>&1 &
+sleep 1
 check "a weftd that takes over does too" weft_replace "$config" --health-address "127.0.0.1:$health_port" --metrics-address "127.0.0.1:$metrics_port"
-check "and is ready" wait_until 5 eval '[ "$(code_of "http://127.0.0.1:$health_port/healthz/ready")" = 200 ]'
+check "the former one still has that stream" kill -0 "$weft_former"
+equal "and every probe is answered by the one that serves" '200' "$(for _ in $(seq 30); do code_of "http://127.0.0.1:$health_port/healthz/ready"; echo; done | sort -u | xargs)"
 check "weftd ends cleanly" weft_stop
 
 count_agrees off

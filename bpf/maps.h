@@ -128,6 +128,16 @@ struct {
 	PINNED;
 } endpoint_state SEC(".maps");
 
+/* By slot: how the head of the response is to be changed; of upstreams whose record says so. Written by the request program. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_UPSTREAMS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u32);
+	__type(value, struct weft_response_changes);
+	PINNED;
+} response_changes SEC(".maps");
+
 /* Sockets that programs redirect to, by cookie. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);

@@ -4,15 +4,19 @@
 #ifndef WEFT_BPF_REPLY_H
 #define WEFT_BPF_REPLY_H
 
+#include "edit.h"
 #include "memo.h"
 #include "message.h"
 #include "response_step.h"
 
 static __always_inline u32 reply_parse(struct sk_msg_md *msg, struct scratch *scratch, u32 copied, const struct weft_upstream *upstream)
 {
-	struct memo *memo = bpf_sk_storage_get(&memos, msg->sk, NULL, 0);
+	struct memo *memo;
 	u32 reason;
 
+	if (upstream->changes_response) /* line by line */
+		return response_parse(scratch, copied, upstream);
+	memo = bpf_sk_storage_get(&memos, msg->sk, NULL, 0);
 	if (memo && memo->method == upstream->method && memo_recall(memo, scratch, copied)) {
 		count(WEFT_COUNTER_RESPONSES_REPEATED, 1);
 		return WEFT_REASON_NONE;
@@ -25,11 +29,22 @@ static __always_inline u32 reply_parse(struct sk_msg_md *msg, struct scratch *sc
 	return reason;
 }
 
-static __always_inline int reply_first(struct sk_msg_md *msg, struct scratch *scratch, struct weft_upstream *upstream, u32 slot, u64 word)
+/* The head as the route changes it, into scratch->change: its length, or 0. */
+WEFT_STAGE u32 reply_change(struct scratch *scratch, u32 slot)
+{
+	const struct weft_response_changes *changes = bpf_map_lookup_elem(&response_changes, &slot);
+
+	if (!scratch || !changes)
+		return 0;
+	return weft_change_response(&scratch->change, changes, &scratch->bytes, &scratch->head);
+}
+
+static __always_inline int reply_first(struct sk_msg_md *msg, struct scratch *scratch, struct weft_socket *socket, struct weft_upstream *upstream,
+				       u32 slot, u64 word)
 {
 	u64 client = upstream->client_cookie, total = 0, replying;
+	u32 reason, size = msg->size, copied, old_len, head_len;
 	struct weft_connection *connection;
-	u32 reason, size = msg->size, copied;
 
 	copied = message_copy(msg, scratch);
 	reason = reply_parse(msg, scratch, copied, upstream);
@@ -42,6 +57,11 @@ static __always_inline int reply_first(struct sk_msg_md *msg, struct scratch *sc
 	connection = bpf_map_lookup_elem(&connections, &client);
 	if (reason == WEFT_REASON_NONE)
 		reason = client_judge(upstream, slot, word, connection, 0);
+	head_len = old_len = scratch->head.head_len;
+	if (reason == WEFT_REASON_NONE && upstream->changes_response) {
+		head_len = reply_change(scratch, slot);
+		reason = head_len ? WEFT_REASON_NONE : WEFT_REASON_EDITED_TOO_LARGE;
+	}
 	if (reason != WEFT_REASON_NONE) {
 		response_pass(upstream, slot, word, reason);
 		return SK_PASS;
@@ -55,10 +75,16 @@ static __always_inline int reply_first(struct sk_msg_md *msg, struct scratch *sc
 		response_pass(upstream, slot, replying, WEFT_REASON_RESPONSE_LOOKUP_MISS);
 		return SK_PASS;
 	}
+	/* As with a request: only when the target is certain. Without memory the server's own bytes take the way of a write that was split. */
+	if (upstream->changes_response && !edit_head(msg, scratch, old_len, head_len)) {
+		response_pass(upstream, slot, replying, WEFT_REASON_EDIT_FAILED);
+		socket->is_split = 1;
+		return message_pass(msg, &server_sockets, socket->cookie, true);
+	}
 	upstream->status = scratch->head.status;
 	upstream->first_byte_ns = bpf_ktime_get_ns();
-	upstream->response_remaining = total;
-	response_advance(upstream, slot, replying, connection, size, WEFT_MOVER_SERVER);
+	upstream->response_remaining = total + head_len - old_len;
+	response_advance(upstream, slot, replying, connection, size + head_len - old_len, WEFT_MOVER_SERVER);
 	return SK_PASS;
 }
 
@@ -118,7 +144,7 @@ int weft_reply(struct sk_msg_md *msg)
 		response_pass(upstream, slot, word, WEFT_REASON_NO_SCRATCH);
 		return SK_PASS;
 	}
-	verdict = reply_first(msg, scratch, upstream, slot, word);
+	verdict = reply_first(msg, scratch, socket, upstream, slot, word);
 	scratch_give(scratch);
 	return verdict;
 }

@@ -147,6 +147,20 @@ static __always_inline u32 target_judge(struct weft_upstream *upstream, bool is_
 	return WEFT_REASON_NONE;
 }
 
+/* What becomes of the response's head goes with the exchange: the image may be another when it comes. */
+WEFT_STAGE int response_changes_keep(struct scratch *scratch, u32 slot)
+{
+	const struct weft_response_changes *changes;
+	struct weft_cursor cursor = {};
+
+	if (!scratch)
+		return -1;
+	changes = WEFT_OBJECT(weft_response_changes, &scratch->route_query.image, &cursor, scratch->route.response_changes);
+	if (!changes)
+		return -1;
+	return bpf_map_update_elem(&response_changes, &slot, changes, BPF_ANY) ? -1 : 0;
+}
+
 /* The request in `msg` is wholly known and its endpoint chosen: send it on a lent upstream. */
 WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *connection, struct scratch *scratch)
 {
@@ -159,9 +173,9 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	if (!connection || !scratch || !settings)
 		return WEFT_REASON_NO_CONNECTION;
 	head_len = old_len = scratch->head.head_len;
+	if ((scratch->route.changes || scratch->route.response_changes) && !has_push_pop)
+		return WEFT_REASON_EDITS_OFF;
 	if (scratch->route.changes) {
-		if (!has_push_pop)
-			return WEFT_REASON_EDITS_OFF;
 		head_len = weft_change_head(&scratch->change, &scratch->route_query, &scratch->bytes, &scratch->head, scratch->route.changes);
 		if (!head_len)
 			return WEFT_REASON_EDITED_TOO_LARGE;
@@ -183,6 +197,11 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 		return reason;
 	}
 
+	if (scratch->route.response_changes && response_changes_keep(scratch, slot)) {
+		upstream_return(upstream, word);
+		return WEFT_REASON_EDIT_FAILED;
+	}
+
 	now = bpf_ktime_get_ns();
 	upstream->client_cookie = scratch->cookie;
 	upstream->start_ns = now;
@@ -202,6 +221,7 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	upstream->passed_reason = WEFT_REASON_NONE;
 	upstream->body_sock = 0;
 	upstream->edited_head_len = scratch->route.changes ? head_len : 0;
+	upstream->changes_response = !!scratch->route.response_changes;
 	connection->exchange = WEFT_EXCHANGE(slot, WEFT_LEASE(word));
 
 	/* The helper's result is the look-up: on a miss nothing was touched and the proxy can still have the bytes. */

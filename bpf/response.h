@@ -40,6 +40,8 @@ static __always_inline int response_first(struct __sk_buff *skb, struct scratch 
 	reason = response_read(scratch, copied, upstream, slot);
 	if (reason == WEFT_REASON_NONE)
 		reason = response_judge(scratch, copied, size, upstream, &total);
+	if (reason == WEFT_REASON_NONE && upstream->changes_response)
+		reason = WEFT_REASON_RESPONSE_CHANGED;
 	connection = bpf_map_lookup_elem(&connections, &client);
 	if (reason == WEFT_REASON_NONE)
 		reason = client_judge(upstream, slot, word, connection, total + total / 2);

@@ -27,7 +27,7 @@ WEFT_STAGE int tcp_pick(const struct weft_image_handle *image, u32 endpoint_slot
 		query.hash_state = WEFT_HASH_READY;
 	query.hash = source_hash;
 	query.random = bpf_get_prandom_u32();
-	r = weft_choose_cluster(image, &cursor, listener->tcp_choice, bpf_get_prandom_u32(), &query.cluster_id, NULL, NULL);
+	r = weft_choose_cluster(image, &cursor, listener->tcp_choice, bpf_get_prandom_u32(), &query.cluster_id, NULL, NULL, NULL);
 	if (r)
 		return r;
 	query.image.slot = endpoint_slot;

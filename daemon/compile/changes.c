@@ -25,6 +25,7 @@ struct fates {
 	struct fate items[NAMES_MAX];
 	size_t count;
 	bool is_answer;       /* weft's own response: nothing has a line yet */
+	bool is_response;
 	struct strbuf *proxy; /* what the kernel does not do */
 };
 
@@ -52,9 +53,9 @@ static bool is_name(const struct fate *fate, const char *name)
 }
 
 /* Names that frame messages, or that Envoy sets itself before it edits, are not for the kernel to change. */
-static bool is_plain_name(const struct fate *fate, bool is_answer)
+static bool is_plain_name(const struct fate *fate, bool is_request)
 {
-	if (is_answer && (is_name(fate, "date") || is_name(fate, "location")))
+	if (!is_request && (is_name(fate, "date") || is_name(fate, "location")))
 		return false;
 	return !(weft_known_names[known_name(fate)].flags & (WEFT_NAME_IS_SPECIAL | WEFT_NAME_IS_PRIVATE)) &&
 	       !(fate->len >= 8 && !memcmp(fate->name, "x-envoy-", 8)) && fate->name[0] != ':';
@@ -79,7 +80,7 @@ static struct fate *fate_of(struct fates *fates, const struct weft_text *name)
 			       .line = STRBUF_INIT,
 			       .added = STRBUF_INIT };
 	memcpy(fate->name, name->bytes, name->len);
-	if (is_plain_name(fate, fates->is_answer))
+	if (is_plain_name(fate, !fates->is_answer && !fates->is_response))
 		return fate;
 	reason_add(fates->proxy, "the proxy edits header %.*s", (int)fate->len, fate->name);
 	return NULL;
@@ -138,7 +139,7 @@ static bool act(struct fates *fates, const struct weft_edit *edit, struct fate *
 		clear(fate);
 	} else if (fate->action) {
 		return too_tangled(fates, fate);
-	} else if (weft_known_names[known_name(fate)].flags & (fates->is_answer ? WEFT_NAME_IS_JOINED_BACK : WEFT_NAME_IS_JOINED) &&
+	} else if (weft_known_names[known_name(fate)].flags & (fates->is_answer || fates->is_response ? WEFT_NAME_IS_JOINED_BACK : WEFT_NAME_IS_JOINED) &&
 		   (!fate->is_removed || fate->added.size)) {
 		reason_add(fates->proxy, "the proxy appends to header %.*s, which is one line", (int)fate->len, fate->name);
 		return false;
@@ -357,4 +358,73 @@ int answer_lines_compile(struct routes_compile *c, weft_ref edits, bool has_body
 		strbuf_append_text(lines, "content-type: text/plain\r\n");
 	fates_release(fates);
 	return r ? r : strbuf_status(lines);
+}
+
+/* ---- responses ---------------------------------------------------------------------------------------------------------------------- */
+
+/* False: it does not fit. */
+static bool put_response_text(struct weft_response_changes *changes, size_t *used, const void *bytes, size_t size, uint16_t *at)
+{
+	if (*used + size > WEFT_RESPONSE_TEXT_MAX)
+		return false;
+	if (size)
+		memcpy(changes->text + *used, bytes, size);
+	*at = (uint16_t)*used;
+	*used += size;
+	return true;
+}
+
+static bool put_response_item(struct weft_response_changes *changes, size_t *used, const struct fate *fate)
+{
+	struct weft_response_change *item = &changes->items[changes->count];
+
+	if (!fate->is_removed && !fate->action)
+		return true;
+	if (changes->count == WEFT_RESPONSE_CHANGES_MAX)
+		return false;
+	*item = (struct weft_response_change){ .name_hash = fate->hash,
+					       .name_len = (uint8_t)fate->len,
+					       .action = (uint8_t)(fate->is_removed ? WEFT_EDIT_REMOVE : fate->action),
+					       .line_len = (uint16_t)fate->line.size };
+	changes->names |= 1ull << (fate->hash & 63);
+	changes->count++;
+	return put_response_text(changes, used, fate->name, fate->len, &item->name) &&
+	       put_response_text(changes, used, strbuf_text(&fate->line), fate->line.size, &item->line);
+}
+
+int response_changes_compile(struct routes_compile *c, weft_ref edits, weft_ref *out, struct strbuf *proxy)
+{
+	_cleanup_free_ struct fates *fates = calloc(1, sizeof(*fates));
+	_cleanup_free_ struct weft_response_changes *made = calloc(1, sizeof(*made));
+	struct strbuf tail = STRBUF_INIT;
+	bool fits = true;
+	size_t used = 0, i;
+	int r = 0;
+
+	*out = 0;
+	if (!edits)
+		return 0;
+	if (!fates || !made)
+		return -ENOMEM;
+	fates->is_response = true;
+	fates->proxy = proxy;
+	if (apply_levels(c, fates, builder_at(&c->builder, edits))) {
+		for (i = 0; !r && i < fates->count; i++) {
+			const struct fate *fate = &fates->items[i];
+
+			strbuf_append(&tail, strbuf_text(&fate->added), fate->added.size);
+			fits = fits && put_response_item(made, &used, fate);
+			r = strbuf_status(&fate->added) ? strbuf_status(&fate->added) : strbuf_status(&fate->line);
+		}
+		made->tail_len = (uint16_t)WEFT_MIN(tail.size, (size_t)UINT16_MAX);
+		r = r ? r : strbuf_status(&tail);
+		fits = fits && put_response_text(made, &used, strbuf_text(&tail), tail.size, &made->tail);
+		if (!fits)
+			reason_add(proxy, "the proxy edits headers of responses: more than %u names or %u bytes", WEFT_RESPONSE_CHANGES_MAX, WEFT_RESPONSE_TEXT_MAX);
+		else if (!r)
+			*out = builder_share(&c->builder, made, sizeof(*made));
+	}
+	strbuf_release(&tail);
+	fates_release(fates);
+	return r ? r : builder_status(&c->builder);
 }

@@ -200,7 +200,7 @@ static bool has_edits(const struct mesh_header_edits *edits)
 }
 
 /* struct weft_weight for each cluster that may be chosen (choice_compile leaves those without weight out). */
-static int weights(struct extras_compile *x, weft_ref rewrite_ref, weft_ref *out, weft_ref *changes)
+static int weights(struct extras_compile *x, weft_ref rewrite_ref, weft_ref *out, struct route_effects *effects)
 {
 	const struct mesh_forward *forward = &x->route->forward;
 	_cleanup_free_ struct weft_weight *made = calloc(forward->weighted_count + 1, sizeof(*made));
@@ -226,9 +226,9 @@ static int weights(struct extras_compile *x, weft_ref rewrite_ref, weft_ref *out
 		r = edits(x, &weighted->edits, &made[used].request_edits, &made[used].response_edits);
 		made[used].host = text_or_none(x, weighted->host_rewrite);
 		if (!r)
-			r = changes_compile(x->c, rewrite_ref, made[used].host, made[used].request_edits, &changes[used], x->proxy);
-		if (weighted->edits.response_add_count || weighted->edits.response_remove.count)
-			reason_add(x->proxy, "the proxy adds and removes headers of responses (weight)");
+			r = changes_compile(x->c, rewrite_ref, made[used].host, made[used].request_edits, &effects->changes[used], x->proxy);
+		if (!r)
+			r = response_changes_compile(x->c, made[used].response_edits, &effects->response_changes[used], x->proxy);
 		used++;
 	}
 	if (r || (!has_own_edits && !has_host && !has_own_policies))
@@ -269,8 +269,6 @@ int extras_compile(struct routes_compile *c, const struct route_context *context
 
 	out->extras = 0;
 	r = edits(&x, NULL, &made.request_edits, &made.response_edits);
-	if (!r && made.response_edits && is_forward(route))
-		reason_add(proxy, "the proxy adds and removes headers of responses");
 	if (context->virtual_host->require_tls != MESH_TLS_NOT_REQUIRED)
 		reason_add(proxy, "the virtual host needs TLS: the proxy redirects what is not https");
 	if (!r && route->action == MESH_ACTION_REDIRECT)
@@ -280,9 +278,11 @@ int extras_compile(struct routes_compile *c, const struct route_context *context
 	if (!r && !is_forward(route))
 		r = answer(&x, &made, out);
 	else if (!r && route->action == MESH_ACTION_WEIGHTED)
-		r = weights(&x, made.rewrite, &made.weights, out->changes);
+		r = weights(&x, made.rewrite, &made.weights, out);
 	else if (!r)
 		r = changes_compile(c, made.rewrite, 0, made.request_edits, out->changes, proxy);
+	if (!r && is_forward(route) && route->action != MESH_ACTION_WEIGHTED)
+		r = response_changes_compile(c, made.response_edits, out->response_changes, proxy);
 	if (r || !memcmp(&made, &none, sizeof(made)))
 		return r;
 	out->extras = builder_share(&c->builder, &made, sizeof(made));

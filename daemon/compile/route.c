@@ -37,7 +37,7 @@ int choice_compile(struct routes_compile *c, const struct choice_item *items, si
 		if (r && r != -ENOSPC)
 			return r;
 		until += items[i].weight;
-		choice->items[used++] = (struct weft_choice_item){ .cluster_id = id, .until = until, .changes = items[i].changes };
+		choice->items[used++] = (struct weft_choice_item){ .cluster_id = id, .until = until, .changes = items[i].changes, .response_changes = items[i].response_changes };
 	}
 	choice->count = (uint32_t)used;
 	choice->total_weight = until;
@@ -137,6 +137,7 @@ static void draft_release(struct draft *draft)
 	strbuf_release(&draft->proxy);
 	strbuf_release(&draft->hash);
 	free(draft->effects.changes);
+	free(draft->effects.response_changes);
 	strbuf_release(&draft->effects.lines);
 }
 
@@ -214,7 +215,7 @@ static void judge_reasons(const struct mesh_reasons *reasons, struct draft *draf
 	}
 }
 
-static int write_forward(struct routes_compile *c, const struct mesh_route *source, const weft_ref *changes, struct weft_route *route)
+static int write_forward(struct routes_compile *c, const struct mesh_route *source, const struct route_effects *effects, struct weft_route *route)
 {
 	const struct mesh_forward *forward = &source->forward;
 	_cleanup_free_ struct choice_item *items = NULL;
@@ -228,9 +229,12 @@ static int write_forward(struct routes_compile *c, const struct mesh_route *sour
 	if (source->action == MESH_ACTION_WEIGHTED)
 		for (i = 0; i < count; i++)
 			items[i] = (struct choice_item){ .cluster = forward->weighted[i].name, .weight = forward->weighted[i].weight };
-	for (i = 0; changes && i < count; i++)
-		if (items[i].weight)
-			items[i].changes = changes[chosen++];
+	for (i = 0; effects && i < count; i++) {
+		if (!items[i].weight)
+			continue;
+		items[i].changes = effects->changes[chosen];
+		items[i].response_changes = effects->response_changes[chosen++];
+	}
 	route->timeout_ms = (uint32_t)WEFT_MIN(forward->timeout_ms, (int64_t)UINT32_MAX);
 	route->missing_status = forward->cluster_not_found_status;
 	r = hash_policies_compile(c, forward, &route->hash_policies);
@@ -269,7 +273,7 @@ static int write_action(struct routes_compile *c, const struct mesh_route *sourc
 	if (is_redirect)
 		return 0;
 	return is_direct ? direct_compile(c, &source->direct, &effects->lines, &route->direct)
-			 : write_forward(c, source, draft->proxy.size ? NULL : effects->changes, route);
+			 : write_forward(c, source, draft->proxy.size ? NULL : effects, route);
 }
 
 static void collect_reason(const struct draft *draft, struct strbuf *reason)
@@ -329,7 +333,8 @@ static int write_route(struct routes_compile *c, const struct route_context *con
 	judge_reasons(&source->reasons, draft);
 	judge_action(context, source, draft);
 	draft->effects.changes = calloc(source->forward.weighted_count + 1, sizeof(*draft->effects.changes));
-	if (!draft->effects.changes)
+	draft->effects.response_changes = calloc(source->forward.weighted_count + 1, sizeof(*draft->effects.response_changes));
+	if (!draft->effects.changes || !draft->effects.response_changes)
 		return -ENOMEM;
 	r = extras_compile(c, context, source, &draft->effects, &draft->proxy, &draft->action);
 	if (!r)

@@ -62,6 +62,7 @@ struct choice_item {
 	const char *cluster;
 	uint32_t weight;
 	weft_ref changes; /* struct weft_changes */
+	weft_ref response_changes; /* struct weft_response_changes */
 };
 int choice_compile(struct routes_compile *c, const struct choice_item *items, size_t count, weft_ref *out);
 
@@ -93,7 +94,7 @@ void direct_judge(const struct mesh_direct_response *direct, struct strbuf *unsu
 /* What a route does beside choosing a cluster. */
 struct route_effects {
 	weft_ref extras;     /* struct weft_route_extras; 0: nothing. The rest is what the kernel makes of it: */
-	weft_ref *changes;   /* of as many items as the route may choose from: one, or all that have a weight */
+	weft_ref *changes, *response_changes; /* of as many items as the route may choose from: one, or all that have a weight */
 	weft_ref location;   /* struct weft_location; 0: it is no redirect, or the proxy's */
 	struct strbuf lines; /* of an answer of weft's own, beside length and date */
 };
@@ -108,6 +109,9 @@ int policies_compile(struct routes_compile *c, const struct route_context *conte
 /* struct weft_changes: struct weft_rewrite, a weighted cluster's own host in place of the one there, struct weft_edits; each may be 0. 0: nothing is
  * changed, or it is not for the kernel and `proxy` says why. */
 int changes_compile(struct routes_compile *c, weft_ref rewrite, weft_ref own_host, weft_ref edits, weft_ref *out, struct strbuf *proxy);
+
+/* struct weft_response_changes of struct weft_edits; each may be 0, as above. */
+int response_changes_compile(struct routes_compile *c, weft_ref edits, weft_ref *out, struct strbuf *proxy);
 
 /* The lines of an answer of weft's own after struct weft_edits (or 0), beside those that frame it. */
 int answer_lines_compile(struct routes_compile *c, weft_ref edits, bool has_body, struct strbuf *lines, struct strbuf *proxy);

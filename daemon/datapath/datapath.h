@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include "weft/abi.h"
+#include "weft/image.h"
 
 struct image; /* compile/compile.h */
 struct strbuf; /* base/strbuf.h */
@@ -108,6 +109,8 @@ void datapath_upstream_close(int fd);
 int datapath_connection_find(struct datapath *dp, uint64_t netns_cookie, uint32_t peer_ip4_be, uint16_t peer_port_be,
 			     uint64_t *cookie, struct weft_connection *out);
 int datapath_connection_get(struct datapath *dp, uint64_t cookie, struct weft_connection *out);
+/* How the head of the response of a lent slot is to be changed. -ENOENT: not at all. Any thread. */
+int datapath_response_changes(struct datapath *dp, uint32_t slot, struct weft_response_changes *out);
 /* Visits the records as they are; of those that come and go meanwhile, some. -ENOMEM, or the kernel's -errno. */
 int datapath_connections_each(struct datapath *dp, void (*fn)(void *arg, uint64_t cookie, const struct weft_connection *connection), void *arg);
 /* Runs the command program; see abi.h. 0 also when the connection is gone (answer lacks WEFT_ANSWER_FOUND). Any thread. */

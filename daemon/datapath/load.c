@@ -35,6 +35,7 @@ const char *const datapath_map_names[MAP_COUNT] = {
 	[MAP_ENDPOINT_STATE] = "endpoint_state",
 	[MAP_EVENTS] = "events",
 	[MAP_COUNTERS] = "counters",
+	[MAP_RESPONSE_CHANGES] = "response_changes",
 };
 
 const char *const datapath_program_names[PROGRAM_COUNT] = {

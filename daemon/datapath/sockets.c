@@ -68,6 +68,11 @@ int datapath_connection_get(struct datapath *dp, uint64_t cookie, struct weft_co
 	return bpf_map_lookup_elem(dp->maps[MAP_CONNECTIONS], &cookie, out) ? -errno : 0;
 }
 
+int datapath_response_changes(struct datapath *dp, uint32_t slot, struct weft_response_changes *out)
+{
+	return bpf_map_lookup_elem(dp->maps[MAP_RESPONSE_CHANGES], &slot, out) ? -errno : 0;
+}
+
 int datapath_connections_each(struct datapath *dp, void (*fn)(void *arg, uint64_t cookie, const struct weft_connection *connection), void *arg)
 {
 	_cleanup_free_ uint64_t *cookies = malloc(WEFT_CONNECTIONS_MAX * sizeof(*cookies));

@@ -11,7 +11,7 @@ int choose_cluster(struct connection *connection, weft_ref ref, u32 *cluster_id)
 	struct weft_image_handle image = thread_routes(connection->thread, connection->pod->is.scope);
 	struct weft_cursor cursor = {0};
 
-	return weft_choose_cluster(&image, &cursor, ref, thread_random(connection->thread), cluster_id, NULL, NULL);
+	return weft_choose_cluster(&image, &cursor, ref, thread_random(connection->thread), cluster_id, NULL, NULL, NULL);
 }
 
 static int refuse(u16 *status, const char **body, enum proxy_reason reason, const char *text)

@@ -49,6 +49,8 @@ void lines_remove(struct lines *lines, const struct name *name);
 void lines_set(struct lines *lines, const struct name *name, const u8 *value, u32 len);
 /* One more line, or at the end of the one there is where Envoy knows the name. */
 void lines_append(struct lines *lines, const struct name *name, const u8 *value, u32 len);
+/* As the kernel would have changed a response. */
+void lines_change(struct lines *lines, const struct weft_response_changes *changes);
 /* Bytes that lines_put() writes at most. */
 u32 lines_room(const struct lines *lines);
 void lines_put(const struct lines *lines, struct buffer *out, bool decorates);

@@ -120,6 +120,42 @@ void lines_append(struct lines *lines, const struct name *name, const u8 *value,
 	line->flags = 0;
 }
 
+/* Of the form "name: value\r\n", any number of them. */
+static void add_text(struct lines *lines, const u8 *text, u32 len)
+{
+	while (len) {
+		const u8 *colon = memchr(text, ':', len), *end = memchr(text, '\r', len);
+		struct name name;
+
+		weft_assert(colon && end && end - colon >= 2 && end + 2 <= text + len);
+		name = (struct name){text, (u32)(colon - text), weft_name_hash(text, (u32)(colon - text))};
+		lines_add(lines, &name, colon + 2, (u32)(end - colon - 2), 0);
+		len -= (u32)(end + 2 - text);
+		text = end + 2;
+	}
+}
+
+void lines_change(struct lines *lines, const struct weft_response_changes *changes)
+{
+	bool was_there[WEFT_RESPONSE_CHANGES_MAX];
+
+	for (u32 i = 0; i < changes->count; i++) {
+		const struct weft_response_change *item = &changes->items[i];
+		const struct name name = {changes->text + item->name, item->name_len, item->name_hash};
+
+		was_there[i] = lines_look(lines, &name) != NULL;
+		if (item->action != WEFT_EDIT_ADD_IF_ABSENT)
+			lines_remove(lines, &name);
+	}
+	add_text(lines, changes->text + changes->tail, changes->tail_len);
+	for (u32 i = 0; i < changes->count; i++) {
+		const struct weft_response_change *item = &changes->items[i];
+
+		if (item->action == (was_there[i] ? WEFT_EDIT_OVERWRITE_IF_EXISTS : WEFT_EDIT_ADD_IF_ABSENT))
+			add_text(lines, changes->text + item->line, item->line_len);
+	}
+}
+
 u32 lines_room(const struct lines *lines)
 {
 	return lines->used + lines->count * 4;

@@ -104,6 +104,8 @@ struct proxy_relay {
 	uint8_t method;             /* enum weft_method of the request: HEAD has no body */
 	uint64_t request_remaining; /* body bytes that had not come when the response was passed: they will arrive on the anchor */
 	uint64_t deadline_ns;       /* CLOCK_MONOTONIC; 0: none. Then: 504, or in mid-body the connection is cut */
+	bool has_changes;           /* the head is to be changed */
+	struct weft_response_changes changes;
 	/* is_reusable: the response was read to its end exactly, the request was complete and the server keeps the connection. */
 	void (*done)(void *arg, uint32_t slot, uint32_t lease, bool is_reusable);
 	void *arg;

@@ -107,7 +107,9 @@ static void edit_lines(struct exchange *exchange, const u8 *bytes, const struct 
 	struct lines *lines = thread->response_lines;
 	struct edit_context context;
 
-	if (!exchange->edited && !policies_have_lines(exchange))
+	const struct proxy_relay *relay = exchange->is_relay ? &exchange->connection->relay->is : NULL;
+
+	if (!exchange->edited && !policies_have_lines(exchange) && !(relay && relay->has_changes))
 		return;
 	plan->lines = lines;
 	headers_response_lines(lines, bytes, head, plan);
@@ -115,6 +117,8 @@ static void edit_lines(struct exchange *exchange, const u8 *bytes, const struct 
 		edited_context(exchange, lines, &context);
 		edits_apply(&context, exchange->edited->response_edits, lines);
 	}
+	if (relay && relay->has_changes)
+		lines_change(lines, &relay->changes);
 	policies_put_lines(exchange, lines);
 	if (exchange->response.body != FLOW_LENGTH || lines_look(lines, &length))
 		return;

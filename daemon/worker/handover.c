@@ -29,7 +29,7 @@ static uint64_t remaining_at_anchor(const struct pool_exchange *exchange)
 static int relay(void *arg, const struct pool_exchange *exchange, int fd)
 {
 	struct worker *worker = arg;
-	const struct proxy_relay relay = {
+	struct proxy_relay relay = {
 		.client_cookie = exchange->client_cookie,
 		.fd = fd,
 		.slot = exchange->slot,
@@ -43,6 +43,13 @@ static int relay(void *arg, const struct pool_exchange *exchange, int fd)
 		.arg = worker,
 	};
 
+	if (exchange->record.changes_response) {
+		int r = datapath_response_changes(worker->datapath, exchange->slot, &relay.changes);
+
+		if (r)
+			return log_err(r, "reading how a response is to be changed");
+		relay.has_changes = true;
+	}
 	return proxy_relay(worker->proxy, &relay);
 }
 

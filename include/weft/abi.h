@@ -213,7 +213,9 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	u32 passed_reason;     /* enum weft_reason: why the response is the worker's */
 	u32 edited_head_len;   /* bytes of the head as the kernel wrote it; 0: it is the client's own */
 	u64 body_sock;         /* BYPASS: 0, or kernel address of the client whose body came in further writes than the head's */
-	u64 reserved_line3[8];
+	u32 changes_response;  /* the response's head is to be changed as `response_changes` says */
+	u32 zero_line3;
+	u64 reserved_line3[7];
 };
 _Static_assert(sizeof(struct weft_upstream) == 256, "a slot is four cache lines");
 

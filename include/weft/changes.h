@@ -221,4 +221,88 @@ WEFT_STAGE u32 weft_change_head(struct weft_change *change, const struct weft_ro
 	return change->is_full ? 0 : change->written;
 }
 
+/* ---- responses --------------------------------------------------------------------------------------------------------------------- */
+
+WEFT_STAGE int weft_change_is_named(const struct weft_response_changes *changes, const struct weft_head_bytes *bytes, u32 off, u32 index)
+{
+	u32 len, name, i;
+
+	if (!changes || !bytes || index >= WEFT_RESPONSE_CHANGES_MAX)
+		return 0;
+	len = changes->items[index].name_len;
+	name = changes->items[index].name;
+	for (i = 0; i < WEFT_CHANGE_NAME_MAX; i++) {
+		u8 byte = bytes->data[WEFT_OFFSET(off + i)];
+
+		if (i >= len)
+			break;
+		byte |= byte >= 'A' && byte <= 'Z' ? 0x20 : 0;
+		if (byte != changes->text[(name + i) & (WEFT_RESPONSE_TEXT_MAX - 1)])
+			return 0;
+	}
+	return 1;
+}
+
+WEFT_STAGE int weft_change_response_text(struct weft_change *change, const struct weft_response_changes *changes, u32 off, u32 len)
+{
+	if (!change || !changes || off >= WEFT_RESPONSE_TEXT_MAX)
+		return 0;
+	change->from = (u64)(changes->text + (off & (WEFT_RESPONSE_TEXT_MAX - 1)));
+	return weft_change_put(change, WEFT_MIN(len, WEFT_RESPONSE_TEXT_MAX - off));
+}
+
+WEFT_STAGE int weft_change_response_line(struct weft_change *change, const struct weft_response_changes *changes, const struct weft_head_bytes *bytes,
+					 const struct weft_head *head, u32 index)
+{
+	const struct weft_field *field;
+	u32 k;
+
+	if (!change || !changes || !bytes || !head || index >= WEFT_FIELDS_MAX)
+		return 0;
+	field = &head->fields[index];
+	for (k = 0; k < WEFT_RESPONSE_CHANGES_MAX; k++) {
+		const struct weft_response_change *item = &changes->items[k];
+
+		if (k >= changes->count)
+			break;
+		if (item->name_hash != field->name_hash || item->name_len != field->name.len || !weft_change_is_named(changes, bytes, field->name.off, k))
+			continue;
+		change->seen |= 1u << k;
+		if (item->action == WEFT_EDIT_ADD_IF_ABSENT)
+			break;
+		weft_change_keep(change, bytes, field->name.off);
+		change->read = weft_change_line_end(head, index);
+		break;
+	}
+	return 0;
+}
+
+/* The same for a response. */
+WEFT_STAGE u32 weft_change_response(struct weft_change *change, const struct weft_response_changes *changes, const struct weft_head_bytes *bytes,
+				    const struct weft_head *head)
+{
+	u32 i;
+
+	if (!change || !changes || !bytes || !head)
+		return 0;
+	change->read = 0;
+	change->written = 0;
+	change->seen = 0;
+	change->is_full = 0;
+	for (i = 0; i < WEFT_FIELDS_MAX; i++) {
+		if (i >= head->field_count)
+			break;
+		if (changes->names >> (head->fields[i].name_hash & 63) & 1)
+			weft_change_response_line(change, changes, bytes, head, i);
+	}
+	weft_change_keep(change, bytes, head->head_len - 2);
+	weft_change_response_text(change, changes, changes->tail, changes->tail_len);
+	for (i = 0; i < WEFT_RESPONSE_CHANGES_MAX; i++) {
+		if (i < changes->count && changes->items[i].action == (change->seen >> i & 1 ? WEFT_EDIT_OVERWRITE_IF_EXISTS : WEFT_EDIT_ADD_IF_ABSENT))
+			weft_change_response_text(change, changes, changes->items[i].line, changes->items[i].line_len);
+	}
+	weft_change_keep(change, bytes, head->head_len);
+	return change->is_full ? 0 : change->written;
+}
+
 #endif

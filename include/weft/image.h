@@ -357,6 +357,7 @@ struct weft_choice {
 		u32 cluster_id;
 		u32 until;
 		weft_ref changes; /* struct weft_changes; 0: none, or they are the proxy's */
+		weft_ref response_changes; /* struct weft_response_changes; likewise */
 	} items[];
 };
 
@@ -533,6 +534,25 @@ struct weft_changes {
 	u32 count;
 	u32 path_flags;     /* WEFT_REWRITE_* */
 	struct weft_name_change items[];
+};
+
+/* What a route does to the lines of its responses, worked out in the same way. In one piece and without references: it goes with the exchange, since
+ * the image may have been replaced when the response comes. */
+#define WEFT_RESPONSE_CHANGES_MAX 8u
+#define WEFT_RESPONSE_TEXT_MAX 512u /* bytes of all names and lines; a power of two */
+
+struct weft_response_changes {
+	u8 text[WEFT_RESPONSE_TEXT_MAX];
+	u64 names;           /* bit name_hash & 63 of every item */
+	u32 count;
+	u16 tail, tail_len;  /* lines that follow the response's own; offsets are in `text` */
+	struct weft_response_change {
+		u32 name_hash;
+		u8 name_len;
+		u8 action;   /* as in struct weft_name_change */
+		u16 name;    /* lower case */
+		u16 line, line_len;
+	} items[WEFT_RESPONSE_CHANGES_MAX];
 };
 
 enum weft_variable {

@@ -213,10 +213,10 @@ WEFT_STAGE int weft_find_listener(const struct weft_image_handle *image, u32 ip4
 	return 0;
 }
 
-/* The cluster of a struct weft_choice for a random number; unless NULL, its place there (`which`) and its changes. 0; -ENODATA: there is none;
+/* The cluster of a struct weft_choice for a random number; unless NULL, its place there (`which`) and its changes of both directions. 0; -ENODATA: there is none;
  * -E2BIG: more than the kernel looks at. */
 WEFT_INLINE int weft_choose_cluster(const struct weft_image_handle *image, struct weft_cursor *cursor, weft_ref ref, u32 random, u32 *cluster_id,
-				    u32 *which, weft_ref *changes)
+				    u32 *which, weft_ref *changes, weft_ref *response_changes)
 {
 	const struct weft_choice *choice;
 	u32 count, total, target, i;
@@ -241,6 +241,8 @@ WEFT_INLINE int weft_choose_cluster(const struct weft_image_handle *image, struc
 				*which = i;
 			if (changes)
 				*changes = item->changes;
+			if (response_changes)
+				*response_changes = item->response_changes;
 			return 0;
 		}
 	}

@@ -69,6 +69,7 @@
 	X(RESPONSE_CLIENT_NOT_DRAINED, "response_client_not_drained") \
 	X(RESPONSE_CLIENT_FULL, "response_client_full") \
 	X(RESPONSE_EARLY, "response_early") \
+	X(RESPONSE_CHANGED, "response_changed") \
 	X(RESPONSE_LOOKUP_MISS, "response_lookup_miss") \
 	X(RESPONSE_EXCESS, "response_excess")
 

@@ -33,6 +33,7 @@ struct weft_route_result {
 	weft_ref hash_policies; /* CLUSTER: of the route; 0: none */
 	u32 choice_item; /* CLUSTER: which of the route's choice */
 	weft_ref changes; /* CLUSTER: what the kernel changes in the head; 0: nothing */
+	weft_ref response_changes; /* likewise, in the head of the response */
 	weft_ref location; /* REDIRECT in the kernel */
 };
 
@@ -225,7 +226,7 @@ WEFT_STAGE int weft_take_route(const struct weft_route_query *query, weft_ref re
 	}
 
 	switch (weft_choose_cluster(&query->image, &cursor, choice_ref, query->random, &result->cluster_id, &result->choice_item,
-				    &result->changes)) {
+				    &result->changes, &result->response_changes)) {
 	case 0:
 		return WEFT_ROUTE_CLUSTER;
 	case -ENODATA:

@@ -22,7 +22,7 @@ lines() {
 warm() {
 	local each
 	for each in 1 2 3; do
-		get -H 'Host: edits.test' http://script:8000/old/warm http://script:8000/faraway/warm >/dev/null
+		get -H 'Host: edits.test' http://script:8000/old/warm http://script:8000/{faraway,back,farback}/warm >/dev/null
 	done
 	sleep 0.5
 }
@@ -42,6 +42,18 @@ twice() {
 		equal "$1: /$route/: removed by the virtual host" '' "$(lines x-gone -H 'x-gone: 1' $url)"
 		equal "$1: /$route/: the virtual host acts after the route" 'virtual host' "$(lines x-level $url)"
 		equal "$1: /$route/: nothing else changes" 'a+b' "$(lines x-other -H 'x-other: a' -H 'X-OTHER:   b' $url)"
+	done
+}
+
+# What the route changes in responses: whoever answers says X-Served-By, Content-Type, Date and Server.
+responses() {
+	local route
+	for route in back farback; do
+		equal "$1: /$route/: lines of the response" "200 one $([ $route = back ] && echo v1 || echo ratings) three  text/mesh " \
+			"$(tell '%{http_code} %header{x-back} %header{x-served-by} %header{x-back-default} %header{x-back-if-there} %{content_type} %header{server}' \
+				-H 'Host: edits.test' http://script:8000/$route/x)"
+		equal "$1: /$route/: the body is whole, 50 times on one connection" 50 \
+			"$(get -H 'Host: edits.test' "http://script:8000/$route/[1-50]" | jq -r .path | sort -u | grep -c '^/echo/')"
 	done
 }
 
@@ -86,6 +98,7 @@ for mode in on remote off; do
 	before=$(($(path_count bypass) + $(path_count remote)))
 	twice "$mode"
 	rewrites "$mode"
+	responses "$mode"
 	bodies "$mode"
 	local_before=$(path_count local_reply)
 	answers "$mode"
@@ -95,6 +108,12 @@ for mode in on remote off; do
 	if [ "$mode" = off ]; then
 		equal "$mode: none by the kernel" 0 "$((after - before))"
 	else
+		passed=$(status_of '.slow_reasons.response_changed // 0')
+		if [ "$mode" = on ]; then
+			between "$mode: responses of the server on this node are changed by the kernel, of the other by the worker" 40 60 "$passed"
+		else
+			between "$mode: responses are changed by the worker" 80 110 "$passed"
+		fi
 		between "$mode: most by the kernel" 180 1000 "$((after - before))"
 	fi
 	weft_stop

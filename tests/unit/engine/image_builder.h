@@ -244,7 +244,7 @@ static inline weft_ref built_value(struct builder *b, const struct built_conditi
 
 static inline weft_ref built_route_add(struct builder *b, const struct built_route *r)
 {
-	u32 choice[2 + 3 * 4] = {}, count = 0, i;
+	u32 choice[2 + 4 * 4] = {}, count = 0, i;
 	struct weft_condition conditions[4] = {};
 	struct weft_route route = {.id = b->routes++, .action = r->action ?: WEFT_ACTION_CLUSTER, .flags = r->flags, .timeout_ms = 15000};
 
@@ -268,8 +268,8 @@ static inline weft_ref built_route_add(struct builder *b, const struct built_rou
 		u32 weight = r->weights[i] ?: 1;
 
 		choice[1] += weight;
-		choice[2 + 3 * count] = r->clusters[i];
-		choice[3 + 3 * count] = choice[1];
+		choice[2 + 4 * count] = r->clusters[i];
+		choice[3 + 4 * count] = choice[1];
 		count++;
 	}
 	choice[0] = count;
@@ -278,7 +278,7 @@ static inline weft_ref built_route_add(struct builder *b, const struct built_rou
 
 		route.direct = builder_add(b, &direct, sizeof(direct));
 	} else {
-		route.choice = builder_add(b, choice, (2 + 3 * count) * sizeof(u32));
+		route.choice = builder_add(b, choice, (2 + 4 * count) * sizeof(u32));
 	}
 	return builder_add(b, &route, sizeof(route));
 }

@@ -29,6 +29,8 @@
 
 static const char *const names[] = { "x-a", "x-b", "x-c", "x-a-name-of-more-than-one-word", "accept", "user-agent", "cookie" };
 static const char *const cased[] = { "X-A", "x-b", "X-c", "x-A-Name-Of-More-Than-One-Word", "Accept", "User-Agent", "cookie" };
+static const char *const response_names[] = { "x-a", "x-b", "x-c", "content-type", "vary", "server", "etag" };
+static const char *const response_cased[] = { "X-A", "x-b", "X-c", "Content-Type", "Vary", "Server", "ETag" };
 static const char *const values[] = { "", "1", "two words", "a value that is somewhat longer than the others are" };
 static const char *const actions[] = { "APPEND_IF_EXISTS_OR_ADD", "ADD_IF_ABSENT", "OVERWRITE_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS" };
 
@@ -41,22 +43,29 @@ static uint32_t random_below(uint64_t *state, uint32_t limit)
 /* ---- configurations --------------------------------------------------------------------------------------------------------------- */
 
 /* A level's keys, each on a line of its own at `indent`. Few edits a level and few names, so that levels meet. */
-static void put_level(struct strbuf *out, const char *indent, uint64_t *random)
+static void put_direction(struct strbuf *out, const char *indent, const char *direction, const char *const *of, uint32_t count, uint64_t *random)
 {
 	uint32_t removed = random_below(random, 3), added = random_below(random, 4), i;
 
-	strbuf_printf(out, "%srequest_headers_to_remove: [", indent);
+	strbuf_printf(out, "%s%s_headers_to_remove: [", indent, direction);
 	for (i = 0; i < removed; i++)
-		strbuf_printf(out, "%s%s", i ? ", " : "", names[random_below(random, WEFT_ARRAY_SIZE(names))]);
-	strbuf_printf(out, "]\n%srequest_headers_to_add: [", indent);
+		strbuf_printf(out, "%s%s", i ? ", " : "", of[random_below(random, count)]);
+	strbuf_printf(out, "]\n%s%s_headers_to_add: [", indent, direction);
 	for (i = 0; i < added; i++) {
 		const char *keeps = random_below(random, 2) ? "true" : "false";
 
 		strbuf_printf(out, "%s{header: {key: %s, value: \"%s\"}, append_action: %s, keep_empty_value: %s}", i ? ", " : "",
-			      names[random_below(random, WEFT_ARRAY_SIZE(names))], values[random_below(random, WEFT_ARRAY_SIZE(values))],
+			      of[random_below(random, count)], values[random_below(random, WEFT_ARRAY_SIZE(values))],
 			      actions[random_below(random, WEFT_ARRAY_SIZE(actions))], keeps);
 	}
 	strbuf_append_text(out, "]\n");
+}
+
+static void put_level(struct strbuf *out, const char *indent, uint64_t *random)
+{
+	put_direction(out, indent, "request", names, WEFT_ARRAY_SIZE(names), random);
+	if (random_below(random, 2))
+		put_direction(out, indent, "response", response_names, WEFT_ARRAY_SIZE(response_names), random);
 }
 
 static void put_configuration(struct strbuf *out, uint64_t *random)
@@ -174,6 +183,45 @@ static void release(struct compiled *compiled)
 	strbuf_release(&compiled->text);
 }
 
+/* The response of a server: what the kernel makes of it, and what a relay does, must be what the proxy does edit by edit. */
+static void check_response(const struct compiled *compiled, weft_ref changes_ref, weft_ref edits, uint64_t *random, struct lines *wanted, struct lines *found)
+{
+	static struct weft_head head, changed_head;
+	static struct weft_change change;
+	_cleanup_(strbuf_release) struct strbuf response = STRBUF_INIT, changed = STRBUF_INIT;
+	const struct weft_response_changes *changes = weft_at(&compiled->query.image, changes_ref);
+	struct edit_context context = { .image = compiled->query.image };
+	_cleanup_free_ u8 *bytes = NULL, *changed_bytes = NULL;
+	uint32_t count = random_below(random, 6), i;
+	u32 len;
+
+	strbuf_append_text(&response, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n");
+	for (i = 0; i < count; i++)
+		strbuf_printf(&response, "%s: %s\r\n", response_cased[random_below(random, WEFT_ARRAY_SIZE(response_cased))], values[random_below(random, WEFT_ARRAY_SIZE(values))]);
+	strbuf_append_text(&response, "\r\nbody");
+	bytes = calloc(1, response.size + 64);
+	assert_non_null(bytes);
+	memcpy(bytes, response.data, response.size);
+	assert_int_equal(weft_parse_response((const struct weft_head_bytes *)bytes, (u32)response.size, WEFT_METHOD_GET, &head), WEFT_PARSE_DONE);
+	len = weft_change_response(&change, changes, (const struct weft_head_bytes *)bytes, &head);
+	assert_true(len > 0);
+	strbuf_append(&changed, change.out, len);
+	changed_bytes = calloc(1, len + 64);
+	assert_non_null(changed_bytes);
+	memcpy(changed_bytes, change.out, len);
+	assert_int_equal(weft_parse_response((const struct weft_head_bytes *)changed_bytes, len, WEFT_METHOD_GET, &changed_head), WEFT_PARSE_DONE);
+	assert_int_equal(changed_head.head_len, len);
+
+	take_lines(bytes, &head, wanted);
+	wanted->is_response = true;
+	edits_apply(&context, edits, wanted);
+	take_lines(changed_bytes, &changed_head, found);
+	compare(found, wanted, strbuf_text(&compiled->text), strbuf_text(&response), strbuf_text(&changed));
+	take_lines(bytes, &head, found);
+	lines_change(found, changes);
+	compare(found, wanted, strbuf_text(&compiled->text), strbuf_text(&response), "(relayed)");
+}
+
 /* Returns whether the kernel takes the route. */
 static bool check_request(const struct compiled *compiled, uint64_t *random, struct lines *wanted, struct lines *found)
 {
@@ -212,6 +260,9 @@ static bool check_request(const struct compiled *compiled, uint64_t *random, str
 	edits_apply(&context, extras->request_edits, wanted);
 	take_lines(changed_bytes, &changed_head, found);
 	compare(found, wanted, strbuf_text(&compiled->text), strbuf_text(&request), strbuf_text(&changed));
+	assert_int_equal(result.response_changes != 0, extras->response_edits != 0);
+	if (result.response_changes)
+		check_response(compiled, result.response_changes, extras->response_edits, random, wanted, found);
 	free((void *)(uintptr_t)bytes);
 	free((void *)(uintptr_t)changed_bytes);
 	return true;

@@ -111,7 +111,7 @@ class Weft(System):
             if self.process.poll() is not None:
                 raise RuntimeError(f"weftd ended with {self.process.returncode}:\n{self.stage.tail(self.name)}")
             status = self.control()
-            if status.get("generation", 0) >= 1 and status.get("worker", {}).get("pid", 0) > 0:
+            if status.get("generation", 0) >= 1 and status.get("worker", {}).get("pid", 0) > 0 and not status.get("is_loading"):
                 return
             time.sleep(0.05)
         raise RuntimeError(f"weftd does not serve:\n{self.stage.tail(self.name)}")

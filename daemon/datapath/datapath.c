@@ -36,6 +36,7 @@ int datapath_new(struct datapath **out, const struct datapath_options *options)
 		return -ENOMEM;
 	dp->disabled = options->disabled;
 	dp->connections_max = options->connections_max;
+	dp->wanted_fast_path = options->fast_path;
 	for (int i = 0; i < MAP_COUNT; i++)
 		dp->maps[i] = -1;
 	for (int i = 0; i < PROGRAM_COUNT; i++)
@@ -71,6 +72,9 @@ int datapath_new(struct datapath **out, const struct datapath_options *options)
 	}
 	if (options->adopt)
 		dp->control->is_paused = 0;
+	r = options->message_programs_later ? datapath_later_start(dp) : 0;
+	if (r)
+		return r;
 	*out = TAKE_PTR(dp);
 	return 0;
 }
@@ -89,6 +93,7 @@ void datapath_free(struct datapath **pointer)
 
 	if (!dp)
 		return;
+	datapath_later_free(&dp->later);
 	ring_buffer__free(dp->events);
 	unmap(dp->control, 1, sizeof(*dp->control));
 	datapath_forget_next(dp);

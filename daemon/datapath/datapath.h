@@ -40,6 +40,7 @@ struct datapath_options {
 	enum weft_fast_path fast_path;
 	uint32_t connections_max;     /* 0: WEFT_CONNECTIONS_MAX */
 	uint32_t disabled;            /* bits 1 << enum datapath_feature: their fallback is forced */
+	bool message_programs_later;  /* a thread loads what reads messages: see datapath_later_fd() */
 	bool adopt;                   /* a worker that follows another one: use the pinned objects as they are */
 	bool replaces;                /* with adopt: another weftd's, whose programs are replaced by those that datapath_load_next() has loaded */
 };
@@ -54,6 +55,11 @@ int datapath_load_next(const struct datapath_options *options);
 void datapath_forget_loaded(const char *bpffs);
 /* Releases user-space handles; attached programs and pins stay. */
 void datapath_free(struct datapath **dp);
+/* Readable when the programs that read messages are loaded, or were refused: then call datapath_later_finish(), which puts them into force. Until then
+ * everything goes up. -1: nothing is being loaded. */
+int datapath_later_fd(const struct datapath *dp);
+/* Features, and what of the fast path is in force, may be others afterwards. -errno: there is no fast path. */
+int datapath_later_finish(struct datapath *dp);
 /* Detaches and unpins everything under `bpffs` (needs no open datapath): clean exit, uninstall, and clean-up of a crash. */
 int datapath_uninstall(const char *bpffs);
 

@@ -255,12 +255,16 @@ int features_store(const struct datapath *dp)
 	_cleanup_close_ int fd = -1;
 	char path[PATH_MAX];
 	uint32_t key = 0;
+	bool is_there;
 
-	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "weft_features", 4, sizeof(dp->features), 1, NULL);
+	features_path(dp, path);
+	fd = bpf_obj_get(path);
+	is_there = fd >= 0;
+	if (!is_there)
+		fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "weft_features", 4, sizeof(dp->features), 1, NULL);
 	if (fd < 0)
 		return log_err(-errno, "keeping the probed features");
-	features_path(dp, path);
-	if (bpf_map_update_elem(fd, &key, dp->features, BPF_ANY) || bpf_obj_pin(fd, path))
+	if (bpf_map_update_elem(fd, &key, dp->features, BPF_ANY) || (!is_there && bpf_obj_pin(fd, path)))
 		return log_err(-errno, "keeping the probed features in %s", path);
 	return 0;
 }

@@ -53,6 +53,7 @@ struct datapath_slot {
 #define SLOT_COUNT 9
 extern const struct datapath_slot datapath_slots[SLOT_COUNT];
 
+struct later;
 struct ring_buffer;
 struct weft; /* the skeleton */
 
@@ -80,6 +81,8 @@ struct datapath {
 	struct datapath_feature_state features[FEATURE_COUNT];
 	uint32_t disabled; /* as in the options */
 	uint32_t connections_max;
+	enum weft_fast_path wanted_fast_path;
+	struct later *later; /* message programs that are being loaded; NULL: none */
 	struct next_pages next[WEFT_SCOPES_MAX][2]; /* by kind - 1 */
 };
 
@@ -90,13 +93,23 @@ void datapath_forget_next(struct datapath *dp);
 int datapath_load(struct datapath *dp, const struct datapath_options *options);
 /* Opens what is pinned and maps the shared arrays. */
 int datapath_open(struct datapath *dp);
+/* Which programs: all; all but those that read messages, which the verifier takes a second for; only those. */
+enum load_part { LOAD_ALL, LOAD_FIRST, LOAD_MESSAGES };
 /* Opens the object and loads it, with the features as they stand. */
-int datapath_skeleton_load(struct datapath *dp, struct weft **out);
+int datapath_skeleton_load(struct datapath *dp, enum load_part part, struct weft **out);
 void datapath_skeleton_destroy(struct weft **skeleton);
 /* The verifier's log comes as one message of many lines, and what it complains of is at the end. */
 int datapath_libbpf_log(enum libbpf_print_level level, const char *fmt, va_list args);
 /* replace.c: what datapath_load_next() has loaded, in the place of what runs. Once more does no harm. */
 int datapath_put_next_in_force(struct datapath *dp);
+
+/* Any thread: of `dp` it needs bpffs, connections_max, disabled, and features, which may change. Success without a skeleton: the fast path is given up. */
+int datapath_load_messages(struct datapath *dp, struct weft **out);
+int datapath_fill_messages(struct weft *skeleton);
+
+/* later.c */
+int datapath_later_start(struct datapath *dp); /* unless they are there, or not wanted */
+void datapath_later_free(struct later **later);
 
 /* ---- features.c: each sets what it is about, unless the option has disabled it ---- */
 

@@ -173,14 +173,21 @@ void datapath_skeleton_destroy(struct weft **skeleton)
 }
 
 /* Without a feature, what carries messages that way stays out. */
-static void choose_programs(const struct datapath *dp, struct weft *skeleton)
+static void choose_programs(const struct datapath *dp, struct weft *skeleton, enum load_part part)
 {
-	bool fast_path = dp->features[FEATURE_SOCKMAP].is_on;
+	bool fast_path = dp->features[FEATURE_SOCKMAP].is_on, messages = part != LOAD_FIRST;
+	struct bpf_program *program;
 
-	bpf_program__set_autoload(skeleton->progs.weft_request, fast_path);
-	bpf_program__set_autoload(skeleton->progs.weft_reply, fast_path);
-	bpf_program__set_autoload(skeleton->progs.weft_connection_command, fast_path);
-	bpf_program__set_autoload(skeleton->progs.weft_response, dp->features[FEATURE_SK_SKB].is_on);
+	bpf_object__for_each_program(program, skeleton->obj)
+		bpf_program__set_autoload(program, part != LOAD_MESSAGES);
+	if (part != LOAD_MESSAGES)
+		bpf_program__set_autoload(skeleton->progs.weft_connection_command, fast_path);
+	bpf_program__set_autoload(skeleton->progs.weft_request, fast_path && messages);
+	bpf_program__set_autoload(skeleton->progs.weft_reply, fast_path && messages);
+	bpf_program__set_autoload(skeleton->progs.weft_response, dp->features[FEATURE_SK_SKB].is_on && messages);
+	/* theirs alone, and not pinned */
+	bpf_map__set_autocreate(skeleton->maps.memos, messages);
+	bpf_map__set_autocreate(skeleton->maps.upstream_memos, messages);
 	skeleton->rodata->has_cork = dp->features[FEATURE_CORK].is_on;
 	skeleton->rodata->has_direct_reads = dp->features[FEATURE_DIRECT_READS].is_on;
 	skeleton->rodata->has_push_pop = dp->features[FEATURE_PUSH_POP].is_on;
@@ -200,7 +207,7 @@ static int size_maps(const struct datapath *dp, struct weft *skeleton)
 	return 0;
 }
 
-int datapath_skeleton_load(struct datapath *dp, struct weft **out)
+int datapath_skeleton_load(struct datapath *dp, enum load_part part, struct weft **out)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, open_options, .pin_root_path = dp->bpffs);
 	_cleanup_(datapath_skeleton_destroy) struct weft *skeleton = NULL;
@@ -212,7 +219,7 @@ int datapath_skeleton_load(struct datapath *dp, struct weft **out)
 		return log_err(-errno, "opening the BPF object");
 	snprintf(path, sizeof(path), "%s/images", dp->bpffs);
 	bpf_map__set_pin_path(skeleton->maps.images, path);
-	choose_programs(dp, skeleton);
+	choose_programs(dp, skeleton, part);
 	r = size_maps(dp, skeleton);
 	if (r)
 		return r;
@@ -249,9 +256,9 @@ static bool give_up_one(struct datapath *dp, int r)
 	return false;
 }
 
-static int skeleton_load_what_can_be(struct datapath *dp, struct weft **out)
+static int skeleton_load_what_can_be(struct datapath *dp, enum load_part part, struct weft **out)
 {
-	int r = datapath_skeleton_load(dp, out);
+	int r = datapath_skeleton_load(dp, part, out);
 
 	while (r) {
 		if (r == -EPERM)
@@ -262,7 +269,7 @@ static int skeleton_load_what_can_be(struct datapath *dp, struct weft **out)
 		pins_remove(dp->bpffs);
 		r = mkdir(dp->bpffs, 0700) && errno != EEXIST ? -errno : 0;
 		if (!r)
-			r = datapath_skeleton_load(dp, out);
+			r = datapath_skeleton_load(dp, part, out);
 	}
 	return 0;
 }
@@ -274,7 +281,7 @@ int datapath_load(struct datapath *dp, const struct datapath_options *options)
 
 	libbpf_set_print(datapath_libbpf_log);
 	features_before_loading(dp);
-	r = skeleton_load_what_can_be(dp, &skeleton);
+	r = skeleton_load_what_can_be(dp, options->message_programs_later ? LOAD_FIRST : LOAD_ALL, &skeleton);
 	if (r)
 		return r;
 	step("load: programs loaded, maps pinned");
@@ -293,6 +300,21 @@ int datapath_load(struct datapath *dp, const struct datapath_options *options)
 		r = features_store(dp);
 	step("load: features pinned");
 	return r;
+}
+
+/* What is pinned is in use and stays. */
+int datapath_load_messages(struct datapath *dp, struct weft **out)
+{
+	int r = datapath_skeleton_load(dp, LOAD_MESSAGES, out);
+
+	while (r && dp->features[FEATURE_SOCKMAP].is_on && give_up_one(dp, r))
+		r = dp->features[FEATURE_SOCKMAP].is_on ? datapath_skeleton_load(dp, LOAD_MESSAGES, out) : 0;
+	return r;
+}
+
+int datapath_fill_messages(struct weft *skeleton)
+{
+	return program_arrays_fill(skeleton);
 }
 
 static void *map_memory(int fd, size_t entries, size_t value_size)

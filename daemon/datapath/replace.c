@@ -75,7 +75,7 @@ int datapath_load_next(const struct datapath_options *options)
 	r = pins_remove(path); /* of a replacement that was given up */
 	if (r)
 		return r;
-	r = datapath_skeleton_load(dp, &skeleton);
+	r = datapath_skeleton_load(dp, LOAD_ALL, &skeleton);
 	if (r)
 		return log_err(r, "loading the programs over the maps in %s (with other --limit options than those of the weftd that runs it can't be "
 			       "replaced)", dp->bpffs);

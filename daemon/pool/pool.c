@@ -151,6 +151,12 @@ void pool_close_all(struct pool *pool)
 	}
 }
 
+void pool_watch_relays(struct pool *pool)
+{
+	pool->options.is_told_of_relays = false;
+	pool_close_all(pool);
+}
+
 int pool_pod_add(struct pool *pool, uint32_t pod_id, int netns_fd, uint32_t ip4_be)
 {
 	struct pool_pod *pod = pool_pod_find(pool, pod_id);

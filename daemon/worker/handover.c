@@ -108,8 +108,52 @@ static void on_ring(evutil_socket_t fd, short what, void *arg)
 	datapath_events_drain(worker->datapath, take_event, worker);
 }
 
+/* The programs that read messages are there, or are not to be had. */
+void handover_finish_loading(struct worker *worker)
+{
+	struct datapath_feature_state before[FEATURE_COUNT], after[FEATURE_COUNT];
+	int r;
+
+	if (!worker->later_event)
+		return;
+	event_free(worker->later_event);
+	worker->later_event = NULL;
+	datapath_features(worker->datapath, before);
+	r = datapath_later_finish(worker->datapath);
+	datapath_features(worker->datapath, after);
+	if (before[FEATURE_SK_SKB].is_on && !after[FEATURE_SK_SKB].is_on)
+		pool_watch_relays(worker->pool);
+	if (datapath_fast_path(worker->datapath) == WEFT_FAST_PATH_OFF)
+		proxy_set_fast_path(worker->proxy, false);
+	if (r)
+		log_err(r, "loading the programs that read messages: the proxy serves everything");
+	else
+		log_info("the kernel's programs are loaded: fast path %s", fast_path_name(datapath_fast_path(worker->datapath)));
+}
+
+static void on_later(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	handover_finish_loading(arg);
+}
+
+static int watch_later(struct worker *worker)
+{
+	int fd = datapath_later_fd(worker->datapath);
+
+	if (fd < 0)
+		return 0;
+	worker->later_event = event_new(worker->base, fd, EV_READ, on_later, worker);
+	return worker->later_event && event_add(worker->later_event, NULL) == 0 ? 0 : -ENOMEM;
+}
+
 int handover_watch(struct worker *worker)
 {
+	int r = watch_later(worker);
+
+	if (r)
+		return r;
 	worker->ring_event = event_new(worker->base, datapath_events_fd(worker->datapath), EV_READ | EV_PERSIST, on_ring, worker);
 	return worker->ring_event && event_add(worker->ring_event, NULL) == 0 ? 0 : -ENOMEM;
 }

@@ -201,7 +201,7 @@ struct worker {
 	bool is_stopping;
 
 	struct event_base *base;
-	struct event *signal_event, *second_event, *ring_event, *retire_event, *prepare_event;
+	struct event *signal_event, *second_event, *ring_event, *later_event, *retire_event, *prepare_event;
 	int signal_fd, retire_fd;
 	uint64_t stop_deadline_ms;
 	uint64_t seconds;            /* ticks of second_event */
@@ -244,6 +244,8 @@ void publish_stop(struct worker *worker);
 int handover_start_pool(struct worker *worker);
 int handover_start_proxy(struct worker *worker);
 int handover_watch(struct worker *worker);  /* the events of the kernel */
+/* Waits for the programs that a thread loads, if it does: before somebody else puts others in their place. */
+void handover_finish_loading(struct worker *worker);
 void handover_adopt(struct worker *worker); /* connections and upstreams of the former worker */
 void handover_forget(struct worker *worker); /* closes them instead */
 

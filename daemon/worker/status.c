@@ -366,6 +366,7 @@ json_t *status_answer(struct worker *worker)
 	set(answer, "config", json_pack("{s:s, s:i, s:i}", "file", worker->config->options->config, "changes", (int)worker->source.changes,
 					"refusals", (int)worker->source.refusals));
 	set(answer, "fast_path", json_string(fast_path_name(datapath_fast_path(worker->datapath))));
+	set(answer, "is_loading", json_boolean(datapath_later_fd(worker->datapath) >= 0));
 	set(answer, "features", features(worker));
 	set(answer, "attached", attached(worker));
 	set_number(answer, "generation", worker->state->generation);

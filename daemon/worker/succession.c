@@ -276,6 +276,7 @@ static void leave(struct succession *s)
 	struct worker *worker = s->worker;
 
 	log_info("another weftd takes over");
+	handover_finish_loading(worker);
 	s->is_leaving = true;
 	worker->is_stopping = true;
 	admin_free(&worker->admin);

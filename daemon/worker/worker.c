@@ -184,6 +184,7 @@ static int load_datapath(struct worker *worker)
 		.fast_path = options->fast_path,
 		.disabled = worker->config->disabled,
 		.connections_max = options->limits.connections,
+		.message_programs_later = true,
 		.adopt = worker->is_successor,
 		.replaces = worker->config->replaces,
 	};
@@ -309,6 +310,7 @@ static void finish(struct worker *worker)
 	http_stop(worker);
 	admin_free(&worker->admin);
 	free_event(&worker->ring_event);
+	free_event(&worker->later_event);
 	free_event(&worker->signal_event);
 	free_event(&worker->second_event);
 	/* The proxy ends first: relays that it gives up are the pool's to hear of. */

@@ -8,6 +8,8 @@ weftd=${WEFTD:-$build/weftd}
 weftctl=${WEFTCTL:-$build/weftctl}
 weft_pid=
 weft_former=
+# What weft_start waits for. Without `is_loading`: that the proxy serves already.
+weft_is_up=${WEFT_IS_UP:-.generation >= 1 and .worker.pid > 0 and (.is_loading | not)}
 
 topology() {
 	local command=$1
@@ -35,7 +37,7 @@ status_of() {
 	weft_control status -o json | jq -r "$1"
 }
 
-# weft_start CONFIG [options of weftd...]: starts weftd in the topology's own cgroup and waits until it serves. The log goes to weft.log.
+# weft_start CONFIG [options of weftd...]: starts weftd in the topology's own cgroup and waits until it serves, with all programs loaded ($weft_is_up). The log goes to weft.log.
 weft_start() {
 	local config=$1 state tries
 	state=$(weft_state)
@@ -51,7 +53,7 @@ weft_start() {
 			weft_pid=
 			return 1
 		fi
-		if [ "$(weft_control status -o json 2>/dev/null | jq '.generation >= 1 and .worker.pid > 0' 2>/dev/null)" = true ]; then
+		if [ "$(weft_control status -o json 2>/dev/null | jq "$weft_is_up" 2>/dev/null)" = true ]; then
 			return 0
 		fi
 		sleep 0.05
@@ -77,7 +79,7 @@ weft_replace() {
 			weft_pid=$weft_former
 			return 1
 		fi
-		if [ "$(weft_control status -o json 2>/dev/null | jq --argjson before "$before" '.generation >= 1 and .worker.pid > 0 and .worker.pid != $before' 2>/dev/null)" = true ]; then
+		if [ "$(weft_control status -o json 2>/dev/null | jq --argjson before "$before" '.generation >= 1 and .worker.pid > 0 and .worker.pid != $before and (.is_loading | not)' 2>/dev/null)" = true ]; then
 			return 0
 		fi
 		sleep 0.05

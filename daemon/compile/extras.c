@@ -145,6 +145,18 @@ static int rewrite(struct extras_compile *x, weft_ref *out)
 	return builder_status(&x->c->builder);
 }
 
+/* Envoy puts a slash before a path that begins with none, be it a whole URL (recorded: redirect/field-25). */
+static weft_ref absolute_path(struct extras_compile *x, const char *path)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+
+	if (!path || !*path || *path == '/')
+		return text_or_none(x, path);
+	if (strbuf_printf(&text, "/%s", path))
+		return 0;
+	return text_of(x, text.data);
+}
+
 static int redirect(struct extras_compile *x, weft_ref *out)
 {
 	const struct mesh_redirect *source = &x->route->redirect;
@@ -153,7 +165,7 @@ static int redirect(struct extras_compile *x, weft_ref *out)
 	made.flags = source->strips_query ? WEFT_REDIRECT_STRIPS_QUERY : 0;
 	made.scheme = text_or_none(x, source->scheme);
 	made.host = text_or_none(x, source->host);
-	made.path = text_or_none(x, source->path);
+	made.path = absolute_path(x, source->path);
 	if (made.path && strchr(source->path, '?'))
 		made.flags |= WEFT_REDIRECT_HAS_QUERY;
 	path_rewrite(x, source->prefix_rewrite, &source->regex_rewrite, &made.rewrite);

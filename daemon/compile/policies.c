@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a route asks for beside forwarding or answering, and only the proxy does: faults and CORS. */
+/* What a route asks for beside forwarding or answering, and only the proxy does: faults, CORS, retries, mirrors. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,34 +86,49 @@ static int fault(struct policies_compile *p, weft_ref *out)
 	return builder_status(&p->c->builder);
 }
 
-/* ---- CORS ------------------------------------------------------------------------------------------------------------------------ */
-
-static int origins(struct policies_compile *p, const struct mesh_cors *source, struct weft_cors *made)
+/* Alternatives: each matcher a condition. */
+static int alternatives(struct policies_compile *p, const struct mesh_header_matcher *matchers, size_t count, weft_ref *out, uint32_t *out_count)
 {
-	_cleanup_free_ struct weft_condition *written = calloc(source->origin_count + 1, sizeof(*written));
+	_cleanup_free_ struct weft_condition *written = calloc(count + 1, sizeof(*written));
 	size_t i;
 
 	if (!written)
 		return -ENOMEM;
-	if (source->origin_count > BUILDER_OBJECT_MAX / sizeof(*written)) {
-		reason_add(p->unsupported, "%zu origins are more than one policy holds", source->origin_count);
+	if (count > BUILDER_OBJECT_MAX / sizeof(*written)) {
+		reason_add(p->unsupported, "%zu matchers are more than one policy holds", count);
 		return 0;
 	}
-	for (i = 0; i < source->origin_count; i++) {
-		struct mesh_header_matcher matcher = { .name = "origin", .kind = MESH_HEADER_STRING, .string = source->origins[i] };
+	for (i = 0; i < count; i++) {
+		struct mesh_header_matcher matcher = matchers[i];
 		weft_ref ref;
-		uint16_t count;
+		uint16_t made;
 		bool can_hold;
-		int r = conditions_of_headers(p->c, &matcher, 1, &ref, &count, &can_hold, p->unsupported);
+		int r = conditions_of_headers(p->c, &matcher, 1, &ref, &made, &can_hold, p->unsupported);
 
 		if (r)
 			return r;
-		if (count)
-			written[made->origin_count++] = *(const struct weft_condition *)builder_at(&p->c->builder, ref);
+		if (made)
+			written[(*out_count)++] = *(const struct weft_condition *)builder_at(&p->c->builder, ref);
+		else if (can_hold)
+			reason_add(p->unsupported, "a matcher on %s that always holds is not supported here", matcher.name);
 	}
-	if (made->origin_count)
-		made->origins = builder_share(&p->c->builder, written, made->origin_count * sizeof(*written));
+	if (*out_count)
+		*out = builder_share(&p->c->builder, written, *out_count * sizeof(*written));
 	return builder_status(&p->c->builder);
+}
+
+/* ---- CORS ------------------------------------------------------------------------------------------------------------------------ */
+
+static int origins(struct policies_compile *p, const struct mesh_cors *source, struct weft_cors *made)
+{
+	_cleanup_free_ struct mesh_header_matcher *matchers = calloc(source->origin_count + 1, sizeof(*matchers));
+	size_t i;
+
+	if (!matchers)
+		return -ENOMEM;
+	for (i = 0; i < source->origin_count; i++)
+		matchers[i] = (struct mesh_header_matcher){ .name = "origin", .kind = MESH_HEADER_STRING, .string = source->origins[i] };
+	return alternatives(p, matchers, source->origin_count, &made->origins, &made->origin_count);
 }
 
 static weft_ref text(struct policies_compile *p, const char *value)
@@ -170,6 +185,110 @@ static int cors(struct policies_compile *p, weft_ref *out)
 	return builder_status(&p->c->builder);
 }
 
+/* ---- retries --------------------------------------------------------------------------------------------------------------------- */
+
+_Static_assert((int)MESH_RETRY_5XX == WEFT_RETRY_5XX && (int)MESH_RETRY_RESET == WEFT_RETRY_RESET &&
+		       (int)MESH_RETRY_CONNECT_FAILURE == WEFT_RETRY_CONNECT_FAILURE && (int)MESH_RETRY_STATUS_CODES == WEFT_RETRY_STATUS_CODES &&
+		       (int)MESH_RETRY_GRPC_UNAVAILABLE == WEFT_RETRY_GRPC_UNAVAILABLE,
+	       "one set of bits");
+
+/* The others are of HTTP/2 and HTTP/3. */
+#define RETRY_CONDITIONS \
+	(RETRY_BY_PROXY | WEFT_RETRY_CONNECT_FAILURE | WEFT_RETRY_RESET_BEFORE_REQUEST | WEFT_RETRY_GRPC_CANCELLED | WEFT_RETRY_GRPC_UNAVAILABLE)
+/* What a program can't do once it has sent a request: all but what comes before that, and the gRPC conditions that istiod always names, which need
+ * an answer that HTTP/1.1 does not bring. */
+#define RETRY_BY_PROXY \
+	(WEFT_RETRY_5XX | WEFT_RETRY_GATEWAY_ERROR | WEFT_RETRY_RESET | WEFT_RETRY_RATELIMITED | WEFT_RETRY_4XX | WEFT_RETRY_STATUS_CODES | \
+	 WEFT_RETRY_HEADERS | WEFT_RETRY_GRPC_DEADLINE_EXCEEDED | WEFT_RETRY_GRPC_INTERNAL | WEFT_RETRY_GRPC_RESOURCE_EXHAUSTED)
+
+static uint32_t in_ms(int64_t ms)
+{
+	return (uint32_t)WEFT_MIN(ms, (int64_t)UINT32_MAX);
+}
+
+static int retry(struct policies_compile *p, const struct mesh_forward *forward, weft_ref *out)
+{
+	const struct mesh_retry *source = forward->retry;
+	struct weft_retry made;
+	int r;
+
+	if (!source || (!source->retry_on && !source->per_try_timeout_ms))
+		return 0;
+	made = (struct weft_retry){
+		.on = source->retry_on & RETRY_CONDITIONS,
+		.count = source->num_retries,
+		.try_timeout_ms = in_ms(source->per_try_timeout_ms),
+		.back_off_base_ms = in_ms(source->back_off_base_ms),
+		.back_off_max_ms = in_ms(source->back_off_max_ms),
+		.other_hosts = source->avoids_previous_hosts ? in_ms(source->host_selection_attempts) : 0,
+	};
+	/* Envoy: a try that may last as long as all has no timeout of its own. */
+	if (forward->timeout_ms && made.try_timeout_ms >= forward->timeout_ms)
+		made.try_timeout_ms = 0;
+	if (source->status_code_count > BUILDER_OBJECT_MAX / sizeof(uint32_t))
+		reason_add(p->unsupported, "%zu status codes are more than one policy holds", source->status_code_count);
+	else if (made.on & WEFT_RETRY_STATUS_CODES && source->status_code_count) {
+		made.code_count = (uint32_t)source->status_code_count;
+		made.codes = builder_share(&p->c->builder, source->status_codes, source->status_code_count * sizeof(uint32_t));
+	} else {
+		made.on &= ~WEFT_RETRY_STATUS_CODES;
+	}
+	r = alternatives(p, source->headers, made.on & WEFT_RETRY_HEADERS ? source->header_count : 0, &made.headers, &made.header_count);
+	if (!r)
+		r = alternatives(p, source->request_headers, source->request_header_count, &made.request_headers, &made.request_header_count);
+	if (r)
+		return r;
+	if (!made.header_count)
+		made.on &= ~WEFT_RETRY_HEADERS;
+	if (source->request_header_count && !made.request_header_count)
+		made.on = 0; /* none of them ever holds */
+	if (made.count && made.on & RETRY_BY_PROXY)
+		reason_add(p->proxy, "the proxy retries what has been sent");
+	if (made.try_timeout_ms)
+		reason_add(p->proxy, "the proxy gives each try %u ms", made.try_timeout_ms);
+	*out = builder_share(&p->c->builder, &made, sizeof(made));
+	return builder_status(&p->c->builder);
+}
+
+/* ---- mirrors --------------------------------------------------------------------------------------------------------------------- */
+
+static int mirrors(struct policies_compile *p, const struct mesh_forward *forward, weft_ref *out)
+{
+	_cleanup_free_ struct weft_mirrors *made = NULL;
+	size_t i, size = sizeof(*made) + forward->mirror_count * sizeof(made->items[0]);
+	int r;
+
+	if (!forward->mirror_count)
+		return 0;
+	if (size > BUILDER_OBJECT_MAX) {
+		reason_add(p->unsupported, "%zu mirrors are more than one policy holds", forward->mirror_count);
+		return 0;
+	}
+	made = calloc(1, size);
+	if (!made)
+		return -ENOMEM;
+	for (i = 0; i < forward->mirror_count; i++) {
+		const struct mesh_mirror *mirror = &forward->mirrors[i];
+		uint32_t id = 0;
+
+		if (mirror->has_fraction && !mirror->fraction_numerator)
+			continue;
+		r = ids_cluster(p->c->claim, mirror->cluster, &id);
+		/* Without an id (0) the cluster counts as missing: nothing is sent there. */
+		if (r && r != -ENOSPC)
+			return r;
+		made->items[made->count].cluster_id = id;
+		made->items[made->count].flags = mirror->keeps_host ? WEFT_MIRROR_KEEPS_HOST : 0;
+		made->items[made->count++].fraction =
+			mirror->has_fraction ? (struct weft_fraction){ mirror->fraction_numerator, mirror->fraction_denominator } : (struct weft_fraction){ 1, 1 };
+	}
+	if (!made->count)
+		return 0;
+	reason_add(p->proxy, "the proxy mirrors requests");
+	*out = builder_share(&p->c->builder, made, sizeof(*made) + made->count * sizeof(made->items[0]));
+	return builder_status(&p->c->builder);
+}
+
 /* ---- all of it ------------------------------------------------------------------------------------------------------------------- */
 
 static bool is_forward(const struct mesh_route *route)
@@ -195,6 +314,10 @@ int policies_compile(struct routes_compile *c, const struct route_context *conte
 	/* Envoy: CORS does nothing where a route answers by itself. */
 	if (!r && is_forward(route))
 		r = cors(&p, &made.cors);
+	if (!r && is_forward(route))
+		r = retry(&p, &route->forward, &made.retry);
+	if (!r && is_forward(route))
+		r = mirrors(&p, &route->forward, &made.mirrors);
 	if (r || (!weighted && !memcmp(&made, &none, sizeof(made))))
 		return r;
 	*out = builder_share(&c->builder, &made, sizeof(made));

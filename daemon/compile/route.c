@@ -8,11 +8,6 @@
 #include "compile/regexes.h"
 #include "compile/routes.h"
 
-/* What istiod asks for by default and what only matters before a response has begun: retries when nothing was sent. Status codes without a list
- * of codes retry nothing; the gRPC conditions need a gRPC answer (HTTP/2). */
-#define RETRY_SUPPORTED \
-	(MESH_RETRY_CONNECT_FAILURE | MESH_RETRY_REFUSED_STREAM | MESH_RETRY_GRPC_UNAVAILABLE | MESH_RETRY_GRPC_CANCELLED | MESH_RETRY_STATUS_CODES)
-
 /* ---- choices --------------------------------------------------------------------------------------------------------------------- */
 
 int choice_compile(struct routes_compile *c, const struct choice_item *items, size_t count, weft_ref *out)
@@ -60,21 +55,6 @@ void route_remark_level(struct strbuf *reason, const char *level, const struct m
 	}
 }
 
-static void judge_retry(const struct mesh_retry *retry, struct strbuf *reason)
-{
-	uint32_t unsupported = retry->retry_on & ~(uint32_t)RETRY_SUPPORTED;
-
-	if (!retry->retry_on || !retry->num_retries)
-		return;
-	if (unsupported)
-		reason_add(reason, "retries after a response or a reset are not supported yet (only connect-failure, refused-stream, "
-				   "unavailable and cancelled are)");
-	if ((retry->retry_on & MESH_RETRY_STATUS_CODES) && retry->status_code_count)
-		reason_add(reason, "retries on status codes are not supported yet");
-	if (retry->per_try_timeout_ms || retry->per_try_idle_timeout_ms)
-		reason_add(reason, "a timeout for each try is not supported yet");
-}
-
 static void judge_weights(const struct mesh_forward *forward, struct strbuf *reason)
 {
 	uint64_t total = 0;
@@ -104,8 +84,6 @@ static void judge_forward(const struct mesh_route *route, struct strbuf *reason)
 		reason_add(reason, "choosing the cluster by header %s is not supported yet", forward->cluster_header);
 	if (route->action == MESH_ACTION_WEIGHTED)
 		judge_weights(forward, reason);
-	if (forward->mirror_count)
-		reason_add(reason, "mirroring is not supported yet");
 	hash_policies_judge(forward, reason);
 	if (forward->max_stream_duration_ms)
 		reason_add(reason, "max_stream_duration is not supported yet");
@@ -113,8 +91,8 @@ static void judge_forward(const struct mesh_route *route, struct strbuf *reason)
 		reason_add(reason, "upgrades of the route's own are not supported yet");
 	if (forward->is_high_priority)
 		reason_add(reason, "priority HIGH is not supported");
-	if (forward->retry)
-		judge_retry(forward->retry, reason);
+	if (forward->retry && forward->retry->per_try_idle_timeout_ms)
+		reason_add(reason, "per_try_idle_timeout is not supported yet");
 }
 
 /* ---- route ----------------------------------------------------------------------------------------------------------------------- */

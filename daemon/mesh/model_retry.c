@@ -95,6 +95,22 @@ static void predicates(struct build *b, const PbRetry *message, struct mesh_retr
 	}
 }
 
+static struct mesh_header_matcher *matchers(struct build *b, const char *name, PbHeaderMatcher **messages, size_t count, size_t *out)
+{
+	struct mesh_header_matcher *found = build_array(b, struct mesh_header_matcher, count);
+	size_t outer = build_enter(b, name);
+
+	*out = found ? count : 0;
+	for (size_t i = 0; i < *out; i++) {
+		size_t before = build_enter_index(b, "", i);
+
+		model_header_matcher(b, messages[i], &found[i]);
+		build_leave(b, before);
+	}
+	build_leave(b, outer);
+	return found;
+}
+
 struct mesh_retry *model_retry(struct build *b, const PbRetry *message)
 {
 	struct mesh_retry *retry;
@@ -108,7 +124,10 @@ struct mesh_retry *model_retry(struct build *b, const PbRetry *message)
 	before = build_enter(b, "retry_policy");
 	build_check_fields(b, &message->base, MESH_EFFECT_TRAFFIC,
 			   KNOWN("retry_on", "num_retries", "per_try_timeout", "per_try_idle_timeout", "retriable_status_codes", "retry_back_off",
-				 "retry_host_predicate", "host_selection_retry_max_attempts"));
+				 "retry_host_predicate", "host_selection_retry_max_attempts", "retriable_headers", "retriable_request_headers"));
+	retry->headers = matchers(b, "retriable_headers", message->retriable_headers, message->n_retriable_headers, &retry->header_count);
+	retry->request_headers = matchers(b, "retriable_request_headers", message->retriable_request_headers, message->n_retriable_request_headers,
+					  &retry->request_header_count);
 	retry->retry_on = retry_on(b, message->retry_on);
 	retry->num_retries = uint32_or(message->num_retries, 1);
 	retry->per_try_timeout_ms = build_duration_ms(b, "per_try_timeout", message->per_try_timeout, 0);

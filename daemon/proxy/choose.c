@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From a cluster to an upstream: the engine's balancer over the current endpoint image, circuit breaker, and further tries when a
  * connect fails. */
-#include "proxy/internal.h"
-
-/* Envoy: host_selection_retry_max_attempts of istiod's policy, after which the same host will do. */
-#define OTHER_HOST_TRIES 5
+#include "proxy/policies.h"
 
 int choose_cluster(struct connection *connection, weft_ref ref, u32 *cluster_id)
 {
@@ -94,14 +91,19 @@ int choose_endpoint(struct exchange *exchange, u32 attempt, struct weft_endpoint
 	return 0;
 }
 
+void count_load(struct thread *thread, u32 cluster_id, u32 endpoint_id, int by)
+{
+	const struct proxy_backend *backend = &thread->proxy->backend;
+
+	if (cluster_id < WEFT_CLUSTERS_MAX)
+		__atomic_fetch_add(&backend->clusters[cluster_id].active, (u32)by, __ATOMIC_RELAXED);
+	if (endpoint_id && endpoint_id < WEFT_ENDPOINTS_MAX)
+		__atomic_fetch_add(&backend->endpoints[endpoint_id].active, (u32)by, __ATOMIC_RELAXED);
+}
+
 static void count_active(struct exchange *exchange, int by)
 {
-	const struct proxy_backend *backend = &exchange->connection->thread->proxy->backend;
-
-	if (exchange->cluster_id < WEFT_CLUSTERS_MAX)
-		__atomic_fetch_add(&backend->clusters[exchange->cluster_id].active, (u32)by, __ATOMIC_RELAXED);
-	if (exchange->endpoint_id && exchange->endpoint_id < WEFT_ENDPOINTS_MAX)
-		__atomic_fetch_add(&backend->endpoints[exchange->endpoint_id].active, (u32)by, __ATOMIC_RELAXED);
+	count_load(exchange->connection->thread, exchange->cluster_id, exchange->endpoint_id, by);
 	exchange->is_counted = by > 0;
 }
 
@@ -139,25 +141,27 @@ static int open_upstream(struct exchange *exchange, const struct weft_endpoint *
 }
 
 /* One try. 0; -errno: the connect failed at once; -ECANCELED: answered. */
-static int try_upstream(struct exchange *exchange, const struct weft_endpoint *except)
+static int try_upstream(struct exchange *exchange)
 {
+	u32 further = retry_other_hosts(exchange);
 	struct weft_endpoint endpoint = {0};
 	const char *body = NULL;
 	u32 connect_timeout_ms = 0;
 	u16 status = 0;
 	int r;
 
-	for (int i = 0; i <= (except ? OTHER_HOST_TRIES : 0); i++) {
-		r = choose_endpoint(exchange, (u32)i, &endpoint, &connect_timeout_ms, &status, &body);
+	for (u32 i = 0; i <= further; i++) {
+		r = choose_endpoint(exchange, i, &endpoint, &connect_timeout_ms, &status, &body);
 		if (r) {
 			const char *extra = r == PROXY_REASON_OVERFLOW ? "x-envoy-overloaded: true\r\n" : NULL;
 
 			local_reply_headers(exchange, (enum proxy_reason)r, status, body, extra);
 			return -ECANCELED;
 		}
-		if (!except || endpoint.ip4_be != except->ip4_be || endpoint.port_be != except->port_be)
+		if (!further || !retry_was_tried(exchange, &endpoint))
 			break;
 	}
+	retry_remember(exchange, &endpoint);
 	return open_upstream(exchange, &endpoint, connect_timeout_ms);
 }
 
@@ -173,30 +177,10 @@ int choose_once(struct exchange *exchange)
 	return open_upstream(exchange, &endpoint, connect_timeout_ms);
 }
 
-void choose_upstream(struct exchange *exchange, const struct weft_endpoint *except)
+void choose_upstream(struct exchange *exchange)
 {
-	int r = try_upstream(exchange, except);
+	int r = try_upstream(exchange);
 
-	if (r && r != -ECANCELED && !choose_again(exchange))
+	if (r && r != -ECANCELED)
 		response_fail(exchange, PROXY_REASON_CONNECT_FAILURE);
-}
-
-bool choose_again(struct exchange *exchange)
-{
-	struct weft_endpoint except = {0};
-	int r;
-
-	if (exchange->upstream) {
-		except.ip4_be = exchange->upstream->key.ip4_be;
-		except.port_be = (u16)exchange->upstream->key.port_be;
-	}
-	exchange_release_upstream(exchange, false);
-	while (exchange->retries_left) {
-		exchange->retries_left--;
-		COUNT(exchange->connection->thread, retries);
-		r = try_upstream(exchange, except.ip4_be ? &except : NULL);
-		if (!r || r == -ECANCELED)
-			return true;
-	}
-	return false;
 }

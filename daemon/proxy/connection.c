@@ -53,7 +53,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		connection->pace_at_ms = 0;
 	if (connection->state == CONNECTION_EXCHANGE && own->connect_deadline_ms && own->connect_deadline_ms <= now) {
 		own->connect_deadline_ms = 0;
-		if (own->upstream && !own->upstream->is_connected && !choose_again(own))
+		if (own->upstream && !own->upstream->is_connected)
 			response_fail(own, PROXY_REASON_CONNECT_TIMEOUT);
 	}
 	if (connection->state == CONNECTION_EXCHANGE && own->deadline_ms && own->deadline_ms <= now) {
@@ -61,6 +61,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		if (!own->is_local)
 			response_fail(own, PROXY_REASON_TIMEOUT);
 	}
+	if (connection->state == CONNECTION_EXCHANGE)
+		retry_timer(own, now);
 	if (connection->relay && connection->relay->exchange.deadline_ms && connection->relay->exchange.deadline_ms <= now) {
 		connection->relay->exchange.deadline_ms = 0;
 		response_fail(&connection->relay->exchange, PROXY_REASON_TIMEOUT);
@@ -92,6 +94,7 @@ void connection_timer(struct connection *connection)
 		return;
 	if (connection->state == CONNECTION_EXCHANGE || connection->state == CONNECTION_TUNNEL) {
 		at = earlier(at, connection->own.deadline_ms);
+		at = earlier(at, retry_at(&connection->own));
 		if (connection->own.upstream && !connection->own.upstream->is_connected)
 			at = earlier(at, connection->own.connect_deadline_ms);
 	}
@@ -380,7 +383,7 @@ void exchange_over(struct exchange *exchange)
 		if (connection->state == CONNECTION_HEAD && !buffer_len(&connection->in))
 			connection_set_busy(connection, BUSY_IDLE);
 	} else {
-		bool is_sent = flow_is_done(&connection->request, &connection->in);
+		bool is_sent = flow_is_done(&connection->request, &connection->in) && !resend_pending(exchange);
 
 		ends = ends || !connection->is_request_whole;
 		exchange_release_upstream(exchange, exchange->is_reusable && is_sent && !exchange->is_cut);

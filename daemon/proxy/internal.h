@@ -276,7 +276,6 @@ struct exchange {
 	bool is_reusable;           /* the upstream, as far as the response's head says */
 	bool is_cut;                /* in mid-body: the client's connection goes when what is in hand is written */
 	bool is_counted;            /* in the endpoint's and the cluster's `active` */
-	u8 retries_left;
 	u8 attempts;
 	u16 missing_status;         /* of the reply when there is no such cluster */
 	u8 hash_state;              /* enum weft_hash_state: NONE or READY */
@@ -413,12 +412,12 @@ bool response_advance(struct exchange *exchange);
 /* The upstream failed; what the client gets depends on how far the response was. */
 void response_fail(struct exchange *exchange, enum proxy_reason reason);
 /* Picks an endpoint of the exchange's cluster and opens an upstream; answers the client if there is none. */
-void choose_upstream(struct exchange *exchange, const struct weft_endpoint *except);
+void choose_upstream(struct exchange *exchange);
 int choose_cluster(struct connection *connection, weft_ref choice, u32 *cluster_id);
 /* One try, and nobody is told when it fails. */
 int choose_once(struct exchange *exchange);
-/* Tries again elsewhere after a failed connect. False: no try is left. */
-bool choose_again(struct exchange *exchange);
+/* What balancing by load goes by. */
+void count_load(struct thread *thread, u32 cluster_id, u32 endpoint_id, int by);
 /* 0, or the reason why there is no endpoint. `attempt`: how many were chosen for this try and not wanted. */
 int choose_endpoint(struct exchange *exchange, u32 attempt, struct weft_endpoint *endpoint, u32 *connect_timeout_ms, u16 *status, const char **body);
 
@@ -546,6 +545,8 @@ struct thread {
 	struct upstream *free_upstreams;
 	struct connection *free_connections;
 	struct relay *free_relays;
+	struct shadow *shadows;      /* requests to mirrors under way */
+	u32 shadow_count;
 	struct block *free_small, *free_large;
 	u32 free_small_count, free_large_count;
 	struct splice_pipe *free_pipes;

@@ -281,7 +281,7 @@ int outgoing_edit(struct outgoing *outgoing, const struct weft_route_result *res
 	struct edit_context context;
 	int r;
 
-	if (!outgoing->decorates && !rewrite && !request_edits && !response_edits && !(weight && weight->host))
+	if (!outgoing->decorates && !outgoing->is_listed && !rewrite && !request_edits && !response_edits && !(weight && weight->host))
 		return 0;
 	outgoing->virtual_host = result->virtual_host ? weft_at(image, result->virtual_host) : NULL;
 	outgoing_lines(outgoing, lines);

@@ -19,6 +19,7 @@ struct outgoing {
 	bool is_https;                    /* the URL's scheme */
 	bool decorates;
 	bool is_changed;                  /* the target is another than the client's */
+	bool is_listed;                   /* its lines are wanted as a list, whatever the route changes */
 	u64 start_ms;
 	struct lines *lines;              /* NULL: the plan's lines go on as they are */
 	struct strbuf new_host, new_target;

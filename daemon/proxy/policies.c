@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Faults and CORS, in the order of the filters that istiod lists: a fault is injected before CORS is looked at. */
+/* What a route asks for beside, as its request begins. Faults and CORS act in the order of the filters that istiod lists: a fault is injected
+ * before CORS is looked at. */
 #include "proxy/policies.h"
 
 void policies_free(struct policies **policies)
 {
 	if (!*policies)
 		return;
+	resend_release(&(*policies)->resend);
+	if ((*policies)->routes)
+		published_put((*policies)->routes);
 	free((*policies)->origin);
 	free((*policies)->expose_headers);
 	free(*policies);
@@ -172,6 +176,11 @@ static int apply_cors(struct outgoing *outgoing, const struct policy_request *re
 	return 0;
 }
 
+bool policies_need_lines(const struct exchange *exchange)
+{
+	return exchange->policies && exchange->policies->mirrors;
+}
+
 bool policies_have_lines(const struct exchange *exchange)
 {
 	return exchange->policies && exchange->policies->origin;
@@ -192,7 +201,42 @@ void policies_put_lines(const struct exchange *exchange, struct lines *lines)
 		lines_set(lines, &expose, (const u8 *)policies->expose_headers, (u32)strlen(policies->expose_headers));
 }
 
-/* ---- both ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- all of it ------------------------------------------------------------------------------------------------------------------------ */
+
+static bool may_retry(const struct policy_request *request, const struct weft_retry *retry)
+{
+	if (!retry->request_header_count)
+		return true;
+	for (u32 i = 0; i < retry->request_header_count; i++) {
+		weft_ref ref = retry->request_headers + i * (u32)sizeof(struct weft_condition);
+
+		if (weft_conditions_hold(request->query, request->bytes, request->head, ref, 1) == WEFT_HOLDS)
+			return true;
+	}
+	return false;
+}
+
+static int remember_policies(struct outgoing *outgoing, const struct policy_request *request, const struct weft_policies *from)
+{
+	const struct weft_image_handle *image = &outgoing->image;
+	const struct weft_retry *retry = from->retry ? weft_at(image, from->retry) : NULL;
+	struct policies *policies;
+
+	if (!retry && !from->mirrors)
+		return 0;
+	policies = policies_of(outgoing->exchange);
+	if (!policies)
+		return -ENOMEM;
+	policies->routes = published_get(outgoing->thread->scopes[outgoing->exchange->connection->pod->is.scope].routes);
+	policies->mirrors = from->mirrors ? weft_at(image, from->mirrors) : NULL;
+	policies->try_timeout_ms = retry ? retry->try_timeout_ms : 0;
+	if (retry && retry->on && may_retry(request, retry)) {
+		policies->retry = retry;
+		policies->retries_left = retry->count;
+		policies->back_off_ms = retry->back_off_base_ms;
+	}
+	return 0;
+}
 
 static const struct weft_policies *policies_at(const struct weft_image_handle *image, const struct weft_route_result *result)
 {
@@ -214,5 +258,7 @@ int policies_begin(struct outgoing *outgoing, const struct policy_request *reque
 		r = inject(outgoing, request, weft_at(&outgoing->image, policies->fault), answer);
 	if (!r && answer->kind == POLICY_GO && policies->cors && request->listener_flags & WEFT_LISTENER_CORS)
 		r = apply_cors(outgoing, request, weft_at(&outgoing->image, policies->cors), answer);
+	if (!r && answer->kind == POLICY_GO && request->result->kind == WEFT_ROUTE_CLUSTER)
+		r = remember_policies(outgoing, request, policies);
 	return r;
 }

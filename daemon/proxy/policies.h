@@ -1,12 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a route asks for beside forwarding or answering: faults, CORS. Part of the proxy's inside. */
+/* What a route asks for beside forwarding or answering: faults, CORS, retries, mirrors. Part of the proxy's inside. */
 #ifndef WEFT_PROXY_POLICIES_H
 #define WEFT_PROXY_POLICIES_H
 
 #include "proxy/outgoing.h"
 
+#define TRIED_MAX 8 /* hosts that are remembered */
+
+/* What was sent of a request, while it may be sent again. Everything goes out through here then. */
+struct resend {
+	u8 *bytes;
+	size_t size, capacity, sent;
+	bool is_kept;             /* from the first byte on; otherwise only what is not sent yet is still here */
+};
+
 /* Of an exchange. */
 struct policies {
+	struct published *routes; /* the image that the references are of */
+	const struct weft_retry *retry;     /* NULL: nothing is retried (any more) */
+	const struct weft_mirrors *mirrors; /* NULL: none, or they have been sent */
+	struct resend resend;
+	u32 retries_left;
+	u32 try_timeout_ms;
+	u64 back_off_ms;          /* the next one's longest */
+	u64 resume_at_ms;         /* waits until the next try; 0: does not */
+	u64 try_deadline_ms;      /* 0: none */
+	u32 tried_count;
+	struct {
+		u32 ip4_be;
+		u16 port_be;
+	} tried[TRIED_MAX];
 	char *origin;             /* CORS: of a request that came with one that is allowed; NULL: no lines */
 	char *expose_headers;     /* "": none */
 	bool allows_credentials;
@@ -36,8 +59,53 @@ struct policy_answer {
 /* Before anything of the request goes on. 0; -ENOMEM; -ENOSPC: it is too large. */
 int policies_begin(struct outgoing *outgoing, const struct policy_request *request, struct policy_answer *answer);
 
+/* The request's head is to be written anew. */
+bool policies_need_lines(const struct exchange *exchange);
+
 bool policies_have_lines(const struct exchange *exchange);
 /* What CORS sets in every response. */
 void policies_put_lines(const struct exchange *exchange, struct lines *lines);
+
+/* ---- retries (retry.c) ------------------------------------------------------------------------------------------------------------ */
+
+/* When the request's head has been made. */
+void retry_begin(struct exchange *exchange);
+void retry_request_is_whole(struct exchange *exchange);
+/* True: the upstream failed, and the request will be tried again. */
+bool retry_failed(struct exchange *exchange, enum proxy_reason reason);
+/* True: this response is not the one, and the request will be tried again. */
+bool retry_answered(struct exchange *exchange, const u8 *bytes, const struct weft_head *head);
+void retry_timer(struct exchange *exchange, u64 now);
+/* When it wants to be called; 0: not. */
+u64 retry_at(const struct exchange *exchange);
+/* Further picks that may find a host that was not tried yet. */
+u32 retry_other_hosts(const struct exchange *exchange);
+bool retry_was_tried(const struct exchange *exchange, const struct weft_endpoint *endpoint);
+void retry_remember(struct exchange *exchange, const struct weft_endpoint *endpoint);
+
+/* ---- what may be sent again (resend.c) --------------------------------------------------------------------------------------------- */
+
+static inline bool resend_is_on(const struct exchange *exchange)
+{
+	return exchange->policies && (exchange->policies->resend.is_kept || exchange->policies->resend.sent < exchange->policies->resend.size);
+}
+static inline bool resend_pending(const struct exchange *exchange)
+{
+	return exchange->policies && exchange->policies->resend.sent < exchange->policies->resend.size;
+}
+void resend_begin(struct exchange *exchange);
+/* Takes what the request's flow has in hand. 0 or -ENOMEM. */
+int resend_take(struct exchange *exchange);
+/* Bytes sent, or -errno. */
+ssize_t resend_write(struct exchange *exchange, int to);
+/* All of it once more, as try `attempt`. 0 or -ENOMEM. */
+int resend_again(struct exchange *exchange, u32 attempt);
+void resend_release(struct resend *resend);
+
+/* ---- mirrors (mirror.c) ------------------------------------------------------------------------------------------------------------- */
+
+/* The request is whole: sends it to its mirrors, once. */
+void mirrors_send(struct exchange *exchange);
+void shadows_free(struct thread *thread);
 
 #endif

@@ -197,6 +197,8 @@ struct proxy_stats {
 	uint64_t responses[6];            /* by status / 100, interim ones included */
 	uint64_t reasons[PROXY_REASON_COUNT];
 	uint64_t retries;
+	uint64_t mirrored;                /* requests sent to mirrors */
+	uint64_t mirrors_dropped;         /* not sent: nobody there, or too many under way */
 	uint64_t upstreams;               /* open now, the proxy's own */
 	uint64_t upstreams_idle;
 	uint64_t upstreams_opened;

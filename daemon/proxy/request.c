@@ -222,6 +222,7 @@ static void request_is_whole(struct connection *connection)
 		exchange->deadline_ms = now_ms() + exchange->timeout_ms;
 		connection_timer(connection);
 	}
+	retry_request_is_whole(exchange);
 }
 
 static void refuse_outgoing(struct connection *connection, const struct weft_head *head, int r)
@@ -244,11 +245,11 @@ static void send_on(struct connection *connection, const struct weft_head *head,
 	exchange->cluster_id = result->cluster_id;
 	exchange->picked = connection->picked;
 	exchange->timeout_ms = result->timeout_ms;
-	exchange->retries_left = route ? route->retries : 0;
 	exchange->missing_status = route && route->missing_status ? (u16)route->missing_status : 503;
 	exchange->is_upgrade = plan->is_upgrade;
 	exchange->content_length = head->flags & WEFT_HEAD_CONTENT_LENGTH ? head->content_length : 0;
 	hash_request(exchange, route, &outgoing->image, plan->bytes, head, outgoing->target.bytes, outgoing->target.len);
+	outgoing->is_listed = policies_need_lines(exchange);
 	r = outgoing_edit(outgoing, result);
 	if (!r) {
 		outgoing->is_changed |= outgoing->lines != NULL;
@@ -258,9 +259,12 @@ static void send_on(struct connection *connection, const struct weft_head *head,
 		refuse_outgoing(connection, head, r);
 		return;
 	}
+	retry_begin(exchange);
 	if (!has_body(head) || plan->is_upgrade)
 		request_is_whole(connection);
-	choose_upstream(exchange, NULL);
+	choose_upstream(exchange);
+	if (connection->is_request_whole && connection->state == CONNECTION_EXCHANGE && !plan->is_upgrade)
+		mirrors_send(exchange);
 }
 
 /* Direct responses and redirects: what they say of the request is made before its bytes go. */
@@ -606,6 +610,7 @@ static bool body_advance(struct connection *connection)
 	}
 	if (flow_is_whole(&connection->request, &connection->in)) {
 		request_is_whole(connection);
+		mirrors_send(&connection->own);
 		return true;
 	}
 	return taken > 0;
@@ -619,27 +624,34 @@ bool request_advance(struct connection *connection)
 bool request_write(struct connection *connection)
 {
 	struct upstream *upstream = connection->own.upstream;
+	struct exchange *own = &connection->own;
 	u32 taken = 0;
 	ssize_t n;
 
-	if (!upstream->is_writable || upstream->is_write_failed || !flow_pending(&connection->request, &connection->in))
+	if (!upstream->is_writable || upstream->is_write_failed || !(flow_pending(&connection->request, &connection->in) || resend_pending(own)))
 		return false;
 	if (upstream->pace == PACE_NONE && flow_is_stream(&connection->request))
 		pace_upstream(upstream);
-	n = flow_write(connection->thread, &connection->request, &connection->in, upstream->fd, &taken);
+	if (resend_is_on(own))
+		n = resend_write(own, upstream->fd);
+	else
+		n = flow_write(connection->thread, &connection->request, &connection->in, upstream->fd, &taken);
 	connection->consumed += taken;
 	if (n >= 0) {
 		upstream->is_connected = true;
-		connection->own.connect_deadline_ms = 0;
+		own->connect_deadline_ms = 0;
 		return n > 0;
 	}
 	if (n == -EAGAIN || n == -EINTR) {
 		upstream->is_writable = n == -EINTR;
 		return n == -EINTR;
 	}
+	if (n == -ENOMEM) {
+		connection_abort(connection, PROXY_REASON_NO_MEMORY);
+		return false;
+	}
 	if (!upstream->is_connected && n != -EPIPE && n != -ECONNRESET) {
-		if (!choose_again(&connection->own))
-			response_fail(&connection->own, PROXY_REASON_CONNECT_FAILURE);
+		response_fail(own, PROXY_REASON_CONNECT_FAILURE);
 		return true;
 	}
 	/* A server may answer and close before it read everything: its answer is still to be read. */

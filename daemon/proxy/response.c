@@ -40,6 +40,8 @@ void response_fail(struct exchange *exchange, enum proxy_reason reason)
 		if (exchange->has_head || connection->state == CONNECTION_DEAD)
 			return;
 	}
+	if (retry_failed(exchange, reason))
+		return;
 	if (reason == PROXY_REASON_TIMEOUT) {
 		local_reply(exchange, reason, 504, "upstream request timeout");
 		return;
@@ -222,6 +224,8 @@ static bool head_step(struct exchange *exchange)
 		response_fail(exchange, PROXY_REASON_UPSTREAM_PROTOCOL);
 		return true;
 	}
+	if (head->status >= 200 && retry_answered(exchange, bytes, head))
+		return true;
 	if (head->status < 200 && head->status != 101) {
 		r = put_interim(exchange, bytes, head);
 	} else if (exchange->is_upgrade && head->status != 101 && head->status < 400) {

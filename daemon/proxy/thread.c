@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A worker thread: its event loop, its inbox, its clock, and the network namespace it is in. */
-#include "proxy/edit.h"
+#include "proxy/policies.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -203,6 +203,7 @@ static void *thread_main(void *arg)
 		event_base_dispatch(thread->base);
 	while (thread->connections)
 		connection_close(thread->connections);
+	shadows_free(thread);
 	upstreams_free(thread);
 	listener_remove(thread, 0);
 	connections_bury(thread);

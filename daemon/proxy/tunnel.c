@@ -41,7 +41,7 @@ void tunnel_open(struct connection *connection, weft_ref choice, u32 flags)
 	if (choose_cluster(connection, choice, &exchange->cluster_id))
 		connection_abort(connection, PROXY_REASON_NO_CLUSTER);
 	else
-		choose_upstream(exchange, NULL);
+		choose_upstream(exchange);
 	connection_timer(connection);
 }
 

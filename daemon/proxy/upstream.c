@@ -177,7 +177,7 @@ static void on_upstream(evutil_socket_t fd, short what, void *arg)
 
 			if (connection->state == CONNECTION_HEAD && !exchange->is_relay)
 				probe_close(connection);
-			else if (!choose_again(exchange))
+			else
 				response_fail(exchange, PROXY_REASON_CONNECT_FAILURE);
 			connection_drive(connection);
 			return;

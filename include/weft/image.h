@@ -603,6 +603,8 @@ struct weft_format {
 struct weft_policies {
 	weft_ref fault;          /* struct weft_fault */
 	weft_ref cors;           /* struct weft_cors */
+	weft_ref retry;          /* struct weft_retry */
+	weft_ref mirrors;        /* struct weft_mirrors */
 };
 
 #define WEFT_FAULT_HAS_GRPC_STATUS 0x01u /* of an abort, for who speaks gRPC */
@@ -634,6 +636,47 @@ struct weft_cors {
 	weft_ref allow_headers;  /* likewise */
 	weft_ref expose_headers;
 	weft_ref max_age;
+};
+
+#define WEFT_RETRY_5XX 0x0001u
+#define WEFT_RETRY_GATEWAY_ERROR 0x0002u
+#define WEFT_RETRY_RESET 0x0004u
+#define WEFT_RETRY_RESET_BEFORE_REQUEST 0x0008u
+#define WEFT_RETRY_CONNECT_FAILURE 0x0010u
+#define WEFT_RETRY_RATELIMITED 0x0020u
+#define WEFT_RETRY_4XX 0x0040u /* 409 */
+#define WEFT_RETRY_STATUS_CODES 0x0100u
+#define WEFT_RETRY_HEADERS 0x0200u
+#define WEFT_RETRY_GRPC_CANCELLED 0x0800u
+#define WEFT_RETRY_GRPC_DEADLINE_EXCEEDED 0x1000u
+#define WEFT_RETRY_GRPC_INTERNAL 0x2000u
+#define WEFT_RETRY_GRPC_RESOURCE_EXHAUSTED 0x4000u
+#define WEFT_RETRY_GRPC_UNAVAILABLE 0x8000u
+
+struct weft_retry {
+	u32 on;                  /* WEFT_RETRY_* */
+	u32 count;               /* tries beyond the first */
+	u32 try_timeout_ms;      /* 0: none */
+	u32 back_off_base_ms;
+	u32 back_off_max_ms;
+	u32 other_hosts;         /* further picks for one that was not tried yet; 0: any will do */
+	weft_ref codes;          /* u32[code_count], contiguous */
+	u32 code_count;
+	weft_ref headers;        /* struct weft_condition[header_count] on the response, contiguous: one that holds is enough */
+	u32 header_count;
+	weft_ref request_headers; /* likewise on the request: where there are any, nothing is retried unless one holds */
+	u32 request_header_count;
+};
+
+#define WEFT_MIRROR_KEEPS_HOST 0x01u /* without -shadow */
+
+struct weft_mirrors {
+	u32 count;
+	struct {
+		u32 cluster_id;
+		u32 flags;
+		struct weft_fraction fraction; /* of requests */
+	} items[];
 };
 
 /* ---- clusters and endpoints (endpoint image) -------------------------------------------------------------------------- */

@@ -17,7 +17,8 @@ static const char routes[] =
 	"          - {name: passive, match: {path: /passive}, route: {cluster: ring, timeout: 0s, " POLICY("{cookie: {name: s}}") "}}\n"
 	"          - {name: turns, match: {path: /turns}, route: {cluster: both, timeout: 0s, " POLICY("{cookie: {name: sid, ttl: 60s}}") "}}\n"
 	"          - {name: dead, match: {path: /dead}, route: {cluster: half-dead, timeout: 0s, " POLICY("{header: {header_name: x-user}}") ", "
-	"retry_policy: {retry_on: connect-failure, num_retries: 2}}}\n";
+	"retry_policy: {retry_on: connect-failure, num_retries: 2, retry_host_predicate: [{name: envoy.retry_host_predicates.previous_hosts, typed_config: "
+	"{\"@type\": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate}}]}}}\n";
 
 static int setup(void **state)
 {

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Further tries and mirrors. Expectations are Envoy's. */
+#include "proxy/harness.h"
+
+#define ROUTE(name, cluster, more) \
+	"          - name: " name "\n            match: {prefix: /" name "}\n            route: {cluster: " cluster ", " more "}\n"
+#define RETRY(more) "timeout: 0s, retry_policy: {retry_back_off: {base_interval: 0.002s, max_interval: 0.004s}, " more "}"
+
+static const char routes[] =
+	ROUTE("5xx", "up", RETRY("retry_on: 5xx, num_retries: 2"))
+	ROUTE("gateway", "up", RETRY("retry_on: gateway-error, num_retries: 1"))
+	ROUTE("reset", "up", RETRY("retry_on: reset, num_retries: 1"))
+	ROUTE("codes", "up", RETRY("retry_on: retriable-status-codes, retriable_status_codes: [404, 418], num_retries: 1"))
+	ROUTE("header", "up", RETRY("retry_on: retriable-headers, retriable_headers: [{name: x-again, string_match: {exact: \"yes\"}}], num_retries: 1"))
+	ROUTE("asked", "up", RETRY("retry_on: 5xx, retriable_request_headers: [{name: x-may}], num_retries: 1"))
+	ROUTE("istio", "up", RETRY("retry_on: \"connect-failure,refused-stream,unavailable,cancelled\", num_retries: 2"))
+	ROUTE("try", "up", "timeout: 0s, retry_policy: {retry_on: 5xx, num_retries: 1, per_try_timeout: 0.1s}")
+	ROUTE("once", "up", "timeout: 0s, retry_policy: {retry_on: connect-failure, num_retries: 3, per_try_timeout: 0.1s}")
+	ROUTE("all", "up", "timeout: 0.15s, retry_policy: {retry_on: 5xx, num_retries: 9, retry_back_off: {base_interval: 60s, max_interval: 60s}}")
+	ROUTE("other", "either", RETRY("retry_on: connect-failure, num_retries: 1, host_selection_retry_max_attempts: 50, "
+				       "retry_host_predicate: [{name: envoy.retry_host_predicates.previous_hosts, typed_config: "
+				       "{\"@type\": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate}}]"))
+	ROUTE("mirror", "up", "timeout: 0s, request_mirror_policies: [{cluster: either, runtime_fraction: {default_value: {numerator: 0}}}, {cluster: second}]")
+	ROUTE("same", "up", "timeout: 0s, request_mirror_policies: [{cluster: second, disable_shadow_host_suffix_append: true}]")
+	ROUTE("gone", "up", "timeout: 0s, request_mirror_policies: [{cluster: down}, {cluster: nowhere}]")
+	ROUTE("", "up", "timeout: 0s");
+
+static int setup(void **state)
+{
+	struct harness *h = harness_new(&(struct harness_options){.has_no_images = true});
+	char more[512];
+
+	snprintf(more, sizeof(more),
+		 "  - \"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster\n    name: second\n    type: STATIC\n"
+		 "    load_assignment: {cluster_name: second, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: "
+		 "{address: 127.0.0.1, port_value: %u}}}}]}]}\n",
+		 h->ports[1]);
+	harness_publish_more(h, routes, more);
+	*state = h;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	harness_free(*state);
+	return 0;
+}
+
+#define FAILS "HTTP/1.1 503 Bad\r\ncontent-length: 4\r\n\r\nnope"
+#define GOOD "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+/* Before a server closes: otherwise the connection may be used again just then. */
+#define LAST "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"
+
+/* A try: what the server gets, and what it answers. */
+static void serve(struct harness *h, const char *head, const char *body, const char *answer)
+{
+	int server = server_accept(h, 0);
+	char *found = get_head(server);
+
+	assert_non_null(strstr(found, head));
+	free(found);
+	if (*body)
+		expect_bytes(server, body);
+	put_text(server, answer);
+	close(server);
+}
+
+static void test_a_request_is_sent_again_after_an_answer(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h);
+
+	put_text(client, "POST /5xx HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nx-a: 1\r\n\r\nhello");
+	serve(h, "x-a: 1", "hello", FAILS);
+	serve(h, "x-a: 1", "hello", "HTTP/1.1 500 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+	serve(h, "x-a: 1", "hello", LAST);
+	expect_reply(client, 200, "ok");
+	/* the last answer is the client's */
+	put_text(client, "GET /5xx HTTP/1.1\r\nhost: a\r\n\r\n");
+	for (int i = 0; i < 3; i++)
+		serve(h, "GET /5xx", "", FAILS);
+	expect_reply(client, 503, "nope");
+	close(client);
+}
+
+static void test_a_chunked_body_is_sent_again(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h), server;
+
+	put_text(client, "POST /5xx HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
+	server = server_accept(h, 0);
+	free(get_head(server));
+	expect_bytes(server, "5\r\nhello\r\n");
+	put_text(client, "3\r\nyou\r\n0\r\n\r\n");
+	expect_bytes(server, "3\r\nyou\r\n0\r\n\r\n");
+	put_text(server, FAILS);
+	close(server);
+	serve(h, "chunked", "5\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n", LAST);
+	expect_reply(client, 200, "ok");
+	close(client);
+}
+
+/* Which answers are retried, by condition: each request is answered so, and then well. */
+static void test_each_condition_takes_its_answers_alone(void **state)
+{
+	static const struct {
+		const char *request, *answer;
+		int status; /* of the first answer where it is not retried; 0: it is */
+	} cases[] = {
+		{"/gateway", "HTTP/1.1 502 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 0},
+		{"/gateway", "HTTP/1.1 500 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 500},
+		{"/codes", "HTTP/1.1 418 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 0},
+		{"/codes", "HTTP/1.1 503 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 503},
+		{"/header", "HTTP/1.1 201 X\r\nx-again: yes\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 0},
+		{"/header", "HTTP/1.1 201 X\r\nx-again: no\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 201},
+		{"/istio", "HTTP/1.1 200 X\r\ngrpc-status: 14\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 0},
+		{"/istio", "HTTP/1.1 503 X\r\ngrpc-status: 2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 503},
+		{"/5xx", "HTTP/1.1 503 X\r\nx-envoy-ratelimited: true\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 503},
+		{"/asked", "HTTP/1.1 503 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 503},
+		{"/asked HTTP/1.1\r\nx-may: 1", "HTTP/1.1 503 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 0},
+		{"/reset", "HTTP/1.1 503 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 503},
+		{"/reset", "garbage\r\n\r\n", 0},
+		{"/reset", "", 0},
+		{"/codes", "", 503},
+	};
+	struct harness *h = *state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct reply reply = {0};
+		int client = client_new(h);
+		char request[128];
+
+		snprintf(request, sizeof(request), strstr(cases[i].request, "HTTP") ? "GET %s\r\nhost: a\r\n\r\n" : "GET %s HTTP/1.1\r\nhost: a\r\n\r\n",
+			 cases[i].request);
+		put_text(client, request);
+		serve(h, "GET", "", cases[i].answer);
+		if (!cases[i].status)
+			serve(h, "GET", "", LAST);
+		get_reply(client, &reply);
+		if (reply.status != (cases[i].status ? cases[i].status : 200))
+			fail_msg("%s, answered %s: %d", cases[i].request, cases[i].answer, reply.status);
+		reply_release(&reply);
+		close(client);
+	}
+}
+
+static void test_each_try_has_a_time_of_its_own(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h), first, second;
+	uint64_t begun = test_now_ms();
+
+	put_text(client, "GET /try HTTP/1.1\r\nhost: a\r\n\r\n");
+	first = server_accept(h, 0);
+	free(get_head(first));
+	second = server_accept(h, 0);
+	assert_true(test_now_ms() - begun >= 95);
+	free(get_head(second));
+	put_text(second, LAST);
+	expect_reply(client, 200, "ok");
+	expect_end(first);
+	close(first);
+	close(second);
+	/* where a reset is not retried, it is the end */
+	put_text(client, "GET /once HTTP/1.1\r\nhost: a\r\n\r\n");
+	first = server_accept(h, 0);
+	free(get_head(first));
+	expect_reply(client, 504, "upstream request timeout");
+	close(first);
+	close(client);
+}
+
+static void test_the_routes_timeout_ends_the_wait_for_a_try(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h);
+
+	put_text(client, "GET /all HTTP/1.1\r\nhost: a\r\n\r\n");
+	serve(h, "GET", "", FAILS);
+	expect_reply(client, 504, "upstream request timeout");
+	close(client);
+}
+
+static void test_a_body_of_more_than_a_mebibyte_is_sent_once(void **state)
+{
+	struct harness *h = *state;
+	size_t size = (1u << 20) + 1;
+	char *body = pattern(size, 7), *found = malloc(size), head[128];
+	int client = client_new(h), server;
+
+	assert_non_null(found);
+	snprintf(head, sizeof(head), "POST /5xx HTTP/1.1\r\nhost: a\r\ncontent-length: %zu\r\n\r\n", size);
+	put_text(client, head);
+	put_bytes(client, body, size / 2);
+	server = server_accept(h, 0);
+	free(get_head(server));
+	get_exactly(server, found, size / 2);
+	put_bytes(client, body + size / 2, size - size / 2);
+	get_exactly(server, found + size / 2, size - size / 2);
+	assert_memory_equal(found, body, size);
+	put_text(server, FAILS);
+	expect_reply(client, 503, "nope");
+	assert_false(server_has_caller(h, 0, 50));
+	close(server);
+	close(client);
+	free(found);
+	free(body);
+}
+
+static void test_a_further_try_avoids_hosts_that_were_tried(void **state)
+{
+	struct harness *h = *state;
+
+	for (int i = 0; i < 8; i++) {
+		int client = client_new(h), server;
+
+		put_text(client, "GET /other HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+		server = server_accept(h, 1);
+		free(get_head(server));
+		put_text(server, LAST);
+		expect_reply(client, 200, "ok");
+		close(server);
+		close(client);
+	}
+}
+
+static void test_a_mirror_gets_what_the_server_gets(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h), server, mirror;
+	char *head;
+
+	put_text(client, "POST /mirror HTTP/1.1\r\nhost: a.test:81\r\ncontent-length: 5\r\nx-a: 1\r\nx-forwarded-for: 9.9.9.9\r\n\r\nhello");
+	server = server_accept(h, 0);
+	free(get_head(server));
+	expect_bytes(server, "hello");
+	mirror = server_accept(h, 1);
+	head = get_head(mirror);
+	assert_true(has_line(head, "host: a.test-shadow:81"));
+	assert_true(has_line(head, "x-a: 1"));
+	assert_true(has_line(head, "x-envoy-internal: true"));
+	assert_non_null(strstr(head, "x-forwarded-for: 9.9.9.9,"));
+	free(head);
+	expect_bytes(mirror, "hello");
+	put_text(mirror, "HTTP/1.1 500 X\r\ncontent-length: 3\r\n\r\nbad");
+	expect_end(mirror);
+	put_text(server, GOOD);
+	expect_reply(client, 200, "ok");
+	close(mirror);
+	put_text(client, "GET /same HTTP/1.1\r\nhost: a.test\r\n\r\n");
+	mirror = server_accept(h, 1);
+	head = get_head(mirror);
+	assert_true(has_line(head, "host: a.test"));
+	free(head);
+	free(get_head(server));
+	put_text(server, GOOD);
+	expect_reply(client, 200, "ok");
+	/* one that does not answer is nobody's business */
+	put_text(client, "GET /gone HTTP/1.1\r\nhost: a.test\r\n\r\n");
+	free(get_head(server));
+	put_text(server, GOOD);
+	expect_reply(client, 200, "ok");
+	close(server);
+	close(mirror);
+	close(client);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_a_request_is_sent_again_after_an_answer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_chunked_body_is_sent_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_each_condition_takes_its_answers_alone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_each_try_has_a_time_of_its_own, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_routes_timeout_ends_the_wait_for_a_try, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_body_of_more_than_a_mebibyte_is_sent_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_further_try_avoids_hosts_that_were_tried, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_mirror_gets_what_the_server_gets, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -15,6 +15,7 @@ struct ctl {
 	const char *pod;      /* NULL: any */
 	const char *namespace_name; /* NULL: the only one */
 	bool is_config_dump;
+	bool wants_verdicts;  /* dump: nothing but them */
 };
 
 /* Sends `request`, which it takes over, and gives the answer. Complaints, also weftd's own, go to standard error. 0, or an exit status. */

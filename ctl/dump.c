@@ -136,6 +136,24 @@ static void print_endpoints(const json_t *answer)
 	text_table_end(&table, 0);
 }
 
+static void print_verdicts(const json_t *answer)
+{
+	static const char *const headings[] = { "KIND", "NAME", "VERDICT" };
+	const json_t *totals = json_object_get(answer, "totals"), *verdict;
+	struct text_table table;
+	size_t i;
+
+	text_table_begin(&table, headings, 3);
+	json_array_foreach(json_object_get(answer, "verdicts"), i, verdict) {
+		text_table_add(&table, ctl_text(verdict, "kind"));
+		text_table_add(&table, ctl_text(verdict, "name"));
+		add_verdict(&table, verdict);
+	}
+	text_table_end(&table, 0);
+	printf("%lld kernel, %lld proxy, %lld refused, %lld ignored\n", ctl_number(totals, "kernel"), ctl_number(totals, "proxy"),
+	       ctl_number(totals, "refused"), ctl_number(totals, "ignored"));
+}
+
 /* Without a part, the whole as text, as the golden tests have it: it shows more than tables could. */
 static void print(const char *what, const json_t *answer)
 {
@@ -161,9 +179,10 @@ int ctl_dump(const struct ctl *ctl, int argc, char **argv)
 
 	if (argc > 1)
 		return ctl_usage("dump takes one of listeners, routes, clusters and endpoints");
-	if (what && ctl->is_config_dump)
-		return ctl_usage("dump --config-dump is all of it: no part beside it");
-	request = json_pack("{s:s, s:b, s:b}", "command", "dump", "text", !ctl->is_json, "config_dump", ctl->is_config_dump);
+	if ((what && (ctl->is_config_dump || ctl->wants_verdicts)) || (ctl->is_config_dump && ctl->wants_verdicts))
+		return ctl_usage("dump --config-dump and dump --verdicts are all of it: no part beside them");
+	request = json_pack("{s:s, s:b, s:b, s:b}", "command", "dump", "text", !ctl->is_json, "config_dump", ctl->is_config_dump, "verdicts",
+			    ctl->wants_verdicts);
 	if (what)
 		json_object_set_new(request, "what", json_string(what));
 	if (ctl->namespace_name)
@@ -173,6 +192,8 @@ int ctl_dump(const struct ctl *ctl, int argc, char **argv)
 		return r;
 	if (ctl->is_json || ctl->is_config_dump)
 		ctl_print_json(answer);
+	else if (ctl->wants_verdicts)
+		print_verdicts(answer);
 	else
 		print(what, answer);
 	json_decref(answer);

@@ -30,14 +30,14 @@ static void help(FILE *stream)
 		"\n"
 		"Usage: weftctl [option...] status\n"
 		"       weftctl [option...] dump [listeners|routes|clusters|endpoints] [--namespace NAME]\n"
-		"       weftctl [option...] dump --config-dump [--namespace NAME]\n"
+		"       weftctl [option...] dump --verdicts|--config-dump [--namespace NAME]\n"
 		"       weftctl [option...] xds\n"
 		"       weftctl [option...] explain METHOD URL [-H 'name: value'...] [--pod [NAMESPACE/]NAME|--namespace NAME]\n"
 		"       weftctl [option...] uninstall\n"
 		"\n"
 		"  status            features of the kernel, what is attached, pods, connections, requests by path and why\n"
-		"  dump              what is published, with the verdict on each part; --config-dump: the resources of a stream, as\n"
-		"                    Envoy's /config_dump prints them\n"
+		"  dump              what is published, with the verdict on each part; --verdicts: these alone, also of what is not\n"
+		"                    used; --config-dump: the resources of a stream, as Envoy's /config_dump prints them\n"
 		"  xds               the streams from istiod: what each type has, versions, what was refused and why\n"
 		"  explain           the listener, virtual host, route, clusters and endpoints that a request would meet,\n"
 		"                    which path it would take, and why\n"
@@ -72,6 +72,7 @@ static int parse(struct ctl *ctl, int argc, char **argv, int *rest)
 		{ "pod", required_argument, NULL, 'p' },
 		{ "namespace", required_argument, NULL, 'n' },
 		{ "config-dump", no_argument, NULL, 'd' },
+		{ "verdicts", no_argument, NULL, 'v' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
@@ -103,6 +104,9 @@ static int parse(struct ctl *ctl, int argc, char **argv, int *rest)
 			break;
 		case 'd':
 			ctl->is_config_dump = true;
+			break;
+		case 'v':
+			ctl->wants_verdicts = true;
 			break;
 		case 'h':
 			help(stdout);
@@ -136,8 +140,8 @@ int main(int argc, char **argv)
 			continue;
 		if (commands[i].run != ctl_explain && (ctl.pod || json_array_size(ctl.headers)))
 			return ctl_usage("%s has no headers and no --pod", argv[rest]);
-		if (commands[i].run != ctl_dump && (ctl.is_config_dump || (ctl.namespace_name && commands[i].run != ctl_explain)))
-			return ctl_usage("%s has no --config-dump and no --namespace", argv[rest]);
+		if (commands[i].run != ctl_dump && (ctl.is_config_dump || ctl.wants_verdicts || (ctl.namespace_name && commands[i].run != ctl_explain)))
+			return ctl_usage("%s has no --verdicts, no --config-dump and no --namespace", argv[rest]);
 		r = commands[i].run(&ctl, argc - rest - 1, argv + rest + 1);
 		json_decref(ctl.headers);
 		return fflush(stdout) == 0 ? r : 1;

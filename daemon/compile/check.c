@@ -38,6 +38,26 @@ static int compile_both(FILE *stream, const struct mesh *mesh, struct ids *ids, 
 	return 0;
 }
 
+/* Images go before the ids that they hold. */
+static int compile_for_report(const struct mesh *mesh, const struct dns *dns, struct ids *ids, struct compile_report *report)
+{
+	_cleanup_(image_free) struct image *routes = NULL, *endpoints = NULL;
+	int r = compile_endpoints(mesh, dns, ids, &endpoints, report);
+
+	return r ? r : compile_routes(mesh, ids, &routes, report);
+}
+
+int compile_verdicts(const struct mesh *mesh, const struct dns *dns, struct compile_report *report)
+{
+	struct ids *ids = NULL;
+	int r = ids_new(&ids, NULL);
+
+	if (!r)
+		r = compile_for_report(mesh, dns, ids, report);
+	ids_free(&ids);
+	return r ? r : report->status;
+}
+
 int compile_check_report(FILE *stream, const struct mesh *mesh)
 {
 	struct compile_report report = COMPILE_REPORT_INIT;

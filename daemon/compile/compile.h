@@ -110,6 +110,9 @@ void compile_report_release(struct compile_report *report);
 /* One line a verdict; all of them, or only those that are not plainly `kernel`. */
 void compile_report_print(const struct compile_report *report, FILE *stream, bool all);
 
+/* What is said of the mesh when it is compiled, without making anything of it: clusters and endpoints, then listeners and routes. */
+int compile_verdicts(const struct mesh *mesh, const struct dns *dns, struct compile_report *report);
+
 const char *verdict_name(enum weft_verdict verdict);
 
 /* What `weftd --check` says after the messages of the loader: compiles both images, prints sizes, totals and every verdict that is not plainly

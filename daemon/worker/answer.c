@@ -137,6 +137,31 @@ static json_t *config_dump(const struct worker *worker, const char *namespace_na
 				 admin_error("the configuration is a file's: it says itself what it holds (weftd --xds)");
 }
 
+/* Of everything that was read, also what no image holds. */
+static json_t *dump_verdicts(const struct worker *worker, const struct serving *serving)
+{
+	_cleanup_(compile_report_release) struct compile_report report = COMPILE_REPORT_INIT;
+	json_t *list, *totals;
+	int r;
+
+	if (!serving->mesh)
+		return admin_error("nothing is published yet");
+	r = compile_verdicts(serving->mesh, worker->dns, &report);
+	if (r)
+		return admin_error("the verdicts: %s", strerror(-r));
+	list = json_array();
+	totals = json_object();
+	for (size_t i = 0; i < report.count; i++) {
+		const struct compile_verdict *verdict = &report.verdicts[i];
+
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "kind", verdict->kind, "name", verdict->name, "verdict",
+						      verdict_name(verdict->verdict), "reason", verdict->reason));
+	}
+	for (unsigned verdict = WEFT_VERDICT_KERNEL; verdict <= WEFT_VERDICT_IGNORED; verdict++)
+		json_object_set_new(totals, verdict_name((enum weft_verdict)verdict), json_integer((json_int_t)report.totals[verdict]));
+	return json_pack("{s:o, s:o}", "verdicts", list, "totals", totals);
+}
+
 static json_t *dump(struct worker *worker, const json_t *request)
 {
 	const char *what = json_string_value(json_object_get(request, "what")), *name = json_string_value(json_object_get(request, "namespace"));
@@ -148,6 +173,8 @@ static json_t *dump(struct worker *worker, const json_t *request)
 	serving = serving_of(worker, name, &error);
 	if (!serving)
 		return error;
+	if (json_is_true(json_object_get(request, "verdicts")))
+		return dump_verdicts(worker, serving);
 	if (what)
 		answer = dump_part(serving, what, &error);
 	else

@@ -56,6 +56,8 @@ struct serving {
 	uint64_t routes_key;         /* of the mesh that `routes` were made of */
 	uint64_t endpoints_key;      /* likewise; 0: not to be compared */
 	size_t route_totals[WEFT_VERDICT_IGNORED + 1]; /* verdicts on it */
+	size_t endpoint_totals[WEFT_VERDICT_IGNORED + 1]; /* ... on clusters and endpoints */
+	size_t told_totals[WEFT_VERDICT_IGNORED + 1];  /* the sums that the log had last */
 	struct table_entry *endpoints_entry; /* memfd with the endpoint image: ids for the next worker */
 
 	/* of a stream */

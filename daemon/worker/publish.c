@@ -293,15 +293,23 @@ static int publish_plan(struct worker *worker, struct serving *serving, struct p
 	return plan->endpoints_owner ? share(worker, serving, kind, plan->endpoints_owner) : publish_endpoints(worker, serving, &plan->endpoints);
 }
 
-static void tell(const struct serving *serving, const struct plan *plan, bool has_new_routes, bool has_new_endpoints)
+static void tell(struct serving *serving, const struct plan *plan, bool has_new_routes, bool has_new_endpoints)
 {
-	const size_t *endpoints = plan->of_endpoints.totals, *routes = serving->route_totals;
+	const size_t *endpoints = plan->endpoints_owner ? plan->endpoints_owner->endpoint_totals : plan->of_endpoints.totals, *routes = serving->route_totals;
+	size_t told[WEFT_VERDICT_IGNORED + 1];
+	bool is_news;
 
+	for (unsigned i = 0; i <= WEFT_VERDICT_IGNORED; i++)
+		told[i] = endpoints[i] + routes[i];
+	if (endpoints != serving->endpoint_totals)
+		memcpy(serving->endpoint_totals, endpoints, sizeof(serving->endpoint_totals));
+	is_news = !*serving->name || memcmp(told, serving->told_totals, sizeof(told)) != 0;
+	memcpy(serving->told_totals, told, sizeof(told));
 	/* A file changes when somebody changes it, istiod pushes whenever a pod comes or goes. */
-	log_write(*serving->name ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, __FILE__, "published%s%s%s%s%s: %zu kernel, %zu proxy, %zu refused",
+	log_write(is_news ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, __FILE__, "published%s%s%s%s%s: %zu kernel, %zu proxy, %zu refused, %zu ignored",
 		  *serving->name ? " for namespace " : "", serving->name, has_new_routes ? " routes" : "", has_new_endpoints ? " endpoints" : "",
-		  has_new_routes || has_new_endpoints ? "" : " nothing new", endpoints[WEFT_VERDICT_KERNEL] + routes[WEFT_VERDICT_KERNEL],
-		  endpoints[WEFT_VERDICT_PROXY] + routes[WEFT_VERDICT_PROXY], endpoints[WEFT_VERDICT_REFUSED] + routes[WEFT_VERDICT_REFUSED]);
+		  has_new_routes || has_new_endpoints ? "" : " nothing new", told[WEFT_VERDICT_KERNEL],
+		  told[WEFT_VERDICT_PROXY], told[WEFT_VERDICT_REFUSED], told[WEFT_VERDICT_IGNORED]);
 }
 
 int publish_mesh(struct worker *worker, struct serving *serving, const struct mesh *mesh)

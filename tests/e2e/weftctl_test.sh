@@ -49,6 +49,12 @@ for part in listeners:0.0.0.0_8000 routes:'/stable/' 'clusters:no endpoint is he
 	between "dump ${part%%:*}, as JSON" 1 100 "$(weft_control -o json dump "${part%%:*}" | jq 'to_entries[0].value | length')"
 done
 like 'dump of everything' 'stable.*kernel' "$(weft_control dump | tr '\n' ' ')"
+said=$(weft_control dump --verdicts)
+for pattern in 'cluster +[^ ]+reviews[^ ]+ +kernel' 'listener +0.0.0.0_8000 +kernel' 'route +.*stable.* +kernel' '[0-9]+ kernel, [0-9]+ proxy, [0-9]+ refused, [0-9]+ ignored'; do
+	like "dump --verdicts: $pattern" "$pattern" "$said"
+done
+between 'dump --verdicts, as JSON' 5 1000 "$(weft_control -o json dump --verdicts | jq '.verdicts | length')"
+like 'the log has their totals' 'published routes endpoints: [0-9]+ kernel, [0-9]+ proxy' "$(cat "$(weft_state)/weft.log")"
 weft_control explain GET 2>/dev/null
 equal 'a wrong command line: status 2' 2 $?
 weft_control explain GET http://reviews/ --pod nobody >/dev/null 2>&1

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /* The engine in the kernel against the engine on the host: the same bytes, recorded requests and responses and seeded mutations of
  * them, must give the same answers byte for byte. Prints what the verifier had to look at. Needs root. */
+#include "engine/http1_vectors.h"
 #include "engine/image_builder.h"
 #include "harness.h"
 #include "weft/chunked.h"
+#include "weft/fast.h"
 
 #define BYTES(literal) (const u8 *)(literal), sizeof(literal) - 1
 #define MUTATIONS 60 /* of every recorded head */
@@ -93,6 +95,37 @@ static void test_request_heads_are_read_as_on_the_host(void **state)
 	print_message("%u request heads, %u of them whole and right\n", counts.compared, counts.done);
 	assert_int_equal(counts.wrong, 0);
 	assert_true(counts.done > counts.compared / 10);
+}
+
+/* Of what the proxy refuses the kernel never makes a request that goes on; a chunked body that is wrong is never whole. */
+static void test_the_public_vectors_are_fast_or_handed_up(void **state)
+{
+	struct engine *engine = engine_of(state);
+	u32 fast = 0, wrong = 0, i;
+
+	for (i = 0; i < HTTP1_VECTORS; i++) {
+		const struct http1_vector *vector = &http1_vectors[i];
+		const struct weft_head *head = (const void *)&engine->io->head;
+		bool is_whole = false;
+
+		feed(engine, (const u8 *)vector->bytes, (u32)vector->len);
+		run(engine, "engine_parse_request", 1);
+		if (engine->io->result != WEFT_PARSE_DONE || weft_head_reason(head, WEFT_LISTENER_NORMALIZE_PATH))
+			continue;
+		is_whole = true;
+		if (head->flags & WEFT_HEAD_CHUNKED) {
+			engine->io->offset = head->head_len;
+			run(engine, "engine_chunked", 1);
+			is_whole = engine->io->result;
+		}
+		fast += is_whole;
+		if (is_whole && vector->status != 200) {
+			print_message("%s: the kernel takes it, the proxy answers %d\n", vector->name, vector->status);
+			wrong++;
+		}
+	}
+	print_message("%u of %u public vectors are the kernel's, %u are so by mistake\n", fast, (u32)HTTP1_VECTORS, wrong);
+	assert_int_equal(wrong, 0);
 }
 
 static void test_response_heads_are_read_as_on_the_host(void **state)
@@ -277,6 +310,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_request_heads_are_read_as_on_the_host),
+		cmocka_unit_test(test_the_public_vectors_are_fast_or_handed_up),
 		cmocka_unit_test(test_response_heads_are_read_as_on_the_host),
 		cmocka_unit_test(test_heads_at_the_limits_of_the_kernel),
 		cmocka_unit_test(test_chunked_ends_are_found_as_on_the_host),

@@ -1,7 +1,7 @@
 # The engine's own cost in this kernel, over images of the compiler: build/bench-engine.json.
 BENCH_ENGINE      := $(BUILD)/bench/engine/bench
 BENCH_ENGINE_BPF  := $(BUILD)/bench/engine/bench.bpf.o
-BENCH_ENGINE_LIBS := $(patsubst %,$(BUILD)/lib/%.a,compile mesh regex kube base proto)
+BENCH_ENGINE_LIBS := $(patsubst %,$(BUILD)/lib/%.a,compile dns mesh regex kube base proto)
 
 $(BENCH_ENGINE_BPF): bench/engine/bench.bpf.c
 	@mkdir -p $(@D)

@@ -128,7 +128,7 @@ static struct prepared *case_prepare(const struct bench *bench, size_t index)
 		mesh_report_print(&report, stderr);
 		die("reading the configuration");
 	}
-	if (ids_new(&ids, NULL) || compile_routes(mesh, ids, &routes, NULL) || compile_endpoints(mesh, ids, &endpoints, NULL))
+	if (ids_new(&ids, NULL) || compile_routes(mesh, ids, &routes, NULL) || compile_endpoints(mesh, NULL, ids, &endpoints, NULL))
 		die("compiling the configuration");
 	publish(bench, prepared->routes_slot, routes);
 	publish(bench, prepared->endpoints_slot, endpoints);

@@ -35,6 +35,7 @@ class Row:
         self.topic = topic
         self.total = len(topic.cases) or len(topic.configurations)
         self.host = self.kernel = self.matched = None
+        self.askable = 0  # cases that the kernel is there for
         self.not_yet = self.stricter = self.again = 0
         self.seconds = 0.0
         self.notes = []
@@ -90,12 +91,19 @@ def says_the_same(case, decision):
     return route is None  # the parser refuses: Envoy got no further either
 
 
+def is_askable(decision):
+    """A well-formed request of known length whose target stays as it is: what the kernel is there for."""
+    return decision["host"]["kind"] not in ("bad", "too_large", "version", "not_http", "coding", "preface") and \
+        decision["bpf"].get("reason") not in ("no_length", "chunked_request", "normalizes")
+
+
 def judge_engine(topic, row, decisions):
     if "failure" in decisions:
         row.notes.append(f"{topic.name}: engine: {decisions['failure']['failure']}")
         return
     row.host, row.kernel = [0, 0], [0, 0]
     for case in topic.cases:
+        row.askable += is_askable(decisions[case.id])
         for name, pair in (("host", row.host), ("bpf", row.kernel)):
             decision = decisions[case.id][name]
             same = says_the_same(case, decision)
@@ -228,7 +236,7 @@ def cell(pair):
 def print_table(rows, decorate):
     print(f"\n{'topic':32} {'cases':>6} {'host engine':>12} {'BPF engine':>12} {'in kernel':>9} {'weftd':>6} {'not yet':>8} {'time':>6}   (decorate {decorate})")
     for row in rows:
-        share = f"{100 * row.kernel[1] / row.total:.0f} %" if row.kernel and row.total else ""
+        share = f"{100 * row.kernel[1] / row.askable:.0f} %" if row.kernel and row.askable else ""
         matched = "" if row.matched is None else str(row.matched)
         remarks = ", ".join(f"{n} {what}" for n, what in ((row.stricter, "stricter"), (row.again, "at the second try")) if n)
         print(f"{row.topic.name:32} {row.total:>6} {cell(row.host):>12} {cell(row.kernel):>12} {share:>9} {matched:>6} {row.not_yet or '':>8} {row.seconds:>5.1f}s   {remarks}")

@@ -28,8 +28,8 @@ bpf-test: $(ENGINE_TESTS) $(ENGINE_BPF) $(BUILD)/tests/datapath/budget_test ## R
 bpf-test-kernel: $(ENGINE_TESTS) $(ENGINE_BPF) ## The same in another kernel: KERNEL=/boot/vmlinuz-...
 	timeout 420 tests/kernels/boot.sh "$(KERNEL)" 400 "( failed=0; for t in $(ENGINE_TESTS); do \$$t $(ENGINE_BPF) || failed=1; done; exit \$$failed )" $^
 
-FUZZERS   := http1 router regex frame xds
-FUZZ_TIME ?= 30
+FUZZERS   := http1 router compile regex frame xds
+FUZZ_TIME ?= $(or $(TIME),30)
 FUZZ_BIN  := $(FUZZERS:%=$(BUILD)/tests/fuzz/%_fuzz)
 
 $(BUILD)/tests/fuzz/%_fuzz: tests/fuzz/%_fuzz.c
@@ -64,12 +64,22 @@ $(BUILD)/tests/fuzz/xds_fuzz: tests/fuzz/xds_fuzz.c tests/fuzz/xds_corpus.py $(F
 		-Wl,--start-group $(FUZZ_XDS_LIBS) -Wl,--end-group $(LDLIBS)
 	python3 -B tests/fuzz/xds_corpus.py tests/data/recordings $@.corpus
 
+FUZZ_COMPILE_SRC  := $(wildcard daemon/compile/*.c daemon/mesh/*.c)
+FUZZ_COMPILE_LIBS := $(patsubst %,$(BUILD)/lib/%.a,dns kube regex base proto)
+
+$(BUILD)/tests/fuzz/compile_fuzz: tests/fuzz/compile_fuzz.c tests/fuzz/compile_corpus.py $(FUZZ_COMPILE_SRC) $(wildcard daemon/compile/*.h daemon/mesh/*.h include/weft/*.h) $(FUZZ_COMPILE_LIBS)
+	@mkdir -p $(@D)
+	$(CLANG) $(CPPFLAGS) -I$(BUILD)/gen/proto -std=gnu11 -fno-strict-aliasing -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function -Wno-missing-field-initializers \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $< $(FUZZ_COMPILE_SRC) \
+		-Wl,--start-group $(FUZZ_COMPILE_LIBS) -Wl,--end-group $(LDLIBS)
+	python3 -B tests/fuzz/compile_corpus.py tests/conformance/vectors $@.corpus
+
 -include $(FUZZ_BIN:=.d)
 
 .PHONY: fuzz
-fuzz: $(FUZZ_BIN) ## Fuzz the parser, the router, expressions and what istiod sends for FUZZ_TIME seconds each
+fuzz: $(FUZZ_BIN) ## Fuzz the parser, the router, the compiler, expressions and what istiod sends (TIME=60: seconds each)
 	@for f in $(FUZZ_BIN); do \
 		echo "== $$f"; mkdir -p $$f.corpus; \
-		case $$f in *xds_fuzz) len=65536;; *) len=4096;; esac; \
+		case $$f in *xds_fuzz|*compile_fuzz) len=65536;; *) len=4096;; esac; \
 		$$f -max_total_time=$(FUZZ_TIME) -max_len=$$len -print_final_stats=0 -artifact_prefix=$$f- $$f.corpus 2>&1 | tail -n 3; \
 	done

@@ -22,9 +22,10 @@
 #define RUNS (2 * BENCH_REQUESTS) /* of one sample: short enough that some are not interrupted */
 
 static const struct bench_case cases[] = {
-	{ "10 routes", 1, 10, 600 },
-	{ "10,000 prefix routes, the last one", 1, 10000, 1.3 },
-	{ "1,000 virtual hosts of 10 routes", 1000, 10, 1.3 },
+	{ "10 routes", 1, 10, 0, 600 },
+	{ "10,000 prefix routes, the last one", 1, 10000, 0, 1.3 },
+	{ "1,000 virtual hosts of 10 routes", 1000, 10, 0, 1.3 },
+	{ "100 regular expressions, 20 of them unanchored", 1, 100, 20, 1.5 },
 };
 #define CASES (sizeof(cases) / sizeof(cases[0]))
 

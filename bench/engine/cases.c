@@ -29,9 +29,17 @@ static void add_virtual_host(const struct bench_case *one, uint32_t index, struc
 	host_name(one, index, host, sizeof(host));
 	strbuf_printf(out, "  - name: %s.svc.cluster.local:9080\n    domains: [%s.svc.cluster.local, %s, %s.svc, 10.96.%" PRIu32 ".%" PRIu32 "]\n    routes:\n",
 		      host, host, host, host, index >> 8, index & 255);
-	for (i = 0; i < one->routes; i++)
-		strbuf_printf(out, "    - {match: {prefix: /api/v1/service-%05" PRIu32 "/}, route: {cluster: cluster-%" PRIu32 "}}\n",
-			      one->routes - 1 - i, index);
+	for (i = 0; i < one->routes; i++) {
+		uint32_t service = one->routes - 1 - i;
+
+		if (i < one->unanchored)
+			strbuf_printf(out, "    - {match: {safe_regex: {regex: \".*word-%02" PRIu32 "x.*\"}}, route: {cluster: cluster-%" PRIu32 "}}\n", i, index);
+		else if (one->unanchored)
+			strbuf_printf(out, "    - {match: {safe_regex: {regex: \"/api/v[0-9]/service-%05" PRIu32 "/.*\"}}, route: {cluster: cluster-%" PRIu32 "}}\n",
+				      service, index);
+		else
+			strbuf_printf(out, "    - {match: {prefix: /api/v1/service-%05" PRIu32 "/}, route: {cluster: cluster-%" PRIu32 "}}\n", service, index);
+	}
 }
 
 static void add_cluster(uint32_t index, struct strbuf *out)

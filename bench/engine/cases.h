@@ -12,6 +12,7 @@ struct bench_case {
 	const char *name;
 	uint32_t virtual_hosts;
 	uint32_t routes;         /* of each: prefixes, the last one is the requests' */
+	uint32_t unanchored;     /* of each: its first ones are `.*word.*`, and all others regular expressions too; 0: prefixes */
 	double bar;              /* at most: nanoseconds in the first case, else times the first */
 };
 

@@ -31,16 +31,21 @@ replaced() {
 }
 
 under_load() {
-	local state said former code
+	local state said former code clients=()
 	state=$(weft_state)
 	load 1 8 http://10.96.0.11/stable/100B >/dev/null
 	load 1 8 http://10.96.0.14/100B >/dev/null
 	load "$seconds" 64 http://10.96.0.11/stable/100B --timeout 8s >"$state/bypass.json" &
+	clients+=($!)
 	load "$seconds" 8 http://10.96.0.14/100B --timeout 8s >"$state/remote.json" &
+	clients+=($!)
 	in_pod cli python3 "$here/replace.py" "$seconds" 1 5 20 50 200 700 2500 >"$state/clients.json" &
+	clients+=($!)
 	# a stream of the proxy's own, and one whose request the kernel carried: both outlive a replacement or two
 	client --limit-rate 8M --write-out '%{stderr}%{http_code} %{exitcode} %{size_download}\n' http://reviews/stable/64MB 2>"$state/stream" >/dev/null &
+	clients+=($!)
 	client --limit-rate 2M --write-out '%{stderr}%{http_code} %{exitcode} %{size_download}\n' 'http://script:8000/bytes/12000000?chunked=1' 2>"$state/relayed" >/dev/null &
+	clients+=($!)
 	sleep 1.5
 	formers=()
 	replaced "$next" 'a newer weftd'
@@ -50,7 +55,7 @@ under_load() {
 	sleep 1
 	replaced "$build/weftd" 'an older weftd'
 	equal 'it is the older one' "$(cat "$repository/VERSION")" "$(status_of .version)"
-	wait $(jobs -p | grep -vx -e "$weft_pid" -e "${formers[0]:-x}" -e "${formers[1]:-x}" -e "${formers[2]:-x}")
+	wait "${clients[@]}"
 
 	for said in bypass remote; do
 		equal "$said: no error in $(requests_of "$(cat "$state/$said.json")") requests" '{}' "$(jq -c '.errors | with_entries(select(.value != 0))' "$state/$said.json")"

@@ -251,6 +251,20 @@ WEFT_STAGE int weft_change_response_text(struct weft_change *change, const struc
 	return weft_change_put(change, WEFT_MIN(len, WEFT_RESPONSE_TEXT_MAX - off));
 }
 
+/* index < WEFT_FIELDS_MAX, put together of parts whose masks say so: kernel 6.1 forgets what was compared when the compiler spills a value first. */
+WEFT_INLINE u32 weft_change_index(u32 index)
+{
+#ifdef __bpf__
+	u32 low = index & 31, high = index & 15;
+
+	_Static_assert(WEFT_FIELDS_MAX == 48, "32 and 16 of them");
+	asm volatile("" : "+r"(low), "+r"(high));
+	return index & 32 ? 32 + high : low;
+#else
+	return index;
+#endif
+}
+
 WEFT_STAGE int weft_change_response_line(struct weft_change *change, const struct weft_response_changes *changes, const struct weft_head_bytes *bytes,
 					 const struct weft_head *head, u32 index)
 {
@@ -259,6 +273,7 @@ WEFT_STAGE int weft_change_response_line(struct weft_change *change, const struc
 
 	if (!change || !changes || !bytes || !head || index >= WEFT_FIELDS_MAX)
 		return 0;
+	index = weft_change_index(index);
 	field = &head->fields[index];
 	for (k = 0; k < WEFT_RESPONSE_CHANGES_MAX; k++) {
 		const struct weft_response_change *item = &changes->items[k];

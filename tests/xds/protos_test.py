@@ -22,8 +22,8 @@ import tempfile
 
 from google.protobuf import descriptor_pb2, descriptor_pool
 
-# Not in xds-protos: weft's own, and those of Istio's filters, whose numbers fields.tsv has.
-FOREIGN = ("weft.", "istio.", "stats.")
+# Not in xds-protos: weft's own, those of Kubernetes, and those of Istio's filters, whose numbers fields.tsv has.
+FOREIGN = ("weft.", "k8s.", "istio.", "stats.")
 SECTION = "## Fields that are not read"
 ISTIO_SECTION = "## Fields of Istio's API"
 VERDICTS = ("kernel", "proxy", "refused", "ignored")

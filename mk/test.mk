@@ -6,7 +6,7 @@ TEST_PARTS_ALONE := e2e-alone
 
 # What the parts would build, each for itself and at the same time.
 TEST_PROGRAMS = next $(UNIT_BIN) $(GOLDEN) $(DATAPATH_TESTS) $(ENGINE_TESTS) $(ENGINE_BPF) $(BUILD)/tests/datapath/budget_test $(BUILD)/tests/order_test $(FOUND_TESTS) \
-	$(TORTURE_BIN) $(KUBE_RECORDINGS) $(CONFORMANCE) $(XDS_TALK) $(XDS_VENV)/.stamp $(PROXY_GUARDS:%=$(BUILD)/guards/%/order_test)
+	$(TORTURE_BIN) $(KUBE_RECORDINGS) $(KUBE_PLACE) $(CONFORMANCE) $(XDS_TALK) $(XDS_VENV)/.stamp $(PROXY_GUARDS:%=$(BUILD)/guards/%/order_test)
 
 .PHONY: test
 test: deps ## Run all tests (root): check, unit, golden, in the kernel, what Envoy did, order rules, end to end, torture

@@ -20,6 +20,7 @@ static const struct command {
 	{ "dump", ctl_dump },
 	{ "explain", ctl_explain },
 	{ "xds", ctl_xds },
+	{ "pods", ctl_pods },
 	{ "uninstall", ctl_uninstall },
 };
 
@@ -31,6 +32,7 @@ static void help(FILE *stream)
 		"Usage: weftctl [option...] status\n"
 		"       weftctl [option...] dump [listeners|routes|clusters|endpoints] [--namespace NAME]\n"
 		"       weftctl [option...] dump --verdicts|--config-dump [--namespace NAME]\n"
+		"       weftctl [option...] pods [--namespace NAME]\n"
 		"       weftctl [option...] xds\n"
 		"       weftctl [option...] explain METHOD URL [-H 'name: value'...] [--pod [NAMESPACE/]NAME|--namespace NAME]\n"
 		"       weftctl [option...] uninstall\n"
@@ -38,6 +40,7 @@ static void help(FILE *stream)
 		"  status            features of the kernel, what is attached, pods, connections, requests by path and why\n"
 		"  dump              what is published, with the verdict on each part; --verdicts: these alone, also of what is not\n"
 		"                    used; --config-dump: the resources of a stream, as Envoy's /config_dump prints them\n"
+		"  pods              every pod of the node, whether it is enrolled, and why not\n"
 		"  xds               the streams from istiod: what each type has, versions, what was refused and why\n"
 		"  explain           the listener, virtual host, route, clusters and endpoints that a request would meet,\n"
 		"                    which path it would take, and why\n"
@@ -140,7 +143,8 @@ int main(int argc, char **argv)
 			continue;
 		if (commands[i].run != ctl_explain && (ctl.pod || json_array_size(ctl.headers)))
 			return ctl_usage("%s has no headers and no --pod", argv[rest]);
-		if (commands[i].run != ctl_dump && (ctl.is_config_dump || ctl.wants_verdicts || (ctl.namespace_name && commands[i].run != ctl_explain)))
+		if (commands[i].run != ctl_dump && (ctl.is_config_dump || ctl.wants_verdicts ||
+						      (ctl.namespace_name && commands[i].run != ctl_explain && commands[i].run != ctl_pods)))
 			return ctl_usage("%s has no --verdicts, no --config-dump and no --namespace", argv[rest]);
 		r = commands[i].run(&ctl, argc - rest - 1, argv + rest + 1);
 		json_decref(ctl.headers);

@@ -151,14 +151,27 @@ int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod)
 	return 0;
 }
 
-int datapath_pod_pause(struct datapath *dp, uint64_t netns_cookie)
+static int set_paused(struct datapath *dp, uint64_t netns_cookie, bool is_paused)
 {
 	struct weft_pod entry;
 
 	if (bpf_map_lookup_elem(dp->maps[MAP_PODS], &netns_cookie, &entry))
 		return -errno;
-	entry.flags |= WEFT_POD_PAUSED;
+	if (is_paused)
+		entry.flags |= WEFT_POD_PAUSED;
+	else
+		entry.flags &= ~WEFT_POD_PAUSED;
 	return bpf_map_update_elem(dp->maps[MAP_PODS], &netns_cookie, &entry, BPF_EXIST) ? -errno : 0;
+}
+
+int datapath_pod_pause(struct datapath *dp, uint64_t netns_cookie)
+{
+	return set_paused(dp, netns_cookie, true);
+}
+
+int datapath_pod_resume(struct datapath *dp, uint64_t netns_cookie)
+{
+	return set_paused(dp, netns_cookie, false);
 }
 
 int datapath_pod_remove(struct datapath *dp, uint32_t pod_id, uint64_t netns_cookie)

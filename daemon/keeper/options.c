@@ -12,7 +12,8 @@
 
 enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT,
        OPT_XDS, OPT_XDS_ROOT_CERT, OPT_XDS_SERVER_NAME, OPT_XDS_TOKEN, OPT_XDS_CERT, OPT_XDS_KEY, OPT_XDS_CLUSTER_ID, OPT_XDS_TRUST_DOMAIN, OPT_XDS_CACHE,
-       OPT_NODE_NAME, OPT_REQUIRE_MTLS, OPT_REPLACE, OPT_HEALTH_ADDRESS, OPT_METRICS_ADDRESS, OPT_ADMIN_ADDRESS, OPT_LOG_FORMAT };
+       OPT_NODE_NAME, OPT_REQUIRE_MTLS, OPT_REPLACE, OPT_HEALTH_ADDRESS, OPT_METRICS_ADDRESS, OPT_ADMIN_ADDRESS, OPT_LOG_FORMAT,
+       OPT_KUBERNETES, OPT_KUBECONFIG, OPT_PROC_ROOT, OPT_CGROUP_ROOT };
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
@@ -44,6 +45,10 @@ static const struct option long_options[] = {
 	{ "node-name", required_argument, NULL, OPT_NODE_NAME },
 	{ "require-mtls", no_argument, NULL, OPT_REQUIRE_MTLS },
 	{ "replace", no_argument, NULL, OPT_REPLACE },
+	{ "kubernetes", no_argument, NULL, OPT_KUBERNETES },
+	{ "kubeconfig", required_argument, NULL, OPT_KUBECONFIG },
+	{ "proc-root", required_argument, NULL, OPT_PROC_ROOT },
+	{ "cgroup-root", required_argument, NULL, OPT_CGROUP_ROOT },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 },
@@ -67,6 +72,7 @@ void options_help(FILE *stream)
 		"weftd routes the HTTP requests of this node's pods in the kernel.\n"
 		"\n"
 		"Usage: weftd --config FILE [option...]\n"
+		"       weftd --kubernetes --xds ADDRESS [option...]\n"
 		"       weftd --check FILE\n"
 		"       weftd --replay DIR\n"
 		"\n"
@@ -92,6 +98,10 @@ void options_help(FILE *stream)
 		"  --xds-trust-domain NAME  how both prove who they are\n"
 		"  --xds-cache DIR          where what came last is kept for the next start (default: " OPTIONS_XDS_CACHE "; \"\": nowhere)\n"
 		"  --node-name NAME         of this node in Kubernetes\n"
+		"  --kubernetes             the pods are those that Kubernetes has on this node, as their labels want it. FILE then\n"
+		"                           holds resources only, and with --xds it is not needed\n"
+		"  --kubeconfig FILE        where its API server is and who weftd is there (default: as a pod of the cluster finds it)\n"
+		"  --proc-root DIR, --cgroup-root DIR  the node's /proc (default: " OPTIONS_PROC_ROOT ") and cgroup v2 (default: where it is mounted)\n"
 		"  --require-mtls           don't reach endpoints in plaintext that could speak mutual TLS\n"
 		"  --replace                take over from the weftd that runs with the same --control, newer or older, if there is one:\n"
 		"                           its connections stay open, and it ends\n"
@@ -221,6 +231,8 @@ static const char **text_option(struct options *options, int option)
 		return &options->metrics_address;
 	case OPT_ADMIN_ADDRESS:
 		return &options->admin_address;
+	case OPT_KUBECONFIG:
+		return &options->kubeconfig;
 	default:
 		return NULL;
 	}
@@ -242,6 +254,15 @@ static int apply(struct options *options, enum options_action *action, int optio
 		return 0;
 	case OPT_REPLACE:
 		options->replace = true;
+		return 0;
+	case OPT_KUBERNETES:
+		options->kubernetes = true;
+		return 0;
+	case OPT_PROC_ROOT:
+	case OPT_CGROUP_ROOT:
+		if (value[0] != '/')
+			return complain(errors, option == OPT_PROC_ROOT ? "proc-root" : "cgroup-root", value, "an absolute path is expected");
+		*(option == OPT_PROC_ROOT ? &options->proc_root : &options->cgroup_root) = value;
 		return 0;
 	case OPT_CHECK:
 	case OPT_REPLAY:
@@ -317,6 +338,7 @@ int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum
 		.xds_trust_domain = OPTIONS_XDS_TRUST_DOMAIN,
 		.xds_cache = OPTIONS_XDS_CACHE,
 		.node_name = "",
+		.proc_root = OPTIONS_PROC_ROOT,
 		.fast_path = WEFT_FAST_PATH_AUTO,
 		.log_level = LOG_LEVEL_INFO,
 		.limits = { WEFT_CONNECTIONS_MAX, WEFT_UPSTREAMS_MAX, WEFT_POOLS_MAX },
@@ -341,7 +363,15 @@ int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum
 		fprintf(errors, "weftd: what is \"%s\"? Every argument belongs to an option; `weftd --help` lists them\n", argv[optind]);
 		return -EINVAL;
 	}
-	if (!options.config) {
+	if (options.kubernetes && wanted == OPTIONS_RUN && !*options.node_name) {
+		fprintf(errors, "weftd: --kubernetes needs --node-name NAME: which node is this?\n");
+		return -EINVAL;
+	}
+	if (options.kubeconfig && !options.kubernetes) {
+		fprintf(errors, "weftd: --kubeconfig goes with --kubernetes\n");
+		return -EINVAL;
+	}
+	if (!options.config && !(options.kubernetes && options.xds)) {
 		fprintf(errors, "weftd: which configuration? Give --config FILE; `weftd --help` lists the options\n");
 		return -EINVAL;
 	}

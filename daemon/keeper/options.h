@@ -16,6 +16,7 @@
 #define OPTIONS_XDS_CLUSTER_ID "Kubernetes"
 #define OPTIONS_XDS_TRUST_DOMAIN "cluster.local"
 #define OPTIONS_XDS_CACHE "/var/lib/weft/xds"
+#define OPTIONS_PROC_ROOT "/proc"
 #define OPTIONS_REDIRECT_LIMIT_MAX (64u << 20)
 #define OPTIONS_PROXY_THREADS_MAX 256u
 
@@ -26,7 +27,7 @@ struct options_limits {
 
 /* Strings belong to argv or are constants. */
 struct options {
-	const char *config;
+	const char *config;            /* NULL: with --kubernetes and --xds none is needed */
 	const char *control;
 	const char *bpffs;
 	const char *cgroup;            /* NULL: `weft` below the cgroup that weftd was started in */
@@ -44,6 +45,10 @@ struct options {
 	const char *xds_cache;         /* "": none */
 	const char *node_name;         /* "": not known */
 	bool replace;                  /* take over from the weftd that runs */
+	bool kubernetes;               /* pods are those that Kubernetes has on this node */
+	const char *kubeconfig;        /* NULL: as a pod finds its API server */
+	const char *proc_root;         /* /proc of the node */
+	const char *cgroup_root;       /* NULL: where cgroup v2 is mounted */
 	bool require_mtls;             /* endpoints that could speak mTLS are not reached without it */
 	const char *disable;           /* NULL, or names of features, as given: the datapath knows which there are */
 	struct options_limits limits;

@@ -146,6 +146,7 @@ static int copy_texts(struct arena *arena, const struct pod *from, struct pod *t
 	to->network_namespace = arena_text(arena, from->network_namespace ? from->network_namespace : "");
 	to->cgroup = arena_text(arena, from->cgroup ? from->cgroup : "");
 	to->file = arena_text(arena, from->file ? from->file : "");
+	to->netns_inode = from->netns_inode;
 	to->line = from->line;
 	to->column = from->column;
 	return to->name && to->namespace_name && to->service_account && to->network_namespace && to->cgroup && to->file ? 0 : -ENOMEM;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is enrolled: the pods of this node, from the configuration file or (later) from the Kubernetes API. Plain data.
+/* Who is enrolled: the pods of this node, from the configuration file or from the Kubernetes API. Plain data.
  *
  * A list owns its pods and their strings. Strings are never NULL; one that was not given is "". */
 #ifndef WEFT_KUBE_PODS_H
@@ -24,6 +24,7 @@ struct pod {
 	const char *namespace_name;      /* "default" when not given */
 	const char *service_account;     /* "default" when not given */
 	const char *network_namespace;   /* path of its network namespace, as /run/netns/cli */
+	uint64_t netns_inode;            /* what the path must lead to, since it is by a process that may end before the pod; 0: the path alone counts */
 	const char *cgroup;              /* path of its cgroup (v2) */
 	struct pod_ip *ips;              /* the first is the primary one; at least one */
 	size_t ip_count;

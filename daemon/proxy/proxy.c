@@ -206,6 +206,13 @@ int proxy_pod_remove(struct proxy *proxy, uint32_t pod_id)
 	return 0;
 }
 
+uint32_t proxy_pod_connections(struct proxy *proxy, uint32_t pod_id)
+{
+	const struct pod *pod = *pod_find(proxy, pod_id);
+
+	return pod ? __atomic_load_n(&pod->connection_count, __ATOMIC_RELAXED) : 0;
+}
+
 static void run_adopt(struct thread *thread, struct message *message)
 {
 	struct pod_message *own = (struct pod_message *)message;

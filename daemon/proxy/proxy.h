@@ -78,6 +78,8 @@ struct proxy_pod {
 int proxy_pod_add(struct proxy *proxy, const struct proxy_pod *pod);
 /* Stops accepting from its listener; when this returns no thread uses `listener_fd`. Open connections go on. -ENOENT. */
 int proxy_pod_remove(struct proxy *proxy, uint32_t pod_id);
+/* Connections of the pod's clients that are open; 0 for a pod that is not known. */
+uint32_t proxy_pod_connections(struct proxy *proxy, uint32_t pod_id);
 
 /* The next image of (scope, kind). The bytes [base, base + size_bytes), with 8 readable bytes behind them, stay until `release`
  * was called, once, on any thread, when no thread reads them any more. On an error (-ENOMEM) it is not called. */

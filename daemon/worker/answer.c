@@ -254,5 +254,7 @@ json_t *answer_request(void *arg, const json_t *request)
 		return explain(worker, request);
 	if (strcmp(command, "xds") == 0)
 		return xds(worker);
-	return admin_error("unknown command \"%s\": status, dump, explain and xds are known", command);
+	if (strcmp(command, "pods") == 0)
+		return json_pack("{s:o, s:b}", "pods", kube_describe_pods(worker), "is_synced", kube_is_synced(worker));
+	return admin_error("unknown command \"%s\": status, dump, explain, xds and pods are known", command);
 }

@@ -101,7 +101,7 @@ static int apply_resources(struct worker *worker, struct mesh *mesh)
 		return -EINVAL;
 	}
 	if (worker->scopes.events)
-		return scopes_update(worker, mesh->pods, worker_now_ms());
+		return worker->config->options->kubernetes ? 0 : scopes_update(worker, mesh->pods, worker_now_ms());
 	serving = scopes_next(worker, NULL);
 	mesh_require_mtls(mesh, worker->scopes.requires_mtls);
 	r = publish_mesh(worker, serving, mesh);
@@ -116,12 +116,18 @@ static int apply(struct worker *worker, struct mesh **mesh)
 {
 	int r;
 
+	if (worker->config->options->kubernetes && pods_count((*mesh)->pods)) {
+		log_error("%s: pods come from Kubernetes: with --kubernetes the file may not name any", worker->config->options->config);
+		return -EINVAL;
+	}
 	r = apply_resources(worker, *mesh);
 	if (r)
 		return r;
-	r = pods_apply(worker, (*mesh)->pods);
+	r = worker->config->options->kubernetes ? 0 : pods_apply(worker, (*mesh)->pods);
 	if (r)
 		log_err(r, "enrolling pods");
+	if (worker->config->options->kubernetes)
+		pods_judge_scope(worker, scopes_next(worker, NULL));
 	mesh_free(&worker->mesh);
 	worker->mesh = TAKE_PTR(*mesh);
 	return 0;
@@ -193,7 +199,7 @@ static int take_file(struct worker *worker, bool even_if_equal)
 void config_reload(struct worker *worker, bool is_asked)
 {
 	const char *path = worker->config->options->config;
-	int r = take_file(worker, is_asked);
+	int r = path ? take_file(worker, is_asked) : -EALREADY;
 
 	if (r == -EALREADY)
 		return;
@@ -279,7 +285,7 @@ static void on_inotify(evutil_socket_t fd, short what, void *arg)
 
 void config_check_file(struct worker *worker)
 {
-	if (has_changed(worker, false))
+	if (worker->config->options->config && has_changed(worker, false))
 		settle(worker);
 }
 
@@ -330,6 +336,8 @@ int config_start(struct worker *worker)
 	const char *path = worker->config->options->config;
 	int r;
 
+	if (!path)
+		return 0;
 	r = worker->is_successor ? take_kept(worker) : -ENOENT;
 	if (r) {
 		r = take_file(worker, true);

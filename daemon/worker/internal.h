@@ -126,11 +126,14 @@ enum node_pod_state {
 	NODE_POD_WAITING,  /* can't be served now; tried again every few seconds: `reason` */
 	NODE_POD_SERVING,
 	NODE_POD_REFUSED,  /* will not be served as it is configured: `reason` */
+	NODE_POD_DRAINING, /* not enrolled any more: what is open goes on until it ends */
 };
 
 struct node_pod {
 	char *name, *namespace_name, *network_namespace, *cgroup, *ip;
 	uint32_t ip4_be;
+	uint64_t netns_inode;    /* what `network_namespace` has to lead to; 0: whatever it leads to */
+	uint64_t drains_since_ms;
 	enum node_pod_state state;
 	char reason[240];
 	bool is_configured;      /* in the configuration being applied */
@@ -153,7 +156,8 @@ struct node_pods {
 	uint32_t last_id;
 };
 
-/* Brings what is served in line with the mesh: pods that went stop, new ones start, changed ones do both. Problems of one pod are its own. */
+/* Brings what is served in line with the list: pods that went stop, new ones start, changed ones do both. Problems of one pod are its own. Those
+ * of Kubernetes that went drain first: they may have lost a label and nothing else. */
 int pods_apply(struct worker *worker, const struct pods *pods);
 /* Pods of a scope whose mesh has changed: what it says of pods may have. */
 void pods_judge_scope(struct worker *worker, const struct serving *serving);
@@ -163,6 +167,28 @@ void pods_pause(struct worker *worker);
 void pods_release(struct worker *worker); /* frees the list; descriptors that the table names stay open */
 const struct node_pod *pods_find_name(const struct worker *worker, const char *name); /* "name" or "namespace/name" */
 const char *node_pod_state_name(enum node_pod_state state);
+
+/* Has the namespace pods that drain? */
+bool pods_are_draining(const struct worker *worker, const char *namespace_name);
+
+/* ---- Kubernetes (kube.c) ----------------------------------------------------------------------------------------------------------- */
+
+struct kube_node;
+struct kube_access;
+
+struct kube_source {
+	struct kube_access *access;
+	struct kube_node *node;      /* NULL: a file names the pods */
+	struct table_entry *entry;   /* memfd with the pods, for a next worker */
+};
+
+/* With --kubernetes: what the former worker enrolled is enrolled again at once; what the server says follows. */
+int kube_start(struct worker *worker);
+void kube_look_again(struct worker *worker);
+void kube_stop(struct worker *worker);
+bool kube_is_synced(const struct worker *worker); /* all pods are known; true where a file names them */
+json_t *kube_describe(const struct worker *worker);      /* of the connection; NULL: there is none */
+json_t *kube_describe_pods(const struct worker *worker); /* every pod of the node, and why it is enrolled or not */
 
 /* ---- configuration (config.c) ---------------------------------------------------------------------------------------------------- */
 
@@ -221,6 +247,7 @@ struct worker {
 	struct http *health, *metrics, *administration; /* NULL: not asked for */
 
 	struct config_source source;
+	struct kube_source kube;
 	struct mesh *mesh;           /* of the file that serves */
 	struct scopes scopes;
 	struct xds_settings xds;
@@ -266,6 +293,7 @@ enum memory_slot {
 	MEMORY_CONFIG = 0,
 	MEMORY_NAMES = 2,
 	MEMORY_SCOPES = 3,
+	MEMORY_KUBE = 4,
 	MEMORY_ENDPOINTS = 16, /* and the scope's number */
 };
 /* Replaces what `*entry` (may be NULL) names. */

@@ -21,11 +21,13 @@
 #include "worker/internal.h"
 
 #define LISTENER_BACKLOG 4096
+#define DRAIN_MIN_MS 1000 /* until what the listener's queue holds is accepted */
 
 static const char *const state_names[] = {
 	[NODE_POD_WAITING] = "waiting",
 	[NODE_POD_SERVING] = "serving",
 	[NODE_POD_REFUSED] = "refused",
+	[NODE_POD_DRAINING] = "draining",
 };
 
 const char *node_pod_state_name(enum node_pod_state state)
@@ -62,8 +64,8 @@ static void set_state(struct node_pod *pod, enum node_pod_state state, const cha
 	memcpy(pod->reason, reason, sizeof(reason));
 	if (!is_new)
 		return;
-	if (state == NODE_POD_SERVING)
-		log_info("pod %s/%s: serving%s%s", pod->namespace_name, pod->name, reason[0] ? ": " : "", reason);
+	if (state == NODE_POD_SERVING || state == NODE_POD_DRAINING)
+		log_info("pod %s/%s: %s%s%s", pod->namespace_name, pod->name, node_pod_state_name(state), reason[0] ? ": " : "", reason);
 	else
 		log_warning("pod %s/%s is not served: %s", pod->namespace_name, pod->name, reason);
 }
@@ -277,7 +279,13 @@ static int check_surroundings(struct worker *worker, struct node_pod *pod, int *
 			  r == -EINVAL ? "the path leads to something else" : strerror(-r));
 		return r;
 	}
-	r = netns_cookie(*netns_fd, &pod->netns_cookie);
+	r = file_identity_of_fd(*netns_fd, &pod->netns_identity);
+	if (!r && pod->netns_inode && pod->netns_identity.inode != pod->netns_inode) {
+		set_state(pod, NODE_POD_WAITING, "network namespace %s: the process that it goes by has ended", pod->network_namespace);
+		return -ESTALE;
+	}
+	if (!r)
+		r = netns_cookie(*netns_fd, &pod->netns_cookie);
 	if (r) {
 		set_state(pod, NODE_POD_WAITING, "entering %s: %s", pod->network_namespace, strerror(-r));
 		return r;
@@ -311,9 +319,7 @@ static void start(struct worker *worker, struct node_pod *pod)
 	r = check_surroundings(worker, pod, &netns_fd);
 	if (r)
 		return;
-	r = file_identity_of_fd(netns_fd, &pod->netns_identity);
-	if (r == 0)
-		r = open_descriptors(worker, pod, &netns_fd);
+	r = open_descriptors(worker, pod, &netns_fd);
 	if (r == 0) {
 		r = add_everywhere(worker, pod);
 		if (r)
@@ -326,20 +332,65 @@ static void start(struct worker *worker, struct node_pod *pod)
 	set_state(pod, NODE_POD_SERVING, "%s", "");
 }
 
-/* The path still leads to what is served. */
+/* The paths still lead to what is served. That by a process says nothing once it has ended: who lists the pod knows. */
 static bool is_unchanged(const struct node_pod *pod, const char **what)
 {
 	struct file_identity now;
 
 	*what = pod->network_namespace;
-	if (file_identity_of_path(pod->network_namespace, &now) || !file_identity_is_equal(&now, &pod->netns_identity))
+	if (!pod->netns_inode && (file_identity_of_path(pod->network_namespace, &now) || !file_identity_is_equal(&now, &pod->netns_identity)))
 		return false;
 	*what = pod->cgroup;
 	return file_identity_of_path(pod->cgroup, &now) == 0 && file_identity_is_equal(&now, &pod->cgroup_identity);
 }
 
+/* ---- draining -------------------------------------------------------------------------------------------------------------------- */
+
+/* New connections are left alone; those that are open, and those that wait to be accepted, are served to their end. */
+static void drain(struct worker *worker, struct node_pod *pod)
+{
+	datapath_pod_pause(worker->datapath, pod->netns_cookie);
+	pod->drains_since_ms = worker_now_ms();
+	set_state(pod, NODE_POD_DRAINING, "not enrolled any more: open connections go on until they end");
+}
+
+static bool is_drained(struct worker *worker, const struct node_pod *pod)
+{
+	const char *what;
+
+	return !is_unchanged(pod, &what) || (worker_now_ms() - pod->drains_since_ms >= DRAIN_MIN_MS && proxy_pod_connections(worker->proxy, pod->pod_id) == 0);
+}
+
+static void remove_drained(struct worker *worker)
+{
+	struct node_pods *pods = &worker->pods;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < pods->count; i++) {
+		struct node_pod *pod = pods->items[i];
+
+		if (pod->state != NODE_POD_DRAINING || !is_drained(worker, pod)) {
+			pods->items[kept++] = pod;
+			continue;
+		}
+		log_info("pod %s/%s: nothing of it is open any more", pod->namespace_name, pod->name);
+		stop(worker, pod);
+		node_pod_free(&pod);
+	}
+	pods->count = kept;
+}
+
+bool pods_are_draining(const struct worker *worker, const char *namespace_name)
+{
+	for (size_t i = 0; i < worker->pods.count; i++)
+		if (worker->pods.items[i]->state == NODE_POD_DRAINING && strcmp(worker->pods.items[i]->namespace_name, namespace_name) == 0)
+			return true;
+	return false;
+}
+
 void pods_look_again(struct worker *worker)
 {
+	remove_drained(worker);
 	for (size_t i = 0; i < worker->pods.count; i++) {
 		struct node_pod *pod = worker->pods.items[i];
 		const char *what;
@@ -379,6 +430,7 @@ static int node_pod_new(const struct pod *pod, struct node_pod **out)
 	new->ip = strdup(ip ? ip->text : "");
 	if (!new->name || !new->namespace_name || !new->network_namespace || !new->cgroup || !new->ip)
 		return -ENOMEM;
+	new->netns_inode = pod->netns_inode;
 	if (ip)
 		memcpy(&new->ip4_be, ip->bytes, sizeof(new->ip4_be));
 	*out = TAKE_PTR(new);
@@ -389,8 +441,9 @@ static bool is_same(const struct node_pod *have, const struct pod *want)
 {
 	const struct pod_ip *ip = primary_ip4(want);
 
-	return strcmp(have->name, want->name) == 0 && strcmp(have->namespace_name, want->namespace_name) == 0 &&
-	       strcmp(have->network_namespace, want->network_namespace) == 0 && strcmp(have->cgroup, want->cgroup) == 0 &&
+	if (have->netns_inode != want->netns_inode || (!have->netns_inode && strcmp(have->network_namespace, want->network_namespace) != 0))
+		return false;
+	return strcmp(have->name, want->name) == 0 && strcmp(have->namespace_name, want->namespace_name) == 0 && strcmp(have->cgroup, want->cgroup) == 0 &&
 	       strcmp(have->ip, ip ? ip->text : "") == 0;
 }
 
@@ -418,6 +471,21 @@ static int append(struct node_pods *pods, struct node_pod *pod)
 	return 0;
 }
 
+/* Another process of the same network namespace stands for it. */
+static int follow_process(struct node_pod *pod, const struct pod *want)
+{
+	char *path;
+
+	if (strcmp(pod->network_namespace, want->network_namespace) == 0)
+		return 0;
+	path = strdup(want->network_namespace);
+	if (!path)
+		return -ENOMEM;
+	free(pod->network_namespace);
+	pod->network_namespace = path;
+	return 0;
+}
+
 static int add_new(struct worker *worker, const struct pods *pods)
 {
 	for (size_t i = 0; i < pods_count(pods); i++) {
@@ -436,6 +504,9 @@ static int add_new(struct worker *worker, const struct pods *pods)
 			}
 		}
 		pod->is_configured = true;
+		r = follow_process(pod, want);
+		if (r)
+			return r;
 	}
 	return 0;
 }
@@ -448,7 +519,9 @@ static void remove_gone(struct worker *worker)
 	for (size_t i = 0; i < pods->count; i++) {
 		struct node_pod *pod = pods->items[i];
 
-		if (pod->is_configured) {
+		if (!pod->is_configured && pod->netns_inode && pod->state == NODE_POD_SERVING)
+			drain(worker, pod);
+		if (pod->is_configured || pod->state == NODE_POD_DRAINING) {
 			pods->items[kept++] = pod;
 			continue;
 		}
@@ -467,6 +540,8 @@ static void judge(struct worker *worker, struct node_pod *pod, size_t index)
 
 	if (serving && serving->mesh)
 		compile_inbound_policy(serving->mesh, policy, sizeof(policy));
+	if (pod->state == NODE_POD_DRAINING && !pod->is_configured)
+		return;
 	if (policy[0] || !pod->ip[0] || index >= WEFT_PODS_MAX) {
 		stop(worker, pod);
 		if (policy[0])
@@ -477,7 +552,11 @@ static void judge(struct worker *worker, struct node_pod *pod, size_t index)
 			set_state(pod, NODE_POD_REFUSED, "more than %u pods on this node", WEFT_PODS_MAX);
 		return;
 	}
-	if (pod->state != NODE_POD_SERVING)
+	if (pod->state == NODE_POD_DRAINING && pod->is_configured) {
+		datapath_pod_resume(worker->datapath, pod->netns_cookie);
+		set_state(pod, NODE_POD_SERVING, "%s", "");
+	}
+	if (pod->state == NODE_POD_WAITING || pod->state == NODE_POD_REFUSED)
 		start(worker, pod);
 }
 

@@ -360,6 +360,9 @@ void scopes_tick(struct worker *worker, uint64_t now_ms)
 	for (uint32_t i = 0; worker->scopes.events && i < WEFT_SCOPES_MAX; i++) {
 		struct serving *serving = worker->scopes.items[i];
 
+		/* what the last of its pods have open is still served */
+		if (serving && serving->pods_gone_ms && pods_are_draining(worker, serving->name))
+			serving->pods_gone_ms = now_ms;
 		if (serving && serving->pods_gone_ms && now_ms - serving->pods_gone_ms >= SCOPE_GRACE_MS)
 			end(worker, serving);
 		if (!worker->scopes.items[i])

@@ -365,7 +365,7 @@ json_t *status_answer(struct worker *worker)
 	set(answer, "worker", json_pack("{s:i, s:i, s:i}", "pid", (int)getpid(), "restarts", (int)worker->state->restarts, "keeper_pid",
 					(int)worker->state->keeper_pid));
 	set_number(answer, "uptime_s", (uint64_t)now.tv_sec - worker->state->started_ns / 1000000000u);
-	set(answer, "config", json_pack("{s:s, s:i, s:i}", "file", worker->config->options->config, "changes", (int)worker->source.changes,
+	set(answer, "config", json_pack("{s:s?, s:i, s:i}", "file", worker->config->options->config, "changes", (int)worker->source.changes,
 					"refusals", (int)worker->source.refusals));
 	set(answer, "fast_path", json_string(fast_path_name(datapath_fast_path(worker->datapath))));
 	set(answer, "is_loading", json_boolean(datapath_later_fd(worker->datapath) >= 0));
@@ -387,5 +387,7 @@ json_t *status_answer(struct worker *worker)
 	set(answer, "memory", memory(worker, &proxy));
 	if (worker->scopes.events)
 		set(answer, "scopes", scopes_describe(worker));
+	if (worker->kube.node)
+		set(answer, "kubernetes", kube_describe(worker));
 	return answer;
 }

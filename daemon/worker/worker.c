@@ -68,8 +68,10 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 	if (worker->is_stopping)
 		return;
 	scopes_tick(worker, worker_now_ms());
-	if (worker->seconds % LOOK_AGAIN_S == 0)
+	if (worker->seconds % LOOK_AGAIN_S == 0) {
+		kube_look_again(worker);
 		pods_look_again(worker);
+	}
 	if (worker->seconds % CHECK_FILE_S == 0)
 		config_check_file(worker);
 }
@@ -274,6 +276,8 @@ static int start(struct worker *worker)
 		return log_err(r, "making the scopes");
 	step("worker: pool and proxy made");
 	r = config_start(worker);
+	if (!r)
+		r = kube_start(worker);
 	if (r)
 		return r;
 	step("worker: configuration serves");
@@ -319,6 +323,7 @@ static void finish(struct worker *worker)
 		pool_close_all(worker->pool);
 		pool_free(&worker->pool);
 	}
+	kube_stop(worker);
 	pods_release(worker);
 	config_stop(worker);
 	names_stop(worker);

@@ -37,13 +37,14 @@ status_of() {
 	weft_control status -o json | jq -r "$1"
 }
 
-# weft_start CONFIG [options of weftd...]: starts weftd in the topology's own cgroup and waits until it serves, with all programs loaded ($weft_is_up). The log goes to weft.log.
+# weft_start CONFIG [options of weftd...]: starts weftd in the topology's own cgroup and waits until it serves, with all programs loaded ($weft_is_up). The log goes to weft.log. CONFIG "": none.
 weft_start() {
 	local config=$1 state tries
 	state=$(weft_state)
 	shift
+	[ -z "$config" ] || set -- --config "$config" "$@"
 	# not through topology(): a function in the background is a shell of its own, and $! must be weftd
-	"$repository/tests/topology/topology.sh" exec --prefix "$prefix" daemon -- "$weftd" --config "$config" --control "$state/weft.sock" --bpffs "$state/bpffs/weft" "$@" >>"$state/weft.log" 2>&1 </dev/null &
+	"$repository/tests/topology/topology.sh" exec --prefix "$prefix" daemon -- "$weftd" --control "$state/weft.sock" --bpffs "$state/bpffs/weft" "$@" >>"$state/weft.log" 2>&1 </dev/null &
 	weft_pid=$!
 	for tries in $(seq 300); do
 		if ! kill -0 "$weft_pid" 2>/dev/null; then

@@ -107,6 +107,24 @@ static void test_options_about_istiod_are_read(void **state)
 	assert_true(outcome.options.require_mtls);
 }
 
+static void test_kubernetes_names_the_pods_in_place_of_a_file(void **state)
+{
+	struct outcome outcome = parse("--kubernetes --node-name n --xds grpc://b:15010 --kubeconfig /k --proc-root /p --cgroup-root /c");
+
+	(void)state;
+	assert_int_equal(outcome.r, 0);
+	assert_true(outcome.options.kubernetes);
+	assert_null(outcome.options.config);
+	assert_string_equal(outcome.options.kubeconfig, "/k");
+	assert_string_equal(outcome.options.proc_root, "/p");
+	assert_string_equal(outcome.options.cgroup_root, "/c");
+	assert_string_equal(parse("--kubernetes --node-name n --config a").options.proc_root, "/proc");
+	refused("--kubernetes --node-name n", "which configuration?");
+	refused("--kubernetes --xds grpc://b:15010", "--node-name");
+	refused("--config a --kubeconfig /k", "goes with --kubernetes");
+	refused("--config a --cgroup-root c", "absolute path");
+}
+
 static void test_check_help_and_version_are_actions(void **state)
 {
 	assert_int_equal(parse("--check a").action, OPTIONS_CHECK);
@@ -211,7 +229,8 @@ static void test_help_names_every_option(void **state)
 	static const char *const names[] = { "--config", "--check", "--fast-path", "--control", "--bpffs", "--cgroup",
 					     "--log-level", "--proxy-threads", "--redirect-limit", "--limit", "--disable", "--resolv-conf",
 					     "--xds", "--xds-root-cert", "--xds-server-name", "--xds-token", "--xds-cert", "--xds-key", "--xds-cluster-id",
-					     "--xds-trust-domain", "--xds-cache", "--node-name", "--require-mtls", "--health-address", "--metrics-address", "--admin-address", "--log-format", "--help", "--version" };
+					     "--xds-trust-domain", "--xds-cache", "--node-name", "--require-mtls", "--health-address", "--metrics-address", "--admin-address", "--log-format", "--kubernetes",
+					     "--kubeconfig", "--proc-root", "--cgroup-root", "--help", "--version" };
 	char text[8192] = "";
 	FILE *stream = fmemopen(text, sizeof(text), "w");
 
@@ -227,6 +246,7 @@ int main(void)
 		cmocka_unit_test(test_options_about_istiod_are_read),
 		cmocka_unit_test(test_only_a_configuration_is_needed),
 		cmocka_unit_test(test_every_option_has_its_place),
+		cmocka_unit_test(test_kubernetes_names_the_pods_in_place_of_a_file),
 		cmocka_unit_test(test_check_help_and_version_are_actions),
 		cmocka_unit_test(test_fast_path_modes_have_names),
 		cmocka_unit_test(test_what_is_wrong_is_said),

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "ctl.h"
+
+static void print(const json_t *answer)
+{
+	static const char *const headings[] = { "NAMESPACE", "NAME", "ADDRESS", "STATE", "WHY" };
+	struct text_table table;
+	const json_t *pod;
+	size_t i;
+
+	text_table_begin(&table, headings, 5);
+	json_array_foreach(json_object_get(answer, "pods"), i, pod) {
+		text_table_add(&table, ctl_text(pod, "namespace"));
+		text_table_add(&table, ctl_text(pod, "name"));
+		text_table_add(&table, ctl_text(pod, "ip"));
+		text_table_add(&table, ctl_text(pod, "state"));
+		text_table_add(&table, ctl_text(pod, "reason"));
+	}
+	text_table_end(&table, 0);
+	if (!json_is_true(json_object_get(answer, "is_synced")))
+		printf("The API server has not said yet which pods this node has: `weftctl status` has the reason.\n");
+}
+
+static void keep_namespace(json_t *answer, const char *name)
+{
+	json_t *pods = json_object_get(answer, "pods");
+
+	for (size_t i = json_array_size(pods); name && i-- > 0;)
+		if (strcmp(ctl_text(json_array_get(pods, i), "namespace"), name) != 0)
+			json_array_remove(pods, i);
+}
+
+int ctl_pods(const struct ctl *ctl, int argc, char **argv)
+{
+	json_t *answer;
+	int r;
+
+	(void)argv;
+	if (argc)
+		return ctl_usage("pods takes nothing more");
+	r = ctl_ask(ctl, json_pack("{s:s}", "command", "pods"), &answer);
+	if (r)
+		return r;
+	keep_namespace(answer, ctl->namespace_name);
+	if (ctl->is_json)
+		ctl_print_json(answer);
+	else
+		print(answer);
+	json_decref(answer);
+	return 0;
+}

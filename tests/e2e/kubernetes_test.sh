@@ -1,0 +1,181 @@
+#!/usr/bin/env bash
+# Pods as Kubernetes has them, resources as istiod has them: a pod is enrolled when a label wants it and not before, label toggles under load cost
+# nothing, a worker that dies and an API server that goes neither.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+python=$build/xds-venv/bin/python
+uid=51d9b9f3-76e3-46df-8da7-ec67ae1fa852
+
+istiod_up() {
+	local file
+	file=$(weft_state)/istiod.port
+	"$python" "$repository/tests/xds/istiod.py" --config "$config" --port-file "$file" --log "$(weft_state)/istiod.log" --port 0 >>"$(weft_state)/istiod.err" 2>&1 &
+	istiod_pid=$!
+	wait_until 10 test -s "$file" || { cat "$(weft_state)/istiod.err"; exit 1; }
+	istiod_port=$(cat "$file")
+}
+
+# api_up [PORT]
+api_up() {
+	local file
+	file=$(weft_state)/api.port
+	rm -f "$file"
+	python3 "$repository/tests/kube/apiserver.py" --port-file "$file" --port "${1:-0}" >>"$(weft_state)/api.err" 2>&1 &
+	api_pid=$!
+	wait_until 10 test -s "$file" || { cat "$(weft_state)/api.err"; exit 1; }
+	api_port=$(cat "$file")
+}
+
+# api JSON: orders it about
+api() {
+	curl -s -o /dev/null --fail --max-time 5 -d "$1" "http://127.0.0.1:$api_port/control"
+}
+
+api_count() {
+	curl -s --max-time 5 "http://127.0.0.1:$api_port/control" | jq -r ".$1"
+}
+
+# namespace NAME [LABEL]
+namespace() {
+	api "{\"put\": {\"kind\": \"Namespace\", \"metadata\": {\"name\": \"$1\", \"labels\": {${2:-}}}}}"
+}
+
+weft_label='"istio.io/dataplane-mode": "weft"'
+
+# pod NAME UID IP [LABEL] [SPEC]
+pod() {
+	local ips=
+	[ -z "$3" ] || ips="{\"ip\": \"$3\"}"
+	api "{\"put\": {\"kind\": \"Pod\", \"metadata\": {\"name\": \"$1\", \"namespace\": \"default\", \"uid\": \"$2\", \"labels\": {\"app\": \"$1\"${4:+, $4}}},
+		\"spec\": {\"nodeName\": \"node-a\", \"containers\": [{\"name\": \"main\"}]${5:+, $5}}, \"status\": {\"phase\": \"Running\", \"podIPs\": [$ips]}}}"
+}
+
+# The sandbox of pod `cli`: a process in its network namespace, in the cgroup that kubelet would have made.
+sandbox() {
+	folder=$cgroups/kubepods/burstable/pod$uid
+	mkdir -p "$folder/pause" "$folder/main"
+	nsenter --net="/run/netns/$prefix-cli" sh -c "echo \$\$ >$folder/pause/cgroup.procs && exec sleep 1000" &
+	sandbox_pid=$!
+}
+
+# Commands of pod `cli` run in a container of it.
+in_container() {
+	sh -c "echo \$\$ >$folder/main/cgroup.procs && exec nsenter --net=/run/netns/$prefix-cli \"\$@\"" sh "$@"
+}
+
+code() {
+	in_container curl -s -o /dev/null -w '%{http_code}' --max-time 5 -H 'host: pool' http://10.96.0.21:8000/
+}
+
+is_meshed() {
+	[ "$(code)" = 200 ]
+}
+
+# Service addresses exist in no namespace: only the mesh makes them answer.
+is_not_meshed() {
+	[ "$(code)" = 000 ]
+}
+
+state_of() {
+	weft_control pods -o json | jq -r ".pods[] | select(.name == \"$1\") | \"\(.state) \(.reason_name)\""
+}
+
+state_is() {
+	[ "$(state_of "$1")" = "$2" ]
+}
+
+wait_out() {
+	kill -9 "$1"
+	wait "$1" 2>/dev/null
+	return 0
+}
+
+begin
+istiod_up
+api_up
+cgroups=$(dirname "$(topology show cgroup cli)")
+sandbox
+cat >"$(weft_state)/kubeconfig" <<END
+current-context: here
+contexts: [{name: here, context: {cluster: here, user: me}}]
+clusters: [{name: here, cluster: {server: 'http://127.0.0.1:$api_port'}}]
+users: [{name: me, user: {token: abc}}]
+END
+namespace default
+namespace shop
+pod cli "$uid" "$(topology show ip cli)" "$weft_label"
+pod host 1111 192.0.2.1 "$weft_label" '"hostNetwork": true'
+pod early 2222 '' "$weft_label"
+pod nowhere 3333 10.9.9.9 "$weft_label"
+pod other 4444 10.9.9.8
+weft_start '' --kubernetes --kubeconfig "$(weft_state)/kubeconfig" --node-name node-a --cgroup-root "$cgroups" \
+	--xds "grpc://127.0.0.1:$istiod_port" --xds-cache "$(weft_state)/cache" || exit 1
+
+check "a labelled pod is served what istiod has" wait_until 10 is_meshed
+equal "it is shown as serving" 'serving ' "$(state_of cli)"
+equal "one of the node's network is not enrolled, with the reason" 'skipped host_network' "$(state_of host)"
+equal "one without an address waits" 'waiting no_ip' "$(state_of early)"
+equal "one that is not on this machine waits" 'waiting no_cgroup' "$(state_of nowhere)"
+equal "nobody wants the other" 'unasked not_labelled' "$(state_of other)"
+like "for people, too" 'default +host .*skipped +it has the network namespace of the node' "$(weft_control pods)"
+equal "the connection to the API server is shown" true "$(status_of .kubernetes.pods.is_watching)"
+
+pod cli "$uid" "$(topology show ip cli)"
+check "without its label it is not enrolled any more" wait_until 5 is_not_meshed
+namespace default "$weft_label"
+check "with that of its namespace it is again" wait_until 5 is_meshed
+pod cli "$uid" "$(topology show ip cli)" '"istio.io/dataplane-mode": "none"'
+check "its own \`none\` wins" wait_until 5 is_not_meshed
+pod cli "$uid" "$(topology show ip cli)"
+check "and gone, the namespace's label counts" wait_until 5 is_meshed
+
+# Connections that are open stay; new ones go where they would without a mesh: to an address that a pod has.
+in_container wrk -t1 -c8 -d4 --latency -s "$repository/tests/topology/report.lua" http://10.96.0.21:8000/100B | sed -n 's/^JSON //p' >"$(weft_state)/kept.json" &
+kept=$!
+in_container wrk -t1 -c8 -d4 --latency -H 'connection: close' -s "$repository/tests/topology/report.lua" "http://$(topology show ip v1):8080/100B" |
+	sed -n 's/^JSON //p' >"$(weft_state)/fresh.json" &
+fresh=$!
+sleep 0.5
+for toggle in 1 2 3; do
+	namespace default
+	sleep 0.5
+	namespace default "$weft_label"
+	sleep 0.4
+done
+wait "$kept" "$fresh"
+equal "no error in $(requests_of "$(cat "$(weft_state)/kept.json")") requests on connections that stay open while the label comes and goes" 0 "$(errors_of "$(cat "$(weft_state)/kept.json")")"
+equal "nor in $(requests_of "$(cat "$(weft_state)/fresh.json")") on new ones" 0 "$(errors_of "$(cat "$(weft_state)/fresh.json")")"
+check "then it serves" wait_until 5 state_is cli 'serving '
+
+in_container wrk -t1 -c8 -d5 --latency -s "$repository/tests/topology/report.lua" http://10.96.0.21:8000/100B | sed -n 's/^JSON //p' >"$(weft_state)/gone.json" &
+load=$!
+sleep 1
+api '{"drop": true}'
+wait_out "$api_pid"
+sleep 1
+check "with the API server gone, pods are served" is_meshed
+like "and the reason is shown" 'connect' "$(wait_until 5 eval '[ "$(status_of .kubernetes.pods.last_error)" != "" ]'; status_of .kubernetes.pods.last_error)"
+kill -9 "$(status_of .worker.pid)"
+check "a worker that begins without it serves them too" wait_until 10 is_meshed
+api_up "$api_port"
+namespace default "$weft_label"
+pod cli "$uid" "$(topology show ip cli)"
+check "it is back, with nothing that it had: what it has now is what counts" wait_until 40 state_is cli 'serving '
+wait "$load"
+check "requests went on meanwhile" [ "$(requests_of "$(cat "$(weft_state)/gone.json")")" -gt 100 ]
+
+lists=$(api_count lists)
+api '{"expire": true, "drop": true, "put": {"kind": "Pod", "metadata": {"name": "late", "namespace": "default"}, "spec": {"nodeName": "node-a"}}}'
+check "what the server has forgotten is listed again" wait_until 10 state_is late 'waiting no_ip'
+between "once for each kind, at most" $((lists + 1)) $((lists + 2)) "$(api_count lists)"
+
+api '{"delete": "default/cli"}'
+check "a pod that is deleted is not served" wait_until 5 is_not_meshed
+wait_out "$sandbox_pid"
+check "nor listed" wait_until 5 eval '[ -z "$(state_of cli)" ]'
+check "weftd ends cleanly" weft_stop
+wait_out "$api_pid"
+wait_out "$istiod_pid"
+find "$folder" -depth -type d -exec rmdir {} + 2>/dev/null
+exit 0

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "kube/http.h"
+#include "kube/report.h"
 
 #define KINDS 2
 #define SOON_MIN_MS 20           /* pods that could not be found are looked for again: a sandbox takes a moment to be there */
@@ -22,6 +23,7 @@
 struct entry {
 	char *key;                   /* namespace/name */
 	char *uid;
+	enum enrol_reason told;      /* what an Event has been made of */
 	char *judged;                /* resourceVersion of the pod when its place was looked at */
 	struct enrol enrol;
 	bool has_place, is_seen;
@@ -39,6 +41,7 @@ struct side {
 struct kube_node {
 	struct kube_node_options options;
 	struct kube_http *http;
+	struct kube_reports *reports;
 	struct kube_store *store;
 	struct side sides[KINDS];
 	struct entry *entries;
@@ -128,6 +131,32 @@ static void check_place(struct kube_node *node, const struct kube_pod *pod, stru
 		lose_place(entry);
 }
 
+/* Somebody wants it enrolled, and it can't be. That a pod has ended is nobody's fault, and what waits may still come. */
+static void tell_user(struct kube_node *node, const struct kube_pod *pod, struct entry *entry, const struct enrol *enrol)
+{
+	const struct kube_report report = {
+		.namespace_name = pod->namespace_name,
+		.name = pod->name,
+		.uid = pod->uid,
+		.reason = enrol_reason_name(enrol->reason),
+		.message = enrol->text,
+	};
+
+	if (enrol->verdict != ENROL_SKIPPED || enrol->reason == ENROL_TERMINATED || entry->told == enrol->reason)
+		return;
+	entry->told = enrol->reason;
+	kube_reports_add(node->reports, &report);
+}
+
+void kube_node_report(struct kube_node *node, const char *namespace_name, const char *name, const char *reason, const char *text)
+{
+	const struct kube_pod *pod = kube_store_find_pod(node->store, namespace_name, name);
+	const struct kube_report report = { namespace_name, name, pod ? pod->uid : "", reason, text };
+
+	if (pod)
+		kube_reports_add(node->reports, &report);
+}
+
 static void judge_pod(struct kube_node *node, const struct kube_pod *pod, bool is_due, bool *is_waiting)
 {
 	struct entry *entry = find_entry(node, pod);
@@ -157,6 +186,7 @@ static void judge_pod(struct kube_node *node, const struct kube_pod *pod, bool i
 		lose_place(entry);
 	}
 	entry->enrol = enrol;
+	tell_user(node, pod, entry, &enrol);
 }
 
 static void mix(uint64_t *hash, const void *bytes, size_t size)
@@ -419,6 +449,8 @@ int kube_node_new(struct kube_node **out, const struct kube_node_options *option
 	r = node->judge_event ? kube_store_new(&node->store) : -ENOMEM;
 	if (!r)
 		r = kube_http_new(&node->http, options->base, options->access);
+	if (!r)
+		r = kube_reports_new(&node->reports, node->http, options->node_name);
 	for (int kind = 0; kind < KINDS && !r; kind++)
 		r = begin_side(node, (enum kube_kind)kind);
 	if (r)
@@ -440,6 +472,7 @@ void kube_node_free(struct kube_node **pointer)
 		if (node->sides[kind].timer)
 			event_free(node->sides[kind].timer);
 	}
+	kube_reports_free(&node->reports);
 	kube_http_free(&node->http);
 	HASH_ITER(hh, node->entries, entry, next)
 		drop_entry(node, entry);

@@ -35,6 +35,9 @@ void kube_node_look_again(struct kube_node *node);
 typedef void (*kube_node_fn)(void *arg, const struct kube_pod *pod, const struct enrol *enrol);
 void kube_node_each(const struct kube_node *node, kube_node_fn fn, void *arg);
 
+/* An Event on a pod that could be found and still is not enrolled, for a reason that is its user's: once. */
+void kube_node_report(struct kube_node *node, const char *namespace_name, const char *name, const char *reason, const char *text);
+
 bool kube_node_is_synced(const struct kube_node *node);
 void kube_node_get_status(const struct kube_node *node, enum kube_kind kind, struct kube_reflector_status *out);
 size_t kube_node_count(const struct kube_node *node, enum kube_kind kind);

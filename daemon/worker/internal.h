@@ -187,6 +187,8 @@ int kube_start(struct worker *worker);
 void kube_look_again(struct worker *worker);
 void kube_stop(struct worker *worker);
 bool kube_is_synced(const struct worker *worker); /* all pods are known; true where a file names them */
+/* An Event on a pod that is refused, where Kubernetes has the pods. */
+void kube_report_refusal(struct worker *worker, const struct node_pod *pod);
 json_t *kube_describe(const struct worker *worker);      /* of the connection; NULL: there is none */
 json_t *kube_describe_pods(const struct worker *worker); /* every pod of the node, and why it is enrolled or not */
 

@@ -198,6 +198,12 @@ void kube_stop(struct worker *worker)
 	worker->kube.access = NULL;
 }
 
+void kube_report_refusal(struct worker *worker, const struct node_pod *pod)
+{
+	if (worker->kube.node)
+		kube_node_report(worker->kube.node, pod->namespace_name, pod->name, "refused", pod->reason);
+}
+
 /* ---- for people ------------------------------------------------------------------------------------------------------------------------ */
 
 bool kube_is_synced(const struct worker *worker)

@@ -536,6 +536,7 @@ static void remove_gone(struct worker *worker)
 static void judge(struct worker *worker, struct node_pod *pod, size_t index)
 {
 	const struct serving *serving = scopes_find(worker, pod->namespace_name);
+	bool was_refused = pod->state == NODE_POD_REFUSED;
 	char policy[sizeof(pod->reason)] = "";
 
 	if (serving && serving->mesh)
@@ -550,6 +551,8 @@ static void judge(struct worker *worker, struct node_pod *pod, size_t index)
 			set_state(pod, NODE_POD_REFUSED, "it has no IPv4 address");
 		else
 			set_state(pod, NODE_POD_REFUSED, "more than %u pods on this node", WEFT_PODS_MAX);
+		if (!was_refused)
+			kube_report_refusal(worker, pod);
 		return;
 	}
 	if (pod->state == NODE_POD_DRAINING && pod->is_configured) {

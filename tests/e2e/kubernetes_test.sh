@@ -118,6 +118,7 @@ equal "one of the node's network is not enrolled, with the reason" 'skipped host
 equal "one without an address waits" 'waiting no_ip' "$(state_of early)"
 equal "one that is not on this machine waits" 'waiting no_cgroup' "$(state_of nowhere)"
 equal "nobody wants the other" 'unasked not_labelled' "$(state_of other)"
+check "the user is told by an Event" wait_until 5 eval '[ "$(api_count "events[] | select(.involvedObject.name == \"host\") | .reason")" = NotEnrolled ]'
 like "for people, too" 'default +host .*skipped +it has the network namespace of the node' "$(weft_control pods)"
 equal "the connection to the API server is shown" true "$(status_of .kubernetes.pods.is_watching)"
 

@@ -59,6 +59,7 @@ struct kube_reflector {
 	bool wants_fresh;
 	uint32_t pause_ms;           /* step of the next pause; 0: the first */
 	uint64_t failed_ms;          /* when it failed last; 0: never */
+	uint64_t listed_ms;          /* when a list was read to its end */
 	uint64_t random;
 	uint64_t lists, watches, events, failures;
 	char error[320];
@@ -245,6 +246,7 @@ static void finish_list(struct kube_reflector *reflector, uint64_t now_ms)
 	memcpy(reflector->version, reflector->meta.resource_version, sizeof(reflector->version));
 	kube_store_sweep(reflector->options.store, reflector->options.kind, reflector->round);
 	reflector->has_list = true;
+	reflector->listed_ms = now_ms;
 	reflector->lists++;
 	if (!reflector->is_synced)
 		log_info("Kubernetes: %zu %s are known", kube_store_count(reflector->options.store, reflector->options.kind), kind_name(reflector));
@@ -280,6 +282,12 @@ static void take_page(struct kube_reflector *reflector, uint64_t now_ms)
 
 /* ---- watches ------------------------------------------------------------------------------------------------------------------------- */
 
+/* That the server has forgotten a version is no fault, unless it is that of a list which it has just given. */
+static uint64_t pause_after_expiry(struct kube_reflector *reflector, uint64_t now_ms)
+{
+	return now_ms - reflector->listed_ms < BRIEF_MS ? next_pause(reflector, now_ms) : next_random(reflector) % 200;
+}
+
 static void take_error(struct kube_reflector *reflector, const struct kube_status *status, uint64_t now_ms)
 {
 	bool is_expired = status->code == 410;
@@ -289,7 +297,7 @@ static void take_error(struct kube_reflector *reflector, const struct kube_statu
 	else
 		note_error(reflector, "the watch ended with %d %s: %s", status->code, status->reason, status->message);
 	list_anew(reflector, FRESH_SEEN);
-	settle(reflector, is_expired ? next_random(reflector) % 200 : next_pause(reflector, now_ms));
+	settle(reflector, is_expired ? pause_after_expiry(reflector, now_ms) : next_pause(reflector, now_ms));
 }
 
 struct feed {
@@ -385,10 +393,13 @@ static void take_refusal(struct kube_reflector *reflector, uint64_t now_ms)
 	seconds = reflector->retry_after_s ? reflector->retry_after_s : status.retry_after_s;
 	note_error(reflector, "%s is answered with %d%s%s: %s", reflector->phase == PHASE_LISTING ? "the list" : "the watch", status.code,
 		   status.reason[0] ? " " : "", status.reason, status.message);
-	/* 410: the token or the version is too old. 400 and 504: it may be the version, which then has to be asked for no more. */
-	if (status.code == 410)
-		list_anew(reflector, reflector->phase == PHASE_LISTING ? FRESH_NOW : FRESH_SEEN);
-	else if (status.code == 400 || status.code == 504)
+	if (status.code == 410 && reflector->phase == PHASE_WATCHING) {
+		list_anew(reflector, FRESH_SEEN);
+		pause_for(reflector, pause_after_expiry(reflector, now_ms));
+		return;
+	}
+	/* 410: the token that continues the list is too old. 400 and 504: it may be the version, which then has to be asked for no more. */
+	if (status.code == 410 || status.code == 400 || status.code == 504)
 		list_anew(reflector, FRESH_NOW);
 	if (seconds && (status.code == 429 || status.code >= 500))
 		pause_for(reflector, wait_as_told(reflector, seconds, now_ms));
@@ -420,7 +431,8 @@ static void end_watch(struct kube_reflector *reflector, const char *problem, uin
 	}
 	if (problem)
 		log_debug("Kubernetes, %s: the watch was cut: %s", kind_name(reflector), problem);
-	/* At once, nearly: a server that ends does so to all nodes. */
+	/* At once, nearly: a server that ends does so to all nodes. It did well for a while, so what may fail now begins with short pauses. */
+	reflector->pause_ms = 0;
 	pause_for(reflector, next_random(reflector) % (problem ? 100 : 10));
 }
 

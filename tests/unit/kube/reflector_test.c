@@ -506,6 +506,34 @@ static void test_a_version_that_is_forgotten_leads_to_a_list(void **state)
 	end(&world);
 }
 
+static void test_a_watch_that_is_refused_as_too_old_leads_to_a_list_soon(void **state)
+{
+	struct world world;
+
+	calm(&world);
+	for (unsigned int i = 0; i < 2; i++) {
+		/* refused connections before it don't count */
+		world.is_open = false;
+		pass_time(&world, 5000);
+		kube_reflector_end(world.reflector, "connection reset", world.now_ms);
+		pass_time(&world, 200);
+		kube_reflector_end(world.reflector, "connection refused", world.now_ms);
+		pass_time(&world, 60000);
+	}
+	kube_reflector_head(world.reflector, 410, KUBE_CONTENT_TYPE, 0, world.now_ms);
+	kube_reflector_end(world.reflector, NULL, world.now_ms);
+	assert_in_range(world.wake_ms - world.now_ms, 0, 200);
+	pass_time(&world, 200);
+	assert_null(strstr(world.target, "watch=1"));
+	/* but not again and again */
+	for (unsigned int i = 0; i < 10 && !strstr(world.target, "watch=1"); i++)
+		deliver(&world);
+	kube_reflector_head(world.reflector, 410, KUBE_CONTENT_TYPE, 0, world.now_ms);
+	kube_reflector_end(world.reflector, NULL, world.now_ms);
+	assert_true(world.wake_ms - world.now_ms >= 800);
+	end(&world);
+}
+
 static void test_a_refused_request_waits_as_long_as_it_is_told_and_longer_each_time(void **state)
 {
 	uint64_t least = 0;
@@ -599,6 +627,7 @@ int main(void)
 		cmocka_unit_test(test_pages_are_read_to_the_last_and_a_watch_follows),
 		cmocka_unit_test(test_a_cut_watch_goes_on_from_where_it_was),
 		cmocka_unit_test(test_a_version_that_is_forgotten_leads_to_a_list),
+		cmocka_unit_test(test_a_watch_that_is_refused_as_too_old_leads_to_a_list_soon),
 		cmocka_unit_test(test_a_refused_request_waits_as_long_as_it_is_told_and_longer_each_time),
 		cmocka_unit_test(test_a_list_is_retried_from_the_page_that_failed),
 		cmocka_unit_test(test_a_silent_watch_is_begun_anew_on_another_connection),

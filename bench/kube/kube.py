@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What pods of Kubernetes cost a node: the first list to all enrolled, a label to its pod enrolled, pods that come and go.
+
+  kube.py --build BUILD --out FILE [--pods 250] [--namespaces 5000] [--churn SECONDS]
+
+Pods are network namespaces with a process in a cgroup as kubelet makes them; the API server is the tests' (tests/kube/apiserver.py). Needs root.
+"""
+import argparse
+import calendar
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LABEL = {"istio.io/dataplane-mode": "weft"}
+RESOURCES = """resources:
+  - "@type": type.googleapis.com/envoy.config.route.v3.RouteConfiguration
+    name: "80"
+    virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, direct_response: {status: 200}}]}]
+"""
+
+
+def cgroup2():
+    return next(line.split()[1] for line in open("/proc/mounts", encoding="ascii") if line.split()[2] == "cgroup2")
+
+
+class Node:
+    def __init__(self, build):
+        self.build = pathlib.Path(build)
+        self.state = pathlib.Path(f"/run/weft-bench-kube-{os.getpid()}")
+        self.state.mkdir()
+        self.cgroups = pathlib.Path(cgroup2()) / f"weft-bench-kube-{os.getpid()}"
+        self.cgroups.mkdir()
+        (self.cgroups / "daemon").mkdir()
+        self.sandboxes, self.server, self.weftd = {}, None, None
+
+    def start_server(self):
+        port_file = self.state / "port"
+        self.server = subprocess.Popen([sys.executable, str(ROOT / "tests/kube/apiserver.py"), "--port-file", str(port_file)])
+        while not port_file.exists():
+            time.sleep(0.01)
+        self.url = f"http://127.0.0.1:{port_file.read_text()}"
+
+    def order(self, what):
+        urllib.request.urlopen(self.url + "/control", json.dumps(what).encode(), timeout=20).read()
+
+    def sandbox(self, number):
+        uid = f"bench-{number}"
+        folder = self.cgroups / "kubepods" / "burstable" / f"pod{uid}" / "pause"
+        folder.mkdir(parents=True)
+        address = f"10.{80 + number // 60000}.{number // 250 % 250}.{number % 250 + 1}"
+        command = f"echo $$ >{folder}/cgroup.procs; ip link set lo up; ip addr add {address}/32 dev lo; echo ready; exec sleep 100000"
+        process = subprocess.Popen(["unshare", "-n", "sh", "-c", command], stdout=subprocess.PIPE)
+        self.sandboxes[number] = (process, folder)
+        return {"kind": "Pod", "metadata": {"name": f"pod-{number}", "namespace": "bench", "uid": uid, "labels": {"app": "bench"}},
+                "spec": {"nodeName": "node-a", "containers": [{"name": "main"}]},
+                "status": {"phase": "Running", "podIPs": [{"ip": address}]}}
+
+    def wait_for_sandbox(self, number):
+        self.sandboxes[number][0].stdout.readline()
+
+    def end_sandbox(self, number):
+        process, folder = self.sandboxes.pop(number)
+        process.kill()
+        process.wait()
+        for each in (folder, folder.parent):
+            for _ in range(200):
+                try:
+                    each.rmdir()
+                    break
+                except OSError:
+                    time.sleep(0.005)
+
+    def start_weftd(self, *options):
+        config = self.state / "weft.yaml"
+        config.write_text(RESOURCES)
+        (self.state / "kubeconfig").write_text(json.dumps({
+            "current-context": "a", "contexts": [{"name": "a", "context": {"cluster": "a"}}], "clusters": [{"name": "a", "cluster": {"server": self.url}}]}))
+        self.log = self.state / "log"
+        with open(self.log, "w", encoding="utf-8") as log:
+            self.weftd = subprocess.Popen([str(self.build / "weftd"), "--config", str(config), "--control", str(self.state / "sock"), "--bpffs",
+                                           str(self.state / "bpffs"), "--cgroup", str(self.cgroups / "daemon" / "weft"), *options], stderr=log)
+
+    def kubernetes(self):
+        return ["--kubernetes", "--kubeconfig", str(self.state / "kubeconfig"), "--node-name", "node-a", "--cgroup-root", str(self.cgroups)]
+
+    def ask(self, *words):
+        done = subprocess.run([str(self.build / "weftctl"), "--control", str(self.state / "sock"), "-o", "json", *words], capture_output=True, check=False)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def serving(self):
+        return [float_of(m) for m in re.finditer(r"^(\S+)Z info worker: pod bench/\S+: serving", self.log.read_text(), re.M)]
+
+    def times(self, what):
+        return {m.group(2): float_of(m) for m in re.finditer(rf"^(\S+)Z info worker: pod bench/(\S+): {what}", self.log.read_text(), re.M)}
+
+    def wait(self, holds, seconds=60):
+        end = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > end or self.weftd.poll() is not None:
+                raise SystemExit("bench-kube: weftd does not get there:\n" + "\n".join(self.log.read_text().splitlines()[-15:]))
+            time.sleep(0.02)
+
+    def worker(self):
+        return self.ask("status")["worker"]["pid"]
+
+    def resident_kib(self):
+        time.sleep(1)
+        text = pathlib.Path(f"/proc/{self.worker()}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", text).group(1))
+
+    def held(self):
+        """Descriptors of the worker, links and map entries: what must not grow."""
+        links = sum(len(files) for path, _, files in os.walk(self.state / "bpffs") if path.endswith("/links"))
+        return {"descriptors": len(os.listdir(f"/proc/{self.worker()}/fd")), "links": links}
+
+    def stop_weftd(self):
+        self.weftd.send_signal(signal.SIGTERM)
+        self.weftd.wait(20)
+        self.weftd = None
+
+    def end(self):
+        if self.weftd:
+            self.weftd.kill()
+            self.weftd.wait()
+        for number in list(self.sandboxes):
+            self.end_sandbox(number)
+        if self.server:
+            self.server.kill()
+            self.server.wait()
+        subprocess.run([str(self.build / "weftctl"), "--control", str(self.state / "sock"), "--bpffs", str(self.state / "bpffs"), "uninstall"], capture_output=True, check=False)
+        subprocess.run(["umount", "-l", str(self.state / "bpffs")], capture_output=True, check=False)
+        for path, folders, _ in os.walk(self.cgroups, topdown=False):
+            for each in folders:
+                os.rmdir(os.path.join(path, each))
+        self.cgroups.rmdir()
+        shutil.rmtree(self.state, ignore_errors=True)
+
+
+def float_of(match):
+    whole, fraction = match.group(1).split(".")
+    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float("0." + fraction)
+
+
+def namespaces(count):
+    names = [{"kind": "Namespace", "metadata": {"name": f"team-{n}", "labels": {"kubernetes.io/metadata.name": f"team-{n}", "team": str(n)}}} for n in range(count - 1)]
+    return names + [{"kind": "Namespace", "metadata": {"name": "bench", "labels": LABEL}}]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--pods", type=int, default=250)
+    parser.add_argument("--namespaces", type=int, default=5000)
+    parser.add_argument("--churn", type=int, default=60)
+    parser.add_argument("--labels", type=int, default=41)
+    arguments = parser.parse_args()
+    rows = []
+
+    def row(case, value, unit, bar=None):
+        rows.append({"case": case, "value": value, "unit": unit, "bar": bar})
+        print(f"{case:70} {value:10} {unit}" + (f"   (at most {bar})" if bar is not None else ""), flush=True)
+
+    node = Node(arguments.build)
+    try:
+        node.start_server()
+        node.order({"put": namespaces(arguments.namespaces)})
+        pods = [node.sandbox(n) for n in range(arguments.pods)]
+        for n in range(arguments.pods):
+            node.wait_for_sandbox(n)
+        node.order({"put": pods})
+
+        node.start_weftd()
+        node.wait(lambda: node.ask("status"))
+        plain = node.resident_kib()
+        node.stop_weftd()
+
+        node.start_weftd(*node.kubernetes())
+        node.wait(lambda: len(node.serving()) >= arguments.pods)
+        first = float_of(re.search(r"^(\S+)Z info worker: pods of node", node.log.read_text(), re.M))
+        row(f"{arguments.pods} pods, {arguments.namespaces} namespaces: first request to all enrolled", round((max(node.serving()) - first) * 1000), "ms", 2000)
+        row("memory beyond a weftd without pods", round((node.resident_kib() - plain) / 1024, 1), "MiB", 10)
+
+        # without their label and drained; then one by one
+        chosen = pods[:arguments.labels]
+        for pod in chosen:
+            pod["metadata"]["labels"] = {"istio.io/dataplane-mode": "none"}
+        node.order({"put": chosen})
+        node.wait(lambda: len(node.ask("status")["pods"]) == arguments.pods - len(chosen))
+        delays = []
+        for pod in chosen:
+            name, at = pod["metadata"]["name"], time.time()
+            pod["metadata"]["labels"] = {"app": "again"}
+            node.order({"put": pod})
+            node.wait(lambda: node.times("serving").get(name, 0) >= at - 0.001)
+            delays.append(max(node.times("serving")[name] - at, 0) * 1000)
+        row("label to enrolled, half of them within", round(statistics.median(delays)), "ms", 50)
+        row("label to enrolled, all of them within", round(max(delays)), "ms")
+
+        before, number, made = node.held(), arguments.pods, {}
+        end, alive = time.monotonic() + arguments.churn, []
+        while time.monotonic() < end:
+            begin = time.monotonic()
+            pod = node.sandbox(number)
+            node.wait_for_sandbox(number)
+            made[f"pod-{number}"] = time.time()
+            node.order({"put": pod})
+            alive.append(number)
+            number += 1
+            if len(alive) > 20:
+                gone = alive.pop(0)
+                node.end_sandbox(gone)
+                node.order({"delete": f"bench/pod-{gone}"})
+            time.sleep(max(0, 0.05 - (time.monotonic() - begin)))
+        for gone in alive:
+            node.wait(lambda: f"pod-{gone}" in node.times("serving"), 5)
+            node.end_sandbox(gone)
+            node.order({"delete": f"bench/pod-{gone}"})
+        row(f"pods that came and went in {arguments.churn} s", number - arguments.pods, "pods")
+        served = node.times("serving")
+        row("of them missed", sum(name not in served for name in made), "pods", 0)
+        row("of them enrolled at the latest after", round(max(served[name] - at for name, at in made.items() if name in served) * 1000), "ms")
+        node.wait(lambda: len(node.ask("status")["pods"]) == arguments.pods, 20)
+        time.sleep(3)
+        after = node.held()
+        for what in before:
+            row(f"{what} more than before", after[what] - before[what], what, 0)
+        node.stop_weftd()
+    finally:
+        if os.environ.get("KEEP_LOG"):
+            shutil.copy(node.log, os.environ["KEEP_LOG"])
+        node.end()
+    pathlib.Path(arguments.out).write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

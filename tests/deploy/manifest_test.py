@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""deploy/weft.yaml is what the chart makes, and asks for no more than weft needs.
+
+  manifest_test.py [--helm HELM]
+
+Without Helm: the hashes in the manifest's head are those of the chart and of the rest of the manifest, so neither was changed without the other. With it:
+the chart passes `helm lint`, makes that very manifest, and its schema refuses values that make no sense.
+"""
+import argparse
+import hashlib
+import pathlib
+import re
+import subprocess
+import sys
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CHART = ROOT / "deploy/helm/weft"
+BAD_VALUES = ["fastPath=fast", "istiod.address=istiod:15012", "logLevel=loud", "paths.run=run", "no.such=value", "extraArgs[0]=bad"]
+failures = 0
+
+
+def check(sentence, holds, why=""):
+    global failures
+    if not holds:
+        failures += 1
+        print(f"  WRONG {sentence}" + (f": {why}" if why else ""))
+
+
+def chart_hash():
+    lines = ""
+    for path in sorted((str(p.relative_to(ROOT)) for p in CHART.rglob("*") if p.is_file()), key=lambda p: p.encode()):
+        lines += f"{hashlib.sha256((ROOT / path).read_bytes()).hexdigest()}  {path}\n"
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def check_hashes(text):
+    head, body = text.split("\n", 3)[:3], text.split("\n", 3)[3]
+    again = "run `make deploy-manifest`"
+    check("the manifest is of this chart", head[1] == f"# chart {chart_hash()}", again)
+    check("the manifest was not edited", head[2] == f"# manifest {hashlib.sha256(body.encode()).hexdigest()}", again)
+
+
+def check_content(text):
+    things = {(thing["kind"], thing["metadata"]["name"]): thing for thing in yaml.safe_load_all(text) if thing}
+    check("all is there", sorted(kind for kind, _ in things) == ["ClusterRole", "ClusterRoleBinding", "DaemonSet", "Namespace", "ServiceAccount"], str(list(things)))
+    role = things["ClusterRole", "weftd"]["rules"]
+    verbs = {verb for rule in role for verb in rule["verbs"]}
+    check("weftd may change nothing but events", all(rule["resources"] == ["events"] for rule in role if set(rule["verbs"]) - {"list", "watch"}), str(verbs))
+    spec = things["DaemonSet", "weftd"]["spec"]["template"]["spec"]
+    container, = spec["containers"]
+    security = container["securityContext"]
+    check("it is not privileged", not security.get("privileged") and security["capabilities"]["drop"] == ["ALL"])
+    check("its root is read only", security["readOnlyRootFilesystem"])
+    check("its calls are filtered", security["seccompProfile"]["type"] == "RuntimeDefault")
+    check("it declares no ports", "ports" not in container)
+    check("it sees the node's network and processes", spec["hostNetwork"] and spec["hostPID"])
+    check("it finds istiod by name", spec["dnsPolicy"] == "ClusterFirstWithHostNet")
+    check("each mount has a volume", {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in spec["volumes"]})
+    check("it does not enrol itself", things["DaemonSet", "weftd"]["spec"]["template"]["metadata"]["labels"]["istio.io/dataplane-mode"] == "none")
+    options = (ROOT / "daemon/keeper/options.c").read_text()
+    known = set(re.findall(r'\{ "([a-z-]+)", (?:no|required)_argument', options))
+    given = {arg.split("=")[0].removeprefix("--") for arg in container["args"]}
+    check("weftd knows its options", given <= known, str(given - known))
+    version = (ROOT / "VERSION").read_text().strip()
+    check("the image is of this version", container["image"].endswith(":" + version), container["image"])
+
+
+def check_with_helm(helm, text):
+    run = lambda *words: subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    lint = run(helm, "lint", "--strict", "--kube-version", "1.30.0", str(CHART))
+    check("the chart passes helm lint", lint.returncode == 0, lint.stdout + lint.stderr)
+    made = run("scripts/deploy-manifest.sh", helm)
+    check("the chart makes the manifest", made.stdout == text, made.stderr or "run `make deploy-manifest`")
+    for value in BAD_VALUES:
+        bad = run(helm, "template", "weft", str(CHART), "--kube-version", "1.30.0", "--set", value)
+        check(f"the schema refuses {value}", bad.returncode != 0)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--helm")
+    arguments = parser.parse_args()
+    text = (ROOT / "deploy/weft.yaml").read_text()
+    check_hashes(text)
+    check_content(text)
+    if arguments.helm:
+        check_with_helm(arguments.helm, text)
+    print("deploy/weft.yaml: " + (f"{failures} wrong" if failures else "as the chart makes it" if arguments.helm else "of this chart, and not edited"))
+    return failures > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -34,7 +34,18 @@ static void link_path(const struct datapath *dp, const char *owner, const char *
 	snprintf(path, PATH_MAX, "%s/links/%s-%s", dp->bpffs, owner, hook);
 }
 
-/* A pinned link keeps its program attached whatever happens to this process. One that is pinned already is kept. */
+/* The kernel detaches a link when its cgroup goes; the pin is ours to take away. */
+static bool is_detached(const char *path)
+{
+	struct bpf_link_info info = {0};
+	uint32_t size = sizeof(info);
+	_cleanup_close_ int fd = bpf_obj_get(path);
+
+	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) && !info.cgroup.cgroup_id;
+}
+
+/* A pinned link keeps its program attached whatever happens to this process. One that is pinned already is kept, unless it is that of a former cgroup
+ * with the same number. */
 static int link_create(struct datapath *dp, enum program_index program, enum bpf_attach_type type, const char *cgroup, const char *owner,
 		       const char *hook)
 {
@@ -42,8 +53,9 @@ static int link_create(struct datapath *dp, enum program_index program, enum bpf
 	char path[PATH_MAX];
 
 	link_path(dp, owner, hook, path);
-	if (!access(path, F_OK))
+	if (!access(path, F_OK) && !is_detached(path))
 		return 0;
+	unlink(path);
 	cgroup_fd = open(cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (cgroup_fd < 0)
 		return log_err(-errno, "opening cgroup %s", cgroup);
@@ -87,25 +99,23 @@ static void pod_detach(struct datapath *dp, uint32_t pod_id)
 	unlink(path);
 }
 
-/* The kernel detaches a link when its cgroup goes; the pin is ours to take away. */
-static void links_sweep(struct datapath *dp)
+/* Looks at every pin: a node has a thousand of them. */
+void datapath_sweep(struct datapath *dp)
 {
 	_cleanup_closedir_ DIR *dir = NULL;
 	struct dirent *entry;
 	char path[PATH_MAX];
 
+	if (!dp->has_removed)
+		return;
+	dp->has_removed = false;
 	snprintf(path, sizeof(path), "%s/links", dp->bpffs);
 	dir = opendir(path);
 	while (dir && (entry = readdir(dir))) {
-		struct bpf_link_info info = {0};
-		uint32_t size = sizeof(info);
-		_cleanup_close_ int fd = -1;
-
 		if (strncmp(entry->d_name, "cgroup", 6))
 			continue;
 		snprintf(path, sizeof(path), "%s/links/%.128s", dp->bpffs, entry->d_name);
-		fd = bpf_obj_get(path);
-		if (fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &size) && !info.cgroup.cgroup_id)
+		if (is_detached(path))
 			unlink(path);
 	}
 }
@@ -116,7 +126,8 @@ int datapath_attach_worker(struct datapath *dp, const char *cgroup)
 	char owner[32];
 	int r = cgroup_owner(cgroup, owner);
 
-	links_sweep(dp);
+	dp->has_removed = true; /* by a former weftd, perhaps */
+	datapath_sweep(dp);
 	return r ? r : link_create(dp, PROGRAM_SOCKOPS, BPF_CGROUP_SOCK_OPS, cgroup, owner, "sockops");
 }
 
@@ -132,7 +143,6 @@ int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod)
 	char owner[32];
 	int r;
 
-	links_sweep(dp);
 	if (bpf_map_update_elem(dp->maps[MAP_PODS], &pod->netns_cookie, &entry, BPF_ANY)) {
 		r = -errno;
 		return log_err(r == -E2BIG ? -ENOSPC : r, "enrolling pod %" PRIu32 " (limit: %u pods)", pod->pod_id, WEFT_PODS_MAX);
@@ -178,7 +188,7 @@ int datapath_pod_remove(struct datapath *dp, uint32_t pod_id, uint64_t netns_coo
 {
 	pod_detach(dp, pod_id);
 	step("attach: a pod detached");
-	links_sweep(dp);
+	dp->has_removed = true;
 	if (bpf_map_delete_elem(dp->maps[MAP_PODS], &netns_cookie) && errno != ENOENT)
 		return -errno;
 	return 0;

@@ -78,6 +78,8 @@ int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod);
 int datapath_pod_pause(struct datapath *dp, uint64_t netns_cookie); /* new connections are left alone from now on */
 int datapath_pod_resume(struct datapath *dp, uint64_t netns_cookie); /* after a pause: they are meshed again */
 int datapath_pod_remove(struct datapath *dp, uint32_t pod_id, uint64_t netns_cookie);
+/* After pods were removed, once for all of them: takes away the pins of links whose cgroup is gone. */
+void datapath_sweep(struct datapath *dp);
 
 /* Publishes the image as the next generation of (scope, kind); readers that began with the old one keep it. -E2BIG: beyond
  * WEFT_IMAGE_PAGES_MAX (the old one keeps serving). */

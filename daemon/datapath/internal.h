@@ -83,6 +83,7 @@ struct datapath {
 	uint32_t connections_max;
 	enum weft_fast_path wanted_fast_path;
 	struct later *later; /* message programs that are being loaded; NULL: none */
+	bool has_removed; /* a pod, since links were swept */
 	struct next_pages next[WEFT_SCOPES_MAX][2]; /* by kind - 1 */
 };
 

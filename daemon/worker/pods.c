@@ -391,6 +391,7 @@ bool pods_are_draining(const struct worker *worker, const char *namespace_name)
 void pods_look_again(struct worker *worker)
 {
 	remove_drained(worker);
+	datapath_sweep(worker->datapath);
 	for (size_t i = 0; i < worker->pods.count; i++) {
 		struct node_pod *pod = worker->pods.items[i];
 		const char *what;

@@ -57,6 +57,7 @@ sandbox() {
 	mkdir -p "$folder/pause" "$folder/main"
 	nsenter --net="/run/netns/$prefix-cli" sh -c "echo \$\$ >$folder/pause/cgroup.procs && exec sleep 1000" &
 	sandbox_pid=$!
+	folder_number=$(stat -c %i "$folder")
 }
 
 # Commands of pod `cli` run in a container of it.
@@ -113,6 +114,7 @@ weft_start '' --kubernetes --kubeconfig "$(weft_state)/kubeconfig" --node-name n
 	--xds "grpc://127.0.0.1:$istiod_port" --xds-cache "$(weft_state)/cache" || exit 1
 
 check "a labelled pod is served what istiod has" wait_until 10 is_meshed
+between "by programs at its cgroup" 1 10 "$(weft_pins | grep -c "/links/cgroup$folder_number-")"
 equal "it is shown as serving" 'serving ' "$(state_of cli)"
 equal "one of the node's network is not enrolled, with the reason" 'skipped host_network' "$(state_of host)"
 equal "one without an address waits" 'waiting no_ip' "$(state_of early)"
@@ -175,8 +177,9 @@ api '{"delete": "default/cli"}'
 check "a pod that is deleted is not served" wait_until 5 is_not_meshed
 wait_out "$sandbox_pid"
 check "nor listed" wait_until 5 eval '[ -z "$(state_of cli)" ]'
+wait_until 5 find "$folder" -depth -type d -exec rmdir {} +
+check "and no pin of its links is left" wait_until 6 eval '[ "$(weft_pins | grep -c "/links/\(cgroup$folder_number-\|pod\)")" = 0 ]'
 check "weftd ends cleanly" weft_stop
 wait_out "$api_pid"
 wait_out "$istiod_pid"
-find "$folder" -depth -type d -exec rmdir {} + 2>/dev/null
 exit 0

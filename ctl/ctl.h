@@ -27,6 +27,7 @@ int ctl_status(const struct ctl *ctl, int argc, char **argv);
 int ctl_dump(const struct ctl *ctl, int argc, char **argv);
 int ctl_xds(const struct ctl *ctl, int argc, char **argv);
 int ctl_pods(const struct ctl *ctl, int argc, char **argv);
+int ctl_check(const struct ctl *ctl, int argc, char **argv);
 int ctl_uninstall(const struct ctl *ctl, int argc, char **argv);
 int ctl_explain(const struct ctl *ctl, int argc, char **argv);
 

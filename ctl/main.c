@@ -21,6 +21,7 @@ static const struct command {
 	{ "explain", ctl_explain },
 	{ "xds", ctl_xds },
 	{ "pods", ctl_pods },
+	{ "check", ctl_check },
 	{ "uninstall", ctl_uninstall },
 };
 
@@ -33,6 +34,7 @@ static void help(FILE *stream)
 		"       weftctl [option...] dump [listeners|routes|clusters|endpoints] [--namespace NAME]\n"
 		"       weftctl [option...] dump --verdicts|--config-dump [--namespace NAME]\n"
 		"       weftctl [option...] pods [--namespace NAME]\n"
+		"       weftctl [option...] check [HOST:PORT...]\n"
 		"       weftctl [option...] xds\n"
 		"       weftctl [option...] explain METHOD URL [-H 'name: value'...] [--pod [NAMESPACE/]NAME|--namespace NAME]\n"
 		"       weftctl [option...] uninstall\n"
@@ -41,6 +43,8 @@ static void help(FILE *stream)
 		"  dump              what is published, with the verdict on each part; --verdicts: these alone, also of what is not\n"
 		"                    used; --config-dump: the resources of a stream, as Envoy's /config_dump prints them\n"
 		"  pods              every pod of the node, whether it is enrolled, and why not\n"
+		"  check             whether weftd could run here: kernel, cgroup v2, BPF file system, capabilities, programs of others, and\n"
+		"                    whether servers (istiod, the API server) take connections; needs no weftd\n"
 		"  xds               the streams from istiod: what each type has, versions, what was refused and why\n"
 		"  explain           the listener, virtual host, route, clusters and endpoints that a request would meet,\n"
 		"                    which path it would take, and why\n"

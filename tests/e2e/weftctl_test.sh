@@ -61,3 +61,10 @@ weft_control explain GET http://reviews/ --pod nobody >/dev/null 2>&1
 equal 'a pod that is not there: status 1' 1 $?
 like 'only root may ask' 'only root.*sudo' "$(setpriv --reuid=65534 --regid=65534 --clear-groups "$weftctl" --control "$(weft_state)/weft.sock" status 2>&1)"
 check 'weftd ends cleanly' weft_stop
+
+weft_control check >"$(weft_state)/check" && passed 'check: this node is fit, without a weftd' || failed 'check: this node is fit, without a weftd' "$(cat "$(weft_state)/check")"
+like 'check: kernel' 'kernel +ok +[0-9]+\.[0-9]+' "$(cat "$(weft_state)/check")"
+weft_control check 127.0.0.1:1 >"$(weft_state)/check"
+equal 'check: a server that is not there: status 1' 1 $?
+like 'check: and says so' '127.0.0.1:1 +missing +no connection' "$(cat "$(weft_state)/check")"
+equal 'check: as JSON' false "$(weft_control check nowhere -o json | jq .is_fit)"

@@ -35,6 +35,8 @@ static void pending(struct worker *worker, struct strbuf *out)
 
 	if (worker->is_stopping)
 		strbuf_append_text(out, "weftd is ending\n");
+	if (!kube_is_synced(worker))
+		strbuf_append_text(out, "Kubernetes has not told the pods of this node yet: `weftctl status` has the reason\n");
 	while (worker->scopes.events && (serving = scopes_next(worker, serving)))
 		if (!xds_scope_is_ready(serving->stream))
 			tell_pending(worker, serving, out);

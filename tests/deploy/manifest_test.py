@@ -18,7 +18,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/weft"
-BAD_VALUES = ["fastPath=fast", "istiod.address=istiod:15012", "logLevel=loud", "paths.run=run", "no.such=value", "extraArgs[0]=bad"]
+BAD_VALUES = ["fastPath=fast", "healthPort=http", "istiod.address=istiod:15012", "logLevel=loud", "paths.run=run", "no.such=value", "extraArgs[0]=bad"]
 failures = 0
 
 

@@ -269,8 +269,9 @@ static void leave(struct connection *connection)
 	event_del(&connection->event);
 	connection->entry = NULL;
 	connection->fd = -1;
-	connection_close(connection);
+	/* First: with the last connection the process may end. */
 	proxy->let_go(proxy->let_go_arg, entry);
+	connection_close(connection);
 }
 
 static bool has_unread_bytes(const struct connection *connection)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/assert.h"
 #include "base/log.h"
 #include "keeper/table.h"
 #include "pool/internal.h"
@@ -33,6 +34,16 @@ void pool_leave(struct pool *pool)
 		if (!u->is_handed)
 			forget(pool, u);
 	}
+}
+
+void pool_take_back(struct pool *pool, uint64_t exchange)
+{
+	struct upstream *u = pool->upstreams[WEFT_EXCHANGE_SLOT(exchange)];
+
+	weft_assert(pool->is_leaving && u && u->is_handed);
+	u->is_handed = false;
+	upstream_set_busy(u, false);
+	forget(pool, u);
 }
 
 uint32_t pool_keep(struct pool *pool, const struct pool_kept *kept)

@@ -129,6 +129,8 @@ void pool_adopt_finish(struct pool *pool);
 /* From here on nothing is dialled, watched, swept or taken back; slots and descriptors stay as they are, for the one that follows, but those that the
  * proxy relays from. No further event may be given. */
 void pool_leave(struct pool *pool);
+/* A relay that has not begun and will not: its response is for the one that follows, like all others. */
+void pool_take_back(struct pool *pool, uint64_t exchange);
 /* After that: relays that still run keep their upstream, whose entry becomes TABLE_KEPT. `slot_over` is called for each when it is closed, `client_gone`
  * instead of what pool_client_gone() does. Returns how many are kept. */
 struct pool_kept {

@@ -145,6 +145,9 @@ void proxy_leave(struct proxy *proxy, void (*let_go)(void *arg, struct table_ent
 /* After that: accepts nothing more. What is still here, since an exchange takes longer, is marked TABLE_KEPT; `let_go` is called for it later.
  * Returns how many. */
 uint32_t proxy_keep(struct proxy *proxy);
+/* After that: relays whose clients were not accepted here, and so never will be. `take` is called for each on the calling thread; nothing was read of it, and
+ * `done` will not be called. */
+void proxy_unaccepted(struct proxy *proxy, void (*take)(void *arg, uint32_t slot, uint32_t lease), void *arg);
 
 /* ---- what it counts ----------------------------------------------------------------------------------------------------- */
 

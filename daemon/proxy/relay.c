@@ -249,6 +249,26 @@ int proxy_relay(struct proxy *proxy, const struct proxy_relay *relay)
 	return 0;
 }
 
+void proxy_unaccepted(struct proxy *proxy, void (*take)(void *arg, uint32_t slot, uint32_t lease), void *arg)
+{
+	struct message *waiting, *next;
+
+	pthread_mutex_lock(&proxy->lock);
+	waiting = proxy->waiting;
+	proxy->waiting = NULL;
+	__atomic_store_n(&proxy->waiting_count, 0, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&proxy->lock);
+	for (struct message *message = waiting; message; message = next) {
+		const struct relay_message *own = (const struct relay_message *)message;
+
+		next = message->next;
+		/* Errors have no upstream any more: whoever follows finds exchanges that no slot knows of. */
+		if (message->run == run_relay)
+			take(arg, own->relay.slot, own->relay.lease);
+		free(message);
+	}
+}
+
 /* ---- failed exchanges of the kernel's --------------------------------------------------------------------------------------------- */
 
 struct error_message {

@@ -367,6 +367,31 @@ static void test_a_relay_of_the_former_weftd_keeps_its_slot(void **state)
 	pool_free(&former);
 }
 
+/* Its client waits in the queue of a listener that is the next weftd's. */
+static void test_a_relay_that_has_not_begun_is_the_next_weftds(void **state)
+{
+	const struct pool_kept kept = { .slot_over = on_slot_over };
+	struct fixture *fx = *state;
+	int slot = lend_first(fx);
+	struct pool *former;
+
+	assert_true(move(fx, slot, WEFT_UPSTREAM_LENT, WEFT_UPSTREAM_RELAYED));
+	AWAIT(fx, fx->told.relays == 1);
+	former = TAKE_PTR(fx->pool);
+	pool_leave(former);
+	pool_take_back(former, fx->told.exchange.exchange);
+	assert_int_equal(pool_keep(former, &kept), 0);
+	assert_int_equal(table_count(fx->table, TABLE_KEPT), 0);
+	fixture_start(fx, true);
+	table_each(fx->table, adopt_one, fx->pool);
+	pool_adopt_finish(fx->pool);
+	assert_int_equal(fx->told.cuts, 0);
+	assert_int_equal(fx->told.relays, 2);
+	pool_relay_done(fx->pool, fx->told.exchange.exchange, true);
+	AWAIT(fx, state_of(fx, slot) == WEFT_UPSTREAM_IDLE);
+	pool_free(&former);
+}
+
 static void test_a_relay_that_is_lost_with_the_former_weftd_is_cut(void **state)
 {
 	struct fixture *fx = *state;
@@ -445,6 +470,7 @@ int main(void)
 		TEST(test_upstreams_of_a_pod_that_went_meanwhile_finish_first),
 		TEST(test_a_new_keeper_clears_what_an_old_one_left),
 		TEST(test_a_relay_of_the_former_weftd_keeps_its_slot),
+		TEST(test_a_relay_that_has_not_begun_is_the_next_weftds),
 		TEST(test_a_relay_that_is_lost_with_the_former_weftd_is_cut),
 		TEST(test_a_client_that_goes_is_the_next_weftds_to_hear_of),
 		TEST(test_upstreams_of_another_cgroup_carry_no_further_exchange),

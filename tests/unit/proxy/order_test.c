@@ -468,6 +468,30 @@ static void test_a_response_to_a_former_connection_is_nobodys(void **state)
 	close(server);
 }
 
+static void note_unaccepted(void *arg, uint32_t slot, uint32_t lease)
+{
+	unsigned *count = arg;
+
+	assert_int_equal(slot, 5);
+	assert_int_equal(lease, 1);
+	(*count)++;
+}
+
+/* Another weftd takes over: who waits to be accepted is accepted there. */
+static void test_a_relay_for_whom_nobody_accepted_is_given_back(void **state)
+{
+	const struct proxy_relay relay = { .client_cookie = 4711, .fd = -1, .slot = 5, .lease = 1, .method = WEFT_METHOD_GET, .done = relay_done, .arg = *state };
+	struct harness *h = *state;
+	unsigned count = 0;
+
+	assert_int_equal(proxy_relay(h->proxy, &relay), 0);
+	proxy_unaccepted(h->proxy, note_unaccepted, &count);
+	assert_int_equal(count, 1);
+	proxy_unaccepted(h->proxy, note_unaccepted, &count);
+	assert_int_equal(count, 1);
+	assert_int_equal(h->relays_done, 0);
+}
+
 /* The same, but the later connection has begun an exchange, and its anchor is accepted only afterwards. */
 static void test_a_socket_that_connects_anew_is_told_from_before(void **state)
 {
@@ -739,6 +763,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_a_relayed_response_ends_its_exchange_with_its_last_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_rest_of_a_body_is_never_a_request, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_response_to_a_former_connection_is_nobodys, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_relay_for_whom_nobody_accepted_is_given_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_socket_that_connects_anew_is_told_from_before, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_requests_that_come_during_a_relay_are_served_after_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_relay_goes_before_a_request_that_the_proxy_has_already, setup, teardown),

@@ -228,7 +228,6 @@ static int serve(const struct options *options, uint32_t disabled, const struct 
 		.generation = with->generation };
 	int r;
 
-	raise_limits();
 	r = keeper_block_signals();
 	if (r) {
 		log_err(r, "preparing to make the worker");
@@ -314,15 +313,29 @@ static int load_programs(const struct options *options, uint32_t disabled)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EINVAL;
 }
 
+/* The other one goes on when this process has ended. */
+static int did_not_take_over(const struct options *options, const struct beginning *with, int lock_fd, const struct strbuf *former_notes)
+{
+	int r = lock_set_text(lock_fd, former_notes);
+
+	if (r)
+		log_warn(r, "writing what the weftd that runs had noted");
+	log_error("this weftd could not take over: the one that runs goes on");
+	datapath_forget_loaded(options->bpffs);
+	leftovers_remove_cgroup(with->own_cgroup);
+	return EXIT_FAILURE;
+}
+
 /* With what another weftd has handed over. */
 static int run_replacement(const struct options *options, uint32_t disabled, struct beginning *with, int channel)
 {
+	_cleanup_(strbuf_release) struct strbuf former_notes = STRBUF_INIT;
 	struct succeed_kept kept;
 	int r;
 
 	r = try_configuration(options->config);
 	if (!r)
-		r = succeed_greet(channel);
+		r = succeed_greet(channel, options->bpffs);
 	if (!r)
 		r = load_programs(options, disabled);
 	if (r)
@@ -330,6 +343,8 @@ static int run_replacement(const struct options *options, uint32_t disabled, str
 	step_keeper();
 	step("replace: ready");
 	r = succeed_take(channel, with->table, &kept);
+	if (!r)
+		r = lock_text(kept.lock_fd, &former_notes);
 	if (!r)
 		r = sign_and_note(options, with->own_cgroup, kept.lock_fd);
 	if (r) {
@@ -342,6 +357,8 @@ static int run_replacement(const struct options *options, uint32_t disabled, str
 	r = serve(options, disabled, with);
 	if (r == KEEPER_EXIT_REPLACED)
 		return was_replaced(with);
+	if (r == KEEPER_EXIT_UNTAKEN)
+		return did_not_take_over(options, with, kept.lock_fd, &former_notes);
 	clear_away(options, with->own_cgroup);
 	lock_give(LOCK_FOLDER, options->bpffs, &kept.lock_fd);
 	return r;
@@ -358,6 +375,7 @@ static int run(const struct options *options, uint32_t disabled)
 
 	if (preflight(options, &cgroup2, &own_cgroup))
 		return EXIT_FAILURE;
+	raise_limits(); /* another one may hand over more than may be open by default */
 	with.cgroup2 = cgroup2.data;
 	with.own_cgroup = own_cgroup.data;
 	r = table_new(&table, TABLE_CAPACITY);

@@ -115,15 +115,23 @@ int lock_note(int fd, const char *key, const char *value)
 	return r ? r : append(fd, &line);
 }
 
+int lock_text(int fd, struct strbuf *out)
+{
+	return lseek(fd, 0, SEEK_SET) < 0 ? -errno : fd_read_all(fd, NOTES_BYTES_MAX, out);
+}
+
+int lock_set_text(int fd, const struct strbuf *text)
+{
+	return ftruncate(fd, 0) < 0 ? -errno : append(fd, text);
+}
+
 int lock_notes(int fd, const char *key, struct strbuf *out)
 {
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	size_t key_len = strlen(key), len;
 	int r;
 
-	if (lseek(fd, 0, SEEK_SET) < 0)
-		return -errno;
-	r = fd_read_all(fd, NOTES_BYTES_MAX, &text);
+	r = lock_text(fd, &text);
 	if (r)
 		return r;
 	for (const char *line = strbuf_text(&text); *line; line += len + (line[len] == '\n')) {

@@ -21,6 +21,9 @@ int lock_sign(int fd);
 int lock_note(int fd, const char *key, const char *value);
 /* Values that some holder noted under `key`, one a line, are appended to `out`; nothing if there are none. */
 int lock_notes(int fd, const char *key, struct strbuf *out);
+/* All that it says, appended to `out`; and the other way round, for who has signed in vain. */
+int lock_text(int fd, struct strbuf *out);
+int lock_set_text(int fd, const struct strbuf *text);
 
 /* Removes the file, then releases the lock. */
 void lock_give(const char *folder, const char *bpffs, int *fd);

@@ -122,6 +122,14 @@ int pins_path(const char *dir, unsigned abi, char path[PATH_MAX])
 	return snprintf(path, PATH_MAX, "%s/" PINS_PREFIX "%u", dir, abi) < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
+uint64_t pins_identity(const char *dir, unsigned abi)
+{
+	char path[PATH_MAX];
+	struct stat info;
+
+	return pins_path(dir, abi, path) == 0 && stat(path, &info) == 0 ? (uint64_t)info.st_ino : 0;
+}
+
 int pins_make(const char *dir, unsigned abi)
 {
 	char path[PATH_MAX];

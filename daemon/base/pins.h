@@ -5,11 +5,14 @@
 #define WEFT_BASE_PINS_H
 
 #include <limits.h>
+#include <stdint.h>
 
 #define PINS_PREFIX "abi-"
 
 /* Where version `abi` pins. -ENAMETOOLONG. */
 int pins_path(const char *dir, unsigned abi, char path[PATH_MAX]);
+/* What tells version `abi`'s folder from others, by whatever path it is reached; 0: it isn't there. */
+uint64_t pins_identity(const char *dir, unsigned abi);
 
 /* Makes version `abi`'s folder, and `dir`, an absolute path, on a BPF file system: one is mounted where there is none. */
 int pins_make(const char *dir, unsigned abi);

@@ -65,13 +65,13 @@ int datapath_new(struct datapath **out, const struct datapath_options *options)
 	dp->events = ring_buffer__new(dp->maps[MAP_EVENTS], on_event, dp, NULL);
 	if (!dp->events)
 		return log_err(-errno, "opening the ring buffer of events");
-	if (options->adopt && options->replaces) {
+	/* Also where they seem to be the same: one that was to replace this weftd, and did not, may have set them. */
+	if (options->adopt) {
 		__atomic_store_n(&dp->control->redirect_limit_bytes,
 				 options->redirect_limit_bytes ? options->redirect_limit_bytes : WEFT_REDIRECT_LIMIT_DEFAULT, __ATOMIC_SEQ_CST);
 		datapath_set_fast_path(dp, options->fast_path);
-	}
-	if (options->adopt)
 		dp->control->is_paused = 0;
+	}
 	r = options->message_programs_later ? datapath_later_start(dp) : 0;
 	if (r)
 		return r;

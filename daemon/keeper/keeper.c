@@ -178,6 +178,19 @@ static bool is_replaced(const struct keeper *keeper)
 	return __atomic_load_n(&keeper->state->is_replaced, __ATOMIC_ACQUIRE);
 }
 
+static bool is_untaken(const struct keeper *keeper)
+{
+	return keeper->job->is_replacement && !__atomic_load_n(&keeper->state->has_served, __ATOMIC_ACQUIRE);
+}
+
+/* Nothing may be cleared away that is another one's. */
+static int ending(const struct keeper *keeper, int status)
+{
+	if (is_replaced(keeper))
+		return KEEPER_EXIT_REPLACED;
+	return is_untaken(keeper) ? KEEPER_EXIT_UNTAKEN : status;
+}
+
 static int supervise(struct keeper *keeper)
 {
 	int64_t delay_ms = -1; /* until the next worker; -1: there is one */
@@ -192,7 +205,7 @@ static int supervise(struct keeper *keeper)
 		case SIGINT:
 			log_info("%s: stopping", strsignal(signal_number));
 			stop_worker(keeper);
-			return is_replaced(keeper) ? KEEPER_EXIT_REPLACED : KEEPER_EXIT_DONE;
+			return ending(keeper, KEEPER_EXIT_DONE);
 		case SIGHUP:
 			if (keeper->worker)
 				kill(keeper->worker, SIGHUP);
@@ -203,8 +216,9 @@ static int supervise(struct keeper *keeper)
 			if (is_replaced(keeper))
 				return KEEPER_EXIT_REPLACED;
 			say_how_it_ended(worker, status);
-			if (!plan_next(keeper, status, &delay_ms))
-				return KEEPER_EXIT_FAILED;
+			/* The other one can go on, as long as it is sure that this one does not: no further try. */
+			if (is_untaken(keeper) || !plan_next(keeper, status, &delay_ms))
+				return ending(keeper, KEEPER_EXIT_FAILED);
 			log_warning("a new worker begins in %lld ms; open connections stay", (long long)delay_ms);
 			break;
 		case 0: /* time for the next worker */
@@ -229,13 +243,12 @@ int keeper_run(struct table *table, const struct keeper_job *job)
 	}
 	keeper.state->keeper_pid = getpid();
 	keeper.state->started_ns = now_ns();
-	keeper.state->has_served = job->is_replacement;
 	keeper.state->generation = job->generation;
 	fill_signals(&keeper.signals);
 	r = start_worker(&keeper);
 	if (r)
 		log_err(r, "making the worker");
-	r = r ? KEEPER_EXIT_FAILED : supervise(&keeper);
+	r = r ? ending(&keeper, KEEPER_EXIT_FAILED) : supervise(&keeper);
 	munmap(keeper.state, sizeof(*keeper.state));
 	return r;
 }

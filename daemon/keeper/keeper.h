@@ -14,11 +14,12 @@
 struct keeper_state {
 	uint32_t restarts;     /* keeper: workers after the first */
 	uint32_t quick_deaths; /* keeper: workers in a row that lived for less than a second */
-	uint32_t has_served;   /* worker: some worker got as far as serving; from then on the keeper never gives up */
+	uint32_t has_served;   /* worker: some worker got as far as serving, or of a replacement as taking over; from then on the keeper never gives up */
 	uint64_t generation;   /* worker: configurations published since the keeper began */
 	uint64_t started_ns;   /* keeper: CLOCK_MONOTONIC of the keeper's own start */
 	pid_t keeper_pid;
-	uint32_t is_replaced;  /* worker: another weftd has all that this one had; when the worker ends, so does the keeper, and clears nothing away */
+	uint32_t is_replaced;  /* worker: another weftd has all that this one had; when the worker ends, so does the keeper, and clears nothing away.
+	                          Set before that one is told, and taken back by a worker that knows that it will not serve */
 };
 
 /* A worker's exit status. */
@@ -26,6 +27,7 @@ enum keeper_exit {
 	KEEPER_EXIT_DONE = 0,
 	KEEPER_EXIT_FAILED = 1,  /* could not begin: logged; before has_served the keeper then gives up too */
 	KEEPER_EXIT_REPLACED = 3, /* of keeper_run() alone: what is attached and pinned is another weftd's now */
+	KEEPER_EXIT_UNTAKEN = 4,  /* likewise: a replacement that ended before it took over, so that all is the other one's still */
 };
 
 struct keeper_job {

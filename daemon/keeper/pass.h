@@ -8,12 +8,14 @@
  *   (loads its programs)
  *   GIVE                  ->     (begins no further exchange in its proxy; short ones end)
  *                         <-     ENTRIES..., END
- *   (serves)
+ *   (all but to read what comes is done)
  *   SERVING               ->     (closes its copies, finishes what it kept)
+ *   (serves)
  *                         <-     ENTRIES, SLOT_OVER, CLIENT_GONE, ...
  *                         <-     (closed: the old one has ended)
  *
- * Until SERVING the old one has all that it gave: when the new one goes, the next worker of the old one takes everything up again. */
+ * Until SERVING the old one has all that it gave, and nothing was done with it: when the new one goes, the next worker of the old one takes everything up
+ * again. So the new one has but one worker until then. Of the old one no worker begins after END, unless the present one has seen the new one go. */
 #ifndef WEFT_KEEPER_PASS_H
 #define WEFT_KEEPER_PASS_H
 
@@ -27,7 +29,7 @@
 
 enum pass_kind {
 	PASS_HELLO = 1,   /* `value`: the ABI's version */
-	PASS_WELCOME,     /* `value`: likewise; `count`: the keeper's process */
+	PASS_WELCOME,     /* `value`: likewise; `count`: the keeper's process; `cookie`: which folder of pins it has (base/pins.h) */
 	PASS_GIVE,
 	PASS_SERVING,
 	PASS_ENTRIES,     /* `count` entries, each with its descriptor; after END: connections whose exchange is over */

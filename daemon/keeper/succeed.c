@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "base/pins.h"
 #include "base/step.h"
 #include "keeper/pass.h"
 #include "weft/abi.h"
@@ -12,7 +13,7 @@
 #define GREET_MS 5000
 #define TAKE_MS 15000
 
-int succeed_greet(int channel)
+int succeed_greet(int channel, const char *bpffs)
 {
 	struct pass_message message = { .kind = PASS_HELLO, .value = WEFT_ABI_VERSION };
 	int r;
@@ -29,6 +30,9 @@ int succeed_greet(int channel)
 	if (message.value != WEFT_ABI_VERSION)
 		return log_err(-EPROTONOSUPPORT, "the weftd that runs (process %u) has version %llu of the ABI between daemon and programs, this one has %d: stop it, "
 			       "then start this one", message.count, (unsigned long long)message.value, WEFT_ABI_VERSION);
+	if (message.cookie != pins_identity(bpffs, WEFT_ABI_VERSION))
+		return log_err(-EINVAL, "the weftd that runs (process %u) has its pins elsewhere than in --bpffs %s: give this one that one's --bpffs",
+			       message.count, bpffs);
 	log_info("taking over from the weftd that runs (process %u)", message.count);
 	return 0;
 }

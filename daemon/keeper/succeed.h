@@ -5,8 +5,9 @@
 
 #include "keeper/table.h"
 
-/* -EPROTONOSUPPORT: it has another version of the ABI. -EBUSY: it is about to end, or another one asks. Logged; it goes on in any case. */
-int succeed_greet(int channel);
+/* -EPROTONOSUPPORT: it has another version of the ABI. -EINVAL: its pins are elsewhere. -EBUSY: it is about to end, or another one asks. Logged; it goes on
+ * in any case. */
+int succeed_greet(int channel, const char *bpffs);
 
 struct succeed_kept {
 	int lock_fd, control_fd; /* named in the table, too */

@@ -181,6 +181,15 @@ int handover_start_pool(struct worker *worker)
 	return pool_new(&worker->pool, &options);
 }
 
+/* Without a fast path too when it may have been on in the weftd that this one replaces: exchanges are open that the kernel carries. */
+static bool may_kernel_carry(struct worker *worker)
+{
+	struct datapath_feature_state features[FEATURE_COUNT];
+
+	datapath_features(worker->datapath, features);
+	return datapath_fast_path(worker->datapath) != WEFT_FAST_PATH_OFF || (worker->config->replaces && features[FEATURE_SOCKMAP].is_on);
+}
+
 int handover_start_proxy(struct worker *worker)
 {
 	const struct proxy_options options = {
@@ -188,7 +197,7 @@ int handover_start_proxy(struct worker *worker)
 		.threads = worker->config->options->proxy_threads,
 		.client_gone = client_gone,
 		.client_gone_arg = worker,
-		.is_fast_path_on = datapath_fast_path(worker->datapath) != WEFT_FAST_PATH_OFF,
+		.is_fast_path_on = may_kernel_carry(worker),
 	};
 
 	return proxy_new(&worker->proxy, worker->datapath, &options);
@@ -226,6 +235,9 @@ static void adopt(void *arg, struct table_entry *entry)
 	struct adoption *adoption = arg;
 	struct worker *worker = adoption->worker;
 
+	/* For a weftd that then did not take over: what needed it went with the proxy that kept it. */
+	if (entry->kind == TABLE_KEPT)
+		table_publish(entry, table_kept_kind(entry));
 	switch (entry->kind) {
 	case TABLE_UPSTREAM:
 		if (pool_adopt(worker->pool, entry))
@@ -270,6 +282,7 @@ void handover_adopt(struct worker *worker)
 	struct adoption adoption = { .worker = worker };
 	int r;
 
+	succession_take_over(worker);
 	/* Its pods' listeners accept by now. */
 	table_each_former(worker->table, adopt, &adoption);
 	r = datapath_connections_each(worker->datapath, adopt_exchange, worker);
@@ -282,7 +295,7 @@ void handover_adopt(struct worker *worker)
 
 static void forget(void *arg, struct table_entry *entry)
 {
-	if (entry->kind == TABLE_UPSTREAM || entry->kind == TABLE_ANCHOR)
+	if (entry->kind == TABLE_UPSTREAM || entry->kind == TABLE_ANCHOR || entry->kind == TABLE_KEPT)
 		close_entry(arg, entry);
 }
 

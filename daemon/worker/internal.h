@@ -229,6 +229,7 @@ struct worker {
 	bool is_successor;           /* another worker ran before */
 	uint64_t cgroup_inode;       /* of the folder that it is in */
 	bool is_stopping;
+	bool has_taken_over;         /* from another weftd, if one runs */
 
 	struct event_base *base;
 	struct event *signal_event, *second_event, *ring_event, *later_event, *retire_event, *prepare_event;
@@ -282,6 +283,9 @@ void handover_forget(struct worker *worker); /* closes them instead */
 
 /* succession.c: another weftd that takes over from this one, and one that this one took over from. */
 int succession_start(struct worker *worker);
+/* Before the first thing is done that could not be undone (what comes on a connection is read, a slot is judged): the weftd before this one, if there is
+ * one, is told that it will not go on. Before that, an error makes it go on. */
+void succession_take_over(struct worker *worker);
 void succession_stop(struct worker *worker); /* asked to end: does not return when another one serves already */
 void succession_free(struct worker *worker);
 

@@ -319,6 +319,7 @@ static void start(struct worker *worker, struct node_pod *pod)
 	r = check_surroundings(worker, pod, &netns_fd);
 	if (r)
 		return;
+	succession_take_over(worker);
 	r = open_descriptors(worker, pod, &netns_fd);
 	if (r == 0) {
 		r = add_everywhere(worker, pod);

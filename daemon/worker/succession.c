@@ -4,15 +4,18 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "admin/server.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/pins.h"
 #include "base/step.h"
 #include "datapath/datapath.h"
 #include "keeper/pass.h"
@@ -24,6 +27,7 @@
 #define LOOK_MS 2
 #define LINGER_LOOK_MS 50
 #define SEND_MS 5000
+#define SERVE_MS 20000     /* who has all and has not taken over by then is ended */
 
 /* What is told when the new weftd serves. */
 struct news {
@@ -39,14 +43,27 @@ struct succession {
 	/* the old one's side */
 	struct event *channel_event;
 	int channel;               /* to the one that asks; -1: none, or it is gone */
+	int peer;                  /* its process, a pidfd; -1: not to be seen from here */
 	bool is_leaving;
 	bool is_handed_over;       /* it serves */
+	bool is_asked_to_end;      /* meanwhile */
 	uint64_t short_until_ms;   /* 0: over */
+	uint64_t serve_until_ms;   /* 0: over */
 	uint32_t sent;
 	struct pass_message batch;
 	int news_fd;
 	pthread_mutex_t lock;
 	struct news *news, **news_tail;
+	/* the new one's side */
+	struct former *formers;
+};
+
+/* A weftd before this one that still has something open. */
+struct former {
+	struct former *next;
+	struct worker *worker;
+	struct table_entry *entry;
+	struct event *event;
 };
 
 /* ---- news ------------------------------------------------------------------------------------------------------------------------ */
@@ -183,12 +200,18 @@ static void lost(struct succession *s)
 		event_free(TAKE_PTR(s->channel_event));
 	close(s->channel);
 	s->channel = -1;
+	if (s->peer >= 0)
+		close(s->peer);
+	s->peer = -1;
 	if (!s->is_leaving)
 		return;
 	if (s->is_handed_over) {
 		log_warning("the weftd that replaced this one is gone");
 		return;
 	}
+	__atomic_store_n(&s->worker->state->is_replaced, 0, __ATOMIC_RELEASE);
+	if (s->is_asked_to_end)
+		vanish(s, KEEPER_EXIT_DONE);
 	log_error("the weftd that was to replace this one went away before it served: a next worker of this one takes everything up again");
 	vanish(s, KEEPER_EXIT_FAILED);
 }
@@ -207,16 +230,24 @@ struct giving {
 	int r;
 };
 
+/* What is kept is a thread's of the proxy, which may release it and close its descriptor at any moment: looked at once. */
+static enum table_kind kind_of(const struct table_entry *entry)
+{
+	return (enum table_kind)__atomic_load_n(&entry->kind, __ATOMIC_ACQUIRE);
+}
+
 static void give(void *arg, struct table_entry *entry)
 {
 	struct giving *giving = arg;
 	struct succession *s = giving->succession;
 	struct table_entry *out = &s->batch.entries[s->batch.count];
+	enum table_kind kind = kind_of(entry);
 
-	if (giving->r || (entry->kind == TABLE_KEPT && table_kept_kind(entry) != TABLE_UPSTREAM))
+	/* Kept upstreams are this thread's. */
+	if (giving->r || kind == TABLE_FREE || kind == TABLE_RESERVED || (kind == TABLE_KEPT && table_kept_kind(entry) != TABLE_UPSTREAM))
 		return;
 	*out = *entry;
-	if (entry->kind == TABLE_KEPT) {
+	if (kind == TABLE_KEPT) {
 		out->kind = TABLE_ELSEWHERE;
 		out->fd = -1;
 		out->cookie = 0; /* mine: the other side says what it calls me */
@@ -226,26 +257,67 @@ static void give(void *arg, struct table_entry *entry)
 		giving->r = send_batch(s);
 }
 
+/* What they say from here on is for the one that follows, which has their channels too. */
+static void stop_listening(struct succession *s)
+{
+	while (s->formers) {
+		struct former *former = s->formers;
+
+		s->formers = former->next;
+		if (former->event)
+			event_free(former->event);
+		free(former);
+	}
+}
+
+static void take_back(void *arg, uint32_t slot, uint32_t lease)
+{
+	pool_take_back(arg, WEFT_EXCHANGE(slot, lease));
+}
+
+static int send_end(struct succession *s)
+{
+	const struct pass_message end = { .kind = PASS_END, .count = s->sent, .value = s->worker->state->generation };
+
+	/* It goes on by itself from here on: no further worker of this weftd may, should this one die without a word. */
+	__atomic_store_n(&s->worker->state->is_replaced, 1, __ATOMIC_RELEASE);
+	return pass_send_wait(s->channel, &end, SEND_MS);
+}
+
 static void hand_over(struct succession *s)
 {
 	const struct pool_kept kept = { .arg = s, .slot_over = slot_over, .client_gone = client_gone };
 	struct giving giving = { .succession = s };
-	struct pass_message end = { .kind = PASS_END, .value = s->worker->state->generation };
 
 	s->short_until_ms = 0;
+	stop_listening(s);
 	proxy_keep(s->worker->proxy);
+	proxy_unaccepted(s->worker->proxy, take_back, s->worker->pool);
 	pool_keep(s->worker->pool, &kept);
 	table_each(s->worker->table, give, &giving);
 	if (!giving.r)
 		giving.r = send_batch(s);
-	end.count = s->sent;
 	step("replace: descriptors sent");
 	if (!giving.r)
-		giving.r = pass_send_wait(s->channel, &end, SEND_MS);
-	if (!giving.r)
+		giving.r = send_end(s);
+	step("replace: all handed over");
+	if (!giving.r) {
+		s->serve_until_ms = worker_now_ms() + SERVE_MS;
+		look_again(s, LINGER_LOOK_MS);
 		return;
+	}
 	log_err(giving.r, "handing %u descriptors over", s->sent);
 	lost(s);
+}
+
+/* It hangs, with connections that nobody serves meanwhile. This one can't go on beside it; the end of its process is the end of the channel. */
+static void end_successor(struct succession *s)
+{
+	s->serve_until_ms = 0;
+	log_error("the weftd that was to replace this one has not begun to serve within %u s: %s", SERVE_MS / 1000,
+		  s->peer >= 0 ? "it is killed" : "kill it, then this one goes on");
+	if (s->peer >= 0 && syscall(SYS_pidfd_send_signal, s->peer, SIGKILL, NULL, 0u) < 0 && errno != ESRCH)
+		log_err(-errno, "killing it");
 }
 
 static void on_look(evutil_socket_t fd, short what, void *arg)
@@ -262,6 +334,8 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 			look_again(s, LOOK_MS);
 		return;
 	}
+	if (!s->is_handed_over && s->serve_until_ms && worker_now_ms() >= s->serve_until_ms)
+		end_successor(s);
 	if (s->is_handed_over && count == 0) {
 		tell_news(s);
 		log_info("all that was open here has ended");
@@ -293,7 +367,9 @@ static void leave(struct succession *s)
 
 static void close_given(void *arg, struct table_entry *entry)
 {
-	if (entry->kind != TABLE_KEPT)
+	enum table_kind kind = kind_of(entry);
+
+	if (kind != TABLE_KEPT && kind != TABLE_FREE && kind != TABLE_RESERVED)
 		drop_entry(arg, entry);
 }
 
@@ -305,19 +381,21 @@ static void it_serves(struct succession *s)
 	if (!s->is_leaving || s->short_until_ms || s->is_handed_over)
 		return;
 	s->is_handed_over = true;
-	__atomic_store_n(&s->worker->state->is_replaced, 1, __ATOMIC_RELEASE);
 	event_free(TAKE_PTR(s->listen_event));
 	table_each(s->worker->table, close_given, s);
 	count = held(s);
 	if (count)
 		log_info("another weftd serves; %u exchanges that take longer end here", count);
 	tell_news(s);
+	if (s->is_asked_to_end)
+		vanish(s, KEEPER_EXIT_DONE);
 	on_look(-1, 0, s);
 }
 
 static int answer(struct succession *s, const struct pass_message *message)
 {
-	struct pass_message welcome = { .kind = PASS_WELCOME, .count = (uint32_t)getppid(), .value = WEFT_ABI_VERSION };
+	struct pass_message welcome = { .kind = PASS_WELCOME, .count = (uint32_t)getppid(), .value = WEFT_ABI_VERSION,
+		.cookie = pins_identity(s->worker->config->options->bpffs, WEFT_ABI_VERSION) };
 
 	switch (message->kind) {
 	case PASS_HELLO:
@@ -352,6 +430,16 @@ static void on_channel(evutil_socket_t fd, short what, void *arg)
 		lost(s);
 }
 
+static int peer_of(int channel)
+{
+	struct ucred who;
+	socklen_t size = sizeof(who);
+
+	if (getsockopt(channel, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0 || who.pid <= 0)
+		return -1;
+	return (int)syscall(SYS_pidfd_open, who.pid, 0u);
+}
+
 static void on_listener(evutil_socket_t fd, short what, void *arg)
 {
 	struct succession *s = arg;
@@ -366,6 +454,7 @@ static void on_listener(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	s->channel = channel;
+	s->peer = peer_of(channel);
 	s->channel_event = event_new(s->worker->base, channel, EV_READ | EV_PERSIST, on_channel, s);
 	if (!s->channel_event || event_add(s->channel_event, NULL))
 		lost(s);
@@ -377,15 +466,12 @@ void succession_stop(struct worker *worker)
 
 	if (s && s->is_handed_over)
 		vanish(s, KEEPER_EXIT_DONE);
+	/* Else it is seen first who is to serve. */
+	if (s)
+		s->is_asked_to_end = s->is_leaving;
 }
 
 /* ---- following ------------------------------------------------------------------------------------------------------------------- */
-
-struct former {
-	struct worker *worker;
-	struct table_entry *entry;
-	struct event *event;
-};
 
 static void take_late(struct worker *worker, const struct table_entry *told)
 {
@@ -418,7 +504,12 @@ static void slot_is_over(void *arg, struct table_entry *entry)
 static void former_over(struct former *former)
 {
 	struct slot_search lost_slots = { former->worker, former->entry->cookie, UINT32_MAX, true };
+	struct former **at = &former->worker->succession->formers;
 	int fd = former->entry->fd;
+
+	while (*at != former)
+		at = &(*at)->next;
+	*at = former->next;
 
 	table_each(former->worker->table, slot_is_over, &lost_slots);
 	table_release(former->worker->table, former->entry);
@@ -461,13 +552,38 @@ static void on_former(evutil_socket_t fd, short what, void *arg)
 		former_over(former);
 }
 
-/* By whatever worker of this weftd is the first to serve; to hear it again does no harm. */
-static void watch_former(void *arg, struct table_entry *entry)
+/* By each worker of this weftd: to hear it again does no harm. */
+static void tell_former(void *arg, struct table_entry *entry)
 {
 	const struct pass_message serving = { .kind = PASS_SERVING };
+	int r;
+
+	(void)arg;
+	if (entry->kind != TABLE_CHANNEL)
+		return;
+	r = pass_send(entry->fd, &serving);
+	if (r && r != -EPIPE)
+		log_err(r, "telling the weftd before this one that it may go");
+	step("replace: the old one told");
+}
+
+void succession_take_over(struct worker *worker)
+{
+	if (worker->has_taken_over)
+		return;
+	worker->has_taken_over = true;
+	if (worker->config->replaces) {
+		step("replace: takes over");
+		/* First: should this worker die in between, the next one says it. */
+		__atomic_store_n(&worker->state->has_served, 1, __ATOMIC_RELEASE);
+	}
+	table_each(worker->table, tell_former, worker);
+}
+
+static void watch_former(void *arg, struct table_entry *entry)
+{
 	struct worker *worker = arg;
 	struct former *former;
-	int r;
 
 	if (entry->kind != TABLE_CHANNEL)
 		return;
@@ -476,11 +592,8 @@ static void watch_former(void *arg, struct table_entry *entry)
 		log_err(-ENOMEM, "watching the weftd before this one");
 		return;
 	}
-	*former = (struct former){ .worker = worker, .entry = entry };
-	r = pass_send(entry->fd, &serving);
-	if (r && r != -EPIPE)
-		log_err(r, "telling the weftd before this one that it may go");
-	step("replace: the old one told");
+	*former = (struct former){ .next = worker->succession->formers, .worker = worker, .entry = entry };
+	worker->succession->formers = former;
 	former->event = event_new(worker->base, entry->fd, EV_READ | EV_PERSIST, on_former, former);
 	if (!former->event || event_add(former->event, NULL))
 		log_err(-ENOMEM, "watching the weftd before this one");
@@ -505,12 +618,13 @@ int succession_start(struct worker *worker)
 		return -ENOMEM;
 	worker->succession = s;
 	s->worker = worker;
-	s->channel = -1;
+	s->channel = s->peer = -1;
 	s->news_tail = &s->news;
 	pthread_mutex_init(&s->lock, NULL);
 	s->news_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (s->news_fd < 0)
 		return -errno;
+	succession_take_over(worker);
 	table_each(worker->table, watch_former, worker);
 	table_each(worker->table, find_listener, &fd);
 	s->news_event = event_new(worker->base, s->news_fd, EV_READ | EV_PERSIST, on_news, s);
@@ -528,8 +642,11 @@ void succession_free(struct worker *worker)
 
 	if (!s)
 		return;
+	stop_listening(s);
 	if (s->channel >= 0)
 		close(s->channel);
+	if (s->peer >= 0)
+		close(s->peer);
 	if (s->channel_event)
 		event_free(s->channel_event);
 	if (s->listen_event)

@@ -61,7 +61,9 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	set_date(worker);
+	/* One writer: what replaces this one, as soon as it has all. */
+	if (!__atomic_load_n(&worker->state->is_replaced, __ATOMIC_RELAXED))
+		set_date(worker);
 	telemetry_sample(worker->telemetry);
 	worker->seconds++;
 	limits_watch(worker);
@@ -177,6 +179,12 @@ static int enter_cgroup(const char *path, uint64_t *inode)
 	return r ? log_err(r, "moving weftd's worker into the cgroup %s", path) : 0;
 }
 
+/* All that there is: this one has not taken over yet. */
+static bool is_another_ones(const struct worker *worker)
+{
+	return worker->config->replaces && !__atomic_load_n(&worker->state->has_served, __ATOMIC_RELAXED);
+}
+
 static int load_datapath(struct worker *worker)
 {
 	const struct options *options = worker->config->options;
@@ -188,7 +196,7 @@ static int load_datapath(struct worker *worker)
 		.connections_max = options->limits.connections,
 		.message_programs_later = true,
 		.adopt = worker->is_successor,
-		.replaces = worker->config->replaces,
+		.replaces = is_another_ones(worker),
 	};
 	int r;
 
@@ -207,7 +215,7 @@ static int start_datapath(struct worker *worker)
 	int r;
 
 	r = load_datapath(worker);
-	if (r && worker->is_successor) {
+	if (r && worker->is_successor && !is_another_ones(worker)) {
 		log_err(r, "taking over the former worker's kernel objects: beginning anew, open connections end");
 		worker->is_successor = false;
 		r = load_datapath(worker);
@@ -274,6 +282,9 @@ static int start(struct worker *worker)
 	r = scopes_start(worker);
 	if (r)
 		return log_err(r, "making the scopes");
+	r = http_start(worker); /* it may be that it can't listen there: before it takes over from anybody */
+	if (r)
+		return r;
 	step("worker: pool and proxy made");
 	r = config_start(worker);
 	if (!r)
@@ -292,8 +303,6 @@ static int start(struct worker *worker)
 		r = watch_time(worker);
 	if (r == 0)
 		r = start_admin(worker);
-	if (r == 0)
-		r = http_start(worker);
 	if (r == 0)
 		r = succession_start(worker);
 	return r ? log_err(r, "starting the event loop") : 0;
@@ -336,9 +345,9 @@ static void finish(struct worker *worker)
 		event_base_free(worker->base);
 }
 
-static bool may_take_over(const struct keeper_state *state)
+static bool may_take_over(const struct worker_config *config, const struct keeper_state *state)
 {
-	return __atomic_load_n(&state->has_served, __ATOMIC_RELAXED) && state->quick_deaths < QUICK_DEATHS_MAX;
+	return (config->replaces || __atomic_load_n(&state->has_served, __ATOMIC_RELAXED)) && state->quick_deaths < QUICK_DEATHS_MAX;
 }
 
 int worker_run(void *arg, struct keeper_state *state)
@@ -348,7 +357,7 @@ int worker_run(void *arg, struct keeper_state *state)
 		.config = config,
 		.state = state,
 		.table = config->table,
-		.is_successor = may_take_over(state),
+		.is_successor = may_take_over(config, state),
 		.signal_fd = -1,
 		.retire_fd = -1,
 		.source = { .text = STRBUF_INIT, .refused = STRBUF_INIT, .inotify_fd = -1 },

@@ -96,7 +96,7 @@ killed_at() {
 	export WEFT_STOP_AT=$1 WEFT_STOPPED
 	WEFT_STOPPED=$(weft_state)/stopped
 	rm -f "$WEFT_STOPPED"
-	in_pod cli python3 "$here/replace.py" 3 20 >"$(weft_state)/clients.json" &
+	in_pod cli python3 "$here/replace.py" 3 20 1500 >"$(weft_state)/clients.json" &
 	said=$!
 	sleep 0.5
 	weftd=$next
@@ -104,8 +104,83 @@ killed_at() {
 	export WEFT_STOP_AT=
 	check "killed at \"$1\": it got there" test -e "$WEFT_STOPPED"
 	wait "$said"
-	equal "killed at \"$1\": every exchange is answered" '[]' "$(jq -c '[keys[] | select(test("200$|connections|longest") | not)]' "$(weft_state)/clients.json")"
+	equal "killed at \"$1\": every short exchange is answered" '[]' "$(jq -c '[keys[] | select(test("^20 ")) | select(test("200$|connections|longest") | not)]' "$(weft_state)/clients.json")"
+	equal "killed at \"$1\": a long one is answered, if only by an error, or cut" '[]' "$(jq -c '[keys[] | select(test("hung|bytes"))]' "$(weft_state)/clients.json")"
 	check "killed at \"$1\": the old one serves" serves
+}
+
+# gives_up WHAT PATTERN [options of weftd...]: it finds out only when it has all.
+gives_up() {
+	local what=$1 pattern=$2 mode
+	shift 2
+	mode=$(status_of .fast_path)
+	if weft_replace "$config" "$@" 2>/dev/null; then
+		failed "$what: it does not take over"
+		return
+	fi
+	passed "$what: it does not take over"
+	like "$what: it says why" "$pattern" "$(tail -n 12 "$(weft_state)/weft.log")"
+	check "$what: the one before serves" wait_until 5 serves
+	equal "$what: as it did before" "$mode" "$(status_of .fast_path)"
+}
+
+# Each of many connections, which are idle meanwhile, carries a request afterwards.
+many_connections() {
+	local soft clients
+	in_pod cli python3 -c '
+import socket, sys, time
+socks = [socket.create_connection(("10.96.0.11", 80), timeout=10) for _ in range(400)]
+time.sleep(float(sys.argv[1]))
+good = 0
+for sock in socks:
+    try:
+        sock.sendall(b"GET /stable/1 HTTP/1.1\r\nHost: reviews\r\n\r\n")
+        good += sock.recv(65536).startswith(b"HTTP/1.1 200")
+    except OSError:
+        pass
+print(good)' 8 >"$(weft_state)/many" &
+	clients=$!
+	sleep 1.5
+	soft=$(ulimit -S -n)
+	ulimit -S -n 200
+	weftd=$next
+	check 'more descriptors than a process may have by default: it takes over' weft_replace "$config"
+	ulimit -S -n "$soft"
+	wait "$clients"
+}
+
+# One that asks for everything, and then does nothing.
+hanging_successor() {
+	local code=0
+	timeout 60 python3 -c '
+import socket, struct, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.connect(sys.argv[1])
+s.send(struct.pack("<IIQQ", 1, 0, 0, 0))
+s.recv(65536)
+s.send(struct.pack("<IIQQ", 3, 0, 0, 0))
+while s.recv(65536):
+    pass' "$(weft_state)/weft.sock.replace" || code=$?
+	equal 'one that hangs with all that it was given is killed' 137 "$code"
+	check 'and the one before serves' wait_until 5 serves
+}
+
+# The worker of the old one is killed when it has given all away: the new one has it, and no other worker of the old one begins.
+old_worker_is_killed() {
+	local former code=0
+	export WEFT_STOP_AT='replace: all handed over' WEFT_STOP_ALONE=1 WEFT_STOPPED
+	WEFT_STOPPED=$(weft_state)/stopped
+	rm -f "$WEFT_STOPPED"
+	weftd=$next
+	weft_replace "$config" >/dev/null
+	export -n WEFT_STOP_AT WEFT_STOP_ALONE
+	former=$weft_pid
+	check 'the old worker is killed when it has given all away: the new one takes over' weft_replace "$config"
+	check 'it got there' test -e "$WEFT_STOPPED"
+	wait "$former" || code=$?
+	equal 'the old one ends, with status 0' 0 "$code"
+	check 'the new one serves' serves
+	WEFT_STOP_AT=
 }
 
 begin
@@ -128,9 +203,30 @@ weft_replace "$config"
 weftd=$next
 echo 'pods: [' >"$(weft_state)/bad.yaml"
 refuses 'a bad file' 'bad.yaml' "$(weft_state)/bad.yaml"
+refuses 'another folder of pins' 'give this one that one.s --bpffs' "$config" --bpffs "$(weft_state)/bpffs/other"
 refuses 'other sizes of tables' 'limit' "$config" --limit connections=1000
 refuses 'less features' 'fionread_mend' "$config" --disable fionread_mend
-for step in 'replace: programs loaded' 'replace: a program pinned' 'replace: ready' 'replace: descriptors taken' 'replace: a program in force'; do
+gives_up 'a cgroup that can not be made' 'could not take over' --cgroup "$(topology show cgroup daemon)/none/such" --fast-path off
+gives_up 'an address that is not of this machine' 'could not take over' --health-address 192.0.2.1:15021
+many_connections
+equal 'each of 400 connections goes on' 400 "$(cat "$(weft_state)/many")"
+old_worker_is_killed
+
+load 6 8 http://10.96.0.14/100B >"$(weft_state)/remote.json" &
+loading=$!
+client --limit-rate 2M --write-out '%{stderr}%{http_code} %{exitcode} %{size_download}\n' 'http://script:8000/bytes/6000000?chunked=1' 2>"$(weft_state)/relayed" >/dev/null &
+relaying=$!
+sleep 1
+check 'one without fast path takes over' weft_replace "$config" --fast-path off
+sleep 1
+check 'one with it takes over' weft_replace "$config"
+wait "$loading" "$relaying"
+equal "no error in $(requests_of "$(cat "$(weft_state)/remote.json")") requests meanwhile" 0 "$(errors_of "$(cat "$(weft_state)/remote.json")")"
+equal 'and a relayed response arrives whole' '200 0 6000000' "$(cat "$(weft_state)/relayed")"
+hanging_successor
+
+for step in 'replace: programs loaded' 'replace: a program pinned' 'replace: ready' 'replace: descriptors taken' 'replace: a program in force' \
+	'worker: pool and proxy made' 'replace: takes over'; do
 	killed_at "$step"
 done
 replaced "$next" 'after all that, a weftd'

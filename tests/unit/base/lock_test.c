@@ -131,6 +131,29 @@ static void test_only_sockets_that_nobody_serves_are_cleared(void **state)
 	lock_give(folder, BPFFS, &fd);
 }
 
+static void test_who_signed_in_vain_gives_the_name_back(void **state)
+{
+	struct strbuf former = STRBUF_INIT, notes = STRBUF_INIT, now = STRBUF_INIT;
+	pid_t holder = 0;
+	int fd = -1;
+
+	assert_int_equal(lock_take(folder, BPFFS, &fd, &holder), 0);
+	assert_int_equal(lock_sign(fd), 0);
+	assert_int_equal(lock_note(fd, NOTE_CGROUP, "/a"), 0);
+	assert_int_equal(lock_text(fd, &former), 0);
+	assert_int_equal(lock_sign(fd), 0);
+	assert_int_equal(lock_note(fd, NOTE_CGROUP, "/another/and/longer"), 0);
+	assert_int_equal(lock_set_text(fd, &former), 0);
+	assert_int_equal(lock_text(fd, &now), 0);
+	assert_string_equal(strbuf_text(&now), strbuf_text(&former));
+	assert_int_equal(lock_notes(fd, NOTE_CGROUP, &notes), 0);
+	assert_string_equal(strbuf_text(&notes), "/a\n");
+	strbuf_release(&former);
+	strbuf_release(&now);
+	strbuf_release(&notes);
+	lock_give(folder, BPFFS, &fd);
+}
+
 static int make_folder(void **state)
 {
 	return mkdtemp(folder) ? 0 : -1;
@@ -150,6 +173,7 @@ int main(void)
 		cmocka_unit_test(test_a_second_daemon_learns_who_is_first),
 		cmocka_unit_test(test_a_lock_without_a_place_is_an_error),
 		cmocka_unit_test(test_notes_outlive_their_writer_until_the_next_one_signs),
+		cmocka_unit_test(test_who_signed_in_vain_gives_the_name_back),
 		cmocka_unit_test(test_only_sockets_that_nobody_serves_are_cleared),
 	};
 

@@ -49,14 +49,15 @@ static void nap(unsigned ms)
 		assert_true(condition); \
 	} while (0)
 
-static void scene_begin(struct scene *scene, work_fn work, uint32_t stop_timeout_ms)
+static void begin_as(struct scene *scene, bool is_replacement, work_fn work, uint32_t stop_timeout_ms)
 {
 	scene->notes = mmap(NULL, sizeof(*scene->notes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(scene->notes != MAP_FAILED);
 	assert_int_equal(table_new(&scene->table, 64), 0);
 	scene->keeper = fork();
 	if (scene->keeper == 0) {
-		const struct keeper_job job = { .name = "test-worker", .work = work, .arg = scene, .stop_timeout_ms = stop_timeout_ms };
+		const struct keeper_job job = { .name = "test-worker", .work = work, .arg = scene, .is_replacement = is_replacement,
+			.stop_timeout_ms = stop_timeout_ms };
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		log_set_level(LOG_LEVEL_ERROR);
@@ -65,6 +66,11 @@ static void scene_begin(struct scene *scene, work_fn work, uint32_t stop_timeout
 		_exit(keeper_run(scene->table, &job));
 	}
 	assert_true(scene->keeper > 0);
+}
+
+static void scene_begin(struct scene *scene, work_fn work, uint32_t stop_timeout_ms)
+{
+	begin_as(scene, false, work, stop_timeout_ms);
 }
 
 static int scene_end(struct scene *scene)
@@ -295,6 +301,90 @@ static void test_what_a_worker_opened_and_named_is_open_in_the_next(void **state
 	assert_int_equal(scene_end(&scene), 0);
 }
 
+/* ---- replacement ----------------------------------------------------------------------------------------------------------------- */
+
+static int fail_before_it_takes_over(void *arg, struct keeper_state *state)
+{
+	struct scene *scene = arg;
+
+	(void)state;
+	scene->notes->begun++;
+	return KEEPER_EXIT_FAILED;
+}
+
+static int hang_before_it_takes_over(void *arg, struct keeper_state *state)
+{
+	struct scene *scene = arg;
+
+	(void)state;
+	scene->notes->worker = getpid();
+	scene->notes->begun++;
+	while (pause() < 0)
+		;
+	return KEEPER_EXIT_DONE;
+}
+
+/* Another try, while the other one waits for the end of this one, would be the end of both. */
+static void test_a_replacement_that_fails_before_it_takes_over_is_given_up(void **state)
+{
+	struct scene scene;
+
+	begin_as(&scene, true, fail_before_it_takes_over, 0);
+	wait_for(scene.notes->begun == 1);
+	nap(200);
+	assert_int_equal(scene.notes->begun, 1);
+	assert_int_equal(scene_end(&scene), KEEPER_EXIT_UNTAKEN);
+}
+
+static void test_a_replacement_that_is_killed_before_it_takes_over_is_given_up(void **state)
+{
+	struct scene scene;
+
+	begin_as(&scene, true, hang_before_it_takes_over, 0);
+	wait_for(scene.notes->begun == 1);
+	kill(scene.notes->worker, SIGKILL);
+	assert_int_equal(scene_end(&scene), KEEPER_EXIT_UNTAKEN);
+}
+
+static void test_a_replacement_that_is_stopped_before_it_takes_over_has_nothing_to_clear_away(void **state)
+{
+	struct scene scene;
+
+	begin_as(&scene, true, hang_before_it_takes_over, 100);
+	wait_for(scene.notes->begun == 1);
+	kill(scene.keeper, SIGTERM);
+	assert_int_equal(scene_end(&scene), KEEPER_EXIT_UNTAKEN);
+}
+
+static void test_a_replacement_that_took_over_has_further_workers(void **state)
+{
+	struct scene scene;
+
+	begin_as(&scene, true, serve, 0);
+	wait_for(scene.notes->begun == 1);
+	kill(scene.notes->worker, SIGKILL);
+	wait_for(scene.notes->begun == 2);
+	kill(scene.keeper, SIGTERM);
+	assert_int_equal(scene_end(&scene), 0);
+}
+
+static int give_all_away(void *arg, struct keeper_state *state)
+{
+	state->is_replaced = 1;
+	return serve(arg, state);
+}
+
+/* What was given away goes on by itself: a further worker would serve the same beside it. */
+static void test_a_killed_worker_that_gave_all_away_is_the_last(void **state)
+{
+	struct scene scene;
+
+	scene_begin(&scene, give_all_away, 0);
+	wait_for(scene.notes->begun == 1);
+	kill(scene.notes->worker, SIGKILL);
+	assert_int_equal(scene_end(&scene), KEEPER_EXIT_REPLACED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -308,6 +398,11 @@ int main(void)
 		cmocka_unit_test(test_a_worker_that_hangs_is_killed_in_the_end),
 		cmocka_unit_test(test_a_second_signal_does_not_wait),
 		cmocka_unit_test(test_what_a_worker_opened_and_named_is_open_in_the_next),
+		cmocka_unit_test(test_a_replacement_that_fails_before_it_takes_over_is_given_up),
+		cmocka_unit_test(test_a_replacement_that_is_killed_before_it_takes_over_is_given_up),
+		cmocka_unit_test(test_a_replacement_that_is_stopped_before_it_takes_over_has_nothing_to_clear_away),
+		cmocka_unit_test(test_a_replacement_that_took_over_has_further_workers),
+		cmocka_unit_test(test_a_killed_worker_that_gave_all_away_is_the_last),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -139,19 +139,21 @@ static int greet(struct other *other)
 	pair(ends);
 	other->channel = ends[1];
 	pthread_create(&thread, NULL, talk, other);
-	r = succeed_greet(ends[0]);
+	r = succeed_greet(ends[0], "/nowhere/at/all"); /* where no pins are */
 	close(ends[0]);
 	pthread_join(thread, NULL);
 	return r;
 }
 
-static void test_only_the_same_abi_is_taken_over(void **state)
+static void test_only_the_same_abi_and_pins_are_taken_over(void **state)
 {
 	struct other same = { .answers = { { .kind = PASS_WELCOME, .value = WEFT_ABI_VERSION } }, .answer_count = 1 };
 	struct other newer = { .answers = { { .kind = PASS_WELCOME, .value = WEFT_ABI_VERSION + 1 } }, .answer_count = 1 };
+	struct other elsewhere = { .answers = { { .kind = PASS_WELCOME, .value = WEFT_ABI_VERSION, .cookie = 4711 } }, .answer_count = 1 };
 	struct other silent = { .answer_count = 0 };
 
 	assert_int_equal(greet(&same), 0);
+	assert_int_equal(greet(&elsewhere), -EINVAL);
 	assert_int_equal(greet(&newer), -EPROTONOSUPPORT);
 	assert_int_equal(greet(&silent), -EBUSY);
 }
@@ -252,7 +254,7 @@ int main(void)
 		cmocka_unit_test(test_descriptors_arrive_with_what_they_are),
 		cmocka_unit_test(test_what_is_cut_short_is_refused_and_leaves_nothing_open),
 		cmocka_unit_test(test_waiting_has_an_end),
-		cmocka_unit_test(test_only_the_same_abi_is_taken_over),
+		cmocka_unit_test(test_only_the_same_abi_and_pins_are_taken_over),
 		cmocka_unit_test(test_what_is_taken_is_a_former_workers),
 		cmocka_unit_test(test_what_is_not_whole_is_not_taken),
 		cmocka_unit_test(test_a_kept_entry_says_what_it_was),

@@ -119,7 +119,7 @@ gives_up() {
 		return
 	fi
 	passed "$what: it does not take over"
-	like "$what: it says why" "$pattern" "$(tail -n 12 "$(weft_state)/weft.log")"
+	like "$what: it says why" "$pattern" "$(tail -n 40 "$(weft_state)/weft.log")"
 	check "$what: the one before serves" wait_until 5 serves
 	equal "$what: as it did before" "$mode" "$(status_of .fast_path)"
 }

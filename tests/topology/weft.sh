@@ -67,10 +67,9 @@ weft_start() {
 # weft_replace CONFIG [options of weftd...]: a further weftd takes over from the one that runs; $weft_pid is its process from then on. What it replaced may
 # still run: its process is in $weft_former.
 weft_replace() {
-	local config=$1 state tries before
+	local config=$1 state tries worker
 	state=$(weft_state)
 	shift
-	before=$(status_of .worker.pid)
 	weft_former=$weft_pid
 	"$repository/tests/topology/topology.sh" exec --prefix "$prefix" daemon -- "$weftd" --replace --config "$config" --control "$state/weft.sock" --bpffs "$state/bpffs/weft" "$@" >>"$state/weft.log" 2>&1 </dev/null &
 	weft_pid=$!
@@ -80,7 +79,9 @@ weft_replace() {
 			weft_pid=$weft_former
 			return 1
 		fi
-		if [ "$(weft_control status -o json 2>/dev/null | jq --argjson before "$before" '.generation >= 1 and .worker.pid > 0 and .worker.pid != $before and (.is_loading | not)' 2>/dev/null)" = true ]; then
+		# The former one's next worker has another process too.
+		worker=$(weft_control status -o json 2>/dev/null | jq 'select(.generation >= 1 and (.is_loading | not)).worker.pid' 2>/dev/null)
+		if [ -n "$worker" ] && grep -qsx "PPid:[[:space:]]*$weft_pid" "/proc/$worker/status"; then
 			return 0
 		fi
 		sleep 0.05

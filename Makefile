@@ -26,7 +26,7 @@ CPPFLAGS += -D_GNU_SOURCE -DWEFT_VERSION='"$(VERSION)"' -Iinclude -Idaemon -I$(B
 CFLAGS   ?= -O2 -g
 CFLAGS   += -std=gnu11 -fno-strict-aliasing -pthread $(WARNINGS) $(PKG_CFLAGS)
 LDLIBS   += $(PKG_LIBS) -lelf -lz -pthread
-SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1 -g1
 
 # The pipeline, in order: a stage may include and link only those before it.
 STAGES := base regex keeper kube mesh xds dns compile datapath pool proxy telemetry admin worker

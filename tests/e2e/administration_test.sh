@@ -7,11 +7,18 @@
 python=$build/xds-venv/bin/python
 requests=2000
 
+# Below the range from which the kernel takes ports for connections: one of those could be taken again before weftd listens.
 free_ports() {
-	python3 -c 'import socket
-sockets = [socket.socket() for _ in range(3)]
-for s in sockets: s.bind(("127.0.0.1", 0))
-print(*(s.getsockname()[1] for s in sockets))'
+	python3 -c 'import random, socket
+free = []
+while len(free) < 3:
+    port, s = random.randrange(20000, 30000), socket.socket()
+    try:
+        s.bind(("127.0.0.1", port))
+    except OSError:
+        continue
+    free.append(s)
+print(*(s.getsockname()[1] for s in free))'
 }
 
 ask() {

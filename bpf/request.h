@@ -257,6 +257,8 @@ WEFT_STAGE int request_answer(struct sk_msg_md *msg, struct weft_connection *con
 		return WEFT_REASON_NO_CONNECTION;
 	if (scratch->head.flags & WEFT_HEAD_CONTENT_LENGTH)
 		return WEFT_REASON_DIRECT_WITH_BODY;
+	if (scratch->head.flags & WEFT_HEAD_CONTENT_TYPE)
+		return WEFT_REASON_DIRECT_CONTENT_TYPE;
 	/* The reply takes the whole message's place: a further request in the same write would be lost with it. */
 	if (msg->size > scratch->head.head_len)
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;

@@ -388,8 +388,21 @@ static void describe_choice(struct explanation *x, weft_ref ref, struct choice_o
 	set(x->answer, "clusters", list);
 }
 
+/* What a request has for which weft's own answer is the proxy's. */
+static enum weft_reason local_obstacle(const struct explanation *x, const char **why)
+{
+	if (x->head.flags & WEFT_HEAD_CONTENT_LENGTH) {
+		*why = "the request has a body";
+		return WEFT_REASON_DIRECT_WITH_BODY;
+	}
+	*why = "the request has a content-type, which may be gRPC's";
+	return x->head.flags & WEFT_HEAD_CONTENT_TYPE ? WEFT_REASON_DIRECT_CONTENT_TYPE : WEFT_REASON_NONE;
+}
+
 static json_t *conclude_cluster(struct explanation *x, const struct choice_outcome *outcome)
 {
+	enum weft_reason obstacle;
+	const char *why;
 	const struct explain_world *world = x->world;
 
 	if (outcome->has_missing)
@@ -400,6 +413,9 @@ static json_t *conclude_cluster(struct explanation *x, const struct choice_outco
 				       "weft can't do exactly what the cluster asks for (its reason says why)");
 	if (outcome->has_refused || outcome->has_proxy)
 		return conclude_slow(x, WEFT_REASON_BALANCE_PROXY, "the proxy chooses the endpoint of this cluster (the cluster's reason, or the route's, says why)");
+	obstacle = local_obstacle(x, &why);
+	if (outcome->has_none && !outcome->has_bypass && !outcome->has_remote && obstacle != WEFT_REASON_NONE)
+		return conclude_status(x, 503, "slow", weft_reason_names[obstacle], why);
 	if (outcome->has_none && !outcome->has_bypass && !outcome->has_remote)
 		return conclude_status(x, 503, world->has_push_pop ? "local_reply" : "slow", weft_reason_names[WEFT_REASON_NO_ENDPOINT],
 				       "the cluster has no usable endpoint: \"no healthy upstream\"");
@@ -458,8 +474,9 @@ static json_t *conclude_local(struct explanation *x, unsigned status, enum weft_
 {
 	if (early != WEFT_REASON_NONE)
 		return conclude_status(x, status, "slow", weft_reason_names[early], early_why);
-	if (x->head.flags & WEFT_HEAD_CONTENT_LENGTH)
-		return conclude_status(x, status, "slow", weft_reason_names[WEFT_REASON_DIRECT_WITH_BODY], "the request has a body");
+	early = local_obstacle(x, &early_why);
+	if (early != WEFT_REASON_NONE)
+		return conclude_status(x, status, "slow", weft_reason_names[early], early_why);
 	if (!x->world->has_push_pop)
 		return conclude_status(x, status, "slow", weft_reason_names[WEFT_REASON_DIRECT_TOO_LARGE], "this kernel can't make local replies");
 	return conclude_status(x, status, "local_reply", NULL, why);

@@ -88,6 +88,7 @@ enum weft_parse_error {
 #define WEFT_HEAD_CONNECTION_UPGRADE 0x00400000u /* Connection has upgrade */
 #define WEFT_HEAD_FRAGMENT 0x00800000u        /* the target has a fragment: it is cut, whatever the listener */
 #define WEFT_HEAD_ESCAPED_SLASHES 0x01000000u /* %2F or %5C in the path */
+#define WEFT_HEAD_CONTENT_TYPE 0x02000000u    /* request: a Content-Type; it may be gRPC's, which is answered in another form */
 
 /* An exchange with any of these is never the kernel's. */
 #define WEFT_REQUEST_PROXY_ONLY \

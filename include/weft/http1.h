@@ -87,7 +87,9 @@ WEFT_INLINE int weft_judge_request(const struct weft_parser *parser, struct weft
 	}
 	if (!(parser->facts & WEFT_PARSER_AUTHORITY) && !(parser->seen & 1ull << WEFT_NAME_HOST))
 		return weft_bad(head, WEFT_ERROR_HOST);
-	if ((parser->facts & WEFT_PARSER_NEEDS_CONTENT_TYPE) && !(parser->seen & 1ull << WEFT_NAME_CONTENT_TYPE))
+	if (parser->seen & 1ull << WEFT_NAME_CONTENT_TYPE)
+		head->flags |= WEFT_HEAD_CONTENT_TYPE;
+	else if (parser->facts & WEFT_PARSER_NEEDS_CONTENT_TYPE)
 		return weft_bad(head, WEFT_ERROR_METHOD);
 	return WEFT_PARSE_DONE;
 }

@@ -58,6 +58,7 @@
 	/* local replies */ \
 	X(DIRECT_TOO_LARGE, "direct_too_large") \
 	X(DIRECT_WITH_BODY, "direct_with_body") \
+	X(DIRECT_CONTENT_TYPE, "direct_content_type") \
 	/* the response */ \
 	X(RESPONSE_BAD_HEAD, "response_bad_head") \
 	X(RESPONSE_PARTIAL_HEAD, "response_partial_head") \

@@ -25,6 +25,8 @@ by_path() {
 	equal "$1: prefix /stable/" 'v1 v1 v1' "$(who 'http://reviews/stable/[1-3]' | xargs)"
 	equal "$1: prefix /canary/" 'v3 v3 v3' "$(who 'http://reviews/canary/[1-3]' | xargs)"
 	equal "$1: exact path" ready "$(get http://reviews/healthz)"
+	like "$1: an answer to gRPC has its form, with a body or without one" '^200 [0-9]+$' \
+		"$(tell '%{http_code} %header{grpc-status}' -H 'content-type: application/grpc' http://only:8000/other)"
 	equal "$1: the query is no part of the path" ready "$(get 'http://reviews/healthz?deep=1')"
 	like "$1: an exact path is the whole path" '^v[123]$' "$(who http://reviews/healthz/)"
 	equal "$1: dot segments are resolved before matching" 'v1' "$(who --path-as-is http://reviews/canary/../stable/1)"

@@ -5,12 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "admin/http.h"
 #include "admin/server.h"
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/leftovers.h"
 #include "base/lock.h"
 #include "base/log.h"
@@ -31,6 +33,7 @@
 
 /* Anchors, upstreams of kernel and proxy, two a pod and a few of our own: room for all of them at their limits. */
 #define TABLE_CAPACITY (WEFT_CONNECTIONS_MAX + WEFT_UPSTREAMS_MAX + 2 * WEFT_PODS_MAX + 1024)
+#define SUCCESSION_BACKLOG 4
 #define DESCRIPTORS_WANTED (4u * WEFT_CONNECTIONS_MAX)
 
 static int check(const char *path)
@@ -151,7 +154,7 @@ static int listen_succession(const struct options *options, int *fd)
 	int r;
 
 	succession_path(options, path);
-	r = pass_listen(path, fd);
+	r = socket_listen(path, SOCK_SEQPACKET, SUCCESSION_BACKLOG, fd);
 	return r ? log_err(r, "making the socket %s", path) : 0;
 }
 

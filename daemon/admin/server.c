@@ -243,32 +243,7 @@ static int make_folder_of(const char *path)
 
 int admin_listen(const char *path, int *out)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	_cleanup_close_ int fd = -1;
-	mode_t mask;
-	int r;
+	int r = make_folder_of(path);
 
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(address.sun_path, path, strlen(path));
-	r = make_folder_of(path);
-	if (r)
-		return r;
-	if (socket_is_served(path))
-		return -EADDRINUSE;
-	if (unlink(path) < 0 && errno != ENOENT)
-		return -errno;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	/* The mode must be right from the first moment on. */
-	mask = umask(0177);
-	r = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
-	umask(mask);
-	if (r)
-		return r;
-	if (listen(fd, BACKLOG) < 0)
-		return -errno;
-	*out = TAKE_FD(fd);
-	return 0;
+	return r ? r : socket_listen(path, SOCK_STREAM, BACKLOG, out);
 }

@@ -116,14 +116,23 @@ int file_write_atomic(const char *path, const void *bytes, size_t size, mode_t m
 	return r;
 }
 
+int socket_address(const char *path, struct sockaddr_un *out)
+{
+	*out = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (strlen(path) >= sizeof(out->sun_path))
+		return -ENAMETOOLONG;
+	memcpy(out->sun_path, path, strlen(path));
+	return 0;
+}
+
 static int try_to_connect(const char *path, int type)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	_cleanup_close_ int fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct sockaddr_un address;
+	int r = socket_address(path, &address);
 
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(address.sun_path, path, strlen(path));
+	if (r)
+		return r;
 	return fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 ? 0 : -errno;
 }
 
@@ -135,4 +144,31 @@ bool socket_is_served(const char *path)
 		r = try_to_connect(path, SOCK_SEQPACKET);
 	/* A full queue (EAGAIN) has somebody behind it too. */
 	return r == 0 || r == -EAGAIN;
+}
+
+int socket_listen(const char *path, int type, int backlog, int *out)
+{
+	_cleanup_close_ int fd = -1;
+	struct sockaddr_un address;
+	mode_t mask;
+	int r;
+
+	r = socket_address(path, &address);
+	if (r)
+		return r;
+	if (socket_is_served(path))
+		return -EADDRINUSE;
+	if (unlink(path) < 0 && errno != ENOENT)
+		return -errno;
+	fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	/* The mode must be right from the first moment on. */
+	mask = umask(0177);
+	r = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+	umask(mask);
+	if (r || listen(fd, backlog) < 0)
+		return r ? r : -errno;
+	*out = TAKE_FD(fd);
+	return 0;
 }

@@ -21,8 +21,14 @@ int fd_read_all(int fd, size_t limit_bytes, struct strbuf *out);
 /* A whole file. -EISDIR for a folder, -EFBIG past the limit. */
 int file_read(const char *path, size_t limit_bytes, struct strbuf *out);
 
+struct sockaddr_un;
+/* -ENAMETOOLONG. */
+int socket_address(const char *path, struct sockaddr_un *out);
 /* Does somebody accept connections at this unix socket? */
 bool socket_is_served(const char *path);
+/* A unix socket that listens there, non-blocking, mode 0600 from its first moment on; one that nobody serves any more is replaced. `type`: SOCK_STREAM,
+ * SOCK_SEQPACKET. -EADDRINUSE: somebody answers there. */
+int socket_listen(const char *path, int type, int backlog, int *fd);
 
 /* Writes a file by way of a temporary one and rename(2): readers see the old content or the new, never a part. */
 int file_write_atomic(const char *path, const void *bytes, size_t size, mode_t mode);

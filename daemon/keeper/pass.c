@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -167,52 +166,16 @@ int pass_receive_wait(int channel, struct pass_message *message, int timeout_ms)
 
 /* ---- where to meet --------------------------------------------------------------------------------------------------------------- */
 
-static int fill_address(const char *path, struct sockaddr_un *out)
-{
-	*out = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	if (strlen(path) >= sizeof(out->sun_path))
-		return -ENAMETOOLONG;
-	memcpy(out->sun_path, path, strlen(path));
-	return 0;
-}
-
 int pass_connect(const char *path, int *channel)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	struct sockaddr_un address;
-	int r = fill_address(path, &address);
+	int r = socket_address(path, &address);
 
 	if (r)
 		return r;
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
 		return -errno;
 	*channel = TAKE_FD(fd);
-	return 0;
-}
-
-int pass_listen(const char *path, int *out)
-{
-	_cleanup_close_ int fd = -1;
-	struct sockaddr_un address;
-	mode_t mask;
-	int r;
-
-	r = fill_address(path, &address);
-	if (r)
-		return r;
-	if (socket_is_served(path))
-		return -EADDRINUSE;
-	if (unlink(path) < 0 && errno != ENOENT)
-		return -errno;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	/* The mode must be right from the first moment on. */
-	mask = umask(0177);
-	r = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
-	umask(mask);
-	if (r || listen(fd, 4) < 0)
-		return r ? r : -errno;
-	*out = TAKE_FD(fd);
 	return 0;
 }

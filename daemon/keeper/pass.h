@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What one weftd says to another that replaces it, over a SOCK_SEQPACKET connection: descriptors, and what they are, by SCM_RIGHTS in batches. HELLO and
- * WELCOME are understood by every version; the rest, like struct table_entry, by those of the same WEFT_ABI_VERSION.
+ * WELCOME are understood by every version; the rest, like struct table_entry, by those of the same PASS_ABI.
  *
  *   new                          old
  *   HELLO                 ->
@@ -25,10 +25,13 @@
 
 #include "keeper/table.h"
 
+/* For those who include abi_layout.h (scripts/abi-layout.sh) and weft/abi.h. */
+#define PASS_ABI (WEFT_ABI_VERSION | (uint64_t)WEFT_ABI_LAYOUT << 32)
+
 #define PASS_ENTRIES_MAX 128u /* the kernel takes 253 descriptors at a time */
 
 enum pass_kind {
-	PASS_HELLO = 1,   /* `value`: the ABI's version */
+	PASS_HELLO = 1,   /* `value`: PASS_ABI, the ABI's version and layout */
 	PASS_WELCOME,     /* `value`: likewise; `count`: the keeper's process; `cookie`: which folder of pins it has (base/pins.h) */
 	PASS_GIVE,
 	PASS_SERVING,
@@ -49,8 +52,6 @@ struct pass_message {
 /* Where the weftd with this control socket is asked to hand over: appended to `path`'s bytes. */
 #define PASS_SUFFIX ".replace"
 
-/* Makes that listener, mode 0600. -EADDRINUSE: somebody answers there. */
-int pass_listen(const char *path, int *fd);
 /* -ECONNREFUSED, -ENOENT: nobody is there. */
 int pass_connect(const char *path, int *channel);
 

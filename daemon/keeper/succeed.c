@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "abi_layout.h"
 #include "base/log.h"
 #include "base/pins.h"
 #include "base/step.h"
@@ -15,7 +16,7 @@
 
 int succeed_greet(int channel, const char *bpffs)
 {
-	struct pass_message message = { .kind = PASS_HELLO, .value = WEFT_ABI_VERSION };
+	struct pass_message message = { .kind = PASS_HELLO, .value = PASS_ABI };
 	int r;
 
 	r = pass_send_wait(channel, &message, GREET_MS);
@@ -27,9 +28,10 @@ int succeed_greet(int channel, const char *bpffs)
 		r = -EPROTO;
 	if (r)
 		return log_err(r, "talking to the weftd that runs");
-	if (message.value != WEFT_ABI_VERSION)
-		return log_err(-EPROTONOSUPPORT, "the weftd that runs (process %u) has version %llu of the ABI between daemon and programs, this one has %d: stop it, "
-			       "then start this one", message.count, (unsigned long long)message.value, WEFT_ABI_VERSION);
+	if (message.value != PASS_ABI)
+		return log_err(-EPROTONOSUPPORT, "the weftd that runs (process %u) has another ABI between daemon and programs (version %u, layout %08x; this one %u, "
+			       "%08x): stop it, then start this one", message.count, (uint32_t)message.value, (uint32_t)(message.value >> 32),
+			       (unsigned)WEFT_ABI_VERSION, (uint32_t)WEFT_ABI_LAYOUT);
 	if (message.cookie != pins_identity(bpffs, WEFT_ABI_VERSION))
 		return log_err(-EINVAL, "the weftd that runs (process %u) has its pins elsewhere than in --bpffs %s: give this one that one's --bpffs",
 			       message.count, bpffs);

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "abi_layout.h"
 #include "admin/server.h"
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -394,7 +395,7 @@ static void it_serves(struct succession *s)
 
 static int answer(struct succession *s, const struct pass_message *message)
 {
-	struct pass_message welcome = { .kind = PASS_WELCOME, .count = (uint32_t)getppid(), .value = WEFT_ABI_VERSION,
+	struct pass_message welcome = { .kind = PASS_WELCOME, .count = (uint32_t)getppid(), .value = PASS_ABI,
 		.cookie = pins_identity(s->worker->config->options->bpffs, WEFT_ABI_VERSION) };
 
 	switch (message->kind) {

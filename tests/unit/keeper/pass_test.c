@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "abi_layout.h"
 #include "base/cleanup.h"
 #include "keeper/pass.h"
 #include "keeper/succeed.h"
@@ -147,14 +148,16 @@ static int greet(struct other *other)
 
 static void test_only_the_same_abi_and_pins_are_taken_over(void **state)
 {
-	struct other same = { .answers = { { .kind = PASS_WELCOME, .value = WEFT_ABI_VERSION } }, .answer_count = 1 };
-	struct other newer = { .answers = { { .kind = PASS_WELCOME, .value = WEFT_ABI_VERSION + 1 } }, .answer_count = 1 };
-	struct other elsewhere = { .answers = { { .kind = PASS_WELCOME, .value = WEFT_ABI_VERSION, .cookie = 4711 } }, .answer_count = 1 };
+	struct other same = { .answers = { { .kind = PASS_WELCOME, .value = PASS_ABI } }, .answer_count = 1 };
+	struct other newer = { .answers = { { .kind = PASS_WELCOME, .value = PASS_ABI + 1 } }, .answer_count = 1 };
+	struct other laid_out_otherwise = { .answers = { { .kind = PASS_WELCOME, .value = PASS_ABI ^ 1ull << 32 } }, .answer_count = 1 };
+	struct other elsewhere = { .answers = { { .kind = PASS_WELCOME, .value = PASS_ABI, .cookie = 4711 } }, .answer_count = 1 };
 	struct other silent = { .answer_count = 0 };
 
 	assert_int_equal(greet(&same), 0);
 	assert_int_equal(greet(&elsewhere), -EINVAL);
 	assert_int_equal(greet(&newer), -EPROTONOSUPPORT);
+	assert_int_equal(greet(&laid_out_otherwise), -EPROTONOSUPPORT);
 	assert_int_equal(greet(&silent), -EBUSY);
 }
 

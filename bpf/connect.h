@@ -5,6 +5,7 @@
 
 #include "kernel.h"
 #include "maps.h"
+#include "quota.h"
 #include "tcp.h"
 #include "weft/lookup.h"
 
@@ -45,7 +46,7 @@ static __always_inline void connection_forget(struct bpf_sock *sk)
 		return;
 	cookie = socket->cookie;
 	socket->role = 0;
-	bpf_map_delete_elem(&connections, &cookie);
+	connection_delete(cookie, socket->pod_id);
 }
 
 /* By itself for the sake of the stack, which what picks an endpoint needs. */
@@ -154,10 +155,14 @@ int weft_connect4(struct bpf_sock_addr *ctx)
 
 	/* The record first: a captured connection that the worker could not place would be an error that the mesh invented. */
 	cookie = bpf_get_socket_cookie(ctx);
-	if (connection_record(ctx, pod, cookie, netns))
+	if (!connection_take(pod->pod_id))
+		return passed(WEFT_COUNTER_CONNECTIONS_QUOTA);
+	if (connection_record(ctx, pod, cookie, netns)) {
+		connection_give(pod->pod_id);
 		return passed(WEFT_COUNTER_CONNECTIONS_FULL);
+	}
 	if (!socket_begin(ctx, sk, WEFT_ROLE_CLIENT, pod)) {
-		bpf_map_delete_elem(&connections, &cookie);
+		connection_delete(cookie, pod->pod_id);
 		return passed(WEFT_COUNTER_CONNECTIONS_FULL);
 	}
 	ctx->user_ip4 = LOOPBACK_BE;
@@ -179,7 +184,7 @@ int weft_release(struct bpf_sock *ctx)
 	cookie = socket->cookie;
 	connection = bpf_map_lookup_elem(&connections, &cookie);
 	if (connection && !connection->established_ns)
-		bpf_map_delete_elem(&connections, &cookie);
+		connection_delete(cookie, socket->pod_id);
 	return 1;
 }
 

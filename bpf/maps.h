@@ -35,6 +35,15 @@ struct {
 	PINNED;
 } pods SEC(".maps");
 
+/* Twice as many as pods: one that went may still have open connections. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * WEFT_PODS_MAX);
+	__type(key, u32);
+	__type(value, struct weft_pod_usage);
+	PINNED;
+} pod_usage SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -7,6 +7,7 @@
 #include "kernel.h"
 #include "leave.h"
 #include "maps.h"
+#include "quota.h"
 #include "tcp.h"
 
 #define CLIENT_RECEIVE_BUFFER (2 * WEFT_REDIRECT_LIMIT_DEFAULT)
@@ -83,7 +84,7 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx, struct weft_
 		bpf_map_delete_elem(&connection_ports, &key);
 	if (connection->established_ns)
 		count(WEFT_COUNTER_CONNECTIONS_OVER, 1);
-	bpf_map_delete_elem(&connections, &cookie);
+	connection_delete(cookie, socket->pod_id);
 }
 
 static __always_inline void upstream_established(struct bpf_sock_ops *ctx, struct weft_socket *socket, struct tcp_sock *tp)

@@ -174,12 +174,12 @@ static void print_connections(const json_t *status)
 
 static void print_limits(const json_t *status)
 {
-	static const char *const headings[] = { "LIMIT", "USED", "VALUE" };
+	static const char *const headings[] = { "LIMIT", "USED", "VALUE", "BEYOND" };
 	struct text_table table;
 	const char *name;
 	json_t *limit;
 
-	text_table_begin(&table, headings, 3);
+	text_table_begin(&table, headings, 4);
 	json_object_foreach(json_object_get(status, "limits"), name, limit) {
 		text_table_add(&table, name);
 		if (json_object_get(limit, "used"))
@@ -187,6 +187,10 @@ static void print_limits(const json_t *status)
 		else
 			text_table_add(&table, "");
 		text_table_addf(&table, "%lld", ctl_number(limit, "value"));
+		if (json_object_get(limit, "beyond"))
+			text_table_addf(&table, "%lld", ctl_number(limit, "beyond"));
+		else
+			text_table_add(&table, "");
 	}
 	printf("\n");
 	text_table_end(&table, 0);

@@ -168,13 +168,14 @@ static int name_own_fd(struct table *table, int fd, enum table_kind kind)
 	return 0;
 }
 
-static void raise_limits(void)
+static uint32_t raise_limits(void)
 {
 	uint32_t descriptors = preflight_descriptors(DESCRIPTORS_WANTED);
 
 	if (descriptors < DESCRIPTORS_WANTED)
 		log_warning("only %u descriptors are allowed (of %u that as many connections as weft can hold would need): raise the limit of "
 			    "open files", descriptors, DESCRIPTORS_WANTED);
+	return descriptors;
 }
 
 static void clear_away(const struct options *options, const char *own_cgroup)
@@ -210,6 +211,7 @@ static int parse_disabled(const struct options *options, uint32_t *bits)
 /* What a weftd begins with: its own, or another one's. */
 struct beginning {
 	const char *cgroup2, *own_cgroup;
+	uint32_t descriptors;
 	struct table *table;
 	int control_fd;
 	bool is_replacement;
@@ -224,6 +226,7 @@ static int serve(const struct options *options, uint32_t disabled, const struct 
 		.table = with->table,
 		.cgroup2 = with->cgroup2,
 		.own_cgroup = with->own_cgroup,
+		.descriptors = with->descriptors,
 		.control_fd = with->control_fd,
 		.replaces = with->is_replacement,
 	};
@@ -378,7 +381,7 @@ static int run(const struct options *options, uint32_t disabled)
 
 	if (preflight(options, &cgroup2, &own_cgroup))
 		return EXIT_FAILURE;
-	raise_limits(); /* another one may hand over more than may be open by default */
+	with.descriptors = raise_limits(); /* another one may hand over more than may be open by default */
 	with.cgroup2 = cgroup2.data;
 	with.own_cgroup = own_cgroup.data;
 	r = table_new(&table, TABLE_CAPACITY);

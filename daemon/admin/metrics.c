@@ -106,6 +106,7 @@ static const struct plain plains[] = {
 	{ "weft_connections", GAUGE, "connections", "Captured connections that are open." },
 	{ "weft_connections_captured", COUNTER, "kernel.connections_captured", "Connections of pods that weft took." },
 	{ "weft_connections_map_full", COUNTER, "kernel.connections_map_full", "Connections that found no room in a table and are the proxy's, or nobody's." },
+	{ "weft_connections_over_quota", COUNTER, "kernel.connections_over_quota", "Connections left alone because their pod has as many as it may." },
 	{ "weft_tcp_connects", COUNTER, "kernel.connects_sent_to_endpoints", "Connections that connect() sent to an endpoint: plain TCP." },
 	{ "weft_connects_left_alone", COUNTER, "kernel.connects_left_alone", "Connections of pods that are not the mesh's." },
 	{ "weft_connects_refused", COUNTER, "kernel.connects_refused", "Connections to unknown addresses, where only known ones are allowed." },

@@ -140,9 +140,13 @@ int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod)
 		.listener_port_be = (uint16_t)(pod->listener_port << 8 | pod->listener_port >> 8),
 		.source_hash = weft_source_hash(pod->ip4_be),
 	};
+	const struct weft_pod_usage none = { 0 };
 	char owner[32];
 	int r;
 
+	/* One that was there before has its connections still. */
+	if (bpf_map_update_elem(dp->maps[MAP_POD_USAGE], &pod->pod_id, &none, BPF_NOEXIST) && errno != EEXIST)
+		return log_err(-errno, "counting the connections of pod %" PRIu32, pod->pod_id);
 	if (bpf_map_update_elem(dp->maps[MAP_PODS], &pod->netns_cookie, &entry, BPF_ANY)) {
 		r = -errno;
 		return log_err(r == -E2BIG ? -ENOSPC : r, "enrolling pod %" PRIu32 " (limit: %u pods)", pod->pod_id, WEFT_PODS_MAX);
@@ -155,6 +159,7 @@ int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod)
 		if (r) {
 			pod_detach(dp, pod->pod_id);
 			bpf_map_delete_elem(dp->maps[MAP_PODS], &pod->netns_cookie);
+			bpf_map_delete_elem(dp->maps[MAP_POD_USAGE], &pod->pod_id);
 			return r;
 		}
 	}
@@ -189,9 +194,15 @@ int datapath_pod_remove(struct datapath *dp, uint32_t pod_id, uint64_t netns_coo
 	pod_detach(dp, pod_id);
 	step("attach: a pod detached");
 	dp->has_removed = true;
+	bpf_map_delete_elem(dp->maps[MAP_POD_USAGE], &pod_id);
 	if (bpf_map_delete_elem(dp->maps[MAP_PODS], &netns_cookie) && errno != ENOENT)
 		return -errno;
 	return 0;
+}
+
+int datapath_pod_usage(const struct datapath *dp, uint32_t pod_id, struct weft_pod_usage *out)
+{
+	return bpf_map_lookup_elem(dp->maps[MAP_POD_USAGE], &pod_id, out) ? -errno : 0;
 }
 
 size_t datapath_attached(const struct datapath *dp, char (*names)[96], size_t max)

@@ -69,6 +69,8 @@ int datapath_new(struct datapath **out, const struct datapath_options *options)
 	if (options->adopt) {
 		__atomic_store_n(&dp->control->redirect_limit_bytes,
 				 options->redirect_limit_bytes ? options->redirect_limit_bytes : WEFT_REDIRECT_LIMIT_DEFAULT, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&dp->control->connections_each, options->connections_each ? options->connections_each : WEFT_CONNECTIONS_MAX,
+				 __ATOMIC_SEQ_CST);
 		datapath_set_fast_path(dp, options->fast_path);
 		dp->control->is_paused = 0;
 	}

@@ -39,6 +39,7 @@ struct datapath_options {
 	uint32_t redirect_limit_bytes; /* 0: default */
 	enum weft_fast_path fast_path;
 	uint32_t connections_max;     /* 0: WEFT_CONNECTIONS_MAX */
+	uint32_t connections_each;    /* captured connections of one pod; 0: as many as there is room for */
 	uint32_t disabled;            /* bits 1 << enum datapath_feature: their fallback is forced */
 	bool message_programs_later;  /* a thread loads what reads messages: see datapath_later_fd() */
 	bool adopt;                   /* a worker that follows another one: use the pinned objects as they are */
@@ -78,6 +79,7 @@ int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod);
 int datapath_pod_pause(struct datapath *dp, uint64_t netns_cookie); /* new connections are left alone from now on */
 int datapath_pod_resume(struct datapath *dp, uint64_t netns_cookie); /* after a pause: they are meshed again */
 int datapath_pod_remove(struct datapath *dp, uint32_t pod_id, uint64_t netns_cookie);
+int datapath_pod_usage(const struct datapath *dp, uint32_t pod_id, struct weft_pod_usage *out); /* -ENOENT */
 /* After pods were removed, once for all of them: takes away the pins of links whose cgroup is gone. */
 void datapath_sweep(struct datapath *dp);
 

@@ -24,6 +24,7 @@ const char *const datapath_map_names[MAP_COUNT] = {
 	[MAP_SCOPES] = "scopes",
 	[MAP_IMAGES] = "images",
 	[MAP_PODS] = "pods",
+	[MAP_POD_USAGE] = "pod_usage",
 	[MAP_SOCKETS] = "sockets",
 	[MAP_CONNECTIONS] = "connections",
 	[MAP_CONNECTION_PORTS] = "connection_ports",
@@ -160,6 +161,7 @@ static void settings_write(const struct datapath *dp, struct weft *skeleton, con
 	struct weft_control settings = {
 		.fast_path = features_fast_path(dp, options->fast_path),
 		.redirect_limit_bytes = options->redirect_limit_bytes ? options->redirect_limit_bytes : WEFT_REDIRECT_LIMIT_DEFAULT,
+		.connections_each = options->connections_each ? options->connections_each : WEFT_CONNECTIONS_MAX,
 	};
 	uint32_t zero = 0;
 

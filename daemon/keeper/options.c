@@ -89,7 +89,8 @@ void options_help(FILE *stream)
 		"                           (default: `weft` below the one that weftd was started in)\n"
 		"  --proxy-threads N        threads of the proxy (default: a quarter of the processors, at least one)\n"
 		"  --redirect-limit BYTES   largest message that the kernel carries, K and M allowed (default: %uM, at most %uM)\n"
-		"  --limit NAME=N,...       make tables smaller: connections (%u), upstreams (%u), pools (%u)\n"
+		"  --limit NAME=N,...       make tables smaller: connections (%u), upstreams (%u), pools (%u), or what one pod may\n"
+		"                           have of them: pod-connections, pod-upstreams, pod-pools, endpoint-upstreams (%u)\n"
 		"  --disable FEATURE,...    do without what this kernel can: names as in `weftctl status`\n"
 		"  --resolv-conf FILE       whom to ask for the addresses of STRICT_DNS and LOGICAL_DNS clusters (default: " OPTIONS_RESOLV_CONF ")\n"
 		"  --xds ADDRESS            where resources come from: grpc://HOST:15010, grpcs://HOST:15012 (istiod), grpc-web+http://,\n"
@@ -111,7 +112,8 @@ void options_help(FILE *stream)
 		"  --log-format text|json   what a line of the log looks like (default: text)\n"
 		"  --log-level LEVEL        error, warning, info or debug (default: info)\n"
 		"  --help, --version\n",
-		WEFT_REDIRECT_LIMIT_DEFAULT >> 20, OPTIONS_REDIRECT_LIMIT_MAX >> 20, WEFT_CONNECTIONS_MAX, WEFT_UPSTREAMS_MAX, WEFT_POOLS_MAX);
+		WEFT_REDIRECT_LIMIT_DEFAULT >> 20, OPTIONS_REDIRECT_LIMIT_MAX >> 20, WEFT_CONNECTIONS_MAX, WEFT_UPSTREAMS_MAX, WEFT_POOLS_MAX,
+		WEFT_POOL_SLOTS_MAX);
 }
 
 /* Decimal digits and, if `has_suffix`, one of K, M. */
@@ -150,6 +152,10 @@ static int parse_limits(const char *text, struct options_limits *out)
 		{ "connections", WEFT_CONNECTIONS_MAX, &limits.connections },
 		{ "upstreams", WEFT_UPSTREAMS_MAX, &limits.upstreams },
 		{ "pools", WEFT_POOLS_MAX, &limits.pools },
+		{ "pod-connections", WEFT_CONNECTIONS_MAX, &limits.pod_connections },
+		{ "pod-upstreams", WEFT_UPSTREAMS_MAX, &limits.pod_upstreams },
+		{ "pod-pools", WEFT_POOLS_MAX, &limits.pod_pools },
+		{ "endpoint-upstreams", WEFT_POOL_SLOTS_MAX, &limits.endpoint_upstreams },
 	};
 
 	for (const char *at = text, *end; ; at = end + 1) {
@@ -341,7 +347,7 @@ int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum
 		.proc_root = OPTIONS_PROC_ROOT,
 		.fast_path = WEFT_FAST_PATH_AUTO,
 		.log_level = LOG_LEVEL_INFO,
-		.limits = { WEFT_CONNECTIONS_MAX, WEFT_UPSTREAMS_MAX, WEFT_POOLS_MAX },
+		.limits = { .connections = WEFT_CONNECTIONS_MAX, .upstreams = WEFT_UPSTREAMS_MAX, .pools = WEFT_POOLS_MAX, .endpoint_upstreams = WEFT_POOL_SLOTS_MAX },
 	};
 	enum options_action wanted = OPTIONS_RUN;
 	int option, r;

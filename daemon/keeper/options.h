@@ -20,9 +20,11 @@
 #define OPTIONS_REDIRECT_LIMIT_MAX (64u << 20)
 #define OPTIONS_PROXY_THREADS_MAX 256u
 
-/* Entries of tables that can be made smaller. */
+/* Entries of tables that can be made smaller, and what one pod may have of them; 0 of the latter: a share (limits_of_pods() in worker/internal.h). */
 struct options_limits {
 	uint32_t connections, upstreams, pools;
+	uint32_t pod_connections, pod_upstreams, pod_pools;
+	uint32_t endpoint_upstreams; /* of one pod to one endpoint */
 };
 
 /* Strings belong to argv or are constants. */

@@ -193,11 +193,11 @@ static int check_limits(struct pool *pool, const struct endpoint_pool *owner, co
 {
 	if (pod->upstream_count >= pool->options.pod_quota) {
 		pool->counts.dials_refused_quota++;
-		pool_complain(pool, 0, "a pod has as many as one pod may have (an eighth of --limit upstreams)");
+		pool_complain(pool, 0, "a pod has as many as one pod may have (--limit pod-upstreams)");
 		return -EDQUOT;
 	}
-	if (owner->upstream_count >= WEFT_POOL_SLOTS_MAX) {
-		pool->counts.dials_refused_slots++;
+	if (owner->upstream_count >= pool->options.pool_slots) {
+		pool->counts.dials_refused_endpoint++;
 		return -ENOSPC;
 	}
 	return pool->dialling_count >= DIALS_AT_ONCE_MAX ? -EAGAIN : 0;

@@ -16,6 +16,15 @@ struct pool_pod *pool_pod_find(struct pool *pool, uint32_t pod_id)
 	return pod;
 }
 
+uint32_t pools_of_pod(const struct pool *pool, uint32_t pod_id)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < pool->kernel.pool_count; i++)
+		count += pool->pools[i] && pool->pools[i]->key.pod_id == pod_id;
+	return count;
+}
+
 void pool_pod_forget_upstream(struct pool *pool, struct pool_pod *pod)
 {
 	weft_assert(pod->upstream_count > 0);
@@ -86,11 +95,18 @@ int endpoint_pool_new(struct pool *pool, uint32_t pod_id, uint32_t endpoint_id, 
 
 	if (!endpoint)
 		return -ENOENT;
+	if (pools_of_pod(pool, pod_id) >= pool->options.pod_pools) {
+		pool->counts.pools_refused_quota++;
+		pool_complain(pool, 0, "a pod has as many pools as one pod may have (--limit pod-pools)");
+		return -EDQUOT;
+	}
 	r = index_take(pool, &index);
-	if (r)
+	if (r) {
+		pool->counts.pools_refused++;
 		pool_complain(pool, 0, "all pools are taken (--limit pools)");
-	else
+	} else {
 		r = endpoint_pool_register(pool, index, pod_id, endpoint_id, endpoint->ip4_be, endpoint->port_be, &owner);
+	}
 	if (r)
 		return r;
 	memset(owner->shared, 0, sizeof(*owner->shared));

@@ -179,6 +179,7 @@ void endpoint_pool_free(struct pool *pool, struct endpoint_pool *owner);
 /* After a miss, and from the sweep; `is_miss`: a request found nothing idle, so all were lent. */
 void endpoint_pool_grow(struct pool *pool, struct endpoint_pool *owner, bool is_miss);
 struct pool_pod *pool_pod_find(struct pool *pool, uint32_t pod_id);
+uint32_t pools_of_pod(const struct pool *pool, uint32_t pod_id);
 void pool_pod_forget_upstream(struct pool *pool, struct pool_pod *pod);
 
 /* ---- dial.c ---- */

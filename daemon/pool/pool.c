@@ -22,6 +22,8 @@ static void set_defaults(struct pool_options *o)
 {
 	set_default(&o->redirect_limit_bytes, WEFT_REDIRECT_LIMIT_DEFAULT);
 	set_default(&o->pod_quota, o->kernel.upstream_count / 8 ? o->kernel.upstream_count / 8 : 1);
+	set_default(&o->pod_pools, o->kernel.pool_count / 4 ? o->kernel.pool_count / 4 : 1);
+	set_default(&o->pool_slots, WEFT_POOL_SLOTS_MAX);
 	set_default(&o->idle_timeout_ms, 60000);
 	set_default(&o->unused_timeout_ms, 300000);
 	set_default(&o->sweep_interval_ms, 100);

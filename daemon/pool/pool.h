@@ -66,6 +66,8 @@ struct pool_options {
 	struct pool_callbacks callbacks;
 	uint32_t redirect_limit_bytes;   /* 0: WEFT_REDIRECT_LIMIT_DEFAULT; twice this is asked for as send buffer */
 	uint32_t pod_quota;              /* upstreams of one pod; 0: an eighth of all slots */
+	uint32_t pod_pools;              /* pools of one pod; 0: a quarter of all */
+	uint32_t pool_slots;             /* upstreams of one pod to one endpoint; 0: WEFT_POOL_SLOTS_MAX */
 	uint32_t idle_timeout_ms;        /* 0: 60000; surplus idle upstreams close after this */
 	uint32_t unused_timeout_ms;      /* 0: 300000; a pool without exchanges for this long goes with its last upstream */
 	uint32_t sweep_interval_ms;      /* 0: 100 */
@@ -168,7 +170,9 @@ struct pool_stats {
 	uint32_t dialling, idle, lent, replying, relayed, dead, closing, free; /* slots now */
 	uint64_t misses;                 /* events; each stands for one or more requests */
 	uint64_t dials, dials_failed;
-	uint64_t dials_refused_quota, dials_refused_slots, dials_refused_descriptors;
+	uint64_t dials_refused_quota, dials_refused_endpoint, dials_refused_slots, dials_refused_descriptors;
+	uint64_t pools_refused, pools_refused_quota;
+	uint32_t pod_upstreams_most, pod_pools_most, pool_upstreams_most; /* what the pod, or pool, with the most of them has */
 	uint64_t relays, failures, timeouts, cuts;
 	uint64_t closes[POOL_CLOSE_COUNT];
 };

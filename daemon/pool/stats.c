@@ -2,6 +2,18 @@
 /* What the pool tells people. */
 #include "pool/internal.h"
 
+/* Whoever has the most: the next to be at a limit. */
+static void find_most(const struct pool *pool, struct pool_stats *s)
+{
+	for (const struct pool_pod *pod = pool->pods; pod; pod = pod->hh.next) {
+		s->pod_upstreams_most = WEFT_MAX(s->pod_upstreams_most, pod->upstream_count);
+		s->pod_pools_most = WEFT_MAX(s->pod_pools_most, pools_of_pod(pool, pod->pod_id));
+	}
+	for (uint32_t i = 0; i < pool->kernel.pool_count; i++)
+		if (pool->pools[i])
+			s->pool_upstreams_most = WEFT_MAX(s->pool_upstreams_most, pool->pools[i]->upstream_count);
+}
+
 void pool_stats(const struct pool *pool, struct pool_stats *out)
 {
 	struct pool_stats s = pool->counts;
@@ -20,6 +32,7 @@ void pool_stats(const struct pool *pool, struct pool_stats *out)
 		case WEFT_UPSTREAM_CLOSING: s.closing++; break;
 		}
 	}
+	find_most(pool, &s);
 	*out = s;
 }
 

@@ -170,6 +170,9 @@ int handover_start_pool(struct worker *worker)
 		.redirect_limit_bytes = worker->config->options->redirect_limit_bytes,
 		.adopt = worker->is_successor,
 		.cgroup_inode = worker->cgroup_inode,
+		.pod_quota = worker->shares.upstreams,
+		.pod_pools = worker->shares.pools,
+		.pool_slots = worker->config->options->limits.endpoint_upstreams,
 	};
 
 	datapath_features(worker->datapath, features);

@@ -10,6 +10,7 @@
 
 #include "base/strbuf.h"
 #include "compile/compile.h"
+#include "keeper/options.h"
 #include "kube/netns.h"
 #include "weft/image.h"
 #include "worker/worker.h"
@@ -218,6 +219,13 @@ void config_stop(struct worker *worker);
 
 /* ---- limits.c -------------------------------------------------------------------------------------------------------------------- */
 
+/* What one pod may have, so that it takes nothing of what others need. */
+struct pod_shares {
+	uint32_t connections, upstreams, pools;
+};
+/* As the options say, else a quarter of connections and pools and an eighth of upstreams, but of the descriptors that this process may have open no more
+ * than an eighth each. */
+void limits_share(struct pod_shares *out, const struct options_limits *limits, uint32_t descriptors);
 void limits_watch(struct worker *worker); /* every second */
 
 /* ---- the worker ------------------------------------------------------------------------------------------------------------------ */
@@ -238,6 +246,9 @@ struct worker {
 	uint64_t seconds;            /* ticks of second_event */
 	uint64_t left_out_told;      /* connections that found no place, when it was said last */
 	uint64_t left_out_told_at;   /* in `seconds` */
+	uint64_t left_alone_told;    /* likewise, of pods that have as many as they may */
+	uint64_t left_alone_told_at;
+	struct pod_shares shares;
 
 	struct datapath *datapath;
 	struct pool *pool;

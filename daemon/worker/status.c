@@ -55,6 +55,16 @@ static json_t *attached(const struct worker *worker)
 	return list;
 }
 
+static void set_usage(const struct worker *worker, const struct node_pod *pod, json_t *object)
+{
+	struct weft_pod_usage usage;
+
+	if (datapath_pod_usage(worker->datapath, pod->pod_id, &usage))
+		return;
+	set_number(object, "connections", usage.connections);
+	set_number(object, "connections_left_alone", usage.left_alone);
+}
+
 static json_t *pods(const struct worker *worker)
 {
 	json_t *list = json_array();
@@ -67,6 +77,7 @@ static json_t *pods(const struct worker *worker)
 		if (pod->added) {
 			set_number(object, "id", pod->pod_id);
 			set_number(object, "listener_port", pod->port);
+			set_usage(worker, pod, object);
 		}
 		json_array_append_new(list, object);
 	}
@@ -88,7 +99,8 @@ static json_t *upstreams(const struct pool_stats *pool)
 	set_number(object, "misses", pool->misses);
 	set_number(object, "dials", pool->dials);
 	set_number(object, "dials_failed", pool->dials_failed);
-	set_number(object, "dials_refused", pool->dials_refused_quota + pool->dials_refused_slots + pool->dials_refused_descriptors);
+	set_number(object, "dials_refused",
+		   pool->dials_refused_quota + pool->dials_refused_endpoint + pool->dials_refused_slots + pool->dials_refused_descriptors);
 	for (int i = 0; i < POOL_CLOSE_COUNT; i++) {
 		if (pool->closes[i])
 			set_number(closes, pool_close_reason_name(i), pool->closes[i]);
@@ -128,6 +140,7 @@ static json_t *kernel_counters(const uint64_t counters[WEFT_COUNTERS])
 	} named[] = {
 		{ "connections_captured", WEFT_COUNTER_CONNECTIONS },
 		{ "connections_map_full", WEFT_COUNTER_CONNECTIONS_FULL },
+		{ "connections_over_quota", WEFT_COUNTER_CONNECTIONS_QUOTA },
 		{ "connects_sent_to_endpoints", WEFT_COUNTER_TCP_CONNECTS },
 		{ "connects_left_alone", WEFT_COUNTER_PASSED_CONNECTS },
 		{ "connects_refused", WEFT_COUNTER_BLOCKED_CONNECTS },
@@ -224,6 +237,31 @@ static void set_limit(json_t *limits, const char *name, uint64_t value, uint64_t
 	set(limits, name, json_pack("{s:I, s:I}", "value", (json_int_t)value, "used", (json_int_t)used));
 }
 
+/* `beyond`: how often there was no place. */
+static void set_counted_limit(json_t *limits, const char *name, uint64_t value, uint64_t used, uint64_t beyond)
+{
+	set_limit(limits, name, value, used);
+	set_number(json_object_get(limits, name), "beyond", beyond);
+}
+
+/* Of one pod; used: by the pod that has the most. */
+static void set_pod_limits(const struct worker *worker, json_t *limits, const struct pool_stats *pool, const uint64_t counters[WEFT_COUNTERS])
+{
+	uint32_t most = 0;
+
+	for (size_t i = 0; i < worker->pods.count; i++) {
+		struct weft_pod_usage usage;
+
+		if (worker->pods.items[i]->added && !datapath_pod_usage(worker->datapath, worker->pods.items[i]->pod_id, &usage))
+			most = WEFT_MAX(most, usage.connections);
+	}
+	set_counted_limit(limits, "pod_connections", worker->shares.connections, most, counters[WEFT_COUNTER_CONNECTIONS_QUOTA]);
+	set_counted_limit(limits, "pod_upstreams", worker->shares.upstreams, pool->pod_upstreams_most, pool->dials_refused_quota);
+	set_counted_limit(limits, "pod_pools", worker->shares.pools, pool->pod_pools_most, pool->pools_refused_quota);
+	set_counted_limit(limits, "endpoint_upstreams", worker->config->options->limits.endpoint_upstreams, pool->pool_upstreams_most,
+			  pool->dials_refused_endpoint);
+}
+
 /* Of all scopes: the most pages of one image, and the bytes of all of them. */
 static void image_sizes(const struct worker *worker, enum weft_image_kind kind, uint32_t *pages, uint64_t *bytes)
 {
@@ -244,7 +282,7 @@ static void image_sizes(const struct worker *worker, enum weft_image_kind kind, 
 	}
 }
 
-static json_t *limits(const struct worker *worker, const struct pool_stats *pool, uint32_t connections)
+static json_t *limits(const struct worker *worker, const struct pool_stats *pool, const uint64_t counters[WEFT_COUNTERS], uint32_t connections)
 {
 	const struct options_limits *limits = &worker->config->options->limits;
 	const uint32_t redirect_limit = worker->config->options->redirect_limit_bytes;
@@ -253,9 +291,10 @@ static json_t *limits(const struct worker *worker, const struct pool_stats *pool
 	uint64_t bytes;
 
 	set_limit(object, "pods", WEFT_PODS_MAX, worker->pods.count);
-	set_limit(object, "connections", limits->connections, connections);
-	set_limit(object, "upstreams", limits->upstreams, limits->upstreams - pool->free);
-	set_limit(object, "pools", limits->pools, pool->pools);
+	set_counted_limit(object, "connections", limits->connections, connections, counters[WEFT_COUNTER_CONNECTIONS_FULL]);
+	set_counted_limit(object, "upstreams", limits->upstreams, limits->upstreams - pool->free, pool->dials_refused_slots);
+	set_counted_limit(object, "pools", limits->pools, pool->pools, pool->pools_refused);
+	set_pod_limits(worker, object, pool, counters);
 	image_sizes(worker, WEFT_IMAGE_ROUTES, &pages, &bytes);
 	set_limit(object, "route_image_pages", WEFT_IMAGE_PAGES_MAX, pages);
 	image_sizes(worker, WEFT_IMAGE_ENDPOINTS, &pages, &bytes);
@@ -382,7 +421,7 @@ json_t *status_answer(struct worker *worker)
 	set(answer, "names", names(worker));
 	set(answer, "kernel", kernel_counters(counters));
 	set(answer, "proxy", proxy_counters(worker, &proxy));
-	set(answer, "limits", limits(worker, &pool, connections));
+	set(answer, "limits", limits(worker, &pool, counters, connections));
 	set(answer, "plaintext", plaintext(worker));
 	set(answer, "memory", memory(worker, &proxy));
 	if (worker->scopes.events)

@@ -194,6 +194,7 @@ static int load_datapath(struct worker *worker)
 		.fast_path = options->fast_path,
 		.disabled = worker->config->disabled,
 		.connections_max = options->limits.connections,
+		.connections_each = worker->shares.connections,
 		.message_programs_later = true,
 		.adopt = worker->is_successor,
 		.replaces = is_another_ones(worker),
@@ -364,6 +365,7 @@ int worker_run(void *arg, struct keeper_state *state)
 	};
 	int r;
 
+	limits_share(&worker.shares, &config->options->limits, config->descriptors);
 	r = start(&worker);
 	if (r == 0) {
 		step("worker: serves");

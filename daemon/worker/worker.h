@@ -16,6 +16,7 @@ struct worker_config {
 	struct table *table;
 	const char *cgroup2;       /* where cgroup v2 is mounted */
 	const char *own_cgroup;    /* the worker's own folder in it */
+	uint32_t descriptors;      /* that may be open at once */
 	int control_fd;            /* the control socket's listener */
 	bool replaces;             /* `table` is another weftd's, and datapath_load_next() has been called */
 };

@@ -49,9 +49,10 @@ struct weft_control { /* array `control`, one entry, mmap; written by the worker
 	u32 fast_path;            /* enum weft_fast_path */
 	u32 is_paused;            /* 1: no new exchange in the kernel */
 	u32 redirect_limit_bytes;
+	u32 connections_each;     /* records that one pod may have */
 	u32 date_len;
 	u32 date_sequence;        /* odd while `date` is being written */
-	char date[60];            /* "date: Sun, 22 Nov 2026 01:13:34 GMT\r\n", for local replies */
+	char date[64];            /* "date: Sun, 22 Nov 2026 01:13:34 GMT\r\n", for local replies */
 };
 
 /* ---- pods ------------------------------------------------------------------------------------------------------------- */
@@ -65,6 +66,12 @@ struct weft_pod { /* hash `pods`; key: network namespace cookie (u64) */
 	u64 source_hash;      /* xxHash64 of its address as text, for hash policies */
 };
 #define WEFT_POD_PAUSED 0x1u /* being removed: new connections are left alone */
+
+struct weft_pod_usage { /* hash `pod_usage`; key: pod_id (u32). Made and taken away by the worker, changed by the programs */
+	u32 connections;      /* records that it has */
+	u32 zero;
+	u64 left_alone;       /* connections that it had no place for: bpf/quota.h */
+};
 
 /* ---- sockets ---------------------------------------------------------------------------------------------------------- */
 
@@ -263,6 +270,7 @@ enum weft_counter {
 	WEFT_COUNTER_PATHS_OVER = 136,     /* + enum weft_path: exchanges finished wholly by the kernel */
 	WEFT_COUNTER_CONNECTIONS = 144,    /* captured */
 	WEFT_COUNTER_CONNECTIONS_FULL,     /* not captured or not accelerated: a map was full */
+	WEFT_COUNTER_CONNECTIONS_QUOTA,    /* left alone: their pod has as many as it may */
 	WEFT_COUNTER_PASSED_CONNECTS,      /* left alone: no listener, loopback, nobody listening */
 	WEFT_COUNTER_BLOCKED_CONNECTS,
 	WEFT_COUNTER_FOREIGN_NETNS,        /* connect from an enrolled cgroup in another network namespace */

@@ -31,7 +31,7 @@ logged() {
 }
 
 begin
-weft_start "$config" --limit connections=20,upstreams=3,pools=2 || exit 1
+weft_start "$config" --limit connections=20,upstreams=3,pools=2,pod-connections=1K,pod-upstreams=1K,pod-pools=1K || exit 1
 equal 'status tells the limits' '20 3 2' "$(status_of '.limits | "\(.connections.value) \(.upstreams.value) \(.pools.value)"')"
 equal '60 connections at once, of which 20 find a place: all are served' 200:120 "$(hold 60 "$(topology show ip v1)" 80)"
 equal 'the others were left alone' 40 "$(status_of .kernel.connections_map_full)"
@@ -47,6 +47,6 @@ for host in reviews/canary/1 ratings/ reviews/stable/1; do
 	equal "more endpoints than pools: $host" 200 "$(status_code "http://$host")"
 done
 equal 'a fourth endpoint too' v2 "$(who -H 'end-user: jason' http://reviews/)"
-check 'the log says what is full' logged 'no further upstream is dialled: .*--limit upstreams'
+check 'the log says what is full' logged 'no further upstream is dialled: .*--limit \(upstreams\|pools\)'
 equal 'no worker died' 0 "$(status_of .worker.restarts)"
 check 'weftd ends cleanly' weft_stop

@@ -195,6 +195,13 @@ static void test_tables_can_be_made_smaller(void **state)
 	assert_int_equal(limits.connections, WEFT_CONNECTIONS_MAX);
 	assert_int_equal(limits.upstreams, WEFT_UPSTREAMS_MAX);
 	assert_int_equal(limits.pools, WEFT_POOLS_MAX);
+	assert_int_equal(limits.pod_connections + limits.pod_upstreams + limits.pod_pools, 0);
+	assert_int_equal(limits.endpoint_upstreams, WEFT_POOL_SLOTS_MAX);
+	limits = parse("--config a --limit pod-connections=7,pod-upstreams=8,pod-pools=9,endpoint-upstreams=10").options.limits;
+	assert_int_equal(limits.pod_connections, 7);
+	assert_int_equal(limits.pod_upstreams, 8);
+	assert_int_equal(limits.pod_pools, 9);
+	assert_int_equal(limits.endpoint_upstreams, 10);
 	limits = parse("--config a --limit connections=1K,pools=7 --limit upstreams=2").options.limits;
 	assert_int_equal(limits.connections, 1024);
 	assert_int_equal(limits.upstreams, 2);

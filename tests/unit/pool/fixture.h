@@ -302,6 +302,7 @@ static struct fixture *fixture_new(void)
 		.callbacks = { .arg = fx, .relay = fake_relay, .exchange_failed = fake_exchange_failed, .exchange_cut = fake_exchange_cut },
 		.redirect_limit_bytes = 65536,
 		.pod_quota = 200,
+		.pod_pools = POOLS,
 		.idle_timeout_ms = 60000,
 		.sweep_interval_ms = 5,
 		.second_look_ms = 5,

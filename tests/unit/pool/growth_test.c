@@ -72,7 +72,7 @@ static void test_a_pool_never_has_more_upstreams_than_positions(void **state)
 		;
 	miss(fx, ENDPOINT);
 	assert_int_equal(open_count(fx), WEFT_POOL_SLOTS_MAX);
-	assert_true(stats_of(fx).dials_refused_slots > 0);
+	assert_true(stats_of(fx).dials_refused_endpoint > 0);
 	/* The last position can be lent like the first. */
 	assert_int_equal(stats_of(fx).lent, WEFT_POOL_SLOTS_MAX);
 }
@@ -91,6 +91,38 @@ static void test_a_pod_stays_within_its_quota(void **state)
 	}
 	assert_int_equal(open_count(fx), 3);
 	assert_true(stats_of(fx).dials_refused_quota > 0);
+}
+
+static void test_a_pod_has_no_more_pools_than_its_share(void **state)
+{
+	struct fixture *fx = *state;
+
+	fx->options.pod_pools = 1;
+	restart(fx);
+	miss(fx, ENDPOINT);
+	miss(fx, OTHER_ENDPOINT);
+	assert_int_equal(stats_of(fx).pools, 1);
+	assert_int_equal(stats_of(fx).pod_pools_most, 1);
+	assert_int_equal(stats_of(fx).pools_refused_quota, 1);
+	assert_int_equal(stats_of(fx).pools_refused, 0);
+	fixture_run(fx, 20);
+	assert_int_equal(open_count(fx), 1);
+}
+
+static void test_a_pool_stays_within_what_the_options_say(void **state)
+{
+	struct fixture *fx = *state;
+
+	fx->options.pool_slots = 2;
+	restart(fx);
+	for (int i = 0; i < 6; i++) {
+		miss(fx, ENDPOINT);
+		fixture_run(fx, 10);
+		lend(fx, ENDPOINT);
+	}
+	assert_int_equal(open_count(fx), 2);
+	assert_int_equal(stats_of(fx).pool_upstreams_most, 2);
+	assert_true(stats_of(fx).dials_refused_endpoint > 0);
 }
 
 static void test_refused_dials_back_off(void **state)
@@ -352,6 +384,8 @@ int main(void)
 		TEST(test_one_spare_is_kept_beyond_what_is_lent),
 		TEST(test_a_pool_never_has_more_upstreams_than_positions),
 		TEST(test_a_pod_stays_within_its_quota),
+		TEST(test_a_pod_has_no_more_pools_than_its_share),
+		TEST(test_a_pool_stays_within_what_the_options_say),
 		TEST(test_refused_dials_back_off),
 		TEST(test_dials_that_nobody_answers_time_out),
 		TEST(test_an_upstream_that_the_programs_can_not_reach_is_closed),

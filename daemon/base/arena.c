@@ -3,11 +3,13 @@
 
 #include <stdalign.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_BYTES ((size_t)4096)
+#define BLOCK_BYTES ((size_t)4096)       /* at least */
+#define BLOCK_BYTES_MAX ((size_t)65536)  /* of those for many pieces */
 
 struct arena_block {
 	struct arena_block *next;
@@ -28,7 +30,7 @@ void arena_release(struct arena *arena)
 	*arena = (struct arena)ARENA_INIT;
 }
 
-static struct arena_block *block_add(struct arena *arena, size_t size)
+static struct arena_block *block_add(struct arena *arena, size_t size, bool is_for_one)
 {
 	size_t total;
 	struct arena_block *block;
@@ -42,7 +44,7 @@ static struct arena_block *block_add(struct arena *arena, size_t size)
 	arena->size_bytes += total;
 
 	/* A block made for one large piece is full at once: it must not hide the room of the one before it. */
-	if (arena->blocks && size > BLOCK_BYTES) {
+	if (arena->blocks && is_for_one) {
 		block->next = arena->blocks->next;
 		arena->blocks->next = block;
 	} else {
@@ -50,6 +52,14 @@ static struct arena_block *block_add(struct arena *arena, size_t size)
 		arena->blocks = block;
 	}
 	return block;
+}
+
+/* Grows with the arena: a quarter of what is there may be left over. */
+static size_t block_bytes(const struct arena *arena)
+{
+	size_t quarter = arena->size_bytes / 4;
+
+	return quarter < BLOCK_BYTES ? BLOCK_BYTES : quarter > BLOCK_BYTES_MAX ? BLOCK_BYTES_MAX : quarter;
 }
 
 void *arena_alloc(struct arena *arena, size_t size)
@@ -62,7 +72,7 @@ void *arena_alloc(struct arena *arena, size_t size)
 		return NULL;
 	rounded &= ~(alignof(max_align_t) - 1);
 	if (!block || block->size - block->used < rounded)
-		block = block_add(arena, rounded > BLOCK_BYTES ? rounded : BLOCK_BYTES);
+		block = rounded > block_bytes(arena) ? block_add(arena, rounded, true) : block_add(arena, block_bytes(arena), false);
 	if (!block)
 		return NULL;
 	piece = block->bytes + block->used;

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "base/hash.h"
 
 #define ALIGN 8u
 #define SHARED_FIRST 1024u
@@ -15,21 +16,6 @@
 static size_t aligned(size_t size)
 {
 	return (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-}
-
-/* FNV-1a over words: fast enough for images of megabytes, and nobody gains by a collision (contents are compared). */
-static uint64_t content_hash(const uint8_t *bytes, size_t size)
-{
-	uint64_t h = 0xcbf29ce484222325ull, word;
-
-	for (; size >= sizeof(word); bytes += sizeof(word), size -= sizeof(word)) {
-		memcpy(&word, bytes, sizeof(word));
-		h = (h ^ word) * 0x100000001b3ull;
-		h ^= h >> 29;
-	}
-	for (; size; bytes++, size--)
-		h = (h ^ *bytes) * 0x100000001b3ull;
-	return h ^ (h >> 32);
 }
 
 int builder_init(struct builder *builder, enum weft_image_kind kind, uint32_t page_limit)

@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "mesh/mesh_internal.h"
 #include "mesh/model.h"
 #include "mesh/registry.h"
@@ -396,16 +397,6 @@ static int keep_refusal(struct mesh *mesh, enum mesh_kind kind, const char *name
 		return -ENOMEM;
 	mesh->refused[mesh->refused_count++] = &TAKE_PTR(refusal)->refused;
 	return 0;
-}
-
-/* FNV-1a, 64 bits */
-static uint64_t content_hash(const uint8_t *bytes, size_t size)
-{
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-
-	for (size_t i = 0; i < size; i++)
-		hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
-	return hash;
 }
 
 static struct mesh_resource *build_kind(struct build *b, enum mesh_kind kind, const ProtobufCMessage *message)

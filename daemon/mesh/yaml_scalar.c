@@ -321,8 +321,13 @@ bool text_is_utf8(const char *text, size_t size)
 
 	while (at < end) {
 		uint32_t point, least;
+		uint64_t eight;
 		int more;
 
+		if (end - at >= (ptrdiff_t)sizeof(eight) && !(memcpy(&eight, at, sizeof(eight)), eight & 0x8080808080808080ull)) {
+			at += sizeof(eight);
+			continue;
+		}
 		if (*at < 0x80) {
 			at++;
 			continue;

@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "base/strbuf.h"
 
 struct held {
@@ -38,25 +39,6 @@ void xds_store_free(struct xds_store **store)
 	weft_assert(!(*store)->by_hash);
 	free(*store);
 	*store = NULL;
-}
-
-/* Eight bytes at a time; what it finds is compared byte by byte. */
-static uint64_t hash_of(enum mesh_kind kind, struct xds_bytes bytes)
-{
-	const uint64_t prime = UINT64_C(0x9fb21c651e98df25);
-	uint64_t hash = (bytes.size ^ (uint64_t)kind << 56) * prime, word;
-	size_t at;
-
-	for (at = 0; at + sizeof(word) <= bytes.size; at += sizeof(word)) {
-		memcpy(&word, bytes.at + at, sizeof(word));
-		hash = (hash ^ word) * prime;
-		hash ^= hash >> 29;
-	}
-	word = 0;
-	if (at < bytes.size)
-		memcpy(&word, bytes.at + at, bytes.size - at);
-	hash = (hash ^ word) * prime;
-	return hash ^ hash >> 32;
 }
 
 static bool is_equal(const struct xds_resource *resource, enum mesh_kind kind, struct xds_bytes bytes)
@@ -143,7 +125,7 @@ int xds_store_take(struct xds_store *store, enum mesh_kind kind, const struct xd
 		*out = xds_resource_ref(known);
 		return 0;
 	}
-	hash = hash_of(kind, item->value);
+	hash = content_hash(item->value.at, item->value.size);
 	HASH_FIND(hh, store->by_hash, &hash, sizeof(hash), first);
 	for (held = first; held; held = held->next) {
 		if (!is_equal(&held->resource, kind, item->value))

@@ -40,6 +40,16 @@ static void test_a_large_piece_leaves_the_room_of_the_block_before_it(void **sta
 	assert_ptr_equal(second, first + 16);
 }
 
+static void test_many_pieces_cost_few_blocks_and_little_room(void **state)
+{
+	_cleanup_(arena_release) struct arena arena = ARENA_INIT;
+	const size_t count = 100000;
+
+	for (size_t i = 0; i < count; i++)
+		assert_non_null(arena_alloc(&arena, 16));
+	assert_in_range(arena.size_bytes, 16 * count, 16 * count + 16 * count / 4);
+}
+
 static void test_counts_are_checked_before_they_are_multiplied(void **state)
 {
 	_cleanup_(arena_release) struct arena arena = ARENA_INIT;
@@ -67,6 +77,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pieces_are_zeroed_aligned_and_apart),
 		cmocka_unit_test(test_a_large_piece_leaves_the_room_of_the_block_before_it),
+		cmocka_unit_test(test_many_pieces_cost_few_blocks_and_little_room),
 		cmocka_unit_test(test_counts_are_checked_before_they_are_multiplied),
 		cmocka_unit_test(test_texts_are_copies),
 	};

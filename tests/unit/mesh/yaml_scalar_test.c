@@ -200,6 +200,21 @@ static void test_utf8_is_told_from_other_bytes(void **state)
 			fail_msg("bad text %zu was taken", i);
 }
 
+static void test_one_wrong_byte_is_found_wherever_it_stands(void **state)
+{
+	char text[25];
+
+	memset(text, 'a', sizeof(text));
+	for (size_t size = 1; size <= sizeof(text); size++) {
+		assert_true(text_is_utf8(text, size));
+		for (size_t i = 0; i < size; i++) {
+			text[i] = (char)0x80;
+			assert_false(text_is_utf8(text, size));
+			text[i] = 'a';
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -211,6 +226,7 @@ int main(void)
 		cmocka_unit_test(test_durations_are_seconds_with_a_unit),
 		cmocka_unit_test(test_base64_takes_both_alphabets_with_or_without_padding),
 		cmocka_unit_test(test_utf8_is_told_from_other_bytes),
+		cmocka_unit_test(test_one_wrong_byte_is_found_wherever_it_stands),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

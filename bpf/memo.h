@@ -53,25 +53,23 @@ struct {
  * but for its fields. */
 WEFT_STAGE int memo_recall(struct memo *memo, struct scratch *scratch, u32 copied)
 {
-	u64 difference = 0;
-	u32 len, i;
+	u32 len, whole, i;
 
 	if (!memo || !scratch)
 		return 0;
 	len = memo->head_len;
+	whole = len / 8;
 	if (!len || len > copied)
-		difference = 1;
+		goto missed;
 	for (i = 0; i < MEMO_WORDS; i++) {
-		if (difference || 8 * i >= len)
+		if (i >= whole)
 			break;
-		difference = weft_load8(scratch->bytes.data + 8 * i) ^ memo->words[i];
-		if (len - 8 * i < 8)
-			difference &= weft_first_bytes(len - 8 * i);
+		if (weft_load8(scratch->bytes.data + 8 * i) != memo->words[i])
+			goto missed;
 	}
-	if (difference) {
-		memo->misses++;
-		return 0;
-	}
+	i = whole & (MEMO_WORDS - 1); /* a head of MEMO_WORDS words ends with the last of them */
+	if ((weft_load8(scratch->bytes.data + 8 * i) ^ memo->words[i]) & weft_bytes_of(len))
+		goto missed;
 	if (memo->misses)
 		memo->misses = 0;
 	scratch->head.head_len = len;
@@ -80,6 +78,9 @@ WEFT_STAGE int memo_recall(struct memo *memo, struct scratch *scratch, u32 copie
 	scratch->head.status = memo->status;
 	scratch->head.method = memo->method;
 	return 1;
+missed:
+	memo->misses++;
+	return 0;
 }
 
 /* The route too, if the head is still routed by the image that it was routed by. */

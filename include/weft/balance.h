@@ -120,21 +120,24 @@ struct weft_least {
 };
 
 /* One more endpoint of the group of `endpoint`, which it replaces if it is better. */
-WEFT_INLINE int weft_least_step(const struct weft_balance_query *query, const struct weft_cluster *cluster, struct weft_cursor *cursor,
-				struct weft_least *least, u32 i, struct weft_endpoint *endpoint)
+WEFT_STAGE int weft_least_step(const struct weft_balance_query *query, const struct weft_cluster *cluster, struct weft_least *least, u32 i,
+			       struct weft_endpoint *endpoint)
 {
 	const struct weft_endpoint *candidate;
+	struct weft_cursor cursor = {};
 	u64 active, share;
 	u32 draw, id;
 
+	if (!query || !cluster || !least || !endpoint)
+		return -EINVAL;
 	least->random = weft_hash_finish(least->random + 0x9e3779b9u);
 	draw = least->random;
 	if (least->takes_all)
-		candidate = weft_member(&query->image, cursor, cluster, least->first + i);
+		candidate = weft_member(&query->image, &cursor, cluster, least->first + i);
 	else if (least->is_weighted)
-		candidate = weft_scheduled(&query->image, cursor, cluster, ((u64)draw * cluster->schedule_len) >> 32);
+		candidate = weft_scheduled(&query->image, &cursor, cluster, ((u64)draw * cluster->schedule_len) >> 32);
 	else
-		candidate = weft_member(&query->image, cursor, cluster, least->first + (((u64)draw * least->count) >> 32));
+		candidate = weft_member(&query->image, &cursor, cluster, least->first + (((u64)draw * least->count) >> 32));
 	if (!candidate)
 		return -EHOSTUNREACH;
 	if (candidate->group_first != endpoint->group_first)
@@ -166,7 +169,6 @@ WEFT_INLINE int weft_least_step(const struct weft_balance_query *query, const st
 WEFT_STAGE int weft_least_request(const struct weft_balance_query *query, const struct weft_cluster *cluster, struct weft_endpoint *endpoint)
 {
 	struct weft_least least = {};
-	struct weft_cursor cursor = {};
 	u32 i;
 
 	if (!query || !cluster || !endpoint)
@@ -194,7 +196,7 @@ WEFT_STAGE int weft_least_request(const struct weft_balance_query *query, const 
 
 		if (i >= least.tries)
 			break;
-		r = weft_least_step(query, cluster, &cursor, &least, i, endpoint);
+		r = weft_least_step(query, cluster, &least, i, endpoint);
 		if (r)
 			return r;
 	}
@@ -206,20 +208,29 @@ WEFT_STAGE int weft_least_request(const struct weft_balance_query *query, const 
 #define WEFT_RING_BITS 20
 _Static_assert(WEFT_RING_MAX == 1u << WEFT_RING_BITS, "a search of so many steps");
 
+/* Is the place `index` of a ring below `hash`? */
+WEFT_STAGE int weft_ring_is_below(const struct weft_image_handle *image, weft_ref hashes, u32 index, u64 hash)
+{
+	struct weft_cursor cursor = {};
+
+	return image && weft_entry8(image, &cursor, hashes, index) < hash;
+}
+
 /* The place of `hash` on the ring: the first that is not below it, else the first of all. `slot`: see WEFT_FORGET. */
-WEFT_INLINE u32 weft_ring_place(const struct weft_image_handle *image, const struct weft_hash_level *level, u64 hash, u32 *slot)
+WEFT_STAGE u32 weft_ring_place(const struct weft_image_handle *image, const struct weft_hash_level *level, u64 hash, u32 *slot)
 {
 	u32 below = 0, bit, next; /* places that are known to be below */
-	u32 size = level->size;
+	u32 size;
 
+	if (!image || !level || !slot)
+		return 0;
+	size = level->size;
 	for (bit = WEFT_RING_MAX; bit; bit >>= 1) {
-		struct weft_cursor cursor = {};
-
 		below = WEFT_FORGET(*slot, below);
 		next = below + bit;
 		if (next > size)
 			continue;
-		if (weft_entry8(image, &cursor, level->hashes, next - 1) < hash)
+		if (weft_ring_is_below(image, level->hashes, next - 1, hash))
 			below = next;
 	}
 	return below >= size ? 0 : below;

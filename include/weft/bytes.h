@@ -37,6 +37,11 @@
 #define WEFT_KERNEL_LIMIT(n) 0xffffffffu
 #endif
 
+/* A long loop as a short one in a stage of its own that is called again: the verifier, which walks each turn, walks the stage once. What such a stage
+ * returns when its turns are up: where to go on, with this bit. */
+#define WEFT_TURNS 32u
+#define WEFT_TURNS_UP 0x80000000u
+
 /* The value, by way of `slot`: what the verifier knows of a value that went through memory is forgotten, so that paths which differ
  * only in that become one. */
 #ifdef __bpf__

@@ -120,9 +120,8 @@ WEFT_INLINE bool weft_text_is(const u8 *text, u32 len, u64 first, u64 second, u3
 #define weft_is_100_continue(text, len) \
 	weft_text_is(text, len, WEFT_TEXT8('1', '0', '0', '-', 'c', 'o', 'n', 't'), WEFT_TEXT8('i', 'n', 'u', 'e', 0, 0, 0, 0), 12)
 
-/* The first byte from `at` on that is a control character other than tab, or something >= len where there is none. A false flag
- * (see weft_zero_bytes; and above 0xff) is looked at and passed. */
-WEFT_STAGE u32 weft_text_end(const struct weft_head_bytes *bytes, u32 at, u32 len)
+/* A false flag (see weft_zero_bytes; and above 0xff) is looked at and passed. */
+WEFT_STAGE u32 weft_text_end_soon(const struct weft_head_bytes *bytes, u32 at, u32 len)
 {
 	const u8 *p;
 	u32 i;
@@ -131,7 +130,7 @@ WEFT_STAGE u32 weft_text_end(const struct weft_head_bytes *bytes, u32 at, u32 le
 		return len;
 	p = bytes->data;
 
-	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_KERNEL_HEAD_MAX / 8); i++) {
+	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_TURNS); i++) {
 		u64 word, flags;
 		u8 byte;
 
@@ -151,6 +150,20 @@ WEFT_STAGE u32 weft_text_end(const struct weft_head_bytes *bytes, u32 at, u32 le
 		if (byte != '\t' && (byte < 0x20 || byte == 0x7f))
 			return at;
 		at = WEFT_PLACE(at + 1);
+	}
+	return at | WEFT_TURNS_UP;
+}
+
+/* The first byte from `at` on that is a control character other than tab, or something >= len where there is none. */
+WEFT_STAGE u32 weft_text_end(const struct weft_head_bytes *bytes, u32 at, u32 len)
+{
+	u32 i;
+
+	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_KERNEL_HEAD_MAX / 8 / WEFT_TURNS); i++) {
+		at = weft_text_end_soon(bytes, at, len);
+		if (!(at & WEFT_TURNS_UP))
+			return at;
+		at &= ~WEFT_TURNS_UP;
 	}
 	return len; /* only in the kernel, when tabs make more steps than words: reads as not complete, and goes to the proxy */
 }

@@ -135,13 +135,15 @@ WEFT_INLINE const void *weft_at(const struct weft_image_handle *image, weft_ref 
 }
 
 /* The listener of exactly this key, or 0. */
-WEFT_INLINE weft_ref weft_find_listener_key(const struct weft_image_handle *image, struct weft_cursor *cursor, weft_ref slots, u32 mask,
-					    u32 ip4_be, u32 port_be)
+WEFT_STAGE weft_ref weft_find_listener_key(const struct weft_image_handle *image, weft_ref slots, u32 mask, u32 ip4_be, u32 port_be)
 {
 	u32 hash = weft_listener_hash(ip4_be, port_be), i;
+	struct weft_cursor cursor = {};
 
+	if (!image)
+		return 0;
 	for (i = 0; i < WEFT_HASH_PROBES_MAX; i++) {
-		const struct weft_slot *slot = WEFT_OBJECT(weft_slot, image, cursor, slots + ((hash + i) & mask) * sizeof(*slot));
+		const struct weft_slot *slot = WEFT_OBJECT(weft_slot, image, &cursor, slots + ((hash + i) & mask) * sizeof(*slot));
 		const struct weft_listener *listener;
 		weft_ref object;
 
@@ -152,7 +154,7 @@ WEFT_INLINE weft_ref weft_find_listener_key(const struct weft_image_handle *imag
 			return 0;
 		if (slot->hash != hash)
 			continue;
-		listener = WEFT_OBJECT(weft_listener, image, cursor, object);
+		listener = WEFT_OBJECT(weft_listener, image, &cursor, object);
 		if (!listener)
 			return 0;
 		if (listener->key.ip4_be == ip4_be && listener->key.port_be == port_be)
@@ -200,11 +202,11 @@ WEFT_STAGE int weft_find_listener(const struct weft_image_handle *image, u32 ip4
 	mask = header->listener_mask;
 	if (!slots)
 		return -ENOENT;
-	found = weft_find_listener_key(image, &cursor, slots, mask, ip4_be, port_be);
+	found = weft_find_listener_key(image, slots, mask, ip4_be, port_be);
 	if (!found)
-		found = weft_find_listener_key(image, &cursor, slots, mask, 0, port_be);
+		found = weft_find_listener_key(image, slots, mask, 0, port_be);
 	if (!found)
-		found = weft_find_listener_key(image, &cursor, slots, mask, 0, 0);
+		found = weft_find_listener_key(image, slots, mask, 0, 0);
 	if (found)
 		found = weft_listener_for(image, &cursor, found, ip4_be);
 	if (!found)

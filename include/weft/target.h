@@ -387,15 +387,15 @@ WEFT_INLINE u64 weft_not_plain_in_path(u64 word)
 	return (~(letters | others) | word) & WEFT_HIGHS;
 }
 
-/* Where a path of plain characters without `//` and `/.` ends: at its first byte that is not plain. 0: it is not so, or not complete. */
-WEFT_STAGE u32 weft_plain_path_end(const struct weft_head_bytes *bytes, u32 at, u32 len)
+/* `follows_slash`: the byte before `at` is one. */
+WEFT_STAGE u32 weft_plain_path_end_soon(const struct weft_head_bytes *bytes, u32 at, u32 len, u32 follows_slash)
 {
-	u64 pairs = 0, carry = 0;
+	u64 pairs = 0, carry = follows_slash ? 0x80 : 0;
 	u32 i;
 
 	if (!bytes)
 		return 0;
-	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_KERNEL_HEAD_MAX / 8); i++) {
+	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_TURNS); i++) {
 		u64 word, flags, slashes, dots, before;
 
 		if (at >= len)
@@ -412,17 +412,33 @@ WEFT_STAGE u32 weft_plain_path_end(const struct weft_head_bytes *bytes, u32 at, 
 			return pairs ? 0 : at + weft_count_before(before);
 		at += 8;
 	}
+	return pairs ? 0 : at | WEFT_TURNS_UP;
+}
+
+/* Where a path of plain characters without `//` and `/.` ends: at its first byte that is not plain. 0: it is not so, or not complete. */
+WEFT_STAGE u32 weft_plain_path_end(const struct weft_head_bytes *bytes, u32 at, u32 len)
+{
+	u32 follows_slash = 0, i;
+
+	if (!bytes)
+		return 0;
+	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_KERNEL_HEAD_MAX / 8 / WEFT_TURNS); i++) {
+		at = weft_plain_path_end_soon(bytes, at, len, follows_slash);
+		if (!(at & WEFT_TURNS_UP))
+			return at;
+		at &= ~WEFT_TURNS_UP;
+		follows_slash = bytes->data[WEFT_OFFSET(at - 1)] == '/';
+	}
 	return 0;
 }
 
-/* Where a query ends: at its first space, control character, byte from 0x7f on or `#`. 0: not complete. */
-WEFT_STAGE u32 weft_query_end(const struct weft_head_bytes *bytes, u32 at, u32 len)
+WEFT_STAGE u32 weft_query_end_soon(const struct weft_head_bytes *bytes, u32 at, u32 len)
 {
 	u32 i;
 
 	if (!bytes)
 		return 0;
-	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_KERNEL_HEAD_MAX / 8); i++) {
+	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_TURNS); i++) {
 		u64 word, flags;
 
 		if (at >= len)
@@ -434,6 +450,20 @@ WEFT_STAGE u32 weft_query_end(const struct weft_head_bytes *bytes, u32 at, u32 l
 		if (flags)
 			return at + weft_count_before(weft_before(flags));
 		at += 8;
+	}
+	return at | WEFT_TURNS_UP;
+}
+
+/* Where a query ends: at its first space, control character, byte from 0x7f on or `#`. 0: not complete. */
+WEFT_STAGE u32 weft_query_end(const struct weft_head_bytes *bytes, u32 at, u32 len)
+{
+	u32 i;
+
+	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_KERNEL_HEAD_MAX / 8 / WEFT_TURNS); i++) {
+		at = weft_query_end_soon(bytes, at, len);
+		if (!(at & WEFT_TURNS_UP))
+			return at;
+		at &= ~WEFT_TURNS_UP;
 	}
 	return 0;
 }

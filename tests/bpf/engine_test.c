@@ -189,6 +189,32 @@ static void test_heads_at_the_limits_of_the_kernel(void **state)
 	assert_int_equal(counts.wrong, 0);
 }
 
+/* Long paths, queries and values are read in pieces: what makes a head a special one may stand on either side of a joint, or on both. */
+static void test_heads_that_are_read_in_pieces(void **state)
+{
+	static const char *const odd[] = {"//", "/.", "/./", "%2f", " ", "#", "?", "\t", "\r\n", "\x7f", "\x80"};
+	static const char *const lines[] = {"GET /", "GET /?", "GET / HTTP/1.1\r\nHost: "};
+	static const char *const ends[] = {" HTTP/1.1\r\nHost: a\r\n\r\n", " HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n\r\n"};
+	const u32 piece = 8 * WEFT_TURNS;
+	struct counts counts = {};
+	char bytes[1024];
+	u32 i, k, at;
+
+	for (i = 0; i < WEFT_ARRAY_SIZE(lines); i++) {
+		for (k = 0; k < WEFT_ARRAY_SIZE(odd); k++) {
+			for (at = 2 * piece - 16; at < 2 * piece + 24; at++) {
+				memset(bytes, 'a', sizeof(bytes));
+				memcpy(bytes, lines[i], strlen(lines[i]));
+				memcpy(bytes + at, odd[k], strlen(odd[k]));
+				strcpy(bytes + 3 * piece, ends[i]);
+				compare_head(engine_of(state), (const u8 *)bytes, (u32)strlen(bytes), false, 0, &counts);
+			}
+		}
+	}
+	assert_int_equal(counts.wrong, 0);
+	assert_true(counts.done > counts.compared / 10);
+}
+
 static void test_chunked_ends_are_found_as_on_the_host(void **state)
 {
 	static const char *const bodies[] = {"5\r\nhello\r\n0\r\n\r\n", "0\r\n\r\n", "a\r\n0123456789\r\n3\r\nabc\r\n0\r\n\r\n", "fff\r\n", "5;x\r\nhello\r\n0\r\n\r\n"};
@@ -313,6 +339,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_the_public_vectors_are_fast_or_handed_up),
 		cmocka_unit_test(test_response_heads_are_read_as_on_the_host),
 		cmocka_unit_test(test_heads_at_the_limits_of_the_kernel),
+		cmocka_unit_test(test_heads_that_are_read_in_pieces),
 		cmocka_unit_test(test_chunked_ends_are_found_as_on_the_host),
 		cmocka_unit_test(test_listeners_and_endpoints_are_found_as_on_the_host),
 		cmocka_unit_test(test_every_program_leaves_the_verifier_a_quarter_of_its_budget),

@@ -9,6 +9,7 @@
 
 struct bench_io io;
 struct weft_head head;
+struct weft_route_query query; /* not on the stack: the balancer needs what is left of that */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -59,8 +60,8 @@ int bench_parse(struct __sk_buff *skb)
 
 static __always_inline int route(u32 turn, struct weft_route_result *result)
 {
-	struct weft_route_query query = {.image = {io.routes_slot}, .route_table = io.route_table};
-
+	query.image.slot = io.routes_slot;
+	query.route_table = io.route_table;
 	if (weft_parse_request(BYTES(turn), io.lengths[turn], &head) != WEFT_PARSE_DONE)
 		return WEFT_ROUTE_PROXY;
 	if (weft_head_reason(&head, WEFT_LISTENER_NORMALIZE_PATH))

@@ -6,7 +6,8 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-/* Accepts nothing for a moment when descriptors ran out: the listener stays readable, and the loop would spin. */
+/* Accepts nothing for a moment when descriptors ran out, or the pod has as many connections as it may: the listener stays readable, and the loop would
+ * spin. Who waits in its queue meanwhile is served a little later, where a closed connection would be an error that nobody but weft made. */
 #define ACCEPT_PAUSE_MS 10
 /* The kernel doubles it. */
 #define ANCHOR_BUFFER_BYTES (256 << 10)
@@ -39,12 +40,6 @@ static void anchor_accepted(struct thread *thread, struct pod *pod, int fd, cons
 	int r;
 
 	COUNT(thread, connections_accepted);
-	if (__atomic_load_n(&proxy->connection_count, __ATOMIC_RELAXED) >= proxy->limits.connections ||
-	    __atomic_load_n(&pod->connection_count, __ATOMIC_RELAXED) >= proxy->limits.connections_each) {
-		COUNT(thread, connections_over_limit);
-		close(fd);
-		return;
-	}
 	r = proxy->backend.connection_find(proxy->backend.arg, pod->is.netns_cookie, peer->sin_addr.s_addr, peer->sin_port, &cookie, &record);
 	if (r) {
 		COUNT(thread, connections_unknown);
@@ -71,9 +66,24 @@ static void on_pause_over(evutil_socket_t fd, short what, void *arg)
 	event_add(&listener->event, NULL);
 }
 
-static void on_listener(evutil_socket_t fd, short what, void *arg)
+static void pause_listener(struct listener *listener)
 {
 	static const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
+
+	event_del(&listener->event);
+	event_add(&listener->pause, &pause);
+}
+
+static bool is_full(const struct listener *listener)
+{
+	const struct proxy *proxy = listener->thread->proxy;
+
+	return __atomic_load_n(&proxy->connection_count, __ATOMIC_RELAXED) >= proxy->limits.connections ||
+	       __atomic_load_n(&listener->pod->connection_count, __ATOMIC_RELAXED) >= proxy->limits.connections_each;
+}
+
+static void on_listener(evutil_socket_t fd, short what, void *arg)
+{
 	struct listener *listener = arg;
 	struct thread *thread = listener->thread;
 
@@ -81,12 +91,18 @@ static void on_listener(evutil_socket_t fd, short what, void *arg)
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
 		struct sockaddr_in peer = {0};
 		socklen_t len = sizeof(peer);
-		int accepted = accept4(fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int accepted;
+
+		if (is_full(listener)) {
+			COUNT(thread, accept_pauses);
+			pause_listener(listener);
+			return;
+		}
+		accepted = accept4(fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (accepted < 0) {
 			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-				event_del(&listener->event);
-				event_add(&listener->pause, &pause);
+				pause_listener(listener);
 			} else if (errno == ECONNABORTED || errno == EINTR) {
 				continue;
 			}

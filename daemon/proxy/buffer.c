@@ -10,6 +10,18 @@
 #define FREE_LARGE_MAX 32u
 #define FREE_PIPES_MAX 32u
 
+void buffers_charge(struct thread *thread, const struct pod *pod)
+{
+	thread->share = pod->is.pod_id % SHARES;
+}
+
+bool buffers_allow(const struct thread *thread, const struct buffer *buffer)
+{
+	const struct proxy *proxy = thread->proxy;
+
+	return buffer->block || thread->shares[thread->share].buffers_bytes + READ_SMALL <= proxy->limits.buffer_bytes_each / proxy->thread_count;
+}
+
 static struct block *block_take(struct thread *thread, u32 capacity)
 {
 	struct block **list = capacity == READ_SMALL ? &thread->free_small : &thread->free_large;
@@ -28,6 +40,8 @@ static struct block *block_take(struct thread *thread, u32 capacity)
 		block->capacity = capacity;
 		memset(block->data + capacity, 0, BLOCK_SLACK);
 	}
+	block->share = thread->share;
+	thread->shares[block->share].buffers_bytes += capacity;
 	COUNT_ADD(thread, buffers_bytes, capacity);
 	return block;
 }
@@ -39,6 +53,7 @@ static void block_give(struct thread *thread, struct block *block)
 	u32 *count = is_small ? &thread->free_small_count : &thread->free_large_count;
 
 	COUNT_ADD(thread, buffers_bytes, -(u64)block->capacity);
+	thread->shares[block->share].buffers_bytes -= block->capacity;
 	if (*count >= (is_small ? FREE_SMALL_MAX : FREE_LARGE_MAX)) {
 		free(block);
 		return;
@@ -121,8 +136,12 @@ struct splice_pipe *pipe_take(struct thread *thread)
 	struct splice_pipe *pipe = thread->free_pipes;
 	int ends[2];
 
+	if (thread->shares[thread->share].pipes >= thread->proxy->limits.splice_pipes_each)
+		return NULL;
 	if (pipe) {
 		thread->free_pipes = pipe->next;
+		pipe->share = thread->share;
+		thread->shares[pipe->share].pipes++;
 		return pipe;
 	}
 	if (thread->pipe_count >= thread->proxy->limits.splice_pipes)
@@ -138,6 +157,8 @@ struct splice_pipe *pipe_take(struct thread *thread)
 	(void)fcntl(ends[1], F_SETPIPE_SZ, PIPE_BYTES);
 	pipe->out = ends[0];
 	pipe->in = ends[1];
+	pipe->share = thread->share;
+	thread->shares[pipe->share].pipes++;
 	thread->pipe_count++;
 	return pipe;
 }
@@ -156,6 +177,7 @@ void pipe_give(struct thread *thread, struct splice_pipe **pipe, bool is_empty)
 
 	if (!given)
 		return;
+	thread->shares[given->share].pipes--;
 	if (!is_empty || thread->pipe_count > FREE_PIPES_MAX) {
 		pipe_close(thread, given);
 		return;

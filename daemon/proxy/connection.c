@@ -51,6 +51,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	connection->timer_at_ms = 0;
 	if (connection->pace_at_ms <= now)
 		connection->pace_at_ms = 0;
+	if (connection->memory_at_ms <= now)
+		connection->memory_at_ms = 0;
 	if (connection->state == CONNECTION_EXCHANGE && own->connect_deadline_ms && own->connect_deadline_ms <= now) {
 		own->connect_deadline_ms = 0;
 		if (own->upstream && !own->upstream->is_connected)
@@ -106,6 +108,7 @@ void connection_timer(struct connection *connection)
 		at = earlier(at, connection->relay->exchange.deadline_ms);
 	at = earlier(at, connection->finish_at_ms);
 	at = earlier(at, connection->pace_at_ms);
+	at = earlier(at, connection->memory_at_ms);
 	if (!at && !connection->is_held && connection->state != CONNECTION_FINISH)
 		return;
 	now = now_ms();
@@ -466,6 +469,15 @@ static bool anchor_splice(struct connection *connection)
 	return n == -EINVAL ? true : anchor_failed(connection, n ? (int)-n : EPIPE);
 }
 
+void connection_wait_for_memory(struct connection *connection)
+{
+	if (connection->memory_at_ms)
+		return;
+	COUNT(connection->thread, memory_waits);
+	connection->memory_at_ms = now_ms() + MEMORY_WAIT_MS;
+	connection_timer(connection);
+}
+
 bool anchor_read(struct connection *connection)
 {
 	struct thread *thread = connection->thread;
@@ -484,6 +496,10 @@ bool anchor_read(struct connection *connection)
 		return anchor_splice(connection);
 	if (!anchor_wants(connection))
 		return false;
+	if (!buffers_allow(thread, in)) {
+		connection_wait_for_memory(connection);
+		return false;
+	}
 	if (buffer_reserve_read(thread, in, is_large)) {
 		connection_abort(connection, PROXY_REASON_NO_MEMORY);
 		return false;
@@ -636,6 +652,7 @@ void connection_drive(struct connection *connection)
 	if (connection->is_driven || connection->state == CONNECTION_DEAD)
 		return;
 	connection->is_driven = true;
+	buffers_charge(connection->thread, connection->pod);
 	/* A reply that is held stands behind one of the kernel's. */
 	connection->replies_queued = connection->is_held && connection->own.is_local ? REPLIES_QUEUED_MAX : 0;
 	if (connection->state == CONNECTION_FINISH)

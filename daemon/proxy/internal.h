@@ -28,6 +28,7 @@
 
 #define READ_SMALL (16u << 10)                       /* bytes of the usual block */
 #define READ_LARGE ((64u << 10) + 2048u)             /* ... of one for long heads and streams */
+#define SHARES 1024u
 #define BLOCK_SLACK 64u                              /* the parser loads words */
 #define HEAD_MAX WEFT_PROXY_HEAD_MAX
 #define SPLICE_MIN (48u << 10)                       /* bodies with less to come are copied */
@@ -35,6 +36,7 @@
 #define ACCEPT_BATCH 64
 #define DRIVE_ROUNDS 32                              /* before others get their turn */
 #define REPLIES_QUEUED_MAX 2u                        /* Envoy: max_outbound_responses */
+#define MEMORY_WAIT_MS 50u
 #define LINGER_MS 1000u                              /* Envoy: delayed_close_timeout */
 #define ORDER_POLL_MS 1u
 #define ORDER_EOF_WAIT_MS 1000u                      /* how long a client that half-closed keeps its kernel exchange */
@@ -46,6 +48,7 @@
 struct block {
 	struct block *next;
 	u32 capacity;
+	u32 share;                /* in thread->shares, of the pod that holds it */
 	u8 data[];
 };
 
@@ -58,6 +61,7 @@ struct buffer {
 struct splice_pipe {
 	struct splice_pipe *next;
 	int in, out;
+	u32 share;                /* likewise */
 };
 
 struct thread;
@@ -96,6 +100,11 @@ struct splice_pipe *pipe_take(struct thread *thread);
 /* A pipe that still holds bytes is closed. */
 void pipe_give(struct thread *thread, struct splice_pipe **pipe, bool is_empty);
 void buffers_free(struct thread *thread);
+/* What is taken from here on is the pod's. */
+struct pod;
+void buffers_charge(struct thread *thread, const struct pod *pod);
+/* May bytes be read into `buffer` now? Not into a further block of a pod that has its share. */
+bool buffers_allow(const struct thread *thread, const struct buffer *buffer);
 
 /* ---- one direction of an exchange (flow.c) ------------------------------------------------------------------------------- */
 
@@ -313,6 +322,7 @@ struct connection {
 	u64 timer_at_ms;            /* 0: not armed */
 	u64 finish_at_ms;           /* LINGER, FINISH: then it closes whatever is still to come */
 	u64 silence_at_ms;          /* HEAD: when first.c looks again whether the client has spoken; 0: not */
+	u64 memory_at_ms;           /* when is looked again whether its pod may have more memory; 0: it may */
 	u64 delayed_until_ms;       /* HEAD: a fault delays the request that has come; 0: none */
 	u32 silence_ms;
 	int fd;
@@ -375,6 +385,8 @@ void connection_drive(struct connection *connection);
 void connection_again(struct connection *connection);
 /* Reads what the connection's state has a use for; true: something happened. */
 bool anchor_read(struct connection *connection);
+/* Nothing is read until others of its pod have given memory back. */
+void connection_wait_for_memory(struct connection *connection);
 /* At once; a response in flight may be lost. */
 void connection_close(struct connection *connection);
 /* In order: after the client has what the kernel redirected; then a FIN, and what still comes is thrown away for a second. */
@@ -551,6 +563,11 @@ struct thread {
 	u32 free_small_count, free_large_count;
 	struct splice_pipe *free_pipes;
 	u32 pipe_count;
+	struct share {
+		u64 buffers_bytes;
+		u32 pipes;
+	} shares[SHARES];            /* by pod_id % SHARES: pods that have one in common are rare, and may then have less */
+	u32 share;                   /* whose what is taken now is */
 	u64 random_state;
 	u64 date_second;
 	u32 date_len;

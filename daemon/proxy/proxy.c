@@ -66,11 +66,13 @@ int proxy_new_with_backend(struct proxy **out, const struct proxy_backend *backe
 	set_limit(&proxy->limits.connections, 65536);
 	set_limit(&proxy->limits.connections_each, proxy->limits.connections / 4 ? proxy->limits.connections / 4 : 1);
 	set_limit(&proxy->limits.buffer_bytes, 512u << 20);
+	set_limit(&proxy->limits.buffer_bytes_each, proxy->limits.buffer_bytes / 4);
 	set_limit(&proxy->limits.idle_upstreams, 1024);
 	set_limit(&proxy->limits.idle_upstreams_each, 64);
 	set_limit(&proxy->limits.idle_upstream_ms, 60000);
 	set_limit(&proxy->limits.silence_ms, 200);
 	set_limit(&proxy->limits.splice_pipes, 256);
+	set_limit(&proxy->limits.splice_pipes_each, proxy->limits.splice_pipes / 4 ? proxy->limits.splice_pipes / 4 : 1);
 	pthread_mutex_init(&proxy->lock, NULL);
 	for (u32 i = 0; i < threads; i++) {
 		r = thread_start(&proxy->threads[i], proxy, i);

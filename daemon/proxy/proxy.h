@@ -21,14 +21,16 @@ struct proxy;
 
 /* Named limits; 0 means the default. */
 struct proxy_limits {
-	uint32_t connections;          /* anchors open at once; default 65536; beyond it new ones are closed, counted */
+	uint32_t connections;          /* anchors open at once; default 65536; beyond it new ones wait to be accepted, counted */
 	uint32_t connections_each;     /* of one pod; default a quarter of them */
 	uint32_t buffer_bytes;         /* memory for bytes in flight; default 512 MiB; beyond it connections are closed, counted */
+	uint32_t buffer_bytes_each;    /* of one pod; default a quarter of them; beyond it nothing is read for it that would need more, counted */
 	uint32_t idle_upstreams;       /* a thread's unused upstream connections; default 1024 */
 	uint32_t idle_upstreams_each;  /* of one pod to one endpoint, a thread; default 64 */
 	uint32_t idle_upstream_ms;     /* how long one is kept; default 60000 */
 	uint32_t silence_ms;           /* after which a server may speak before its client, where not all is HTTP; default 200 */
 	uint32_t splice_pipes;         /* a thread's pipes for large bodies and tunnels; default 256; beyond it bytes are copied */
+	uint32_t splice_pipes_each;    /* of one pod; default a quarter of them */
 };
 
 /* What the proxy asks of the kernel side; proxy_new() takes it from a datapath, tests give their own. Called from the proxy's
@@ -196,7 +198,8 @@ struct proxy_stats {
 	uint64_t connections;             /* open now */
 	uint64_t connections_accepted;
 	uint64_t connections_unknown;     /* dialled the loopback listener directly: closed */
-	uint64_t connections_over_limit;
+	uint64_t accept_pauses;           /* looks at a listener whose pod, or all of them, had as many connections as they may */
+	uint64_t memory_waits;            /* looks at a connection whose pod has as much memory as it may */
 	uint64_t connections_adopted;
 	uint64_t requests;
 	uint64_t responses[6];            /* by status / 100, interim ones included */

@@ -369,6 +369,10 @@ bool upstream_read(struct upstream *upstream)
 	}
 	if (exchange->has_head ? !flow_wants_bytes(flow, in) : !buffer_space(in))
 		return false;
+	if (!buffers_allow(thread, in)) {
+		connection_wait_for_memory(exchange->connection);
+		return false;
+	}
 	if (buffer_reserve_read(thread, in, flow->is_large)) {
 		connection_abort(exchange->connection, PROXY_REASON_NO_MEMORY);
 		return false;

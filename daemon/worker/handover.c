@@ -200,6 +200,9 @@ int handover_start_proxy(struct worker *worker)
 		.threads = worker->config->options->proxy_threads,
 		.client_gone = client_gone,
 		.client_gone_arg = worker,
+		/* The programs keep to a pod's share; some of what has ended there is still about to end here. */
+		.limits = { .connections = WEFT_CONNECTIONS_MAX + WEFT_CONNECTIONS_MAX / 8,
+			    .connections_each = worker->shares.connections + worker->shares.connections / 8 + 64 },
 		.is_fast_path_on = may_kernel_carry(worker),
 	};
 

@@ -177,7 +177,8 @@ static json_t *proxy_counters(const struct worker *worker, const struct proxy_st
 	set_number(object, "connections_accepted", stats->connections_accepted);
 	set_number(object, "connections_adopted", stats->connections_adopted);
 	set_number(object, "connections_unknown", stats->connections_unknown);
-	set_number(object, "connections_over_limit", stats->connections_over_limit);
+	set_number(object, "accept_pauses", stats->accept_pauses);
+	set_number(object, "memory_waits", stats->memory_waits);
 	set_number(object, "requests", stats->requests);
 	for (unsigned i = 1; i < ARRAY_SIZE(stats->responses); i++) {
 		snprintf(key, sizeof(key), "%uxx", i);

@@ -162,22 +162,31 @@ static void test_draining_ends_idle_connections_and_lets_the_others_finish(void 
 	close(server);
 }
 
-static void test_connections_beyond_the_limit_are_closed(void **state)
+static void connections_beyond(const struct proxy_limits *limits)
 {
-	struct harness *h = harness_new(&(struct harness_options){.limits = {.connections = 2, .connections_each = 2}});
+	struct harness *h = harness_new(&(struct harness_options){.limits = *limits});
 	int first = client_new(h), second = client_new(h), third = client_new(h);
 	struct proxy_stats stats;
 
-	(void)state;
-	assert_int_equal(what_comes(third, 2000), 0);
+	put_text(third, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	assert_int_equal(what_comes(third, 100), -1);
 	put_text(first, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
 	expect_reply(first, 200, "direct");
 	proxy_stats(h->proxy, &stats);
-	assert_int_equal(stats.connections_over_limit, 1);
+	assert_int_equal(stats.connections, 2);
+	assert_true(stats.accept_pauses > 0);
 	close(first);
+	expect_reply(third, 200, "direct");
 	close(second);
 	close(third);
 	harness_free(h);
+}
+
+static void test_connections_beyond_the_limit_wait(void **state)
+{
+	(void)state;
+	connections_beyond(&(struct proxy_limits){.connections = 2, .connections_each = 9});
+	connections_beyond(&(struct proxy_limits){.connections = 9, .connections_each = 2});
 }
 
 static void test_when_descriptors_run_out_clients_wait(void **state)
@@ -238,7 +247,7 @@ static void test_a_removed_pod_leaves_nothing_behind(void **state)
 
 static void test_memory_for_bytes_in_flight_is_limited(void **state)
 {
-	struct harness *h = harness_new(&(struct harness_options){.limits = {.buffer_bytes = 40000}});
+	struct harness *h = harness_new(&(struct harness_options){.limits = {.buffer_bytes = 40000, .buffer_bytes_each = 1u << 20}});
 	int clients[4];
 	struct proxy_stats stats;
 
@@ -254,6 +263,33 @@ static void test_memory_for_bytes_in_flight_is_limited(void **state)
 	assert_in_range(stats.buffers_bytes, 1, 40000);
 	for (int i = 0; i < 4; i++)
 		close(clients[i]);
+	harness_free(h);
+}
+
+static void test_a_pod_with_its_share_of_memory_waits(void **state)
+{
+	struct harness *h = harness_new(&(struct harness_options){.limits = {.buffer_bytes_each = 40000}});
+	int clients[4];
+	struct proxy_stats stats;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		clients[i] = client_new(h);
+		put_text(clients[i], "GET /direct HTTP/1.1\r\nHost: a\r\nX-Part");
+		usleep(10000);
+	}
+	put_text(clients[3], ": 1\r\n\r\n");
+	assert_int_equal(what_comes(clients[3], 150), -1);
+	proxy_stats(h->proxy, &stats);
+	assert_int_equal(stats.connections, 4);
+	assert_int_equal(stats.reasons[PROXY_REASON_NO_MEMORY], 0);
+	assert_true(stats.memory_waits >= 2);
+	assert_in_range(stats.buffers_bytes, 1, 40000);
+	close(clients[0]);
+	close(clients[1]);
+	expect_reply(clients[3], 200, "direct");
+	close(clients[2]);
+	close(clients[3]);
 	harness_free(h);
 }
 
@@ -289,10 +325,11 @@ int main(void)
 		cmocka_unit_test(test_the_next_worker_adopts_anchors),
 		cmocka_unit_test(test_the_next_worker_ends_tunnels),
 		cmocka_unit_test_setup_teardown(test_draining_ends_idle_connections_and_lets_the_others_finish, setup, teardown),
-		cmocka_unit_test(test_connections_beyond_the_limit_are_closed),
+		cmocka_unit_test(test_connections_beyond_the_limit_wait),
 		cmocka_unit_test_setup_teardown(test_when_descriptors_run_out_clients_wait, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_removed_pod_leaves_nothing_behind, setup, teardown),
 		cmocka_unit_test(test_memory_for_bytes_in_flight_is_limited),
+		cmocka_unit_test(test_a_pod_with_its_share_of_memory_waits),
 		cmocka_unit_test_setup_teardown(test_a_stranger_on_the_loopback_listener_is_closed, setup, teardown),
 		cmocka_unit_test(test_without_an_image_the_answer_is_503),
 	};

@@ -58,7 +58,8 @@ static int import(struct table *table, const struct pass_message *message, uint6
 			kept->lock_fd = entry->fd;
 		else if (entry->kind == TABLE_CONTROL)
 			kept->control_fd = entry->fd;
-		else if (entry->kind == TABLE_ELSEWHERE && !entry->cookie)
+		/* Its own, which it has no name for. */
+		else if ((entry->kind == TABLE_ELSEWHERE || entry->kind == TABLE_CONFIG) && !entry->cookie)
 			entry->cookie = name;
 	}
 	return 0;

@@ -91,14 +91,25 @@ int choose_endpoint(struct exchange *exchange, u32 attempt, struct weft_endpoint
 	return 0;
 }
 
+/* A proxy that dies in between leaves one too many, rather than one too few. */
+static void add(u32 *active, u32 *noted, int by)
+{
+	if (noted && by < 0)
+		__atomic_fetch_add(noted, (u32)by, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(active, (u32)by, __ATOMIC_SEQ_CST);
+	if (noted && by > 0)
+		__atomic_fetch_add(noted, (u32)by, __ATOMIC_SEQ_CST);
+}
+
 void count_load(struct thread *thread, u32 cluster_id, u32 endpoint_id, int by)
 {
 	const struct proxy_backend *backend = &thread->proxy->backend;
+	struct proxy_load *load = thread->proxy->load;
 
 	if (cluster_id < WEFT_CLUSTERS_MAX)
-		__atomic_fetch_add(&backend->clusters[cluster_id].active, (u32)by, __ATOMIC_RELAXED);
+		add(&backend->clusters[cluster_id].active, load ? &load->clusters[cluster_id] : NULL, by);
 	if (endpoint_id && endpoint_id < WEFT_ENDPOINTS_MAX)
-		__atomic_fetch_add(&backend->endpoints[endpoint_id].active, (u32)by, __ATOMIC_RELAXED);
+		add(&backend->endpoints[endpoint_id].active, load ? &load->endpoints[endpoint_id] : NULL, by);
 }
 
 static void count_active(struct exchange *exchange, int by)

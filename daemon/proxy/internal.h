@@ -594,6 +594,7 @@ struct proxy {
 	struct proxy_backend backend;
 	struct table *table;
 	struct proxy_limits limits;
+	struct proxy_load *load;
 	void (*client_gone)(void *arg, uint64_t client_cookie, uint64_t exchange);
 	void *client_gone_arg;
 	void (*let_go)(void *arg, struct table_entry *entry); /* see proxy_leave() */

@@ -59,6 +59,7 @@ int proxy_new_with_backend(struct proxy **out, const struct proxy_backend *backe
 	proxy->backend = *backend;
 	proxy->table = options->table;
 	proxy->limits = options->limits;
+	proxy->load = options->load;
 	proxy->is_fast_path_on = options->is_fast_path_on;
 	proxy->client_gone = options->client_gone;
 	proxy->client_gone_arg = options->client_gone_arg;

@@ -44,7 +44,14 @@ struct proxy_backend {
 	struct weft_endpoint_state *endpoints; /* [WEFT_ENDPOINTS_MAX] */
 };
 
+/* What this proxy has counted in `active` of the states above, and not yet taken off: for who follows it when it dies. */
+struct proxy_load {
+	uint32_t clusters[WEFT_CLUSTERS_MAX];
+	uint32_t endpoints[WEFT_ENDPOINTS_MAX];
+};
+
 struct proxy_options {
+	struct proxy_load *load;  /* NULL: nobody follows */
 	bool decorates;           /* adds what Envoy adds for its own sake: server, date, x-envoy-*, x-forwarded-proto */
 	struct table *table;      /* where anchors are named for the next worker; NULL: nowhere */
 	uint32_t threads;         /* 0: a quarter of the processors, at least one */

@@ -198,6 +198,7 @@ int handover_start_proxy(struct worker *worker)
 	const struct proxy_options options = {
 		.table = worker->table,
 		.threads = worker->config->options->proxy_threads,
+		.load = worker->load,
 		.client_gone = client_gone,
 		.client_gone_arg = worker,
 		/* The programs keep to a pod's share; some of what has ended there is still about to end here. */

@@ -25,6 +25,7 @@ struct mesh;
 struct pods;
 struct pool;
 struct proxy;
+struct proxy_load;
 struct succession;
 struct telemetry;
 
@@ -253,6 +254,7 @@ struct worker {
 	struct datapath *datapath;
 	struct pool *pool;
 	struct proxy *proxy;
+	struct proxy_load *load;
 	struct telemetry *telemetry;
 	struct dns *dns;
 	struct ids *ids;
@@ -308,6 +310,7 @@ void names_stop(struct worker *worker);
 /* memory.c: named memory that outlives this worker: a memfd in the table. */
 enum memory_slot {
 	MEMORY_CONFIG = 0,
+	MEMORY_LOAD = 1,       /* load.c; cookie: of the channel to the weftd that has it, 0: this one */
 	MEMORY_NAMES = 2,
 	MEMORY_SCOPES = 3,
 	MEMORY_KUBE = 4,
@@ -317,6 +320,13 @@ enum memory_slot {
 int memory_keep(struct table *table, enum memory_slot slot, const void *bytes, size_t size, struct table_entry **entry);
 /* What a former worker kept: the bytes are appended to `out`. -ENOENT. */
 int memory_find(struct table *table, enum memory_slot slot, struct strbuf *out, struct table_entry **entry);
+
+/* load.c: before the proxy is made. What a former worker had counted is taken off. */
+int load_start(struct worker *worker);
+void load_stop(struct worker *worker); /* after the proxy has ended */
+/* The weftd at the channel with this cookie has ended; or all that have. */
+void load_settle(struct worker *worker, uint64_t cookie);
+void load_settle_orphans(struct worker *worker);
 
 /* answer.c: an admin_answer_fn; `arg` is the worker. */
 json_t *answer_request(void *arg, const json_t *request);

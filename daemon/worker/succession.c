@@ -513,6 +513,7 @@ static void former_over(struct former *former)
 	*at = former->next;
 
 	table_each(former->worker->table, slot_is_over, &lost_slots);
+	load_settle(former->worker, former->entry->cookie);
 	table_release(former->worker->table, former->entry);
 	event_free(former->event);
 	close(fd);
@@ -627,6 +628,7 @@ int succession_start(struct worker *worker)
 		return -errno;
 	succession_take_over(worker);
 	table_each(worker->table, watch_former, worker);
+	load_settle_orphans(worker);
 	table_each(worker->table, find_listener, &fd);
 	s->news_event = event_new(worker->base, s->news_fd, EV_READ | EV_PERSIST, on_news, s);
 	s->look_event = evtimer_new(worker->base, on_look, s);

@@ -270,6 +270,9 @@ static int start(struct worker *worker)
 	r = handover_start_pool(worker);
 	if (r)
 		return log_err(r, "making the pool");
+	r = load_start(worker);
+	if (r)
+		return log_err(r, "making the memory of what the proxy counts");
 	r = handover_start_proxy(worker);
 	if (r)
 		return log_err(r, "making the proxy");
@@ -329,6 +332,7 @@ static void finish(struct worker *worker)
 	free_event(&worker->second_event);
 	/* The proxy ends first: relays that it gives up are the pool's to hear of. */
 	proxy_free(&worker->proxy);
+	load_stop(worker);
 	if (worker->pool) {
 		pool_close_all(worker->pool);
 		pool_free(&worker->pool);

@@ -107,6 +107,27 @@ void ctl_print_json(const json_t *value)
 	putchar('\n');
 }
 
+int ctl_show(const struct ctl *ctl, int argc, const char *command, void (*narrow)(json_t *answer, const char *namespace_name),
+	     void (*print)(const json_t *answer))
+{
+	json_t *answer;
+	int r;
+
+	if (argc)
+		return ctl_usage("%s takes nothing more", command);
+	r = ctl_ask(ctl, json_pack("{s:s}", "command", command), &answer);
+	if (r)
+		return r;
+	if (narrow)
+		narrow(answer, ctl->namespace_name);
+	if (ctl->is_json)
+		ctl_print_json(answer);
+	else
+		print(answer);
+	json_decref(answer);
+	return 0;
+}
+
 const char *ctl_text(const json_t *object, const char *key)
 {
 	const char *text = json_string_value(json_object_get(object, key));

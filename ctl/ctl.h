@@ -21,6 +21,10 @@ struct ctl {
 /* Sends `request`, which it takes over, and gives the answer. Complaints, also weftd's own, go to standard error. 0, or an exit status. */
 int ctl_ask(const struct ctl *ctl, json_t *request, json_t **answer);
 void ctl_print_json(const json_t *value);
+/* All of a command that takes nothing more: asks, and prints the answer as JSON, or by `print`; `narrow` (may be NULL) leaves in it what -n names. Returns
+ * an exit status. */
+int ctl_show(const struct ctl *ctl, int argc, const char *command, void (*narrow)(json_t *answer, const char *namespace_name),
+	     void (*print)(const json_t *answer));
 
 /* The commands; `argv` is what follows the command's name. Each returns an exit status. */
 int ctl_status(const struct ctl *ctl, int argc, char **argv);

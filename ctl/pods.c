@@ -35,20 +35,6 @@ static void keep_namespace(json_t *answer, const char *name)
 
 int ctl_pods(const struct ctl *ctl, int argc, char **argv)
 {
-	json_t *answer;
-	int r;
-
 	(void)argv;
-	if (argc)
-		return ctl_usage("pods takes nothing more");
-	r = ctl_ask(ctl, json_pack("{s:s}", "command", "pods"), &answer);
-	if (r)
-		return r;
-	keep_namespace(answer, ctl->namespace_name);
-	if (ctl->is_json)
-		ctl_print_json(answer);
-	else
-		print(answer);
-	json_decref(answer);
-	return 0;
+	return ctl_show(ctl, argc, "pods", keep_namespace, print);
 }

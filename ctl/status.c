@@ -11,8 +11,9 @@ static void print_daemon(const json_t *status)
 	const json_t *generations = json_object_get(status, "generations"), *memory = json_object_get(status, "memory");
 	long long up = ctl_number(status, "uptime_s");
 
-	printf("weftd %s, up %lldd %02lld:%02lld:%02lld, worker %lld (%lld restarts), fast path %s\n", ctl_text(status, "version"), up / 86400,
-	       up / 3600 % 24, up / 60 % 60, up % 60, ctl_number(worker, "pid"), ctl_number(worker, "restarts"), ctl_text(status, "fast_path"));
+	printf("weftd %s, up %lldd %02lld:%02lld:%02lld, worker %lld (%lld restarts), fast path %s%s\n", ctl_text(status, "version"), up / 86400,
+	       up / 3600 % 24, up / 60 % 60, up % 60, ctl_number(worker, "pid"), ctl_number(worker, "restarts"), ctl_text(status, "fast_path"),
+	       json_is_true(json_object_get(status, "is_loading")) ? " when the kernel has verified its programs: the proxy serves everything until then" : "");
 	printf("Configuration %s: generation %lld (routes %lld, endpoints %lld), %lld changed files refused\n", ctl_text(config, "file"),
 	       ctl_number(status, "generation"), ctl_number(generations, "routes"), ctl_number(generations, "endpoints"),
 	       ctl_number(config, "refusals"));
@@ -196,29 +197,21 @@ static void print_limits(const json_t *status)
 	text_table_end(&table, 0);
 }
 
+static void print(const json_t *status)
+{
+	print_daemon(status);
+	print_pods(status);
+	print_streams(status);
+	print_names(status);
+	print_requests(status);
+	print_latency(status);
+	print_connections(status);
+	print_features(status);
+	print_limits(status);
+}
+
 int ctl_status(const struct ctl *ctl, int argc, char **argv)
 {
-	json_t *status;
-	int r;
-
-	if (argc > 0)
-		return ctl_usage("status takes no \"%s\"", argv[0]);
-	r = ctl_ask(ctl, json_pack("{s:s}", "command", "status"), &status);
-	if (r)
-		return r;
-	if (ctl->is_json) {
-		ctl_print_json(status);
-	} else {
-		print_daemon(status);
-		print_pods(status);
-		print_streams(status);
-		print_names(status);
-	print_requests(status);
-		print_latency(status);
-		print_connections(status);
-		print_features(status);
-		print_limits(status);
-	}
-	json_decref(status);
-	return 0;
+	(void)argv;
+	return ctl_show(ctl, argc, "status", NULL, print);
 }

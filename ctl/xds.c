@@ -61,19 +61,6 @@ static void print(const json_t *answer)
 
 int ctl_xds(const struct ctl *ctl, int argc, char **argv)
 {
-	json_t *answer;
-	int r;
-
 	(void)argv;
-	if (argc)
-		return ctl_usage("xds takes nothing more");
-	r = ctl_ask(ctl, json_pack("{s:s}", "command", "xds"), &answer);
-	if (r)
-		return r;
-	if (ctl->is_json)
-		ctl_print_json(answer);
-	else
-		print(answer);
-	json_decref(answer);
-	return 0;
+	return ctl_show(ctl, argc, "xds", NULL, print);
 }

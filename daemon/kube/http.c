@@ -4,23 +4,17 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <event2/event.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "base/curl.h"
 #include "kube/access.h"
 #include "kube/wire.h"
 
-#define CONNECT_MS 10000L
 #define BUFFER_BYTES (64L << 10)
-#define KEEPALIVE_S 15
-#define KEEPALIVE_BETWEEN_S 5
-#define KEEPALIVE_PROBES 3
 #define DELIVERIES_MAX 1000 /* then others have their turn */
 
 /* A multi handle has the connections. A fresh one begins when they can't be trusted; the old one goes with its last call. */
@@ -285,29 +279,6 @@ static size_t on_write(char *bytes, size_t unit, size_t count, void *arg)
 
 /* ---- a call ---------------------------------------------------------------------------------------------------------------------------- */
 
-static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
-{
-	(void)arg;
-	(void)purpose;
-	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-}
-
-/* A server that is gone without a word: TCP asks it while all is silent, and gives up on what is not acknowledged. */
-static int on_socket_made(void *arg, curl_socket_t fd, curlsocktype purpose)
-{
-	int on = 1, idle_s = KEEPALIVE_S, between_s = KEEPALIVE_BETWEEN_S, probes = KEEPALIVE_PROBES;
-	unsigned int limit_ms = (KEEPALIVE_S + KEEPALIVE_BETWEEN_S * KEEPALIVE_PROBES) * 1000;
-
-	(void)arg;
-	(void)purpose;
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &between_s, sizeof(between_s));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
-	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit_ms, sizeof(limit_ms));
-	return CURL_SOCKOPT_OK;
-}
-
 static int add_header(struct kube_call *call, const char *name, const char *value)
 {
 	_cleanup_(kube_secret_wipe) struct strbuf line = STRBUF_INIT;
@@ -409,6 +380,7 @@ static int set_url(struct kube_call *call, const char *target)
 
 static int set_up(struct kube_call *call, const char *target)
 {
+	static const struct curl_keepalive keepalive = { .idle_s = 15, .between_s = 5, .probes = 3 };
 	CURL *easy = call->easy;
 	int r;
 
@@ -423,17 +395,8 @@ static int set_up(struct kube_call *call, const char *target)
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->headers);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
-	/* Neither the environment's proxies nor another place after a redirect: the token is for this server alone. */
-	curl_easy_setopt(easy, CURLOPT_PROXY, "");
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+	curl_set_common(easy, call->text, &keepalive); /* the token is for this server alone */
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
-	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->text);
-	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-	curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_write);

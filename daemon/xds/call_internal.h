@@ -4,6 +4,7 @@
 
 #include <curl/curl.h>
 
+#include "base/curl.h"
 #include "xds/call.h"
 #include "xds/frame.h"
 #include "xds/grpc.h"
@@ -38,6 +39,7 @@ struct xds_call {
 	struct xds_h2_field fields[CALL_FIELDS_MAX];
 	size_t field_count;
 	char curl_text[CURL_ERROR_SIZE];
+	struct curl_keepalive keepalive;
 
 	/* what goes out */
 	struct strbuf out;

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What libcurl is told of a call before it starts. */
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/cleanup.h"
 #include "xds/call_internal.h"
 
-#define CONNECT_MS 10000L
 #define BUFFER_BYTES (256L << 10)
 #define KEEPALIVE_S 20
 #define KEEPALIVE_PROBES 3
@@ -138,31 +134,6 @@ static void set_tls(struct xds_call *call, CURL *easy)
 	}
 }
 
-static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
-{
-	(void)arg;
-	(void)purpose;
-	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-}
-
-/* A peer that is gone without a word: idle, TCP asks it (over HTTP/1.1 nothing else does); busy, what is not acknowledged in that time ends the
- * connection. */
-static int on_socket_made(void *arg, curl_socket_t fd, curlsocktype purpose)
-{
-	const struct xds_call *call = arg;
-	int idle_s = call->options->keepalive_s ? (int)call->options->keepalive_s : KEEPALIVE_S, on = 1, probes = KEEPALIVE_PROBES;
-	int between_s = idle_s < 2 ? 1 : idle_s / 2;
-	unsigned int limit_ms = (unsigned int)(idle_s + between_s * probes) * 1000;
-
-	(void)purpose;
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &between_s, sizeof(between_s));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
-	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit_ms, sizeof(limit_ms));
-	return CURL_SOCKOPT_OK;
-}
-
 int call_set_up_transfer(struct xds_call *call)
 {
 	CURL *easy = xds_transfer_easy(call->transfer);
@@ -174,18 +145,11 @@ int call_set_up_transfer(struct xds_call *call)
 	/* nghttp2 speaks HTTP/2, so libcurl must not know that ALPN agreed to it: on_ssl_ctx() offers it. */
 	curl_easy_setopt(easy, CURLOPT_SSL_ENABLE_ALPN, 0L);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	/* Neither the environment's proxies nor another scheme after a redirect. */
-	curl_easy_setopt(easy, CURLOPT_PROXY, "");
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+	call->keepalive.idle_s = call->options->keepalive_s ? (int)call->options->keepalive_s : KEEPALIVE_S;
+	call->keepalive.between_s = call->keepalive.idle_s < 2 ? 1 : call->keepalive.idle_s / 2;
+	call->keepalive.probes = KEEPALIVE_PROBES;
+	curl_set_common(easy, call->curl_text, &call->keepalive);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
-	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->curl_text);
-	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-	curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_made);
-	curl_easy_setopt(easy, CURLOPT_SOCKOPTDATA, call);
 	if (call->options->address->is_tls)
 		set_tls(call, easy);
 	return 0;

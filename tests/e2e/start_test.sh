@@ -25,6 +25,7 @@ kernel_carries() {
 begin
 weft_start "$config" || exit 1
 check "it is up before all programs are loaded" is_loading
+like "and weftctl says so" 'when the kernel has verified its programs' "$(weft_control status)"
 load 4 16 http://10.96.0.21:8000/100B >"$(weft_state)/load.json" &
 wrk=$!
 equal "and serves" 'v1 v2 v3' "$(who 'http://pool:8000/[1-12]' | sort -u | xargs)"

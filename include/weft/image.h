@@ -714,9 +714,9 @@ struct weft_cluster {
 	weft_ref hash_levels;  /* HASH: struct weft_hash_level[hash_level_count], contiguous */
 };
 
-#define WEFT_ENDPOINT_BY_LOAD 0x02u      /* least request, of several: its requests are counted */
 #define WEFT_ENDPOINT_MTLS_CAPABLE 0x01u /* EDS tlsMode istio: reached in plaintext, counted */
 #define WEFT_ENDPOINT_WEIGHTED 0x02u     /* the weights of its group differ */
+#define WEFT_ENDPOINT_BY_LOAD 0x04u      /* least request, of several: its requests are counted */
 
 /* Endpoints of one group are those that Envoy compares with each other once priority, health and locality are chosen (HostsSource). */
 struct weft_endpoint {

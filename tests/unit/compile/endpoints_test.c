@@ -70,6 +70,37 @@ static void test_round_robin_follows_weights(void **state)
 	ids_free(&ids);
 }
 
+/* Envoy: two draws, and the better one. A busy endpoint is taken where it was drawn twice; in proportion to 1 / (requests + 1) it hardly ever were. */
+static void test_least_request_of_equal_weights_takes_the_better_of_two_draws(void **state)
+{
+	static struct weft_endpoint_state endpoints[16];
+	struct weft_balance_state balance = { .endpoints = endpoints, .endpoint_count = 16 };
+	struct ids *ids = NULL;
+	struct weft_endpoint endpoint;
+	struct image *image;
+	uint32_t busy, taken = 0, i;
+
+	assert_int_equal(ids_new(&ids, NULL), 0);
+	image = compile(ids, "resources:\n"
+			"  - \"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster\n"
+			"    name: a\n"
+			"    type: STATIC\n"
+			"    lb_policy: LEAST_REQUEST\n"
+			"    load_assignment: {cluster_name: a, endpoints: [{lb_endpoints: [" ENDPOINT("10.0.0.1", "1") "," ENDPOINT("10.0.0.2", "1") "]}]}\n");
+	assert_int_equal(pick(image, ids, "a", &balance, 0, &endpoint), 0);
+	assert_true(endpoint.flags & WEFT_ENDPOINT_BY_LOAD);
+	assert_false(endpoint.flags & WEFT_ENDPOINT_WEIGHTED);
+	endpoints[endpoint.id].active = 1000;
+	busy = endpoint.id;
+	for (i = 0; i < 4000; i++) {
+		assert_int_equal(pick(image, ids, "a", &balance, i * 2654435761u, &endpoint), 0);
+		taken += endpoint.id == busy;
+	}
+	assert_in_range(taken, 900, 1100);
+	image_free(&image);
+	ids_free(&ids);
+}
+
 static void test_an_endpoint_keeps_its_id_when_others_come_and_go(void **state)
 {
 	struct ids *ids = NULL;
@@ -181,6 +212,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_robin_follows_weights),
+		cmocka_unit_test(test_least_request_of_equal_weights_takes_the_better_of_two_draws),
 		cmocka_unit_test(test_an_endpoint_keeps_its_id_when_others_come_and_go),
 		cmocka_unit_test(test_the_next_worker_takes_over_the_ids_of_an_image),
 		cmocka_unit_test(test_a_cluster_without_endpoints_and_one_that_is_refused_answer_differently),

@@ -51,7 +51,7 @@ struct weft_walk {
 	weft_ref node;  /* the next; at first the root */
 	u32 at;         /* offset of the path's bytes not yet walked */
 	u32 rest;       /* how many */
-	u32 fold;       /* over lower-cased literals */
+	u32 folds;      /* over lower-cased literals */
 	weft_ref found; /* list of candidates; 0: none */
 	u32 is_over;    /* 0 at the end: the walk was too long, or the image is gone */
 };
@@ -92,13 +92,21 @@ struct weft_walk_context {
 	struct weft_cursor cursor;
 };
 
-WEFT_STEP weft_walk_step(u32 index, void *context)
+/* Eight bytes of the path as a trie has them. */
+WEFT_INLINE u64 weft_walk_word(const u8 *p, u32 at, bool folds)
 {
-	struct weft_walk_context *c = context;
+	u64 word = weft_load8(p + WEFT_OFFSET(at));
+
+	return folds ? weft_lower_word(word) : word;
+}
+
+/* One node. `folds` is a constant: nearly all tries compare bytes as they are. */
+WEFT_INLINE long weft_walk_node(struct weft_walk_context *c, bool folds)
+{
 	struct weft_walk *walk = c->walk;
 	const struct weft_trie_node *node;
 	u32 at, label, label_len, i;
-	u64 differ = 0, fold;
+	u64 differ = 0;
 	const u8 *page;
 	int child;
 	u8 byte;
@@ -113,16 +121,12 @@ WEFT_STEP weft_walk_step(u32 index, void *context)
 	if (label_len > walk->rest)
 		return 1;
 	at = walk->at;
-	fold = walk->fold ? ~0ull : 0;
 	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_TRIE_LABEL_MAX); i += 8) {
-		u64 word;
-
-		if (i >= label_len)
+		if (i + 8 > label_len)
 			break;
-		word = weft_load8(c->p + WEFT_OFFSET(at + i));
-		word ^= (word ^ weft_lower_word(word)) & fold;
-		differ |= (word ^ weft_image_word(page, label + i)) & weft_first_bytes(label_len - i);
+		differ |= weft_walk_word(c->p, at + i, folds) ^ weft_image_word(page, label + i);
 	}
+	differ |= (weft_walk_word(c->p, at + i, folds) ^ weft_image_word(page, label + i)) & weft_bytes_of(label_len);
 	if (differ)
 		return 1;
 	at += label_len;
@@ -136,7 +140,7 @@ WEFT_STEP weft_walk_step(u32 index, void *context)
 		return 1;
 	}
 	byte = c->p[WEFT_OFFSET(at)];
-	if (fold)
+	if (folds)
 		byte = weft_lower(byte);
 	child = weft_branch(node, byte);
 	if (child < 0)
@@ -144,6 +148,16 @@ WEFT_STEP weft_walk_step(u32 index, void *context)
 	walk->node = weft_entry(&walk->image, &c->cursor, node->children, child);
 	walk->is_over = 0;
 	return !walk->node;
+}
+
+WEFT_STEP weft_walk_step(u32 index, void *context)
+{
+	return weft_walk_node(context, false);
+}
+
+WEFT_STEP weft_walk_folded_step(u32 index, void *context)
+{
+	return weft_walk_node(context, true);
 }
 
 /* Walks the path down the trie (image.h says how). Returns 0 with walk->found, or WEFT_EXCEEDS. */
@@ -160,7 +174,10 @@ WEFT_STAGE int weft_walk_path(struct weft_walk *walk, const struct weft_head_byt
 		return WEFT_EXCEEDS;
 	context.p = bytes->data;
 	walk->is_over = 0;
-	WEFT_LOOP(WEFT_KERNEL_LIMIT(WEFT_TRIE_NODES_MAX), weft_walk_step, &context);
+	if (walk->folds)
+		WEFT_LOOP(WEFT_KERNEL_LIMIT(WEFT_TRIE_NODES_MAX), weft_walk_folded_step, &context);
+	else
+		WEFT_LOOP(WEFT_KERNEL_LIMIT(WEFT_TRIE_NODES_MAX), weft_walk_step, &context);
 	return walk->is_over ? 0 : WEFT_EXCEEDS;
 }
 
@@ -169,6 +186,7 @@ WEFT_STAGE int weft_walk_path(struct weft_walk *walk, const struct weft_head_byt
 /* Lists of route indexes in order, merged as they are tried: of two tries, and of each automaton over regular expressions. What changes on
  * the way stands here (see WEFT_LOOP). */
 #define WEFT_CANDIDATE_LISTS (2 + WEFT_DFA_LANES)
+_Static_assert(WEFT_CANDIDATE_LISTS == 6, "weft_choose_route looks whether there is one alone");
 #define WEFT_CANDIDATE_SLOTS 8u /* a power of two above, so that a masked index stays inside */
 
 struct weft_candidates {
@@ -184,19 +202,13 @@ struct weft_candidates {
 	u32 condition_count;
 };
 
-/* Fills the result with what the route does. */
-WEFT_STAGE int weft_take_route(const struct weft_route_query *query, weft_ref ref, struct weft_route_result *result)
+/* Fills the result with what the route at `ref` does. */
+WEFT_INLINE int weft_route_taken(const struct weft_route_query *query, struct weft_cursor *cursor, weft_ref ref, const struct weft_route *route,
+				 struct weft_route_result *result)
 {
-	const struct weft_route *route;
-	struct weft_cursor cursor = {};
 	weft_ref choice_ref;
 	u32 action;
 
-	if (!query || !result)
-		return WEFT_ROUTE_PROXY;
-	route = WEFT_OBJECT(weft_route, &query->image, &cursor, ref);
-	if (!route)
-		return WEFT_ROUTE_PROXY;
 	result->route = ref;
 	result->route_id = route->id;
 	result->timeout_ms = route->timeout_ms;
@@ -225,7 +237,7 @@ WEFT_STAGE int weft_take_route(const struct weft_route_query *query, weft_ref re
 		return WEFT_ROUTE_REDIRECT;
 	}
 
-	switch (weft_choose_cluster(&query->image, &cursor, choice_ref, query->random, &result->cluster_id, &result->choice_item,
+	switch (weft_choose_cluster(&query->image, cursor, choice_ref, query->random, &result->cluster_id, &result->choice_item,
 				    &result->changes, &result->response_changes)) {
 	case 0:
 		return WEFT_ROUTE_CLUSTER;
@@ -236,6 +248,37 @@ WEFT_STAGE int weft_take_route(const struct weft_route_query *query, weft_ref re
 		result->reason = WEFT_REASON_LIMIT_EXCEEDED;
 		return WEFT_ROUTE_PROXY;
 	}
+}
+
+WEFT_STAGE int weft_take_route(const struct weft_route_query *query, weft_ref ref, struct weft_route_result *result)
+{
+	const struct weft_route *route;
+	struct weft_cursor cursor = {};
+
+	if (!query || !result)
+		return WEFT_ROUTE_PROXY;
+	route = WEFT_OBJECT(weft_route, &query->image, &cursor, ref);
+	return route ? weft_route_taken(query, &cursor, ref, route, result) : WEFT_ROUTE_PROXY;
+}
+
+/* The usual case: `list` is all that the path leads to, and its first route asks for nothing else. Returns enum weft_route_kind, or 0 where it is not so. */
+WEFT_STAGE int weft_take_first(const struct weft_route_query *query, weft_ref routes, weft_ref list_ref, struct weft_route_result *result)
+{
+	const struct weft_route *route;
+	struct weft_cursor cursor = {};
+	const struct weft_list *list;
+	weft_ref ref;
+
+	if (!query || !result)
+		return 0;
+	list = weft_object(&query->image, &cursor, list_ref, sizeof(*list) + sizeof(u32));
+	if (!list || !list->count)
+		return 0;
+	ref = weft_item(&query->image, &cursor, routes, list->items[0]);
+	route = WEFT_OBJECT(weft_route, &query->image, &cursor, ref);
+	if (!ref || !route || route->condition_count)
+		return 0;
+	return weft_route_taken(query, &cursor, ref, route, result);
 }
 
 /* Where the path stands that routes are chosen by, without its query. */
@@ -365,6 +408,11 @@ WEFT_INLINE int weft_choose_route(const struct weft_route_query *query, const st
 	int r = WEFT_HOLDS;
 	u32 i;
 
+	if (candidates->lists[0] && !(candidates->lists[1] | candidates->lists[2] | candidates->lists[3] | candidates->lists[4] | candidates->lists[5])) {
+		r = weft_take_first(query, candidates->routes, candidates->lists[0], result);
+		if (r)
+			return r;
+	}
 	result->reason = WEFT_REASON_IMAGE_MISSING;
 	if (weft_count_candidates(query, candidates))
 		return WEFT_ROUTE_PROXY;
@@ -446,7 +494,7 @@ WEFT_STAGE int weft_find_candidates(const struct weft_route_query *query, const 
 		walk.node = nocase;
 		walk.at = off;
 		walk.rest = len;
-		walk.fold = 1;
+		walk.folds = 1;
 		r = weft_walk_path(&walk, bytes);
 		candidates->lists[1] = walk.found;
 	}

@@ -70,15 +70,20 @@ WEFT_INLINE u32 weft_balance_active(const struct weft_balance_query *query, u32 
 }
 
 /* Reference of the cluster in an endpoint image; 0: none. */
-WEFT_INLINE weft_ref weft_find_cluster(const struct weft_image_handle *image, u32 cluster_id)
+WEFT_INLINE weft_ref weft_seek_cluster(const struct weft_image_handle *image, struct weft_cursor *cursor, u32 cluster_id)
 {
-	const struct weft_image_header *header;
-	struct weft_cursor cursor = {};
+	const struct weft_image_header *header = WEFT_OBJECT(weft_image_header, image, cursor, 0);
 
-	header = WEFT_OBJECT(weft_image_header, image, &cursor, 0);
 	if (!header || cluster_id >= header->cluster_count || !header->cluster_directory)
 		return 0;
-	return weft_entry(image, &cursor, header->cluster_directory, cluster_id);
+	return weft_entry(image, cursor, header->cluster_directory, cluster_id);
+}
+
+WEFT_INLINE weft_ref weft_find_cluster(const struct weft_image_handle *image, u32 cluster_id)
+{
+	struct weft_cursor cursor = {};
+
+	return weft_seek_cluster(image, &cursor, cluster_id);
 }
 
 /* Endpoint `index` of the cluster. */
@@ -88,11 +93,11 @@ WEFT_INLINE const struct weft_endpoint *weft_member(const struct weft_image_hand
 	return weft_object(image, cursor, cluster->endpoints + index * sizeof(struct weft_endpoint), sizeof(struct weft_endpoint));
 }
 
-/* The endpoint at `turn` of the schedule, in which an endpoint stands as often as its weight says. */
+/* The endpoint at `turn` of the schedule, in which an endpoint stands as often as its weight says; turn < schedule_len. */
 WEFT_INLINE const struct weft_endpoint *weft_scheduled(const struct weft_image_handle *image, struct weft_cursor *cursor,
 						       const struct weft_cluster *cluster, u32 turn)
 {
-	u32 index = turn % cluster->schedule_len;
+	u32 index = turn;
 
 	if (cluster->schedule) {
 		const u16 *item = weft_object(image, cursor, cluster->schedule + index * sizeof(*item), sizeof(*item));
@@ -161,6 +166,19 @@ WEFT_STAGE int weft_least_step(const struct weft_balance_query *query, const str
 	endpoint->flags = candidate->flags;
 	endpoint->weight = candidate->weight;
 	return 0;
+}
+
+/* The usual case of the next: equal weights, two choices. `drawn` was the first. */
+WEFT_INLINE const struct weft_endpoint *weft_least_of_two(const struct weft_balance_query *query, struct weft_cursor *cursor,
+							  const struct weft_cluster *cluster, const struct weft_endpoint *drawn)
+{
+	u32 count = drawn->group_count ? drawn->group_count : cluster->endpoint_count, draw = weft_hash_finish(query->random + 0x9e3779b9u);
+	u32 drawn_active = weft_balance_active(query, drawn->id);
+	const struct weft_endpoint *other = weft_member(&query->image, cursor, cluster, drawn->group_first + (((u64)draw * count) >> 32));
+
+	if (other && other->group_first == drawn->group_first && weft_balance_active(query, other->id) < drawn_active)
+		return other;
+	return drawn;
 }
 
 /* Of the group that `endpoint` was drawn from. Envoy: with equal weights the one of `choices` draws that has the fewest requests in flight,
@@ -295,11 +313,10 @@ WEFT_STAGE int weft_pick_hashed(const struct weft_balance_query *query, const st
  * endpoint. LEAST_REQUEST takes a place too, and then compares inside its group. */
 WEFT_STAGE int weft_pick_endpoint(const struct weft_balance_query *query, struct weft_endpoint *endpoint)
 {
+	const struct weft_cluster *cluster;
 	const struct weft_endpoint *first;
 	struct weft_cluster_state *state;
 	struct weft_cursor cursor = {};
-	struct weft_cluster cluster;
-	const struct weft_cluster *found;
 	weft_ref ref;
 	u32 turn;
 
@@ -307,34 +324,41 @@ WEFT_STAGE int weft_pick_endpoint(const struct weft_balance_query *query, struct
 		return -EINVAL;
 	if (!weft_seek(&query->image, &cursor, 0))
 		return -ENODATA;
-	ref = weft_find_cluster(&query->image, query->cluster_id);
+	ref = weft_seek_cluster(&query->image, &cursor, query->cluster_id);
 	if (!ref)
 		return -ENOENT;
-	found = WEFT_OBJECT(weft_cluster, &query->image, &cursor, ref);
-	if (!found)
+	cluster = WEFT_OBJECT(weft_cluster, &query->image, &cursor, ref);
+	if (!cluster)
 		return -ENODATA;
-	cluster = *found;
-	if (cluster.kind == WEFT_CLUSTER_BLACK_HOLE)
+	if (cluster->kind == WEFT_CLUSTER_BLACK_HOLE)
 		return -EHOSTUNREACH;
-	if (cluster.kind != WEFT_CLUSTER_ENDPOINTS)
+	if (cluster->kind != WEFT_CLUSTER_ENDPOINTS)
 		return -EOPNOTSUPP;
-	if (cluster.policy == WEFT_LB_HASH)
-		return weft_pick_hashed(query, &cluster, endpoint);
-	if (cluster.policy != WEFT_LB_ROUND_ROBIN && cluster.policy != WEFT_LB_RANDOM && cluster.policy != WEFT_LB_LEAST_REQUEST)
+	if (cluster->policy == WEFT_LB_HASH)
+		return weft_pick_hashed(query, cluster, endpoint);
+	if (cluster->policy != WEFT_LB_ROUND_ROBIN && cluster->policy != WEFT_LB_RANDOM && cluster->policy != WEFT_LB_LEAST_REQUEST)
 		return -EOPNOTSUPP;
-	if (!cluster.endpoint_count || !cluster.schedule_len)
+	if (!cluster->endpoint_count || !cluster->schedule_len)
 		return -EHOSTUNREACH;
 
-	turn = ((u64)query->random * cluster.schedule_len) >> 32;
-	if (cluster.policy == WEFT_LB_ROUND_ROBIN) {
+	turn = ((u64)query->random * cluster->schedule_len) >> 32;
+	if (cluster->policy == WEFT_LB_ROUND_ROBIN) {
 		state = weft_balance_cluster(query);
-		turn = state ? __sync_fetch_and_add(&state->position, 1) : query->random;
+		turn = (state ? __sync_fetch_and_add(&state->position, 1) : query->random) % cluster->schedule_len;
 	}
-	first = weft_scheduled(&query->image, &cursor, &cluster, turn);
+	first = weft_scheduled(&query->image, &cursor, cluster, turn);
 	if (!first)
 		return -EHOSTUNREACH;
+	if (cluster->policy == WEFT_LB_LEAST_REQUEST) {
+		if (cluster->choices > 2 || (first->flags & WEFT_ENDPOINT_WEIGHTED)) {
+			*endpoint = *first;
+			return weft_least_request(query, cluster, endpoint);
+		}
+		if (cluster->choices != 1)
+			first = weft_least_of_two(query, &cursor, cluster, first);
+	}
 	*endpoint = *first;
-	return cluster.policy == WEFT_LB_LEAST_REQUEST ? weft_least_request(query, &cluster, endpoint) : 0;
+	return 0;
 }
 
 #endif

@@ -355,7 +355,7 @@ WEFT_STAGE int request_balance(struct scratch *scratch, u32 size)
 	if (scratch->head.content_length > settings->redirect_limit_bytes || total > settings->redirect_limit_bytes)
 		return WEFT_REASON_BODY_TOO_LARGE;
 	scratch->balance_query.cluster_id = scratch->route.cluster_id;
-	scratch->balance_query.random = bpf_get_prandom_u32();
+	scratch->balance_query.random = weft_hash_finish(scratch->route_query.random); /* the same chance, mixed */
 	scratch->balance_query.hash_state = scratch->route.hash_policies ? WEFT_HASH_ASK : WEFT_HASH_NONE;
 	switch (weft_pick_endpoint(&scratch->balance_query, &scratch->endpoint)) {
 	case 0:

@@ -90,7 +90,7 @@ int bench_whole(struct __sk_buff *skb)
 	if (route(turn_next(), &result) != WEFT_ROUTE_CLUSTER)
 		return 0;
 	balance.cluster_id = result.cluster_id;
-	balance.random = bpf_get_prandom_u32();
+	balance.random = weft_hash_finish(query.random);
 	if (weft_pick_endpoint(&balance, &endpoint))
 		return 0;
 	io.decided++;

@@ -21,3 +21,8 @@ demo: deps ## Show HTTP requests routed in the kernel (root)
 .PHONY: bench
 bench: all ## Measure against direct, HAProxy, nginx and Envoy (root; QUICK=1: under a minute)
 	BUILD=$(abspath $(BUILD)) QUICK=$(QUICK) ROUNDS=$(ROUNDS) DURATION=$(DURATION) python3 bench/bench.py
+
+.PHONY: bench-idle
+bench-idle: COUNT = 50000
+bench-idle: all ## Measure what an idle captured connection costs in daemon and maps (root; COUNT=connections)
+	BUILD=$(abspath $(BUILD)) bench/idle/idle.sh $(COUNT)

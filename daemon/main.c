@@ -448,6 +448,7 @@ int main(int argc, char **argv)
 		return 2;
 	log_set_level(options.log_level);
 	log_set_format(options.log_format);
+	log_set_rate(options.log_rate);
 	switch (action) {
 	case OPTIONS_HELP:
 		options_help(stdout);

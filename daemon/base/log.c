@@ -22,6 +22,11 @@ static atomic_int current_level = LOG_LEVEL_INFO;
 static atomic_int area_levels[ARRAY_SIZE(areas)]; /* level + 1; 0: as current_level */
 static atomic_int current_format = LOG_FORMAT_TEXT;
 static atomic_int output_fd = STDERR_FILENO;
+static atomic_uint current_rate;       /* lines a second; 0: as many as there are */
+static atomic_llong window_second;     /* the last one in which something was to be written */
+static atomic_uint window_lines;       /* ... in it */
+static atomic_ullong left_out_lines;   /* beyond the rate */
+static atomic_ullong told_left_out_lines;
 
 static const char *const level_names[] = {
 	[LOG_LEVEL_ERROR] = "error",
@@ -198,7 +203,17 @@ static bool is_shown(enum log_level level, const char *file)
 	return level <= log_level();
 }
 
-static void write_line(enum log_level level, const char *file, const char *text)
+void log_set_rate(unsigned lines_per_second)
+{
+	atomic_store_explicit(&current_rate, lines_per_second, memory_order_relaxed);
+}
+
+unsigned long long log_left_out(void)
+{
+	return atomic_load_explicit(&left_out_lines, memory_order_relaxed);
+}
+
+static void put_line(enum log_level level, const char *file, const char *text)
 {
 	char line[LINE_MAX_BYTES];
 	struct timespec now;
@@ -230,6 +245,39 @@ static void write_line(enum log_level level, const char *file, const char *text)
 	/* There is nobody to tell when the log itself can't be written. */
 	while (write(atomic_load_explicit(&output_fd, memory_order_relaxed), line, used) < 0 && errno == EINTR)
 		;
+}
+
+/* `left_out` is what has to be said before the line: how many of earlier seconds were left out. */
+static bool is_within_rate(unsigned rate, unsigned long long *left_out)
+{
+	long long second = (long long)time(NULL), window = atomic_load(&window_second);
+	unsigned long long total;
+
+	/* One thread begins the second. */
+	if (second != window && atomic_compare_exchange_strong(&window_second, &window, second)) {
+		atomic_store(&window_lines, 0);
+		total = atomic_load(&left_out_lines);
+		*left_out = total - atomic_exchange(&told_left_out_lines, total);
+	}
+	if (atomic_fetch_add(&window_lines, 1) < rate)
+		return true;
+	atomic_fetch_add(&left_out_lines, 1);
+	return false;
+}
+
+static void write_line(enum log_level level, const char *file, const char *text)
+{
+	unsigned rate = atomic_load_explicit(&current_rate, memory_order_relaxed);
+	unsigned long long left_out = 0;
+	char notice[128];
+
+	if (rate && !is_within_rate(rate, &left_out))
+		return;
+	if (left_out) {
+		snprintf(notice, sizeof(notice), "%llu lines were left out: more than %u in a second (--log-rate)", left_out, rate);
+		put_line(LOG_LEVEL_WARNING, __FILE__, notice);
+	}
+	put_line(level, file, text);
 }
 
 void log_write(enum log_level level, const char *file, const char *fmt, ...)

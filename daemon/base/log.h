@@ -16,6 +16,10 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 void log_set_format(enum log_format format);
 int log_format_parse(const char *text, enum log_format *out); /* "text", "json"; -EINVAL */
 
+/* As many lines a second are written; further ones are left out and counted, and a line in a later second says how many. 0, as at first: all are. */
+void log_set_rate(unsigned lines_per_second);
+unsigned long long log_left_out(void); /* until now */
+
 /* Of every area. */
 void log_set_level(enum log_level level);
 enum log_level log_level(void); /* what log_set_level() set last */

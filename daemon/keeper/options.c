@@ -10,7 +10,7 @@
 #include "base/cleanup.h"
 #include "keeper/pass.h"
 
-enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT,
+enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_LOG_RATE, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT,
        OPT_XDS, OPT_XDS_ROOT_CERT, OPT_XDS_SERVER_NAME, OPT_XDS_TOKEN, OPT_XDS_CERT, OPT_XDS_KEY, OPT_XDS_CLUSTER_ID, OPT_XDS_TRUST_DOMAIN, OPT_XDS_CACHE,
        OPT_NODE_NAME, OPT_REQUIRE_MTLS, OPT_REPLACE, OPT_HEALTH_ADDRESS, OPT_METRICS_ADDRESS, OPT_ADMIN_ADDRESS, OPT_LOG_FORMAT,
        OPT_KUBERNETES, OPT_KUBECONFIG, OPT_PROC_ROOT, OPT_CGROUP_ROOT };
@@ -24,6 +24,7 @@ static const struct option long_options[] = {
 	{ "bpffs", required_argument, NULL, OPT_BPFFS },
 	{ "cgroup", required_argument, NULL, OPT_CGROUP },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
+	{ "log-rate", required_argument, NULL, OPT_LOG_RATE },
 	{ "log-format", required_argument, NULL, OPT_LOG_FORMAT },
 	{ "health-address", required_argument, NULL, OPT_HEALTH_ADDRESS },
 	{ "metrics-address", required_argument, NULL, OPT_METRICS_ADDRESS },
@@ -111,9 +112,10 @@ void options_help(FILE *stream)
 		"  --admin-address HOST:PORT    where people look and change log levels: /config_dump, /logging, /stats (15000); loopback only\n"
 		"  --log-format text|json   what a line of the log looks like (default: text)\n"
 		"  --log-level LEVEL        error, warning, info or debug (default: info)\n"
+		"  --log-rate LINES         how many lines the log may have in a second (default: %u)\n"
 		"  --help, --version\n",
 		WEFT_REDIRECT_LIMIT_DEFAULT >> 20, OPTIONS_REDIRECT_LIMIT_MAX >> 20, WEFT_CONNECTIONS_MAX, WEFT_UPSTREAMS_MAX, WEFT_POOLS_MAX,
-		WEFT_POOL_SLOTS_MAX);
+		WEFT_POOL_SLOTS_MAX, OPTIONS_LOG_RATE);
 }
 
 /* Decimal digits and, if `has_suffix`, one of K, M. */
@@ -312,6 +314,9 @@ static int apply(struct options *options, enum options_action *action, int optio
 	case OPT_RESOLV_CONF:
 		options->resolv_conf = value;
 		return 0;
+	case OPT_LOG_RATE:
+		return parse_number(value, true, OPTIONS_LOG_RATE_MAX, &options->log_rate) ?
+			complain(errors, "log-rate", value, "a number from 1 to 1000000 is expected") : 0;
 	case OPT_PROXY_THREADS:
 		return parse_number(value, false, OPTIONS_PROXY_THREADS_MAX, &options->proxy_threads) ?
 			complain(errors, "proxy-threads", value, "a number from 1 to 256 is expected") : 0;
@@ -347,6 +352,7 @@ int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum
 		.proc_root = OPTIONS_PROC_ROOT,
 		.fast_path = WEFT_FAST_PATH_AUTO,
 		.log_level = LOG_LEVEL_INFO,
+		.log_rate = OPTIONS_LOG_RATE,
 		.limits = { .connections = WEFT_CONNECTIONS_MAX, .upstreams = WEFT_UPSTREAMS_MAX, .pools = WEFT_POOLS_MAX, .endpoint_upstreams = WEFT_POOL_SLOTS_MAX },
 	};
 	enum options_action wanted = OPTIONS_RUN;

@@ -19,6 +19,8 @@
 #define OPTIONS_PROC_ROOT "/proc"
 #define OPTIONS_REDIRECT_LIMIT_MAX (64u << 20)
 #define OPTIONS_PROXY_THREADS_MAX 256u
+#define OPTIONS_LOG_RATE 1000u
+#define OPTIONS_LOG_RATE_MAX 1000000u
 
 /* Entries of tables that can be made smaller, and what one pod may have of them; 0 of the latter: a share (limits_of_pods() in worker/internal.h). */
 struct options_limits {
@@ -36,6 +38,7 @@ struct options {
 	enum weft_fast_path fast_path;
 	enum log_level log_level;
 	enum log_format log_format;
+	uint32_t log_rate;             /* lines a second */
 	const char *health_address, *metrics_address, *admin_address; /* HOST:PORT; NULL: not listened at */
 	uint32_t proxy_threads;        /* 0: a quarter of the processors, at least one */
 	uint32_t redirect_limit_bytes; /* 0: the default */

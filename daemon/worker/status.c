@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "datapath/datapath.h"
 #include "dns/dns.h"
 #include "pool/pool.h"
@@ -303,6 +304,7 @@ static json_t *limits(const struct worker *worker, const struct pool_stats *pool
 	set_limit(object, "descriptors_shared", table_capacity(worker->table),
 		  table_count(worker->table, TABLE_ANCHOR) + table_count(worker->table, TABLE_UPSTREAM) +
 			  table_count(worker->table, TABLE_LISTENER) + table_count(worker->table, TABLE_NETNS));
+	set_counted_limit(object, "log_lines_per_second", worker->config->options->log_rate, 0, log_left_out());
 	set(object, "redirect_limit_bytes", json_pack("{s:I}", "value", (json_int_t)(redirect_limit ? redirect_limit : WEFT_REDIRECT_LIMIT_DEFAULT)));
 	return object;
 }

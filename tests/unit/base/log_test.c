@@ -134,6 +134,45 @@ static void one_area_says_more(void)
 	log_set_level(LOG_LEVEL_INFO);
 }
 
+static void more_than_the_rate(void)
+{
+	log_set_rate(10);
+	for (int i = 0; i < 25; i++)
+		log_info("line %d", i);
+	usleep(1100000);
+	log_info("the next second");
+	log_set_rate(0);
+	for (int i = 0; i < 25; i++)
+		log_info("any number");
+}
+
+static size_t times(const char *text, const char *what)
+{
+	size_t count = 0;
+
+	while ((text = strstr(text, what))) {
+		count++;
+		text++;
+	}
+	return count;
+}
+
+/* The 25 lines may lie in two seconds. */
+static void test_lines_beyond_the_rate_are_left_out_and_told_of(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
+	unsigned long long before = log_left_out(), left_out;
+
+	(void)state;
+	captured(more_than_the_rate, &out);
+	left_out = log_left_out() - before;
+	assert_in_range(left_out, 5, 15);
+	assert_int_equal(times(strbuf_text(&out), ": line "), 25 - left_out);
+	assert_in_range(times(strbuf_text(&out), " lines were left out: more than 10 in a second (--log-rate)"), 1, 2);
+	assert_int_equal(times(strbuf_text(&out), "the next second"), 1);
+	assert_int_equal(times(strbuf_text(&out), "any number"), 25);
+}
+
 static void test_an_area_has_a_level_of_its_own(void **state)
 {
 	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
@@ -191,6 +230,7 @@ int main(void)
 		cmocka_unit_test(test_an_error_is_returned_and_its_meaning_written),
 		cmocka_unit_test(test_control_bytes_and_long_texts_stay_one_line),
 		cmocka_unit_test(test_lines_of_threads_do_not_mix),
+		cmocka_unit_test(test_lines_beyond_the_rate_are_left_out_and_told_of),
 		cmocka_unit_test(test_an_area_has_a_level_of_its_own),
 		cmocka_unit_test(test_every_stage_is_an_area),
 		cmocka_unit_test(test_a_line_may_be_an_object),

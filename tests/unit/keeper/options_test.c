@@ -183,6 +183,9 @@ static void test_numbers_have_bounds(void **state)
 	refused("--config a --redirect-limit 1G", "1 to 64M");
 	refused("--config a --redirect-limit M", "1 to 64M");
 	assert_int_equal(parse("--config a --proxy-threads 256").options.proxy_threads, 256);
+	assert_int_equal(parse("--config a").options.log_rate, 1000);
+	assert_int_equal(parse("--config a --log-rate 20").options.log_rate, 20);
+	refused("--config a --log-rate 0", "1 to 1000000");
 	refused("--config a --proxy-threads 0", "1 to 256");
 	refused("--config a --proxy-threads 257", "1 to 256");
 	refused("--config a --proxy-threads 1K", "1 to 256");

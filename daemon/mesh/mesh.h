@@ -603,6 +603,7 @@ struct mesh_cluster {
 	int64_t slow_start_ms;                       /* 0: none */
 	int64_t dns_refresh_ms;                      /* default 5000 */
 	bool respects_dns_ttl;
+	const char *service_host, *service_name, *service_namespace; /* metadata istio.services, the first one; "" */
 };
 
 enum mesh_health { MESH_HEALTH_UNKNOWN, MESH_HEALTH_HEALTHY, MESH_HEALTH_UNHEALTHY, MESH_HEALTH_DRAINING, MESH_HEALTH_TIMEOUT, MESH_HEALTH_DEGRADED };

@@ -133,4 +133,9 @@ struct mesh_cluster *model_cluster(struct build *b, const PbCluster *message);
 /* `takes_names`: endpoints may be host names (the DNS types). */
 struct mesh_load_assignment *model_load_assignment(struct build *b, const PbAssignment *message, bool takes_names);
 
+/* metadata.filter_metadata[filter], and a value in a struct; NULL: there is none. Both accept NULL. */
+typedef Envoy__Config__Core__V3__Metadata PbMetadata;
+const Google__Protobuf__Struct *model_metadata(const PbMetadata *metadata, const char *filter);
+const Google__Protobuf__Value *model_value(const Google__Protobuf__Struct *fields, const char *key);
+
 #endif

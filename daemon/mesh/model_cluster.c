@@ -401,6 +401,28 @@ static void timeouts(struct build *b, const PbCluster *message, struct mesh_clus
 	out->respects_dns_ttl = message->respect_dns_ttl;
 }
 
+static const char *text_of(const Google__Protobuf__Struct *fields, const char *key)
+{
+	const Google__Protobuf__Value *value = model_value(fields, key);
+
+	return value && value->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE ? value->string_value : "";
+}
+
+/* Whose cluster it is, as istiod says: for metrics. */
+static void service(struct build *b, const PbCluster *message, struct mesh_cluster *out)
+{
+	const Google__Protobuf__Value *services = model_value(model_metadata(message->metadata, "istio"), "services");
+	const Google__Protobuf__ListValue *list =
+		services && services->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_LIST_VALUE ? services->list_value : NULL;
+	const Google__Protobuf__Value *first = list && list->n_values ? list->values[0] : NULL;
+	const Google__Protobuf__Struct *fields =
+		first && first->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE ? first->struct_value : NULL;
+
+	out->service_host = build_text(b, text_of(fields, "host"));
+	out->service_name = build_text(b, text_of(fields, "name"));
+	out->service_namespace = build_text(b, text_of(fields, "namespace"));
+}
+
 struct mesh_cluster *model_cluster(struct build *b, const PbCluster *message)
 {
 	struct mesh_cluster *cluster = build_new(b, struct mesh_cluster);
@@ -436,6 +458,7 @@ struct mesh_cluster *model_cluster(struct build *b, const PbCluster *message)
 
 		cluster->eds_name = *name ? build_text(b, name) : cluster->resource.name;
 	}
+	service(b, message, cluster);
 	load_assignment(b, message, cluster);
 	circuit_breakers(b, message, &cluster->circuit_breaker);
 	cluster->outlier_detection = outlier_detection(b, message);

@@ -8,24 +8,12 @@
 #define OVERPROVISIONING_PERCENT 140
 #define PRIORITY_LIMIT           128
 
-typedef Envoy__Config__Core__V3__Metadata PbMetadata;
-
 /* metadata.filter_metadata[filter].fields[key], if it is a text; "" otherwise. */
 static const char *metadata_text(const PbMetadata *metadata, const char *filter, const char *key)
 {
-	for (size_t i = 0; metadata && i < metadata->n_filter_metadata; i++) {
-		const Google__Protobuf__Struct *fields = metadata->filter_metadata[i]->value;
+	const Google__Protobuf__Value *value = model_value(model_metadata(metadata, filter), key);
 
-		if (strcmp(metadata->filter_metadata[i]->key, filter) != 0 || !fields)
-			continue;
-		for (size_t j = 0; j < fields->n_fields; j++) {
-			const Google__Protobuf__Value *value = fields->fields[j]->value;
-
-			if (strcmp(fields->fields[j]->key, key) == 0 && value && value->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE)
-				return value->string_value;
-		}
-	}
-	return "";
+	return value && value->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRING_VALUE ? value->string_value : "";
 }
 
 static enum mesh_health health(struct build *b, const PbEndpoint *message)

@@ -81,13 +81,16 @@ static __always_inline struct weft_socket *socket_begin(struct bpf_sock_addr *ct
 }
 
 /* False: there is no endpoint, or nothing to remember it by. */
-static __always_inline bool connect_endpoint(struct bpf_sock_addr *ctx, struct bpf_sock *sk, const struct weft_endpoint *endpoint, const struct weft_pod *pod)
+static __always_inline bool connect_endpoint(struct bpf_sock_addr *ctx, struct bpf_sock *sk, const struct weft_endpoint *endpoint, u32 cluster_id,
+					     const struct weft_pod *pod)
 {
 	struct weft_socket *socket = socket_begin(ctx, sk, WEFT_ROLE_TCP, pod);
 
 	if (!socket)
 		return false;
 	socket->endpoint_id = endpoint->id;
+	socket->cluster_id = cluster_id;
+	socket->is_open = 0;
 	socket->is_counted = 0;
 	ctx->user_ip4 = endpoint->ip4_be;
 	ctx->user_port = endpoint->port_be;
@@ -115,6 +118,7 @@ int weft_connect4(struct bpf_sock_addr *ctx)
 	u16 port_be = ctx->user_port;
 	struct bpf_sock *sk = ctx->sk;
 	u64 netns, cookie;
+	int cluster_id;
 
 	if (ctx->type != SOCK_STREAM || ctx->protocol != IPPROTO_TCP || !sk)
 		return 1;
@@ -150,7 +154,8 @@ int weft_connect4(struct bpf_sock_addr *ctx)
 		return passed(WEFT_COUNTER_PASSED_CONNECTS);
 	settings = control_get();
 	if (listener->kind == WEFT_LISTENER_TCP && listener->flags & WEFT_LISTENER_KERNEL && settings && settings->fast_path != WEFT_FAST_PATH_OFF &&
-	    !tcp_pick(&image, scope->endpoint_slot, listener_ref, pod->source_hash, &endpoint) && connect_endpoint(ctx, sk, &endpoint, pod))
+	    (cluster_id = tcp_pick(&image, scope->endpoint_slot, listener_ref, pod->source_hash, &endpoint)) > 0 &&
+	    connect_endpoint(ctx, sk, &endpoint, (u32)cluster_id, pod))
 		return 1;
 
 	/* The record first: a captured connection that the worker could not place would be an error that the mesh invented. */

@@ -5,6 +5,7 @@
 
 #include "drained.h"
 #include "maps.h"
+#include "traffic.h"
 #include "weft/balance.h"
 
 #define LEND_TRIES 16
@@ -210,14 +211,15 @@ static __always_inline void deadline_set(struct weft_upstream *upstream, bool is
 	upstream->deadline_ns = is_whole && upstream->timeout_ms ? now + (u64)upstream->timeout_ms * 1000000 : 0;
 }
 
-/* The exchange is over: request and response are complete, and the last byte is on its way to the client. */
+/* The exchange is over: request and response are complete, and the last byte is on its way to the client. `now` may be 0: not known. */
 static __always_inline void exchange_complete(struct weft_upstream *upstream, u32 slot, u64 word, struct weft_connection *connection,
-					      enum weft_mover mover)
+					      enum weft_mover mover, u64 now)
 {
 	u64 exchange = WEFT_EXCHANGE(slot, WEFT_LEASE(word));
 
 	count(WEFT_COUNTER_PATHS_OVER + (upstream->path & 7), 1);
 	count(WEFT_COUNTER_STATUS + (upstream->status / 100 & 7), 1);
+	traffic_exchange(upstream, slot, now);
 	upstream->exchange_count++;
 	if (connection && connection->exchange == exchange) {
 		u64 cookie = upstream->client_cookie;

@@ -17,6 +17,7 @@
 #define TCP_CLOSE_STATE 7
 #define TCP_CLOSE_WAIT_STATE 8
 #define TCP_LISTEN_STATE 10
+#define SOCK_DONE_FLAG 2ul /* 1 << SOCK_DONE: a FIN came */
 #define SOL_SOCKET 1
 #define SO_RCVBUF 8
 #define SO_SNDBUF 7
@@ -45,6 +46,7 @@ typedef struct refcount_struct {
 struct sock_common {
 	atomic64_t skc_cookie;
 	refcount_t skc_refcnt;
+	unsigned long skc_flags;
 };
 struct hlist_node {
 	struct hlist_node **pprev;
@@ -85,6 +87,9 @@ struct tcp_sock {
 	u32 snd_una;
 	u32 write_seq;
 	u32 data_segs_out;
+	u64 bytes_sent;
+	u64 bytes_retrans;
+	u64 bytes_received;
 };
 
 #pragma clang attribute pop
@@ -112,6 +117,14 @@ extern void *bpf_rdonly_cast(const void *address, u32 btf_id) __ksym __weak;
 		else                                                                       \
 			bpf_core_read(&value_, sizeof(value_), &(object)->field);          \
 		value_;                                                                    \
+	})
+
+/* The compiler knows the bounds that were checked and drops a mask; the verifier of 6.1 forgets them when the value is spilled. */
+#define BOUNDED(value, mask) \
+	({ \
+		u32 bounded_ = (value); \
+		asm volatile("" : "+r"(bounded_)); \
+		bounded_ &(mask); \
 	})
 
 #endif

@@ -24,14 +24,6 @@ struct local_reply {
 	u32 status;
 };
 
-/* The compiler knows the bounds that were checked and drops a mask; the verifier of 6.1 forgets them when the value is spilled. */
-#define BOUNDED(value, mask) \
-	({ \
-		u32 bounded_ = (value); \
-		asm volatile("" : "+r"(bounded_)); \
-		bounded_ &(mask); \
-	})
-
 /* head, date line, blank line, body into scratch->bytes. Returns the length, 0 when the date can't be had. */
 static __always_inline u32 local_compose(struct scratch *scratch, const struct local_reply *reply)
 {
@@ -79,19 +71,20 @@ static __always_inline bool message_resize(struct sk_msg_md *msg, u32 size, u32 
 	return len == size || !bpf_msg_pop_data(msg, len, size - len, 0);
 }
 
-/* Returns false: the client's bytes are untouched, hand them up. Once it returned true the message is the response, on its way to the client
+/* Returns 0: the client's bytes are untouched, hand them up. Otherwise the message is the response, of so many bytes, on its way to the client
  * itself. */
-static __always_inline bool local_reply_send(struct sk_msg_md *msg, struct scratch *scratch, const struct local_reply *reply, u64 cookie)
+static __always_inline u32 local_reply_send(struct sk_msg_md *msg, struct scratch *scratch, const struct local_reply *reply, u64 cookie)
 {
 	u32 len;
 
 	if (!has_push_pop || reply->head_len > LOCAL_HEAD_MAX || reply->body_len > LOCAL_BODY_MAX)
-		return false;
+		return 0;
 	len = local_compose(scratch, reply);
 	if (!len || !message_resize(msg, msg->size, len))
-		return false;
-	return message_write(msg, scratch, 0, len) &&
-	       bpf_msg_redirect_hash(msg, &client_sockets, &cookie, BPF_F_INGRESS) == SK_PASS;
+		return 0;
+	if (!message_write(msg, scratch, 0, len) || bpf_msg_redirect_hash(msg, &client_sockets, &cookie, BPF_F_INGRESS) != SK_PASS)
+		return 0;
+	return len;
 }
 
 #endif

@@ -186,6 +186,24 @@ struct {
 	PINNED;
 } counters SEC(".maps");
 
+/* What is over: see weft/traffic.h. By slot what is usual there, and all else. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEFT_UPSTREAMS_MAX);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, u32);
+	__type(value, struct weft_traffic);
+	PINNED;
+} slot_traffic SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_TRAFFIC_MAX);
+	__type(key, struct weft_traffic_key);
+	__type(value, struct weft_traffic);
+	PINNED;
+} traffic SEC(".maps");
+
 /* The real programs, behind the attached stubs: one array a program type (and attach type). */
 #define PROGRAMS(name)                                \
 	struct {                                      \

@@ -42,7 +42,7 @@ WEFT_STAGE u32 reply_change(struct scratch *scratch, u32 slot)
 static __always_inline int reply_first(struct sk_msg_md *msg, struct scratch *scratch, struct weft_socket *socket, struct weft_upstream *upstream,
 				       u32 slot, u64 word)
 {
-	u64 client = upstream->client_cookie, total = 0, replying;
+	u64 client = upstream->client_cookie, total = 0, replying, now;
 	u32 reason, size = msg->size, copied, old_len, head_len;
 	struct weft_connection *connection;
 
@@ -82,9 +82,9 @@ static __always_inline int reply_first(struct sk_msg_md *msg, struct scratch *sc
 		return message_pass(msg, &server_sockets, socket->cookie, true);
 	}
 	upstream->status = scratch->head.status;
-	upstream->first_byte_ns = bpf_ktime_get_ns();
+	upstream->first_byte_ns = now = bpf_ktime_get_ns();
 	upstream->response_remaining = total + head_len - old_len;
-	response_advance(upstream, slot, replying, connection, size + head_len - old_len, WEFT_MOVER_SERVER);
+	response_advance(upstream, slot, replying, connection, size + head_len - old_len, WEFT_MOVER_SERVER, now);
 	return SK_PASS;
 }
 
@@ -107,7 +107,7 @@ static __always_inline int reply_rest(struct sk_msg_md *msg, struct weft_socket 
 		count(WEFT_COUNTER_REASONS + WEFT_REASON_RESPONSE_LOOKUP_MISS, 1);
 		return SK_PASS;
 	}
-	response_advance(upstream, slot, word, bpf_map_lookup_elem(&connections, &client), n, WEFT_MOVER_SERVER);
+	response_advance(upstream, slot, word, bpf_map_lookup_elem(&connections, &client), n, WEFT_MOVER_SERVER, 0);
 	return SK_PASS;
 }
 

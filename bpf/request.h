@@ -221,6 +221,7 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	upstream->passed_reason = WEFT_REASON_NONE;
 	upstream->body_sock = 0;
 	upstream->edited_head_len = scratch->route.changes ? head_len : 0;
+	upstream->head_growth = head_len - old_len;
 	upstream->changes_response = !!scratch->route.response_changes;
 	connection->exchange = WEFT_EXCHANGE(slot, WEFT_LEASE(word));
 
@@ -245,13 +246,21 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	return 0;
 }
 
+/* "HTTP/1.1 302 ..." */
+static __always_inline u32 status_written(const u8 *line)
+{
+	return (line[9] - '0') * 100 + (line[10] - '0') * 10 + line[11] - '0';
+}
+
 /* What the kernel answers by itself. `answer`: 404, 503 (no healthy upstream), 302 for the route's redirect, or 0 for its direct response. A request whose
  * body is here or on its way is the proxy's: Envoy closes the connection after such a reply. */
 WEFT_STAGE int request_answer(struct sk_msg_md *msg, struct weft_connection *connection, struct scratch *scratch, u32 answer)
 {
 	const struct weft_direct_response *direct;
+	struct weft_traffic_key kind = {};
 	struct local_reply reply = {};
 	bool is_head;
+	int size;
 
 	if (!connection || !scratch)
 		return WEFT_REASON_NO_CONNECTION;
@@ -280,7 +289,7 @@ WEFT_STAGE int request_answer(struct sk_msg_md *msg, struct weft_connection *con
 		reply.head_len = weft_location_head(&scratch->change, &scratch->route_query, &scratch->bytes, &scratch->head, scratch->route.location);
 		if (!reply.head_len || reply.head_len > LOCAL_HEAD_MAX)
 			return WEFT_REASON_DIRECT_TOO_LARGE;
-		reply.status = 302; /* or another of that class: it is counted by classes */
+		reply.status = status_written(scratch->change.out);
 		reply.head = scratch->change.out;
 		reply.body = scratch->change.out;
 	} else {
@@ -299,13 +308,19 @@ WEFT_STAGE int request_answer(struct sk_msg_md *msg, struct weft_connection *con
 		if (!reply.head || !reply.body)
 			return WEFT_REASON_IMAGE_MISSING;
 	}
-	if (!local_reply_send(msg, scratch, &reply, scratch->cookie))
+	size = local_reply_send(msg, scratch, &reply, scratch->cookie);
+	if (!size)
 		return answer == 404 ? WEFT_REASON_NOT_FOUND : answer == 503 ? WEFT_REASON_NO_ENDPOINT : WEFT_REASON_DIRECT_TOO_LARGE;
 	connection->mover = WEFT_MOVER_CLIENT;
 	connection->kernel_exchanges++;
 	count(WEFT_COUNTER_PATHS + WEFT_PATH_LOCAL, 1);
 	count(WEFT_COUNTER_PATHS_OVER + WEFT_PATH_LOCAL, 1);
 	count(WEFT_COUNTER_STATUS + (reply.status / 100 & 7), 1);
+	kind.pod_id = connection->pod_id;
+	kind.cluster_id = answer == 503 ? scratch->route.cluster_id : 0;
+	kind.status = reply.status;
+	kind.flag = answer == 404 ? WEFT_FLAG_NO_ROUTE : answer == 503 ? WEFT_FLAG_NO_HEALTHY : WEFT_FLAG_NONE;
+	traffic_add(&kind, 0, scratch->head.head_len, size);
 	return 0;
 }
 

@@ -25,7 +25,7 @@ static __always_inline u32 response_read(struct scratch *scratch, u32 copied, co
 
 static __always_inline int response_first(struct __sk_buff *skb, struct scratch *scratch, struct weft_upstream *upstream, u32 slot, u64 word)
 {
-	u64 client = upstream->client_cookie, total = 0, replying;
+	u64 client = upstream->client_cookie, total = 0, replying, now;
 	struct weft_connection *connection;
 	u32 reason, size = skb->len, copied;
 
@@ -57,9 +57,9 @@ static __always_inline int response_first(struct __sk_buff *skb, struct scratch 
 		return SK_PASS;
 	}
 	upstream->status = scratch->head.status;
-	upstream->first_byte_ns = bpf_ktime_get_ns();
+	upstream->first_byte_ns = now = bpf_ktime_get_ns();
 	upstream->response_remaining = total;
-	response_advance(upstream, slot, replying, connection, size, WEFT_MOVER_UPSTREAM);
+	response_advance(upstream, slot, replying, connection, size, WEFT_MOVER_UPSTREAM, now);
 	return SK_PASS;
 }
 
@@ -81,7 +81,7 @@ static __always_inline int response_rest(struct __sk_buff *skb, struct weft_upst
 		count(WEFT_COUNTER_REASONS + WEFT_REASON_RESPONSE_LOOKUP_MISS, 1);
 		return SK_PASS;
 	}
-	response_advance(upstream, slot, word, bpf_map_lookup_elem(&connections, &client), n, WEFT_MOVER_UPSTREAM);
+	response_advance(upstream, slot, word, bpf_map_lookup_elem(&connections, &client), n, WEFT_MOVER_UPSTREAM, 0);
 	return SK_PASS;
 }
 

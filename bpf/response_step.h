@@ -84,14 +84,14 @@ static __always_inline u32 client_judge(const struct weft_upstream *upstream, u3
 	return WEFT_REASON_NONE;
 }
 
-/* `n` more bytes of the response have been redirected. */
+/* `n` more bytes of the response have been redirected. `now` may be 0: not known. */
 static __always_inline void response_advance(struct weft_upstream *upstream, u32 slot, u64 word, struct weft_connection *connection, u64 n,
-					     enum weft_mover mover)
+					     enum weft_mover mover, u64 now)
 {
 	upstream->response_bytes += n;
 	upstream->response_remaining -= n;
 	if (!upstream->response_remaining)
-		exchange_complete(upstream, slot, word, connection, mover);
+		exchange_complete(upstream, slot, word, connection, mover, now);
 }
 
 #endif

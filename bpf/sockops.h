@@ -204,6 +204,7 @@ static __always_inline void state_changed(struct bpf_sock_ops *ctx, struct bpf_s
 {
 	u32 state = ctx->args[1];
 	struct weft_socket *socket;
+	struct tcp_sock *tp;
 
 	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
 	if (!socket)
@@ -217,6 +218,9 @@ static __always_inline void state_changed(struct bpf_sock_ops *ctx, struct bpf_s
 		break;
 	case WEFT_ROLE_TCP:
 		tcp_state_changed(socket, state);
+		tp = bpf_skc_to_tcp_sock(sk);
+		if (tp && state == TCP_CLOSE_STATE && socket->is_open)
+			tcp_closed(socket, tp);
 		break;
 	case WEFT_ROLE_UPSTREAM:
 		if (state != TCP_ESTABLISHED_STATE && socket->cookie)
@@ -261,6 +265,8 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 			client_established(ctx, socket, tp);
 		else if (socket->role == WEFT_ROLE_UPSTREAM)
 			upstream_established(ctx, socket, tp);
+		else if (socket->role == WEFT_ROLE_TCP)
+			tcp_established(socket);
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		tp = bpf_skc_to_tcp_sock(sk);

@@ -7,10 +7,11 @@
 
 #include "kernel.h"
 #include "maps.h"
+#include "traffic.h"
 #include "weft/balance.h"
 #include "weft/lookup.h"
 
-/* Picks for a connection to `listener` of the image; anything but 0: the proxy, which knows more or says why not. */
+/* Picks for a connection to `listener` of the image: the cluster's id, which is never 0, or else the proxy, which knows more or says why not. */
 WEFT_STAGE int tcp_pick(const struct weft_image_handle *image, u32 endpoint_slot, weft_ref listener_ref, u64 source_hash, struct weft_endpoint *endpoint)
 {
 	const struct weft_listener *listener;
@@ -31,7 +32,44 @@ WEFT_STAGE int tcp_pick(const struct weft_image_handle *image, u32 endpoint_slot
 	if (r)
 		return r;
 	query.image.slot = endpoint_slot;
-	return weft_pick_endpoint(&query, endpoint);
+	return weft_pick_endpoint(&query, endpoint) ? -EHOSTUNREACH : query.cluster_id;
+}
+
+static __always_inline struct weft_traffic *tcp_traffic(const struct weft_socket *socket)
+{
+	struct weft_traffic_key key = {.flag = WEFT_FLAG_TCP};
+
+	key.pod_id = socket->pod_id;
+	key.endpoint_id = socket->endpoint_id;
+	key.cluster_id = socket->cluster_id;
+	return traffic_find(&key);
+}
+
+static __always_inline void tcp_established(struct weft_socket *socket)
+{
+	struct weft_traffic *record = tcp_traffic(socket);
+
+	socket->is_open = 1;
+	if (record)
+		__sync_fetch_and_add(&record->opened, 1);
+}
+
+/* The socket of the client is closed: what it sent, but not again, and what came, without the FIN that TCP numbers as a byte. */
+static __always_inline void tcp_closed(struct weft_socket *socket, struct tcp_sock *tp)
+{
+	struct weft_traffic *record = tcp_traffic(socket);
+	u64 sent, received;
+
+	socket->is_open = 0;
+	if (!record)
+		return;
+	sent = tp->bytes_sent - tp->bytes_retrans;
+	received = tp->bytes_received;
+	if (received && ((struct sock *)tp)->__sk_common.skc_flags & SOCK_DONE_FLAG)
+		received--;
+	__sync_fetch_and_add(&record->request_bytes, sent);
+	__sync_fetch_and_add(&record->response_bytes, received);
+	__sync_fetch_and_add(&record->closed, 1);
 }
 
 /* Just before the SYN: a connect() that failed earlier is not counted. */

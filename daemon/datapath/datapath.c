@@ -102,6 +102,7 @@ void datapath_free(struct datapath **pointer)
 	unmap(dp->scopes, WEFT_SCOPES_MAX, sizeof(*dp->scopes));
 	unmap(dp->upstreams, WEFT_UPSTREAMS_MAX, sizeof(*dp->upstreams));
 	unmap(dp->pools, WEFT_POOLS_MAX, sizeof(*dp->pools));
+	unmap(dp->slot_traffic, WEFT_UPSTREAMS_MAX, sizeof(*dp->slot_traffic));
 	unmap(dp->clusters, WEFT_CLUSTERS_MAX, sizeof(*dp->clusters));
 	unmap(dp->endpoints, WEFT_ENDPOINTS_MAX, sizeof(*dp->endpoints));
 	for (int i = 0; i < MAP_COUNT; i++)
@@ -146,6 +147,11 @@ struct weft_upstream *datapath_upstreams(struct datapath *dp)
 struct weft_pool *datapath_pools(struct datapath *dp)
 {
 	return dp->pools;
+}
+
+struct weft_traffic *datapath_slot_traffic(struct datapath *dp)
+{
+	return dp->slot_traffic;
 }
 
 struct weft_cluster_state *datapath_clusters(struct datapath *dp)

@@ -101,6 +101,7 @@ void datapath_set_date(struct datapath *dp, const char *line); /* once a second:
 /* Shared memory with the programs (any thread; atomics where abi.h says so). */
 struct weft_upstream *datapath_upstreams(struct datapath *dp);        /* [WEFT_UPSTREAMS_MAX] */
 struct weft_pool *datapath_pools(struct datapath *dp);                /* [WEFT_POOLS_MAX] */
+struct weft_traffic *datapath_slot_traffic(struct datapath *dp);      /* [WEFT_UPSTREAMS_MAX] */
 struct weft_cluster_state *datapath_clusters(struct datapath *dp);    /* [WEFT_CLUSTERS_MAX] */
 struct weft_endpoint_state *datapath_endpoints(struct datapath *dp);  /* [WEFT_ENDPOINTS_MAX] */
 
@@ -131,6 +132,11 @@ int datapath_connection_command(struct datapath *dp, struct weft_connection_comm
 typedef void (*datapath_event_fn)(void *arg, const struct weft_event *event);
 int datapath_events_fd(struct datapath *dp);
 int datapath_events_drain(struct datapath *dp, datapath_event_fn fn, void *arg);
+
+/* Visits what is counted by kind and not by slot. 0, or the kernel's -errno. */
+typedef void (*datapath_traffic_fn)(void *arg, const struct weft_traffic_key *key, const struct weft_traffic *record);
+int datapath_traffic_each(struct datapath *dp, datapath_traffic_fn fn, void *arg);
+void datapath_traffic_forget(struct datapath *dp, const struct weft_traffic_key *key);
 
 int datapath_counters(struct datapath *dp, uint64_t out[WEFT_COUNTERS]);
 uint32_t datapath_connection_count(struct datapath *dp);

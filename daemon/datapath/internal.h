@@ -28,6 +28,8 @@ enum map_index {
 	MAP_EVENTS,
 	MAP_COUNTERS,
 	MAP_RESPONSE_CHANGES,
+	MAP_SLOT_TRAFFIC,
+	MAP_TRAFFIC,
 	MAP_COUNT
 };
 
@@ -74,6 +76,7 @@ struct datapath {
 	struct weft_scope_state *scopes;
 	struct weft_upstream *upstreams;
 	struct weft_pool *pools;
+	struct weft_traffic *slot_traffic;
 	struct weft_cluster_state *clusters;
 	struct weft_endpoint_state *endpoints;
 	struct ring_buffer *events;

@@ -37,6 +37,8 @@ const char *const datapath_map_names[MAP_COUNT] = {
 	[MAP_EVENTS] = "events",
 	[MAP_COUNTERS] = "counters",
 	[MAP_RESPONSE_CHANGES] = "response_changes",
+	[MAP_SLOT_TRAFFIC] = "slot_traffic",
+	[MAP_TRAFFIC] = "traffic",
 };
 
 const char *const datapath_program_names[PROGRAM_COUNT] = {
@@ -168,6 +170,17 @@ static void settings_write(const struct datapath *dp, struct weft *skeleton, con
 	bpf_map_update_elem(bpf_map__fd(skeleton->maps.control), &zero, &settings, BPF_ANY);
 }
 
+/* Where the programs count what has no record of its own for want of room. */
+static void others_make(struct weft *skeleton)
+{
+	static const struct weft_traffic none;
+	struct weft_traffic_key key = { 0 };
+
+	bpf_map_update_elem(bpf_map__fd(skeleton->maps.traffic), &key, &none, BPF_NOEXIST);
+	key.flag = WEFT_FLAG_TCP;
+	bpf_map_update_elem(bpf_map__fd(skeleton->maps.traffic), &key, &none, BPF_NOEXIST);
+}
+
 void datapath_skeleton_destroy(struct weft **skeleton)
 {
 	if (*skeleton)
@@ -290,6 +303,7 @@ int datapath_load(struct datapath *dp, const struct datapath_options *options)
 	features_mend_fionread(dp, bpf_program__fd(skeleton->progs.stub_reply));
 	features_count_redirected(dp, bpf_program__fd(skeleton->progs.stub_reply), bpf_program__fd(skeleton->progs.stub_fionread));
 	settings_write(dp, skeleton, options);
+	others_make(skeleton);
 	r = socket_programs_attach(dp, skeleton);
 	step("load: stubs attached to maps");
 	if (!r)
@@ -349,9 +363,10 @@ int datapath_open(struct datapath *dp)
 	dp->scopes = map_memory(dp->maps[MAP_SCOPES], WEFT_SCOPES_MAX, sizeof(*dp->scopes));
 	dp->upstreams = map_memory(dp->maps[MAP_UPSTREAMS], WEFT_UPSTREAMS_MAX, sizeof(*dp->upstreams));
 	dp->pools = map_memory(dp->maps[MAP_POOLS], WEFT_POOLS_MAX, sizeof(*dp->pools));
+	dp->slot_traffic = map_memory(dp->maps[MAP_SLOT_TRAFFIC], WEFT_UPSTREAMS_MAX, sizeof(*dp->slot_traffic));
 	dp->clusters = map_memory(dp->maps[MAP_CLUSTER_STATE], WEFT_CLUSTERS_MAX, sizeof(*dp->clusters));
 	dp->endpoints = map_memory(dp->maps[MAP_ENDPOINT_STATE], WEFT_ENDPOINTS_MAX, sizeof(*dp->endpoints));
-	if (!dp->control || !dp->scopes || !dp->upstreams || !dp->pools || !dp->clusters || !dp->endpoints)
+	if (!dp->control || !dp->scopes || !dp->upstreams || !dp->pools || !dp->slot_traffic || !dp->clusters || !dp->endpoints)
 		return log_err(-ENOMEM, "mapping the arrays that are shared with the programs");
 	return features_restore(dp);
 }

@@ -102,3 +102,21 @@ int datapath_connection_command(struct datapath *dp, struct weft_connection_comm
 	/* The context is copied back: ctx_out is not asked for by this program type. */
 	return r ? -errno : (int)run.retval;
 }
+
+int datapath_traffic_each(struct datapath *dp, datapath_traffic_fn fn, void *arg)
+{
+	struct weft_traffic_key key, *former = NULL;
+	struct weft_traffic record;
+
+	while (!bpf_map_get_next_key(dp->maps[MAP_TRAFFIC], former, &key)) {
+		if (!bpf_map_lookup_elem(dp->maps[MAP_TRAFFIC], &key, &record))
+			fn(arg, &key, &record);
+		former = &key;
+	}
+	return errno == ENOENT ? 0 : -errno;
+}
+
+void datapath_traffic_forget(struct datapath *dp, const struct weft_traffic_key *key)
+{
+	bpf_map_delete_elem(dp->maps[MAP_TRAFFIC], key);
+}

@@ -11,6 +11,7 @@
 #include "weft/base.h"
 #include "weft/head.h"
 #include "weft/image.h"
+#include "weft/traffic.h"
 
 #define WEFT_ABI_VERSION 1
 
@@ -24,6 +25,7 @@
 #define WEFT_ENDPOINTS_MAX 65536u
 #define WEFT_REDIRECT_LIMIT_DEFAULT (2u << 20)
 #define WEFT_EVENTS_BYTES (256u << 10)
+#define WEFT_TRAFFIC_MAX 2048u            /* kinds of exchanges that are not the usual one of their slot */
 
 /* ---- images ----------------------------------------------------------------------------------------------------------- */
 
@@ -89,6 +91,8 @@ struct weft_socket { /* socket storage `sockets` */
 	u64 upstream_cookie;    /* SERVER: cookie of the other end */
 	u32 endpoint_id;        /* TCP: whom connect() was sent to */
 	u32 is_counted;         /* TCP: in its endpoint's `active` */
+	u32 cluster_id;         /* TCP */
+	u32 is_open;            /* TCP: it was established, and is not closed */
 };
 
 /* A captured connection. Written by the programs; the fields of the proxy only through weft_connection_command. */
@@ -221,7 +225,7 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	u32 edited_head_len;   /* bytes of the head as the kernel wrote it; 0: it is the client's own */
 	u64 body_sock;         /* BYPASS: 0, or kernel address of the client whose body came in further writes than the head's */
 	u32 changes_response;  /* the response's head is to be changed as `response_changes` says */
-	u32 zero_line3;
+	u32 head_growth;       /* bytes by which the request's head became longer (modulo 2^32) */
 	u64 reserved_line3[7];
 };
 _Static_assert(sizeof(struct weft_upstream) == 256, "a slot is four cache lines");

@@ -215,6 +215,7 @@ void connection_close(struct connection *connection)
 		order_end_relay(connection->relay);
 		relay_end(connection->relay, false);
 	}
+	account_end(&connection->own);
 	exchange_release_upstream(&connection->own, false);
 	free(TAKE_PTR(connection->own.set_cookie));
 	edited_free(&connection->own.edited);
@@ -347,12 +348,17 @@ void connection_abort(struct connection *connection, enum proxy_reason reason)
 
 void exchange_begin(struct exchange *exchange, struct connection *connection)
 {
+	struct account account = {0};
+
 	weft_assert(!exchange->upstream && !exchange->response.out.block);
 	free(exchange->set_cookie);
 	edited_free(&exchange->edited);
 	policies_free(&exchange->policies);
+	account.start_ns = connection->was_delayed ? exchange->account.start_ns : 0;
 	memset(exchange, 0, sizeof(*exchange));
 	exchange->connection = connection;
+	exchange->account = account;
+	account_begin(exchange);
 }
 
 /* Bytes of the request that the upstream never took. */
@@ -364,7 +370,7 @@ static void drop_request_rest(struct connection *connection)
 	if (flow_is_verbatim(request) && connection->is_request_whole)
 		rest = (u32)request->left;
 	if (rest) {
-		connection->consumed += rest;
+		connection_took(connection, rest);
 		buffer_consume(connection->thread, &connection->in, rest);
 	}
 	flow_release(connection->thread, request);
@@ -375,6 +381,7 @@ void exchange_over(struct exchange *exchange)
 	struct connection *connection = exchange->connection;
 	bool ends = exchange->closes || exchange->is_cut;
 
+	exchange->account.is_complete = true;
 	if (exchange->is_relay) {
 		struct relay *relay = connection->relay;
 		bool is_reusable = exchange->is_reusable && !exchange->is_cut && !relay->is.request_remaining &&
@@ -395,6 +402,7 @@ void exchange_over(struct exchange *exchange)
 		edited_free(&exchange->edited);
 		policies_free(&exchange->policies);
 		drop_request_rest(connection);
+		account_end(exchange);
 		if (!ends) {
 			connection->state = CONNECTION_HEAD;
 			store_counters(connection);
@@ -462,7 +470,7 @@ static bool anchor_splice(struct connection *connection)
 
 	connection->is_read_short = false;
 	if (n > 0) {
-		connection->consumed += (u32)n;
+		connection_took(connection, (u32)n);
 		COUNT_ADD(thread, request_body_bytes, n);
 		return true;
 	}
@@ -563,6 +571,7 @@ static bool anchor_write(struct connection *connection)
 		}
 		exchange->is_begun = true;
 		connection->written += (u32)n;
+		exchange->account.response_bytes += (u64)n;
 		if (flow_pending(&exchange->response, in))
 			return true;
 	}

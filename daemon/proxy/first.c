@@ -149,6 +149,7 @@ static void probe_open(struct connection *connection)
 	if (!choice)
 		return;
 	exchange_begin(&connection->own, connection);
+	connection->own.account.start_ns = 0; /* nobody has asked for anything */
 	exchange_hash_source(&connection->own, listener->flags);
 	if (!choose_cluster(connection, choice, &connection->own.cluster_id))
 		(void)choose_once(&connection->own);
@@ -181,6 +182,9 @@ bool probe_speaks(struct connection *connection)
 		connection->silence_at_ms = 0;
 		return false;
 	}
+	account_begin(&connection->own);
+	connection->own.account.is_tunnel = true;
+	account_tunnel(&connection->own);
 	tunnel_begin(connection);
 	return true;
 }

@@ -300,6 +300,15 @@ struct exchange {
 	u32 timeout_ms;
 	u64 deadline_ms;            /* 0: none */
 	u64 connect_deadline_ms;
+	struct account {            /* what is counted when it is over (account.c) */
+		u64 start_ns;       /* 0: nothing, or it was counted */
+		u64 request_base;   /* the connection's `taken` when it began */
+		u64 request_bytes;  /* of a relay: as the kernel counted them */
+		u64 response_bytes; /* written to the client */
+		u8 flag;            /* enum weft_flag: why the response is ours */
+		bool is_complete;   /* the client got its end */
+		bool is_tunnel;     /* bytes, and no exchange: counted as a connection */
+	} account;
 };
 
 struct relay {
@@ -356,6 +365,7 @@ struct connection {
 	u32 picked;                 /* 0: none */
 	u32 consumed;               /* modulo 2^32, see abi.h */
 	u32 written;
+	u64 taken;                  /* bytes of requests and tunnels */
 	u32 pace_written;           /* `written` when its reader was looked at last */
 	u32 pace_read;              /* what it had read when `pace_ahead` grew last */
 	u32 pace_ahead;             /* bytes that may wait there; 0: no stream yet */
@@ -387,6 +397,11 @@ void connection_again(struct connection *connection);
 bool anchor_read(struct connection *connection);
 /* Nothing is read until others of its pod have given memory back. */
 void connection_wait_for_memory(struct connection *connection);
+static inline void connection_took(struct connection *connection, u64 n)
+{
+	connection->consumed += (u32)n;
+	connection->taken += n;
+}
 /* At once; a response in flight may be lost. */
 void connection_close(struct connection *connection);
 /* In order: after the client has what the kernel redirected; then a FIN, and what still comes is thrown away for a second. */
@@ -399,6 +414,17 @@ void exchange_over(struct exchange *exchange);
 void exchange_release_upstream(struct exchange *exchange, bool is_reusable);
 void exchange_begin(struct exchange *exchange, struct connection *connection);
 void connections_bury(struct thread *thread);
+
+/* ---- what is counted by who talks to whom (account.c) -------------------------------------------------------------------------- */
+
+void account_begin(struct exchange *exchange);
+/* Its response is ours, or its end came of this. */
+void account_reason(struct exchange *exchange, enum proxy_reason reason, u16 status);
+/* It is over, however: counted, once. */
+void account_end(struct exchange *exchange);
+/* A tunnel that is no exchange's has its endpoint; its end is account_end()'s. */
+void account_tunnel(struct exchange *exchange);
+void account_release(struct thread *thread);
 
 /* ---- requests and responses -------------------------------------------------------------------------------------------------- */
 
@@ -580,6 +606,9 @@ struct thread {
 	u8 *target;                  /* normalised target */
 	struct lines *request_lines, *response_lines;
 	struct pattern *patterns;    /* compiled ones, by text */
+	pthread_mutex_t traffic_lock;
+	struct kind *traffic;        /* what is counted, by its kind; under the lock */
+	u32 traffic_count;
 	struct proxy_stats stats;
 };
 #define SCRATCH_BYTES ((64u << 10) + 4096u)

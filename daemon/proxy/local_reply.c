@@ -76,6 +76,7 @@ static bool begin(struct exchange *exchange, enum proxy_reason reason, u16 statu
 	exchange_release_upstream(exchange, false);
 	exchange->deadline_ms = 0;
 	exchange->is_local = true;
+	account_reason(exchange, reason, status);
 	exchange->has_head = true;
 	if (!exchange->is_relay)
 		connection->replies_queued++;

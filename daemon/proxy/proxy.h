@@ -113,6 +113,9 @@ struct proxy_relay {
 	uint32_t pod_id;
 	uint32_t endpoint_id;
 	uint8_t method;             /* enum weft_method of the request: HEAD has no body */
+	uint32_t cluster_id;
+	uint64_t start_ns;          /* CLOCK_MONOTONIC: the request */
+	uint64_t request_bytes;     /* all of it */
 	uint64_t request_remaining; /* body bytes that had not come when the response was passed: they will arrive on the anchor */
 	uint64_t deadline_ns;       /* CLOCK_MONOTONIC; 0: none. Then: 504, or in mid-body the connection is cut */
 	bool has_changes;           /* the head is to be changed */
@@ -132,7 +135,12 @@ struct proxy_local_error {
 	uint32_t slot;
 	uint32_t lease;
 	uint16_t status;            /* 503, 504 or 0 */
+	uint16_t cut_status;        /* of a response that is cut */
 	uint8_t method;
+	uint32_t endpoint_id;
+	uint32_t cluster_id;
+	uint64_t start_ns;
+	uint64_t request_bytes;
 	uint64_t request_remaining; /* as above; they are read and thrown away, and the connection is closed */
 };
 int proxy_local_error(struct proxy *proxy, const struct proxy_local_error *error);
@@ -230,6 +238,10 @@ struct proxy_stats {
 	uint64_t buffers_bytes;           /* memory of buffers in use now */
 };
 void proxy_stats(struct proxy *proxy, struct proxy_stats *out);
+
+/* Exchanges and connections that ended in the proxy since the call before: each kind once for each thread that had some. Those that no memory was
+ * there for are of the kind with nothing in its key. */
+void proxy_traffic(struct proxy *proxy, void (*take)(void *arg, const struct weft_traffic_key *key, const struct weft_traffic_sums *sums), void *arg);
 uint32_t proxy_thread_count(const struct proxy *proxy);
 
 #endif

@@ -145,6 +145,10 @@ static struct relay *relay_new(struct connection *connection, const struct proxy
 	relay->exchange.connection = connection;
 	relay->exchange.is_relay = true;
 	relay->exchange.method = is->method;
+	relay->exchange.cluster_id = is->cluster_id;
+	relay->exchange.endpoint_id = is->endpoint_id;
+	relay->exchange.account.start_ns = is->start_ns;
+	relay->exchange.account.request_bytes = is->request_bytes;
 	connection->relay = relay;
 	connection->is_kernel_listener = true;
 	if (is->request_remaining || connection->discards) {
@@ -165,6 +169,7 @@ void relay_end(struct relay *relay, bool is_reusable)
 	struct upstream *upstream = TAKE_PTR(relay->exchange.upstream);
 	struct proxy_relay is = relay->is;
 
+	account_end(&relay->exchange);
 	if (upstream)
 		upstream_close(upstream);
 	flow_release(thread, &relay->exchange.response);
@@ -294,6 +299,10 @@ static void run_error(struct thread *thread, struct message *message)
 		.lease = error->lease,
 		.method = error->method,
 		.request_remaining = error->request_remaining,
+		.endpoint_id = error->endpoint_id,
+		.cluster_id = error->cluster_id,
+		.start_ns = error->start_ns,
+		.request_bytes = error->request_bytes,
 	};
 	enum awaited awaited = connection ? is_awaited(connection, WEFT_EXCHANGE(error->slot, error->lease), message) : AWAITED_BY_NOBODY;
 	struct relay *relay = NULL;
@@ -310,6 +319,8 @@ static void run_error(struct thread *thread, struct message *message)
 		} else {
 			relay->exchange.has_head = true;
 			relay->exchange.is_cut = true;
+			relay->exchange.status = error->cut_status;
+			account_reason(&relay->exchange, PROXY_REASON_CUT_IN_BODY, error->cut_status);
 		}
 		connection_drive(connection);
 	}

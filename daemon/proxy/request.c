@@ -168,7 +168,7 @@ static int begin_request(struct connection *connection, const struct weft_head *
 	r = put_head(connection, plan, outgoing, extra);
 	if (r)
 		return r;
-	connection->consumed += head->head_len;
+	connection_took(connection, head->head_len);
 	buffer_consume(connection->thread, &connection->in, head->head_len);
 	return 0;
 }
@@ -193,7 +193,7 @@ static void answer(struct connection *connection, const struct weft_head *head, 
 		connection->discards = true;
 		connection->own.closes = true;
 	}
-	connection->consumed += len;
+	connection_took(connection, len);
 	buffer_consume(connection->thread, &connection->in, len);
 }
 
@@ -590,7 +590,7 @@ static bool body_advance(struct connection *connection)
 	if (connection->is_request_whole || connection->discards)
 		return false;
 	r = flow_transform(connection->thread, &connection->request, &connection->in, false, &taken);
-	connection->consumed += taken;
+	connection_took(connection, taken);
 	if (r == -EBADMSG) {
 		connection->discards = true;
 		if (exchange->has_head) {
@@ -636,7 +636,7 @@ bool request_write(struct connection *connection)
 		n = resend_write(own, upstream->fd);
 	else
 		n = flow_write(connection->thread, &connection->request, &connection->in, upstream->fd, &taken);
-	connection->consumed += taken;
+	connection_took(connection, taken);
 	if (n >= 0) {
 		upstream->is_connected = true;
 		own->connect_deadline_ms = 0;

@@ -79,7 +79,7 @@ int resend_take(struct exchange *exchange)
 			return r;
 		buffer_consume(thread, &connection->in, len);
 		flow->left -= len;
-		connection->consumed += len;
+		connection_took(connection, len);
 	}
 	body = flow->body == FLOW_CHUNKED ? flow->chunked.data_len : resend->size - head_len(resend);
 	if (body > BODY_MAX)

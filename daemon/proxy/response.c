@@ -27,6 +27,7 @@ void response_fail(struct exchange *exchange, enum proxy_reason reason)
 		/* The client has seen that the response began: only the end of its connection can say that it is not whole. */
 		COUNT(connection->thread, reasons[PROXY_REASON_CUT_IN_BODY]);
 		exchange->is_cut = true;
+		account_reason(exchange, reason, exchange->status);
 		exchange->deadline_ms = 0;
 		if (exchange->upstream) {
 			exchange->upstream->is_ended = true;

@@ -183,6 +183,9 @@ bool retry_answered(struct exchange *exchange, const u8 *bytes, const struct wef
 			   buffer_len(&upstream->in) == head->head_len && exchange->connection->is_request_whole && !resend_pending(exchange);
 	u32 head_len = head->head_len;
 
+	if (is_open(exchange) && exchange->policies->retry && exchange->attempts > 1 && !exchange->policies->retries_left &&
+	    is_retriable(exchange->policies, bytes, head))
+		exchange->account.flag = WEFT_FLAG_RETRY_LIMIT;
 	if (!is_open(exchange) || !exchange->policies->retry || exchange->has_interim || exchange->is_upgrade ||
 	    !exchange->policies->retries_left || !exchange->policies->resend.is_kept || !is_retriable(exchange->policies, bytes, head))
 		return false;

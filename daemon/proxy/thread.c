@@ -255,6 +255,7 @@ int thread_start(struct thread *thread, struct proxy *proxy, u32 index)
 	thread->inbox_tail = &thread->inbox;
 	thread->ready_tail = &thread->ready_first;
 	pthread_mutex_init(&thread->lock, NULL);
+	pthread_mutex_init(&thread->traffic_lock, NULL);
 	pthread_cond_init(&thread->answered, NULL);
 	if (getrandom(&thread->random_state, sizeof(thread->random_state), 0) != sizeof(thread->random_state))
 		thread->random_state = now_ms();
@@ -329,7 +330,9 @@ void thread_stop(struct thread *thread)
 	free(thread->request_lines);
 	free(thread->response_lines);
 	patterns_free(thread);
+	account_release(thread);
 	free(thread->target);
 	pthread_mutex_destroy(&thread->lock);
+	pthread_mutex_destroy(&thread->traffic_lock);
 	pthread_cond_destroy(&thread->answered);
 }

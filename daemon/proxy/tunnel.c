@@ -36,12 +36,14 @@ void tunnel_open(struct connection *connection, weft_ref choice, u32 flags)
 	struct exchange *exchange = &connection->own;
 
 	exchange_begin(exchange, connection);
+	exchange->account.is_tunnel = true;
 	flows_begin(connection);
 	exchange_hash_source(exchange, flags);
 	if (choose_cluster(connection, choice, &exchange->cluster_id))
 		connection_abort(connection, PROXY_REASON_NO_CLUSTER);
 	else
 		choose_upstream(exchange);
+	account_tunnel(exchange);
 	connection_timer(connection);
 }
 
@@ -51,11 +53,13 @@ void tunnel_to_original(struct connection *connection)
 	struct exchange *exchange = &connection->own;
 
 	exchange_begin(exchange, connection);
+	exchange->account.is_tunnel = true;
 	flows_begin(connection);
 	if (upstream_open(exchange, &original))
 		connection_abort(connection, PROXY_REASON_CONNECT_FAILURE);
 	else
 		exchange->connect_deadline_ms = now_ms() + CONNECT_TIMEOUT_DEFAULT_MS;
+	account_tunnel(exchange);
 	connection_timer(connection);
 }
 
@@ -70,7 +74,7 @@ static bool write_upstream(struct connection *connection)
 	if (upstream->pace == PACE_NONE && flow_is_stream(&connection->request))
 		pace_upstream(upstream);
 	n = flow_write(connection->thread, &connection->request, &connection->in, upstream->fd, &taken);
-	connection->consumed += taken;
+	connection_took(connection, taken);
 	if (n > 0)
 		return true;
 	if (n == -EAGAIN || n == 0)
@@ -92,6 +96,7 @@ static bool write_client(struct connection *connection)
 	n = flow_write(connection->thread, flow, &upstream->in, connection->fd, &taken);
 	if (n > 0) {
 		connection->written += (u32)n;
+		connection->own.account.response_bytes += (u64)n;
 		return true;
 	}
 	if (n == -EAGAIN || n == 0)

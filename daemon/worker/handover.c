@@ -26,6 +26,12 @@ static uint64_t remaining_at_anchor(const struct pool_exchange *exchange)
 	return exchange->record.passed_reason == WEFT_REASON_RESPONSE_EARLY ? exchange->record.request_remaining : 0;
 }
 
+/* As the client sent it. */
+static uint64_t request_bytes(const struct pool_exchange *exchange)
+{
+	return exchange->record.request_total - exchange->record.head_growth;
+}
+
 static int relay(void *arg, const struct pool_exchange *exchange, int fd)
 {
 	struct worker *worker = arg;
@@ -37,6 +43,9 @@ static int relay(void *arg, const struct pool_exchange *exchange, int fd)
 		.pod_id = exchange->record.pod_id,
 		.endpoint_id = exchange->record.endpoint_id,
 		.method = exchange->record.method,
+		.cluster_id = exchange->record.cluster_id,
+		.start_ns = exchange->record.start_ns,
+		.request_bytes = request_bytes(exchange),
 		.request_remaining = remaining_at_anchor(exchange),
 		.deadline_ns = exchange->record.deadline_ns,
 		.done = relay_done,
@@ -60,7 +69,12 @@ static void answer_locally(struct worker *worker, const struct pool_exchange *ex
 		.slot = exchange->slot,
 		.lease = WEFT_EXCHANGE_LEASE(exchange->exchange),
 		.status = status,
+		.cut_status = exchange->record.status,
 		.method = exchange->record.method,
+		.endpoint_id = exchange->record.endpoint_id,
+		.cluster_id = exchange->record.cluster_id,
+		.start_ns = exchange->record.start_ns,
+		.request_bytes = request_bytes(exchange),
 		.request_remaining = exchange->record.request_remaining,
 	};
 	int r = proxy_local_error(worker->proxy, &error);

@@ -313,7 +313,7 @@ enum metrics_format metrics_format(const char *accept)
 	return strstr(accept, "application/openmetrics-text") ? METRICS_OPENMETRICS : METRICS_PROMETHEUS;
 }
 
-int metrics_write(const json_t *status, enum metrics_format format, struct strbuf *out)
+int metrics_write(const json_t *status, enum metrics_format format, const struct strbuf *more, struct strbuf *out)
 {
 	const struct writer w = { out, format };
 
@@ -325,6 +325,7 @@ int metrics_write(const json_t *status, enum metrics_format format, struct strbu
 	for (size_t i = 0; i < ARRAY_SIZE(keyeds); i++)
 		write_keyed(&w, status, &keyeds[i]);
 	write_xds(&w, status);
+	strbuf_append(out, strbuf_text(more), more->size);
 	if (format == METRICS_OPENMETRICS)
 		strbuf_append_text(out, "# EOF\n");
 	return strbuf_status(out);

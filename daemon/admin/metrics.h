@@ -15,8 +15,8 @@ enum metrics_format { METRICS_PROMETHEUS, METRICS_OPENMETRICS };
 /* What an Accept header asks for. */
 enum metrics_format metrics_format(const char *accept);
 
-/* `status`: as status_answer() makes it. What it lacks is left out. 0 or -ENOMEM. */
-int metrics_write(const json_t *status, enum metrics_format format, struct strbuf *out);
+/* `status`: as status_answer() makes it. What it lacks is left out. `more`: families that are text already. 0 or -ENOMEM. */
+int metrics_write(const json_t *status, enum metrics_format format, const struct strbuf *more, struct strbuf *out);
 
 /* Each number of the status on a line of its own: "requests.bypass: 12". */
 int metrics_write_flat(const json_t *status, struct strbuf *out);

@@ -299,6 +299,17 @@ const char *ids_cluster_name(const struct ids *ids, uint32_t cluster_id)
 	return ids->clusters.by_id[cluster_id]->key;
 }
 
+int ids_endpoint_address(const struct ids *ids, uint32_t endpoint_id, uint32_t *ip4_be, uint16_t *port_be)
+{
+	const struct entry *entry = endpoint_id < ids->endpoints.limit ? ids->endpoints.by_id[endpoint_id] : NULL;
+
+	if (!entry)
+		return -ENOENT;
+	memcpy(ip4_be, entry->key, 4);
+	memcpy(port_be, entry->key + 4, 2);
+	return 0;
+}
+
 uint32_t ids_cluster_find(const struct ids *ids, const char *name)
 {
 	struct entry *entry;

@@ -62,6 +62,7 @@ static void answer_health(void *arg, const struct http_request *request, struct 
 static void answer_metrics(void *arg, const struct http_request *request, struct http_answer *answer)
 {
 	enum metrics_format format = metrics_format(request->accept);
+	_cleanup_(strbuf_release) struct strbuf traffic = STRBUF_INIT;
 	json_t *status;
 
 	if (strcmp(request->path, "/metrics") != 0 && strcmp(request->path, "/stats/prometheus") != 0)
@@ -69,7 +70,8 @@ static void answer_metrics(void *arg, const struct http_request *request, struct
 	status = status_answer(arg);
 	answer->status = STATUS_OK;
 	answer->content_type = format == METRICS_OPENMETRICS ? METRICS_OPENMETRICS_TYPE : METRICS_PROMETHEUS_TYPE;
-	(void)metrics_write(status, format, &answer->body);
+	(void)worker_traffic_write(arg, format == METRICS_OPENMETRICS, &traffic);
+	(void)metrics_write(status, format, &traffic, &answer->body);
 	json_decref(status);
 }
 

@@ -28,8 +28,10 @@ struct proxy;
 struct proxy_load;
 struct succession;
 struct telemetry;
+struct traffic;
 
 #define LISTENER_PORT 15001
+#define WORKER_SERIES_MAX 1000u /* of metrics by workload: each is 63 lines for a scraper */
 
 /* ---- published images (publish.c) ------------------------------------------------------------------------------------------------ */
 
@@ -133,6 +135,7 @@ enum node_pod_state {
 
 struct node_pod {
 	char *name, *namespace_name, *network_namespace, *cgroup, *ip;
+	char *source_labels;     /* what metrics call it */
 	uint32_t ip4_be;
 	uint64_t netns_inode;    /* what `network_namespace` has to lead to; 0: whatever it leads to */
 	uint64_t drains_since_ms;
@@ -166,6 +169,7 @@ void pods_judge_scope(struct worker *worker, const struct serving *serving);
 /* Tries the waiting ones again, and finds those whose namespace or cgroup was replaced or is gone. */
 void pods_look_again(struct worker *worker);
 void pods_pause(struct worker *worker);
+const struct node_pod *pods_find_id(const struct worker *worker, uint32_t pod_id);
 void pods_release(struct worker *worker); /* frees the list; descriptors that the table names stay open */
 const struct node_pod *pods_find_name(const struct worker *worker, const char *name); /* "name" or "namespace/name" */
 const char *node_pod_state_name(enum node_pod_state state);
@@ -256,6 +260,7 @@ struct worker {
 	struct proxy *proxy;
 	struct proxy_load *load;
 	struct telemetry *telemetry;
+	struct traffic *traffic;
 	struct dns *dns;
 	struct ids *ids;
 	struct admin *admin;
@@ -331,6 +336,17 @@ void load_settle_orphans(struct worker *worker);
 /* answer.c: an admin_answer_fn; `arg` is the worker. */
 json_t *answer_request(void *arg, const json_t *request);
 json_t *status_answer(struct worker *worker); /* status.c */
+
+/* workload.c: the labels that name a client, as text: source_workload="a",... NULL: no memory. */
+struct pod;
+char *source_labels(const struct pod *pod, const char *cluster_id);
+/* Appends name="value",; an empty value is `unknown`. */
+void put_label(struct strbuf *out, const char *name, const char *value, size_t len);
+
+/* traffic.c: what was carried, by workload. */
+int worker_traffic_start(struct worker *worker);
+void worker_traffic_look(struct worker *worker); /* every second, and before a pod's or mesh's names are others */
+int worker_traffic_write(struct worker *worker, bool is_openmetrics, struct strbuf *out);
 
 /* http.c: what operators' tools ask, at the addresses that the options name. */
 int http_start(struct worker *worker);

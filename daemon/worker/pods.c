@@ -44,6 +44,7 @@ static void node_pod_free(struct node_pod **pod)
 	free((*pod)->network_namespace);
 	free((*pod)->cgroup);
 	free((*pod)->ip);
+	free((*pod)->source_labels);
 	free(*pod);
 	*pod = NULL;
 }
@@ -207,6 +208,8 @@ static void stop(struct worker *worker, struct node_pod *pod)
 {
 	int r;
 
+	if (pod->added)
+		worker_traffic_look(worker); /* while its names are known */
 	if (pod->added & ADDED_DATAPATH) {
 		datapath_pod_pause(worker->datapath, pod->netns_cookie);
 		r = datapath_pod_remove(worker->datapath, pod->pod_id, pod->netns_cookie);
@@ -417,7 +420,7 @@ static const struct pod_ip *primary_ip4(const struct pod *pod)
 	return NULL;
 }
 
-static int node_pod_new(const struct pod *pod, struct node_pod **out)
+static int node_pod_new(const struct pod *pod, const char *cluster_id, struct node_pod **out)
 {
 	_cleanup_(node_pod_free) struct node_pod *new = calloc(1, sizeof(*new));
 	const struct pod_ip *ip = primary_ip4(pod);
@@ -430,7 +433,8 @@ static int node_pod_new(const struct pod *pod, struct node_pod **out)
 	new->network_namespace = strdup(pod->network_namespace);
 	new->cgroup = strdup(pod->cgroup);
 	new->ip = strdup(ip ? ip->text : "");
-	if (!new->name || !new->namespace_name || !new->network_namespace || !new->cgroup || !new->ip)
+	new->source_labels = source_labels(pod, cluster_id);
+	if (!new->name || !new->namespace_name || !new->network_namespace || !new->cgroup || !new->ip || !new->source_labels)
 		return -ENOMEM;
 	new->netns_inode = pod->netns_inode;
 	if (ip)
@@ -496,7 +500,7 @@ static int add_new(struct worker *worker, const struct pods *pods)
 		int r;
 
 		if (!pod) {
-			r = node_pod_new(want, &pod);
+			r = node_pod_new(want, worker->config->options->xds_cluster_id, &pod);
 			if (r)
 				return r;
 			r = append(&worker->pods, pod);
@@ -612,6 +616,15 @@ void pods_release(struct worker *worker)
 		node_pod_free(&worker->pods.items[i]);
 	free(worker->pods.items);
 	worker->pods = (struct node_pods){ 0 };
+}
+
+const struct node_pod *pods_find_id(const struct worker *worker, uint32_t pod_id)
+{
+	for (size_t i = 0; i < worker->pods.count; i++) {
+		if (worker->pods.items[i]->added && worker->pods.items[i]->pod_id == pod_id)
+			return worker->pods.items[i];
+	}
+	return NULL;
 }
 
 const struct node_pod *pods_find_name(const struct worker *worker, const char *name)

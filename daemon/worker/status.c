@@ -14,6 +14,7 @@
 #include "pool/pool.h"
 #include "proxy/proxy.h"
 #include "telemetry/telemetry.h"
+#include "telemetry/traffic.h"
 #include "weft/reason.h"
 #include "worker/internal.h"
 
@@ -297,6 +298,8 @@ static json_t *limits(const struct worker *worker, const struct pool_stats *pool
 	set_counted_limit(object, "upstreams", limits->upstreams, limits->upstreams - pool->free, pool->dials_refused_slots);
 	set_counted_limit(object, "pools", limits->pools, pool->pools, pool->pools_refused);
 	set_pod_limits(worker, object, pool, counters);
+	set_limit(object, "metric_series", WORKER_SERIES_MAX, traffic_series(worker->traffic));
+	set_limit(object, "traffic_kinds", WEFT_TRAFFIC_MAX, traffic_kinds(worker->traffic));
 	image_sizes(worker, WEFT_IMAGE_ROUTES, &pages, &bytes);
 	set_limit(object, "route_image_pages", WEFT_IMAGE_PAGES_MAX, pages);
 	image_sizes(worker, WEFT_IMAGE_ENDPOINTS, &pages, &bytes);

@@ -22,6 +22,7 @@
 #include "pool/pool.h"
 #include "proxy/proxy.h"
 #include "telemetry/telemetry.h"
+#include "telemetry/traffic.h"
 #include "worker/internal.h"
 
 #define LOOK_AGAIN_S 2   /* pods that can't be served, and those that changed */
@@ -65,6 +66,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 	if (!__atomic_load_n(&worker->state->is_replaced, __ATOMIC_RELAXED))
 		set_date(worker);
 	telemetry_sample(worker->telemetry);
+	worker_traffic_look(worker);
 	worker->seconds++;
 	limits_watch(worker);
 	if (worker->is_stopping)
@@ -279,6 +281,9 @@ static int start(struct worker *worker)
 	r = telemetry_new(&worker->telemetry, datapath_upstreams(worker->datapath), WEFT_UPSTREAMS_MAX);
 	if (r)
 		return log_err(r, "making the telemetry");
+	r = worker_traffic_start(worker);
+	if (r)
+		return log_err(r, "making the metrics by workload");
 	r = xds_start(worker);
 	if (r)
 		return r;
@@ -343,6 +348,7 @@ static void finish(struct worker *worker)
 	names_stop(worker);
 	publish_stop(worker);
 	telemetry_free(&worker->telemetry);
+	traffic_free(&worker->traffic);
 	datapath_free(&worker->datapath);
 	if (worker->signal_fd >= 0)
 		close(worker->signal_fd);

@@ -46,6 +46,15 @@ carried() {
 	echo "$sum"
 }
 
+# by_workload WHAT [LABEL...]: sum of a metric by workload over the series that have all these labels
+by_workload() {
+	local name=$1 label lines
+	shift
+	lines=$(metrics | grep "^$name{")
+	for label; do lines=$(grep -F "$label" <<<"$lines"); done
+	awk '{ sum += $NF } END { printf "%.0f\n", sum }' <<<"$lines"
+}
+
 # What the servers of the cluster counted, the questions themselves left out. Each asks itself: no mesh.
 served() {
 	local pod sum=0
@@ -70,14 +79,21 @@ start() {
 
 # count_agrees MODE: what clients, servers and metrics counted of some thousand requests
 count_agrees() {
-	local mode=$1 before_carried before_served answered
+	local mode=$1 before_carried before_served before_workload answered what
+	local -a ends=('reporter="source"' 'source_workload="cli"' 'destination_service_name="pool"' 'response_code="200"' 'response_flags="-"')
 	start "$config" --fast-path "$mode" || exit 1
 	who 'http://pool:8000/[1-20]' >/dev/null # connections are there
 	before_carried=$(carried)
 	before_served=$(served)
+	before_workload=$(by_workload istio_requests_total "${ends[@]}")
 	answered=$(tell '%{http_code}' "http://pool:8000/100B?[1-$requests]" | grep -c '^200$')
 	equal "$mode: every request is answered" "$requests" "$answered"
 	equal "$mode: metrics count what the client counted" "$requests" "$(($(carried) - before_carried))"
+	equal "$mode: by workload too" "$requests" "$(($(by_workload istio_requests_total "${ends[@]}") - before_workload))"
+	for what in duration_milliseconds bytes; do
+		equal "$mode: each has its place among the buckets of istio_request_$what" "$(by_workload istio_requests_total)" \
+			"$(by_workload "istio_request_${what}_bucket" 'le="+Inf"')"
+	done
 	equal "$mode: and so do the servers" "$requests" "$(($(served) - before_served - 3))" # three asked before
 }
 

@@ -109,6 +109,27 @@ who_begins() {
 	equal "$1: other bytes are not" v1 "$(ask 10.96.0.20 9002 --text "$(printf '\001\002')" | head -n 1)"
 }
 
+# tcp_metric WHAT: istio_tcp_WHAT_total of connections to v1
+tcp_metric() {
+	curl --silent --max-time 5 "http://127.0.0.1:$metrics_port/metrics" |
+		awk -v name="^istio_tcp_$1_total{" '$0 ~ name && /source_workload="cli"/ && /destination_service="v1"/ { sum += $NF } END { printf "%.0f\n", sum }'
+}
+
+all_closed() {
+	[ "$(tcp_metric connections_closed)" = "$(tcp_metric connections_opened)" ]
+}
+
+# What 50 connections add to the metrics: the same whoever carries them.
+by_workload() {
+	local -a before
+	wait_until 10 all_closed || failed "$1: connections are over"
+	before=("$(tcp_metric connections_opened)" "$(tcp_metric received_bytes)" "$(tcp_metric sent_bytes)")
+	ask 10.96.0.31 9000 --text hello --count 50 >"$(weft_state)/answers"
+	wait_until 10 all_closed || failed "$1: connections are over"
+	equal "$1: metrics count connections and the bytes of both ways" "50 $((50 * 5)) $(stat -c %s "$(weft_state)/answers")" \
+		"$(($(tcp_metric connections_opened) - before[0])) $(($(tcp_metric received_bytes) - before[1])) $(($(tcp_metric sent_bytes) - before[2]))"
+}
+
 begin
 add_listeners
 for pod in v1 v2 v3; do
@@ -116,7 +137,8 @@ for pod in v1 v2 v3; do
 done
 wait_until 10 in_pod cli bash -c "for pod in $(topology show ip v1) $(topology show ip v2) $(topology show ip v3); do : </dev/tcp/\$pod/7001 || exit 1; done" || exit 1
 for mode in on off; do
-	weft_start "$config" --fast-path "$mode" || exit 1
+	metrics_port=$((20000 + RANDOM % 10000))
+	weft_start "$config" --fast-path "$mode" --metrics-address "127.0.0.1:$metrics_port" || exit 1
 	was_accepted=$(accepted)
 	what_the_application_sees "$mode"
 	by_weight "$mode"
@@ -130,5 +152,6 @@ for mode in on off; do
 	fi
 	by_name "$mode"
 	who_begins "$mode"
+	by_workload "$mode"
 	check "$mode: weftd ends cleanly" weft_stop
 done

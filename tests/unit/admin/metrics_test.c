@@ -14,11 +14,12 @@
 static struct strbuf written(const char *status, enum metrics_format format)
 {
 	struct strbuf out = STRBUF_INIT;
+	const struct strbuf more = STRBUF_INIT;
 	json_error_t error;
 	json_t *object = json_loads(status, 0, &error);
 
 	assert_non_null(object);
-	assert_int_equal(metrics_write(object, format, &out), 0);
+	assert_int_equal(metrics_write(object, format, &more, &out), 0);
 	json_decref(object);
 	return out;
 }

@@ -10,7 +10,7 @@
 #include "base/cleanup.h"
 #include "keeper/pass.h"
 
-enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_LOG_RATE, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT,
+enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_LOG_RATE, OPT_DECORATE, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT,
        OPT_XDS, OPT_XDS_ROOT_CERT, OPT_XDS_SERVER_NAME, OPT_XDS_TOKEN, OPT_XDS_CERT, OPT_XDS_KEY, OPT_XDS_CLUSTER_ID, OPT_XDS_TRUST_DOMAIN, OPT_XDS_CACHE,
        OPT_NODE_NAME, OPT_REQUIRE_MTLS, OPT_REPLACE, OPT_HEALTH_ADDRESS, OPT_METRICS_ADDRESS, OPT_ADMIN_ADDRESS, OPT_LOG_FORMAT,
        OPT_KUBERNETES, OPT_KUBECONFIG, OPT_PROC_ROOT, OPT_CGROUP_ROOT };
@@ -30,6 +30,7 @@ static const struct option long_options[] = {
 	{ "metrics-address", required_argument, NULL, OPT_METRICS_ADDRESS },
 	{ "admin-address", required_argument, NULL, OPT_ADMIN_ADDRESS },
 	{ "disable", required_argument, NULL, OPT_DISABLE },
+	{ "decorate", required_argument, NULL, OPT_DECORATE },
 	{ "proxy-threads", required_argument, NULL, OPT_PROXY_THREADS },
 	{ "resolv-conf", required_argument, NULL, OPT_RESOLV_CONF },
 	{ "redirect-limit", required_argument, NULL, OPT_REDIRECT_LIMIT },
@@ -88,6 +89,8 @@ void options_help(FILE *stream)
 		"  --bpffs DIR              where programs and maps are pinned (default: " OPTIONS_BPFFS ")\n"
 		"  --cgroup PATH            cgroup v2 folder for weftd's own sockets, made if missing\n"
 		"                           (default: `weft` below the one that weftd was started in)\n"
+		"  --decorate none|envoy    envoy: requests and responses get the headers that Envoy adds for its own sake (server, date,\n"
+		"                           x-envoy-*, x-forwarded-proto); the proxy does it, so it carries every request (default: none)\n"
 		"  --proxy-threads N        threads of the proxy (default: a quarter of the processors, at least one)\n"
 		"  --redirect-limit BYTES   largest message that the kernel carries, K and M allowed (default: %uM, at most %uM)\n"
 		"  --limit NAME=N,...       make tables smaller: connections (%u), upstreams (%u), pools (%u), or what one pod may\n"
@@ -317,6 +320,11 @@ static int apply(struct options *options, enum options_action *action, int optio
 	case OPT_LOG_RATE:
 		return parse_number(value, true, OPTIONS_LOG_RATE_MAX, &options->log_rate) ?
 			complain(errors, "log-rate", value, "a number from 1 to 1000000 is expected") : 0;
+	case OPT_DECORATE:
+		if (strcmp(value, "none") && strcmp(value, "envoy"))
+			return complain(errors, "decorate", value, "none or envoy is expected");
+		options->decorates = value[0] == 'e';
+		return 0;
 	case OPT_PROXY_THREADS:
 		return parse_number(value, false, OPTIONS_PROXY_THREADS_MAX, &options->proxy_threads) ?
 			complain(errors, "proxy-threads", value, "a number from 1 to 256 is expected") : 0;
@@ -387,6 +395,12 @@ int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum
 		fprintf(errors, "weftd: which configuration? Give --config FILE; `weftd --help` lists the options\n");
 		return -EINVAL;
 	}
+	if (options.decorates && (options.fast_path == WEFT_FAST_PATH_ON || options.fast_path == WEFT_FAST_PATH_REMOTE)) {
+		fprintf(errors, "weftd: the kernel adds no headers of Envoy's own: --decorate envoy goes with --fast-path off\n");
+		return -EINVAL;
+	}
+	if (options.decorates)
+		options.fast_path = WEFT_FAST_PATH_OFF;
 	if (!options.xds_cert != !options.xds_key) {
 		fprintf(errors, "weftd: --xds-cert and --xds-key belong together\n");
 		return -EINVAL;

@@ -40,6 +40,7 @@ struct options {
 	enum log_format log_format;
 	uint32_t log_rate;             /* lines a second */
 	const char *health_address, *metrics_address, *admin_address; /* HOST:PORT; NULL: not listened at */
+	bool decorates;                /* adds what Envoy adds for its own sake: the proxy carries every request */
 	uint32_t proxy_threads;        /* 0: a quarter of the processors, at least one */
 	uint32_t redirect_limit_bytes; /* 0: the default */
 	const char *resolv_conf;

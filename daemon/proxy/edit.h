@@ -63,6 +63,7 @@ struct edited {
 	u32 cluster_id;
 	u64 start_ms;              /* of the system's clock */
 	bool is_https;
+	bool counts_attempts;      /* in the response, where weft decorates */
 	u32 method_len, target_len, authority_len;
 	u8 *bytes;                 /* method, target and authority as they went on */
 	struct lines *request;     /* NULL: no variable asks for it */

@@ -6,8 +6,9 @@
 #include <time.h>
 
 #include "base/strbuf.h"
+#include "proxy/policies.h"
 
-static u64 clock_ms(void)
+u64 outgoing_clock_ms(void)
 {
 	struct timespec now;
 
@@ -81,12 +82,15 @@ static void decorate(const struct outgoing *outgoing, struct lines *lines)
 	const struct exchange *exchange = outgoing->exchange;
 	static const char count[] = "x-envoy-attempt-count";
 	const struct name proto = name_of_text("x-forwarded-proto"), attempts = name_of_text(count);
+	u32 expected_ms = exchange->timeout_ms, try_ms = exchange->policies ? exchange->policies->try_timeout_ms : 0;
 	char text[24];
 
 	if (!lines_look(lines, &proto))
 		add_decoration(lines, "x-forwarded-proto", "http");
-	if (exchange->timeout_ms) {
-		snprintf(text, sizeof(text), "%u", exchange->timeout_ms);
+	if (try_ms && (!expected_ms || try_ms < expected_ms))
+		expected_ms = try_ms;
+	if (expected_ms) {
+		snprintf(text, sizeof(text), "%u", expected_ms);
 		add_decoration(lines, "x-envoy-expected-rq-timeout-ms", text);
 	}
 	if (!virtual_host || !(virtual_host->flags & WEFT_VIRTUAL_HOST_COUNTS_ATTEMPTS))
@@ -174,6 +178,7 @@ int outgoing_remember(const struct outgoing *outgoing, weft_ref response_edits, 
 	edited->cluster_id = outgoing->exchange->cluster_id;
 	edited->start_ms = outgoing->start_ms;
 	edited->is_https = outgoing->is_https;
+	edited->counts_attempts = outgoing->virtual_host && outgoing->virtual_host->flags & WEFT_VIRTUAL_HOST_COUNTS_ATTEMPTS_BACK;
 	if (!has_format(&outgoing->image, response_edits))
 		return 0;
 	edited->bytes = malloc((size_t)method.len + target.len + authority.len + 1);
@@ -238,7 +243,7 @@ void outgoing_begin(struct outgoing *outgoing, struct exchange *exchange, const 
 		.authority = {plan->bytes->data + head->authority.off, head->authority.len},
 		.is_https = weft_is_https(plan->bytes, head),
 		.decorates = thread->proxy->decorates,
-		.start_ms = clock_ms(),
+		.start_ms = outgoing_clock_ms(),
 		.new_host = STRBUF_INIT,
 		.new_target = STRBUF_INIT,
 	};

@@ -50,6 +50,8 @@ weft_ref route_response_edits(const struct weft_image_handle *image, const struc
 int outgoing_remember(const struct outgoing *outgoing, weft_ref response_edits, const struct lines *lines);
 void edited_context(const struct exchange *exchange, const struct lines *response, struct edit_context *context);
 
+u64 outgoing_clock_ms(void); /* the clock of start_ms */
+
 /* NULL: the route changes nothing. */
 const struct weft_route_extras *route_extras(const struct weft_image_handle *image, weft_ref route);
 

@@ -57,6 +57,7 @@ int proxy_new_with_backend(struct proxy **out, const struct proxy_backend *backe
 	if (!proxy)
 		return -ENOMEM;
 	proxy->backend = *backend;
+	proxy->decorates = options->decorates;
 	proxy->table = options->table;
 	proxy->limits = options->limits;
 	proxy->load = options->load;

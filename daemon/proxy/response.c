@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Responses: read the upstream's head, decide how the body comes and goes on, and what a failure means at which point. */
+#include "proxy/outgoing.h"
 #include "proxy/policies.h"
 
 #include "weft/http1.h"
@@ -102,6 +103,41 @@ static void begin_body(struct exchange *exchange, const struct weft_head *head, 
 	}
 }
 
+/* What Envoy's router adds to a response: edits see it. */
+static void decorate_early(const struct exchange *exchange, struct lines *lines)
+{
+	const struct name time = name_of_text("x-envoy-upstream-service-time"), attempts = name_of_text("x-envoy-attempt-count");
+	const struct edited *edited = exchange->edited;
+	char text[24];
+
+	if (!edited)
+		return;
+	if (exchange->connection->is_request_whole && !exchange->is_upgrade) { /* the time since its end */
+		u64 now = outgoing_clock_ms();
+
+		snprintf(text, sizeof(text), "%llu", (unsigned long long)(now > edited->start_ms ? now - edited->start_ms : 0));
+		lines_set(lines, &time, (const u8 *)text, (u32)strlen(text));
+	}
+	if (!edited->counts_attempts)
+		return;
+	snprintf(text, sizeof(text), "%u", exchange->attempts);
+	lines_set(lines, &attempts, (const u8 *)text, (u32)strlen(text));
+}
+
+/* What its connection manager adds at the end. */
+static void decorate_late(struct thread *thread, struct lines *lines)
+{
+	const struct name date = name_of_text("date"), server = name_of_text("server");
+
+	if (!lines_look(lines, &date)) {
+		u32 len;
+		const char *line = thread_date(thread, &len);
+
+		lines_add(lines, &date, (const u8 *)line + sizeof("date: ") - 1, len - (u32)sizeof("date: \r\n") + 1, 0);
+	}
+	lines_set(lines, &server, (const u8 *)"envoy", 5);
+}
+
 /* The route's edits, and what Envoy adds for its own sake, where there is any of it. A length that is taken away leaves chunks. */
 static void edit_lines(struct exchange *exchange, const u8 *bytes, const struct weft_head *head, struct response_plan *plan)
 {
@@ -112,10 +148,12 @@ static void edit_lines(struct exchange *exchange, const u8 *bytes, const struct 
 
 	const struct proxy_relay *relay = exchange->is_relay ? &exchange->connection->relay->is : NULL;
 
-	if (!exchange->edited && !policies_have_lines(exchange) && !(relay && relay->has_changes))
+	if (!exchange->edited && !policies_have_lines(exchange) && !(relay && relay->has_changes) && !thread->proxy->decorates)
 		return;
 	plan->lines = lines;
 	headers_response_lines(lines, bytes, head, plan);
+	if (thread->proxy->decorates)
+		decorate_early(exchange, lines);
 	if (exchange->edited) {
 		edited_context(exchange, lines, &context);
 		edits_apply(&context, exchange->edited->response_edits, lines);
@@ -123,6 +161,8 @@ static void edit_lines(struct exchange *exchange, const u8 *bytes, const struct 
 	if (relay && relay->has_changes)
 		lines_change(lines, &relay->changes);
 	policies_put_lines(exchange, lines);
+	if (thread->proxy->decorates)
+		decorate_late(thread, lines);
 	if (exchange->response.body != FLOW_LENGTH || lines_look(lines, &length))
 		return;
 	exchange->response.is_source_done = false;

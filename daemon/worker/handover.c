@@ -210,6 +210,7 @@ static bool may_kernel_carry(struct worker *worker)
 int handover_start_proxy(struct worker *worker)
 {
 	const struct proxy_options options = {
+		.decorates = worker->config->options->decorates,
 		.table = worker->table,
 		.threads = worker->config->options->proxy_threads,
 		.load = worker->load,

@@ -151,7 +151,7 @@ def duration(case):
 
 
 def weftd(options, topics, rows, decisions):
-    mesh = Mesh(options.build, options.prefix, options.subnet, options.lanes, options.weftd)
+    mesh = Mesh(options.build, options.prefix, options.subnet, options.lanes, ["--decorate", options.decorate, *options.weftd])
     for topic in topics:
         topic.cases.sort(key=duration, reverse=True)
     lanes = Lanes(mesh, topics, options.decorate)

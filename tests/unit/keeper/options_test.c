@@ -136,6 +136,17 @@ static void test_check_help_and_version_are_actions(void **state)
 	assert_int_equal(parse("--help").r, 0);
 }
 
+static void test_what_envoy_adds_is_added_by_the_proxy_alone(void **state)
+{
+	assert_false(parse("--config a").options.decorates);
+	assert_false(parse("--config a --decorate none").options.decorates);
+	assert_true(parse("--config a --decorate envoy").options.decorates);
+	assert_int_equal(parse("--config a --decorate envoy").options.fast_path, WEFT_FAST_PATH_OFF);
+	assert_int_equal(parse("--config a --decorate none").options.fast_path, WEFT_FAST_PATH_AUTO);
+	refused("--config a --decorate nginx", "none or envoy");
+	refused("--config a --fast-path on --decorate envoy", "--fast-path off");
+}
+
 static void test_fast_path_modes_have_names(void **state)
 {
 	assert_int_equal(parse("--config a --fast-path on").options.fast_path, WEFT_FAST_PATH_ON);
@@ -258,6 +269,7 @@ int main(void)
 		cmocka_unit_test(test_every_option_has_its_place),
 		cmocka_unit_test(test_kubernetes_names_the_pods_in_place_of_a_file),
 		cmocka_unit_test(test_check_help_and_version_are_actions),
+		cmocka_unit_test(test_what_envoy_adds_is_added_by_the_proxy_alone),
 		cmocka_unit_test(test_fast_path_modes_have_names),
 		cmocka_unit_test(test_what_is_wrong_is_said),
 		cmocka_unit_test(test_numbers_have_bounds),

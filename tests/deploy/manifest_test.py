@@ -18,7 +18,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/weft"
-BAD_VALUES = ["fastPath=fast", "healthPort=http", "istiod.address=istiod:15012", "logLevel=loud", "paths.run=run", "no.such=value", "extraArgs[0]=bad"]
+BAD_VALUES = ["fastPath=fast", "healthPort=http", "istiod.address=istiod:15012", "logLevel=loud", "paths.run=run", "no.such=value", "extraArgs[0]=bad", "podMonitor.interval=often"]
 failures = 0
 
 
@@ -74,6 +74,12 @@ def check_with_helm(helm, text):
     check("the chart passes helm lint", lint.returncode == 0, lint.stdout + lint.stderr)
     made = run("scripts/deploy-manifest.sh", helm)
     check("the chart makes the manifest", made.stdout == text, made.stderr or "run `make deploy-manifest`")
+    monitored = run(helm, "template", "weft", str(CHART), "--kube-version", "1.30.0", "--set", "podMonitor.enabled=true,metricsAddress=0.0.0.0:15025")
+    monitors = [thing for thing in yaml.safe_load_all(monitored.stdout) if thing and thing["kind"] == "PodMonitor"]
+    check("a PodMonitor can be asked for", len(monitors) == 1, monitored.stderr)
+    check("it reads where weftd tells", any(rule["targetLabel"] == "__address__" and rule["replacement"] == "$1:15025" for monitor in monitors
+                                            for rule in monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]))
+    check("not without an address to read at", run(helm, "template", "weft", str(CHART), "--set", "podMonitor.enabled=true").returncode != 0)
     for value in BAD_VALUES:
         bad = run(helm, "template", "weft", str(CHART), "--kube-version", "1.30.0", "--set", value)
         check(f"the schema refuses {value}", bad.returncode != 0)

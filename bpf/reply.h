@@ -107,7 +107,7 @@ static __always_inline int reply_rest(struct sk_msg_md *msg, struct weft_socket 
 		count(WEFT_COUNTER_REASONS + WEFT_REASON_RESPONSE_LOOKUP_MISS, 1);
 		return SK_PASS;
 	}
-	response_advance(upstream, slot, word, bpf_map_lookup_elem(&connections, &client), n, WEFT_MOVER_SERVER, 0);
+	response_advance(upstream, slot, word, connection_at_end(upstream, &client, n), n, WEFT_MOVER_SERVER, 0);
 	return SK_PASS;
 }
 

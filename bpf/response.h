@@ -81,7 +81,7 @@ static __always_inline int response_rest(struct __sk_buff *skb, struct weft_upst
 		count(WEFT_COUNTER_REASONS + WEFT_REASON_RESPONSE_LOOKUP_MISS, 1);
 		return SK_PASS;
 	}
-	response_advance(upstream, slot, word, bpf_map_lookup_elem(&connections, &client), n, WEFT_MOVER_UPSTREAM, 0);
+	response_advance(upstream, slot, word, connection_at_end(upstream, &client, n), n, WEFT_MOVER_UPSTREAM, 0);
 	return SK_PASS;
 }
 

@@ -84,7 +84,13 @@ static __always_inline u32 client_judge(const struct weft_upstream *upstream, u3
 	return WEFT_REASON_NONE;
 }
 
-/* `n` more bytes of the response have been redirected. `now` may be 0: not known. */
+/* The connection of a response of which `n` more bytes are redirected now: only who ends the exchange looks for it. */
+static __always_inline struct weft_connection *connection_at_end(const struct weft_upstream *upstream, const u64 *client, u64 n)
+{
+	return upstream->response_remaining == n ? bpf_map_lookup_elem(&connections, client) : NULL;
+}
+
+/* `n` more bytes of the response have been redirected. `connection` matters with the last of them; `now` may be 0: not known. */
 static __always_inline void response_advance(struct weft_upstream *upstream, u32 slot, u64 word, struct weft_connection *connection, u64 n,
 					     enum weft_mover mover, u64 now)
 {

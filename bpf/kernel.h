@@ -20,7 +20,6 @@
 #define SOCK_DONE_FLAG 2ul /* 1 << SOCK_DONE: a FIN came */
 #define SOL_SOCKET 1
 #define SO_RCVBUF 8
-#define SO_SNDBUF 7
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -61,10 +60,21 @@ typedef struct {
 	spinlock_t slock;
 	int owned;
 } socket_lock_t;
+struct file {
+	unsigned int f_flags;
+};
 struct socket {
 	unsigned long flags;
+	struct file *file;
+};
+typedef struct wait_queue_head {
+	struct list_head head;
+} wait_queue_head_t;
+struct socket_wq {
+	wait_queue_head_t wait;
 };
 struct sock {
+	struct socket_wq *sk_wq;
 	struct sock_common __sk_common;
 	socket_lock_t sk_lock;
 	struct timer_list sk_timer;

@@ -4,6 +4,7 @@
 #ifndef WEFT_BPF_REQUEST_H
 #define WEFT_BPF_REQUEST_H
 
+#include "blocking.h"
 #include "delivered.h"
 #include "exchange.h"
 #include "kernel.h"
@@ -39,6 +40,8 @@ WEFT_STAGE int connection_judge(struct weft_connection *connection, u64 cookie)
 	socket_queues_read(connection->sock, cookie, QUEUES_ARRIVED | QUEUES_SENT, &queues);
 	if (!queues.is_known)
 		return WEFT_REASON_NO_CONNECTION;
+	if (how_it_reads(connection->sock) == READS_WAIT)
+		return WEFT_REASON_BLOCKING_CLIENT | REQUEST_KEEP;
 #ifndef WEFT_WITHOUT_HANDOVER
 	if (queues.write_seq - connection->write_base != connection->proxy_consumed ||
 	    queues.rcv_nxt - connection->read_base != connection->proxy_written)
@@ -191,6 +194,10 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 		return WEFT_REASON_NO_UPSTREAM;
 
 	is_bypass = upstream->server_cookie && settings->fast_path == WEFT_FAST_PATH_ON;
+	if (is_bypass && how_it_reads(upstream->server_sock) == READS_WAIT) {
+		count(WEFT_COUNTER_SERVERS_BLOCKING, 1);
+		is_bypass = false;
+	}
 	reason = is_bypass || has_sk_skb ? target_judge(upstream, is_bypass, total, scratch->cookie) : WEFT_REASON_NO_REMOTE;
 	if (reason != WEFT_REASON_NONE) {
 		upstream_return(upstream, word);

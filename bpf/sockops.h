@@ -4,6 +4,7 @@
 #ifndef WEFT_BPF_SOCKOPS_H
 #define WEFT_BPF_SOCKOPS_H
 
+#include "blocking.h"
 #include "kernel.h"
 #include "leave.h"
 #include "maps.h"
@@ -11,7 +12,6 @@
 #include "tcp.h"
 
 #define CLIENT_RECEIVE_BUFFER (2 * WEFT_REDIRECT_LIMIT_DEFAULT)
-#define CLIENT_SEND_BUFFER (2 << 20) /* doubled by the kernel: the default maximum of tcp_wmem */
 
 /* bpf_sock_ops holds the remote port in the upper half, in network order; the local one in host order. */
 static __always_inline u16 remote_port_be(struct bpf_sock_ops *ctx)
@@ -36,7 +36,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx, struct 
 	struct weft_connection *connection;
 	struct weft_port_key key;
 	struct weft_control *settings = control_get();
-	int receive_buffer_bytes = CLIENT_RECEIVE_BUFFER, send_buffer_bytes = CLIENT_SEND_BUFFER;
+	int receive_buffer_bytes = CLIENT_RECEIVE_BUFFER;
 	u64 cookie = socket->cookie;
 
 	connection = bpf_map_lookup_elem(&connections, &cookie);
@@ -58,10 +58,14 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx, struct 
 
 	if (settings->fast_path == WEFT_FAST_PATH_OFF || connection->flags & WEFT_CONNECTION_PROXY_ONLY)
 		return;
+	if (how_it_reads((u64)tp) == READS_WAIT) {
+		connection->flags |= WEFT_CONNECTION_PROXY_ONLY;
+		connection->last_reason = WEFT_REASON_BLOCKING_CLIENT;
+		count(WEFT_COUNTER_CLIENTS_BLOCKING, 1);
+		return;
+	}
 	/* Room for a whole response; the kernel doubles it, and caps it at net.core.rmem_max. Less only means more relayed responses. */
 	bpf_setsockopt(ctx, SOL_SOCKET, SO_RCVBUF, &receive_buffer_bytes, sizeof(receive_buffer_bytes));
-	/* As much as TCP would grow to: a sender that has to wait for more leaves the map (bpf/leave.h). */
-	bpf_setsockopt(ctx, SOL_SOCKET, SO_SNDBUF, &send_buffer_bytes, sizeof(send_buffer_bytes));
 	if (bpf_sock_hash_update(ctx, &client_sockets, &cookie, BPF_NOEXIST))
 		count(WEFT_COUNTER_CONNECTIONS_FULL, 1);
 	else
@@ -180,7 +184,7 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx, struct 
 #endif
 	slot = dialled_to->slot;
 	upstream = bpf_map_lookup_elem(&upstreams, &slot);
-	if (!upstream || upstream->cookie != dialled_to->upstream_cookie)
+	if (!upstream || upstream->cookie != dialled_to->upstream_cookie || servers_block(upstream->endpoint_id))
 		return;
 	socket = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!socket)
@@ -193,7 +197,7 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx, struct 
 	socket->upstream_cookie = upstream->cookie;
 	if (bpf_sock_hash_update(ctx, &server_sockets, &cookie, BPF_NOEXIST))
 		return;
-	bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+	bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
 	upstream->server_sock = (u64)tp;
 	/* Exchange: the address must be there for whoever sees the cookie. */
 	__sync_lock_test_and_set(&upstream->server_cookie, cookie);
@@ -211,7 +215,8 @@ static __always_inline void state_changed(struct bpf_sock_ops *ctx, struct bpf_s
 		return;
 	switch (socket->role) {
 	case WEFT_ROLE_CLIENT:
-		if (state == TCP_FIN_WAIT1_STATE)
+		tp = bpf_skc_to_tcp_sock(sk);
+		if (state == TCP_FIN_WAIT1_STATE && tp && !reader_sleeps((u64)tp))
 			client_leave(socket->cookie, 0); /* on close() it has left already */
 		else if (state == TCP_CLOSE_STATE)
 			client_closed(ctx, socket);
@@ -278,6 +283,8 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 		tp = bpf_skc_to_tcp_sock(sk);
 		if (socket && tp && socket->role == WEFT_ROLE_CLIENT)
 			client_acknowledged(ctx, socket, (u64)tp);
+		else if (socket && tp && socket->role == WEFT_ROLE_SERVER)
+			server_acknowledged(socket, (u64)tp);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		state_changed(ctx, sk);

@@ -1,11 +1,11 @@
 # The order rules: a hand-driven worker over the real programs, and the same with one guard compiled out at a time.
 ORDER_LIBS := $(patsubst %,$(BUILD)/lib/%.a,base regex kube mesh dns compile) $(BUILD)/lib/proto.a
-ORDER_SRC  := tests/order/harness.c tests/order/order_test.c
-GUARDS     := drained handover completeness dead_slots send_room netns_check arrived redirect_limit
+ORDER_SRC  := tests/order/harness.c tests/order/order_test.c tests/order/blocking.c
+GUARDS     := drained handover completeness dead_slots send_room netns_check arrived redirect_limit blocking
 # Those that the proxy keeps (mk/unit-guards.mk).
 PROXY_GUARDS := proxy_waits fin_last
 
-$(BUILD)/tests/order_test: $(ORDER_SRC) tests/order/harness.h $(BUILD)/lib/datapath.a $(ORDER_LIBS)
+$(BUILD)/tests/order_test: $(ORDER_SRC) tests/order/harness.h tests/order/steps.h tests/order/blocking.h $(BUILD)/lib/datapath.a $(ORDER_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -I$(BUILD)/gen/proto -Itests/order $(CFLAGS) -o $@ $(ORDER_SRC) -Wl,--start-group $(BUILD)/lib/datapath.a $(ORDER_LIBS) -Wl,--end-group $(LDLIBS) -lcmocka
 

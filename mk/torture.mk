@@ -20,8 +20,7 @@ $(BUILD)/torture/torture-server: $(TORTURE_SERVER:%=$(BUILD)/torture/%.o)
 	$(CC) -pthread -o $@ $^
 -include $(patsubst %,$(BUILD)/torture/%.d,$(sort $(TORTURE_CLIENT) $(TORTURE_SERVER)))
 
-# The kernel's sockmap readers end a blocking read with EAGAIN when they are woken for nothing (docs/limits.md): counted in the summary, and
-# an error with FORGIVE_EAGAIN= (nothing).
+# A blocking read may end with EAGAIN where connect() did not block (docs/limits.md): counted in the summary, and an error with FORGIVE_EAGAIN= (nothing).
 FORGIVE_EAGAIN ?= yes
 
 TEST_TORTURE_TIME ?= 120

@@ -283,6 +283,8 @@ enum weft_counter {
 	WEFT_COUNTER_FORGED_SERVERS,       /* address matches an upstream, network namespace does not */
 	WEFT_COUNTER_TCP_CONNECTS,         /* sent to an endpoint by connect() */
 	WEFT_COUNTER_CLIENTS_LEFT,         /* left the sockmap: see bpf/leave.h */
+	WEFT_COUNTER_CLIENTS_BLOCKING,     /* never in the sockmap: see bpf/blocking.h */
+	WEFT_COUNTER_SERVERS_BLOCKING,     /* exchanges that went by TCP for it */
 	WEFT_COUNTER_REQUESTS_REPEATED,    /* their head was that of the one before: see bpf/memo.h */
 	WEFT_COUNTER_RESPONSES_REPEATED,
 	WEFT_COUNTER_STATUS = 160,         /* + status / 100: responses of the kernel paths */

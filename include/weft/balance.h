@@ -14,7 +14,7 @@ struct weft_cluster_state {
 
 struct weft_endpoint_state {
 	u32 active; /* requests in flight: the caller's to count */
-	u32 reserved;
+	u32 servers_block_s; /* when a server in its pod was seen to read without O_NONBLOCK, in seconds since boot; 0: never (bpf/blocking.h) */
 };
 
 #ifdef __bpf__

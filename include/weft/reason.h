@@ -13,6 +13,7 @@
 	X(NOT_DRAINED, "not_drained") \
 	X(NOT_DELIVERED, "not_delivered") \
 	X(PIPELINED, "pipelined") \
+	X(BLOCKING_CLIENT, "blocking_client") \
 	X(FAST_PATH_OFF, "fast_path_off") \
 	X(NO_SCRATCH, "no_scratch") \
 	/* the request's head */ \

@@ -2,6 +2,7 @@
 """A client with one thread and a blocking socket, as most simple programs are: every read must sleep until there is something to read.
 
   blocking.py upload SIZE COUNT      COUNT uploads of SIZE bytes on one connection
+  blocking.py begins SIZE COUNT      the same on a socket that is non-blocking until it is connected, as one with a time-out for that
   blocking.py half-close MS COUNT    COUNT connections that send a request, shut down their sending half, and read; the answer would take MS
 
 Runs in the pod `cli` of the e2e topology. Prints how many answers were right, and how many reads ended with EAGAIN.
@@ -39,9 +40,10 @@ def answer(sock):
     seen["right"] += head.startswith(b"HTTP/1.1 200 ")
 
 
-def upload(size, count):
+def upload(size, count, timeout=None):
     body = bytes(size)
-    with socket.create_connection(SCRIPT) as sock:
+    with socket.create_connection(SCRIPT, timeout) as sock:
+        sock.settimeout(None)
         for _ in range(count):
             sock.sendall(b"POST /sha256 HTTP/1.1\r\nHost: script\r\nContent-Length: %d\r\n\r\n" % size)
             sock.sendall(body)
@@ -56,5 +58,9 @@ def half_close(delay_ms, count):
             answer(sock)
 
 
-{"upload": upload, "half-close": half_close}[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]))
+def begins(size, count):
+    upload(size, count, 5)
+
+
+{"upload": upload, "begins": begins, "half-close": half_close}[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]))
 print(f"{seen['right']} right, {seen['EAGAIN']} EAGAIN")

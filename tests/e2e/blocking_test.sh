@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A blocking read sleeps until there is something to read, as plain TCP's does: also after a sender had to wait for its send buffer, and
-# after it shut down its sending half. The sockmap's own reader would end some of them with EAGAIN (bpf/leave.h).
+# A blocking read sleeps until there is something to read, as plain TCP's does. The sockmap's own reader would end some of them with EAGAIN, so
+# who reads so stays out of it (bpf/blocking.h).
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -8,16 +8,29 @@ blocking() {
 	in_pod cli timeout 60 python3 "$here/blocking.py" "$@" 2>&1
 }
 
-left() {
-	status_of .kernel.clients_left_sockmap
+kernel() {
+	status_of ".kernel.$1"
 }
 
 begin
-weft_start "$config" || exit 1
+(in_pod v1 python3 "$here/../topology/script_server.py" --name v1 --port 8082 --sleeps </dev/null >/dev/null 2>&1 &)
+sed "s/\(address: $(topology show ip v1), port_value: \)8081/\18082/" "$config" >"$(weft_state)/sleeps.yaml"
+weft_start "$(weft_state)/sleeps.yaml" || exit 1
 
 equal '100 uploads of 1 MB on one connection' '100 right, 0 EAGAIN' "$(blocking upload 1000000 100)"
-equal 'they fit into the send buffer: the connection may still return to the kernel' 0 "$(left)"
 equal '150 uploads of 6 MB on one connection' '150 right, 0 EAGAIN' "$(blocking upload 6000000 150)"
-equal 'this one has left the sockmap' 1 "$(left)"
 like '20 connections that are shut down before the answer (which Envoy takes for a disconnect)' ', 0 EAGAIN$' "$(blocking half-close 100 20)"
-equal 'each has left the sockmap' 21 "$(left)"
+equal 'none of them was in the sockmap' 22 "$(kernel clients_blocking)"
+equal 'a client that begins to sleep after its first answer' '200 right, 0 EAGAIN' "$(blocking begins 10000 200)"
+equal 'its connection leaves the sockmap' 1 "$(kernel clients_left_sockmap)"
+
+# The server sleeps in its reads too; curl does not.
+before=$(kernel servers_blocking)
+urls=()
+for _ in $(seq 100); do
+	urls+=(http://script:8000/bytes/1000)
+done
+in_pod cli curl --silent --connect-to script::10.96.0.20: --write-out '%{stderr}%{http_code}\n' "${urls[@]}" 2>"$(weft_state)/codes" >/dev/null
+equal '100 requests on one connection of a client that polls' 100 "$(grep -c '^200$' "$(weft_state)/codes")"
+equal 'the first of them found out, the others went to servers outside the sockmap' 1 "$(($(kernel servers_blocking) - before))"
+echo "   of them $(status_of .requests.remote) went remote, $(status_of .requests.bypass) bypass"

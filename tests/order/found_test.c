@@ -112,9 +112,12 @@ static int bind_to(int fd, const char *ip, uint16_t port)
 
 static int connect_to(int fd, const char *ip, uint16_t port)
 {
+	struct pollfd connected = {.fd = fd, .events = POLLOUT};
 	struct sockaddr_in address = address_of(ip, port);
 
-	return connect(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
+	if (!connect(fd, (struct sockaddr *)&address, sizeof(address)))
+		return 0;
+	return errno == EINPROGRESS && poll(&connected, 1, 1000) == 1 ? 0 : -errno;
 }
 
 static int disconnect(int fd)

@@ -239,7 +239,14 @@ static uint64_t cookie_of(int fd)
 	return cookie;
 }
 
-void client_open(struct harness *h, struct client *client)
+void reads_wait(int fd, bool waits)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	must(flags >= 0 && !fcntl(fd, F_SETFL, waits ? flags & ~O_NONBLOCK : flags | O_NONBLOCK));
+}
+
+static void client_connect(struct harness *h, struct client *client, int flags)
 {
 	struct weft_connection connection;
 	struct sockaddr_in peer;
@@ -247,8 +254,10 @@ void client_open(struct harness *h, struct client *client)
 	uint64_t cookie;
 	int one = 1;
 
-	client->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	must(client->fd >= 0 && !connect_to(SERVICE_IP, 80, client->fd));
+	struct pollfd connected = {.events = POLLOUT};
+
+	client->fd = connected.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+	must(client->fd >= 0 && (!connect_to(SERVICE_IP, 80, client->fd) || errno == EINPROGRESS) && poll(&connected, 1, 1000) == 1);
 	setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	client->anchor = accept4(h->listener, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);
 	must(client->anchor >= 0);
@@ -257,13 +266,23 @@ void client_open(struct harness *h, struct client *client)
 	must(cookie == client->cookie);
 }
 
+void client_open(struct harness *h, struct client *client)
+{
+	client_connect(h, client, SOCK_NONBLOCK);
+}
+
+void client_open_waiting(struct harness *h, struct client *client)
+{
+	client_connect(h, client, 0);
+}
+
 void client_close(struct client *client)
 {
 	close(client->fd);
 	close(client->anchor);
 }
 
-void link_open(struct harness *h, uint32_t endpoint_id, struct link *link)
+static void link_dial(struct harness *h, uint32_t endpoint_id, struct link *link, int flags)
 {
 	bool is_local = endpoint_id == h->local_endpoint;
 	struct weft_upstream *slot;
@@ -288,7 +307,7 @@ void link_open(struct harness *h, uint32_t endpoint_id, struct link *link)
 	must(!connect_to(is_local ? POD_IP : OTHER_IP, SERVER_PORT, link->upstream));
 	setsockopt(link->upstream, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(link->upstream, SOL_SOCKET, SO_SNDBUFFORCE, &sndbuf, sizeof(sndbuf));
-	link->server = accept4(is_local ? h->local_listener : h->other_listener, NULL, NULL, SOCK_CLOEXEC);
+	link->server = accept4(is_local ? h->local_listener : h->other_listener, NULL, NULL, SOCK_CLOEXEC | flags);
 	must(link->server >= 0);
 	setsockopt(link->server, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	must(!datapath_upstream_insert(h->dp, link->upstream, slot->cookie));
@@ -296,6 +315,16 @@ void link_open(struct harness *h, uint32_t endpoint_id, struct link *link)
 	__atomic_store_n(&slot->state, WEFT_STATE_WORD(0, WEFT_UPSTREAM_IDLE), __ATOMIC_SEQ_CST);
 	__atomic_fetch_or(&pool->idle[0], 1, __ATOMIC_SEQ_CST);
 	h->next_pool++;
+}
+
+void link_open(struct harness *h, uint32_t endpoint_id, struct link *link)
+{
+	link_dial(h, endpoint_id, link, SOCK_NONBLOCK);
+}
+
+void link_open_waiting(struct harness *h, uint32_t endpoint_id, struct link *link)
+{
+	link_dial(h, endpoint_id, link, 0);
 }
 
 struct weft_upstream *link_slot(struct harness *h, const struct link *link)

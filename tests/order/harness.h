@@ -4,6 +4,7 @@
 #ifndef WEFT_TESTS_ORDER_HARNESS_H
 #define WEFT_TESTS_ORDER_HARNESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,6 +41,8 @@ struct client {
 };
 /* Connects through the mesh and accepts on the worker's side. */
 void client_open(struct harness *h, struct client *client);
+/* The same of a program that sleeps in its reads. */
+void client_open_waiting(struct harness *h, struct client *client);
 void client_close(struct client *client);
 
 struct link {
@@ -49,8 +52,13 @@ struct link {
 };
 /* Dials as the pool does and puts the upstream where the programs can lend it. */
 void link_open(struct harness *h, uint32_t endpoint_id, struct link *link);
+/* The same to a server that sleeps in its reads. */
+void link_open_waiting(struct harness *h, uint32_t endpoint_id, struct link *link);
 void link_close(struct harness *h, struct link *link);
 struct weft_upstream *link_slot(struct harness *h, const struct link *link);
+
+/* As a program that begins, or ceases, to sleep in its reads. */
+void reads_wait(int fd, bool waits);
 
 /* Sends all of `text` in one write; returns what send() returned (-errno for an error). */
 long say(int fd, const char *text);

@@ -21,14 +21,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "harness.h"
-#include "weft/reason.h"
-
-#define REQUEST_LOCAL "GET /a HTTP/1.1\r\nHost: local\r\n\r\n"
-#define REQUEST_OTHER "GET /a HTTP/1.1\r\nHost: other\r\n\r\n"
-#define REQUEST_STREAM "POST /s HTTP/1.1\r\nHost: local\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-#define RESPONSE "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
-#define RESPONSE_TWO "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nworld"
+#include "blocking.h"
+#include "steps.h"
 
 static int start(void **state)
 {
@@ -43,19 +37,6 @@ static int stop(void **state)
 {
 	harness_stop(*state);
 	return 0;
-}
-
-static uint64_t reason(struct harness *h, enum weft_reason index)
-{
-	return counted(h, WEFT_COUNTER_REASONS + index);
-}
-
-static void assert_heard(int fd, const char *expected)
-{
-	char buffer[8192];
-
-	hear(fd, buffer, sizeof(buffer), 1000);
-	assert_string_equal(buffer, expected);
 }
 
 static void assert_silent(int fd)
@@ -627,77 +608,6 @@ static void test_relayed_exchange_hands_the_connection_back(void **state)
 	client_close(&client);
 }
 
-struct reading {
-	int fd;
-	ssize_t n;
-	int error;
-	char buffer[4096];
-};
-
-static void *read_blocking(void *arg)
-{
-	struct reading *reading = arg;
-
-	reading->n = recv(reading->fd, reading->buffer, sizeof(reading->buffer) - 1, 0);
-	reading->error = reading->n < 0 ? errno : 0;
-	return NULL;
-}
-
-static void test_a_blocking_read_beside_a_writer_sleeps_until_the_answer(void **state)
-{
-	struct harness *h = *state;
-	static char body[131072], drain[262144];
-	struct reading reading;
-	struct client client;
-	struct link link;
-	pthread_t thread;
-	char head[128];
-
-	memset(body, 'x', sizeof(body));
-	for (int remote = 0; remote < 2; remote++) {
-		client_open(h, &client);
-		link_open(h, remote ? h->other_endpoint : h->local_endpoint, &link);
-		reading = (struct reading){.fd = client.fd};
-		assert_int_equal(pthread_create(&thread, NULL, read_blocking, &reading), 0);
-		usleep(20000);
-		snprintf(head, sizeof(head), "POST /p HTTP/1.1\r\nHost: %s\r\nContent-Length: %zu\r\n\r\n", remote ? "other" : "local",
-			 sizeof(body));
-		say(client.fd, head);
-		for (size_t sent = 0; sent < sizeof(body); sent += 16384)
-			assert_int_equal(send(client.fd, body + sent, 16384, MSG_NOSIGNAL), 16384);
-		assert_int_equal(hear(link.server, drain, sizeof(drain), 500), strlen(head) + sizeof(body));
-		usleep(20000);
-		say(link.server, RESPONSE);
-		pthread_join(thread, NULL);
-		assert_int_equal(reading.error, 0);
-		reading.buffer[reading.n] = 0;
-		assert_string_equal(reading.buffer, RESPONSE);
-		link_close(h, &link);
-		client_close(&client);
-	}
-}
-
-static void test_a_blocking_read_gets_what_the_proxy_writes(void **state)
-{
-	struct harness *h = *state;
-	struct reading reading;
-	struct client client;
-	pthread_t thread;
-
-	for (int i = 0; i < 300; i++) {
-		client_open(h, &client);
-		reading = (struct reading){.fd = client.fd};
-		assert_int_equal(pthread_create(&thread, NULL, read_blocking, &reading), 0);
-		say(client.fd, REQUEST_STREAM);
-		if (i % 2)
-			usleep(500);
-		say(client.anchor, RESPONSE);
-		pthread_join(thread, NULL);
-		assert_int_equal(reading.error, 0);
-		client_close(&client);
-	}
-}
-
 static void test_fionread_counts_on_client_and_server(void **state)
 {
 	struct harness *h = *state;
@@ -755,8 +665,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_guard_netns_check_a_server_on_a_foreign_address_is_remote),
 		cmocka_unit_test(test_guard_redirect_limit_a_large_response_is_relayed_from_its_first_byte),
 		cmocka_unit_test(test_relayed_exchange_hands_the_connection_back),
-		cmocka_unit_test(test_a_blocking_read_beside_a_writer_sleeps_until_the_answer),
-		cmocka_unit_test(test_a_blocking_read_gets_what_the_proxy_writes),
+		cmocka_unit_test(test_guard_blocking_a_client_that_sleeps_in_its_reads_is_the_proxys),
+		cmocka_unit_test(test_guard_blocking_a_client_that_begins_to_sleep_leaves),
+		cmocka_unit_test(test_guard_blocking_a_server_that_sleeps_is_served_by_tcp),
+		cmocka_unit_test(test_a_sleeping_read_gets_what_the_proxy_writes),
 		cmocka_unit_test(test_fionread_counts_on_client_and_server),
 		cmocka_unit_test(test_records_go_with_their_sockets),
 	};

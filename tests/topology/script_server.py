@@ -34,6 +34,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = 65536
     name = "?"
+    timeout = 3600  # which makes its socket non-blocking: see --sleeps
 
     def log_message(self, format, *args):
         pass
@@ -169,8 +170,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--sleeps", action="store_true", help="its reads block, as those of a program without a time-out; others poll first")
     options = parser.parse_args()
     Handler.name = options.name
+    if options.sleeps:
+        Handler.timeout = None
     Server(("0.0.0.0", options.port), Handler).serve_forever()
 
 

@@ -38,7 +38,7 @@ struct target {
 	F(early, "answered early, the rest of the request cut off")                       \
 	F(raced, "raced with the close of an idle connection")                            \
 	F(after_end, "behind an exchange that ended the connection")                      \
-	F(eagain, "EAGAIN from a blocking read, forgiven by --forgive-eagain")              \
+	F(eagain, "EAGAIN from a blocking read after a connect() without blocking, forgiven by --forgive-eagain")              \
 	F(crash, "cut off or refused while what carries it is being killed")
 
 enum allowance {

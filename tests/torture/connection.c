@@ -33,7 +33,7 @@ int connect_to(const struct sockaddr_in *address, const struct batch *batch)
 	if (transmit)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &transmit, sizeof(transmit));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	if (batch->connect_nonblocking) {
+	if (batch->connect_nonblocking || !batch->sleeps) {
 		struct pollfd pfd = {.fd = fd, .events = POLLOUT};
 
 		fcntl(fd, F_SETFL, O_NONBLOCK);
@@ -43,7 +43,8 @@ int connect_to(const struct sockaddr_in *address, const struct batch *batch)
 			else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len))
 				error = errno;
 		}
-		fcntl(fd, F_SETFL, 0);
+		if (batch->sleeps)
+			fcntl(fd, F_SETFL, 0);
 	} else if (connect(fd, (const struct sockaddr *)address, sizeof(*address))) {
 		error = errno;
 	}
@@ -72,8 +73,8 @@ static bool open_connection(struct connection *c)
 		return false;
 	}
 	pthread_mutex_lock(&c->lock);
-	io_open(&c->io, fd, &c->beat);
-	c->io.forgives_eagain = client->forgives_eagain;
+	io_open(&c->io, fd, &c->beat, c->batch.sleeps);
+	c->io.forgives_eagain = client->forgives_eagain && c->batch.connect_nonblocking;
 	reader_reset(&c->reader, &c->io);
 	c->is_open = true;
 	c->may_have_ended = false;

@@ -2,6 +2,7 @@
 /* What is common to reading and writing a socket in many ways; io_read.c and io_write.c have the ways. */
 #include "io.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -28,7 +29,7 @@ void sleep_ms(uint64_t ms)
 	nanosleep(&ts, NULL);
 }
 
-void io_open(struct io *io, int fd, struct beat *beat)
+void io_open(struct io *io, int fd, struct beat *beat, bool sleeps)
 {
 	struct timeval one_second = {.tv_sec = 1};
 
@@ -36,10 +37,12 @@ void io_open(struct io *io, int fd, struct beat *beat)
 	io->edge_in = -1;
 	io->edge_out = -1;
 	io->beat = beat;
+	io->sleeps = sleeps;
 	io->read_anomaly = NULL;
 	io->write_anomaly = NULL;
 	atomic_store(&io->given_up, false);
 	atomic_store(&beat->at_ms, now_ms());
+	fcntl(fd, F_SETFL, sleeps ? 0 : O_NONBLOCK);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &one_second, sizeof(one_second));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &one_second, sizeof(one_second));
 }

@@ -48,6 +48,7 @@ struct io {
 	int edge_out;
 	struct beat *beat;
 	atomic_bool given_up; /* set by a watchdog: every call returns -ECANCELED soon */
+	bool sleeps; /* its program's reads and writes block; without, the socket has O_NONBLOCK, and what the calls can't do is polled for */
 	bool forgives_eagain; /* a blocking call that returns EAGAIN at once is made again, as no program would do */
 	const char *read_anomaly; /* what the kernel did that it must not do, a literal; NULL if nothing */
 	const char *write_anomaly;
@@ -57,8 +58,8 @@ uint64_t now_ms(void);
 uint64_t now_us(void);
 void sleep_ms(uint64_t ms);
 
-/* Takes `fd` over and prepares it: one second of time-out in blocking calls, so that given_up is noticed. */
-void io_open(struct io *io, int fd, struct beat *beat);
+/* Takes `fd` over and prepares it: one second of time-out in blocking calls, so that given_up is noticed; O_NONBLOCK where nobody sleeps. */
+void io_open(struct io *io, int fd, struct beat *beat, bool sleeps);
 
 /* Closes; with `reset` the peer gets a RST. */
 void io_close(struct io *io, bool reset);

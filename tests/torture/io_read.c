@@ -14,6 +14,20 @@ enum {
 	PEEK_MAX = 16384,
 };
 
+/* Waits for readability; returns the events, or -ECANCELED. */
+static int wait_readable(struct io *io)
+{
+	for (;;) {
+		struct pollfd pfd = {.fd = io->fd, .events = POLLIN | POLLRDHUP};
+		int r = poll(&pfd, 1, WAIT_MS);
+
+		if (r > 0)
+			return pfd.revents;
+		if (atomic_load(&io->given_up))
+			return -ECANCELED;
+	}
+}
+
 static ssize_t read_block(struct io *io, void *buf, size_t len, int flags)
 {
 	for (;;) {
@@ -28,26 +42,19 @@ static ssize_t read_block(struct io *io, void *buf, size_t len, int flags)
 			return -errno;
 		if (atomic_load(&io->given_up))
 			return -ECANCELED;
+		if (!io->sleeps) {
+			int events = wait_readable(io);
+
+			if (events < 0)
+				return events;
+			continue;
+		}
 		if (now_us() - start < BLOCKED_US && io->forgives_eagain) {
 			atomic_fetch_add(&io->beat->forgiven, 1);
 		} else if (now_us() - start < BLOCKED_US) {
 			io->read_anomaly = "EAGAIN from a blocking read";
 			return -EAGAIN;
 		}
-	}
-}
-
-/* Waits for readability; returns the events, or -ECANCELED. */
-static int wait_readable(struct io *io)
-{
-	for (;;) {
-		struct pollfd pfd = {.fd = io->fd, .events = POLLIN | POLLRDHUP};
-		int r = poll(&pfd, 1, WAIT_MS);
-
-		if (r > 0)
-			return pfd.revents;
-		if (atomic_load(&io->given_up))
-			return -ECANCELED;
 	}
 }
 

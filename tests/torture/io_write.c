@@ -31,17 +31,6 @@ static void wrote(struct io *io, ssize_t n, _Atomic uint64_t *written)
 	atomic_store(&io->beat->at_ms, now_ms());
 }
 
-/* Judges an EAGAIN of a blocking call that began at `start`: 0 to go on. */
-static int blocked(struct io *io, uint64_t start)
-{
-	if (atomic_load(&io->given_up))
-		return -ECANCELED;
-	if (now_us() - start >= BLOCKED_US)
-		return 0;
-	io->write_anomaly = "EAGAIN from a blocking write";
-	return -EAGAIN;
-}
-
 static int wait_edge_out(struct io *io)
 {
 	struct epoll_event event = {.events = EPOLLOUT | EPOLLET};
@@ -71,6 +60,19 @@ static int wait_writable(struct io *io)
 		if (atomic_load(&io->given_up))
 			return -ECANCELED;
 	}
+}
+
+/* Judges an EAGAIN of a blocking call that began at `start`: 0 to go on. */
+static int blocked(struct io *io, uint64_t start)
+{
+	if (!io->sleeps)
+		return wait_writable(io);
+	if (atomic_load(&io->given_up))
+		return -ECANCELED;
+	if (now_us() - start >= BLOCKED_US)
+		return 0;
+	io->write_anomaly = "EAGAIN from a blocking write";
+	return -EAGAIN;
 }
 
 static ssize_t send_once(struct io *io, const char *buf, size_t len, bool vector, int flags)

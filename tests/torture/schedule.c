@@ -355,6 +355,7 @@ static void make_connection(struct maker *maker, uint64_t batch_no, struct batch
 
 	batch->no_delay = pick(maker, 4) != 0;
 	batch->connect_nonblocking = pick(maker, 2);
+	batch->sleeps = pick(maker, 4) == 0;
 	if (draw(maker, FEATURE_smallbuf, 150))
 		batch->receive_buffer = buffers[pick(maker, 4)];
 	if (draw(maker, FEATURE_smallbuf, 100))

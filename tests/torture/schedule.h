@@ -59,7 +59,8 @@ struct batch {
 	/* for the connection, if one has to be made */
 	bool no_delay;
 	uint64_t receive_buffer, send_buffer; /* 0: the system's */
-	bool connect_nonblocking;
+	bool connect_nonblocking; /* also of those that sleep afterwards, as a connect() with a time-out does */
+	bool sleeps;
 };
 
 struct schedule {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* torture-server --name NAME --listen ADDRESS:PORT --ledger FILE [--crashes]: accepts, and runs one thread a connection. */
+/* torture-server --name NAME --listen ADDRESS:PORT --ledger FILE [--crashes] [--sleeps]: accepts, and runs one thread a connection. With --sleeps its
+ * reads and writes block. */
 #include "server.h"
 
 #include <arpa/inet.h>
@@ -170,8 +171,7 @@ static int start_connection(struct server *server, int fd)
 		free(served);
 		return -ENOMEM;
 	}
-	io_open(&served->io, fd, &served->beat);
-	served->io.forgives_eagain = served->server->forgives_eagain;
+	io_open(&served->io, fd, &served->beat, server->sleeps);
 	reader_reset(&served->reader, &served->io);
 	tune(served);
 	pthread_mutex_lock(&server->lock);
@@ -268,7 +268,7 @@ int main(int argc, char **argv)
 		{"listen", required_argument, NULL, 'l'},
 		{"ledger", required_argument, NULL, 'g'},
 		{"crashes", no_argument, NULL, 'C'},
-		{"forgive-eagain", no_argument, NULL, 'e'},
+		{"sleeps", no_argument, NULL, 's'},
 		{"patience", required_argument, NULL, 'P'},
 		{},
 	};
@@ -283,13 +283,13 @@ int main(int argc, char **argv)
 		case 'l': where = optarg; break;
 		case 'g': ledger = optarg; break;
 		case 'C': server.has_crashes = true; break;
-		case 'e': server.forgives_eagain = true; break;
+		case 's': server.sleeps = true; break;
 		case 'P': server.patience_ms = strtoull(optarg, NULL, 0) * 1000; break;
 		default: where = NULL; optind = argc; break;
 		}
 	}
 	if (!where || !ledger) {
-		fprintf(stderr, "usage: torture-server --name NAME --listen ADDRESS:PORT --ledger FILE [--crashes] [--patience SECONDS]\n");
+		fprintf(stderr, "usage: torture-server --name NAME --listen ADDRESS:PORT --ledger FILE [--crashes] [--sleeps] [--patience SECONDS]\n");
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);

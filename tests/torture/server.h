@@ -19,7 +19,7 @@ struct server {
 	const char *name;
 	struct ledger *ledger;
 	uint64_t patience_ms; /* how long an exchange may stand still */
-	bool forgives_eagain; /* see struct io */
+	bool sleeps; /* see struct io */
 	bool has_crashes; /* whoever carries the requests is killed now and then: cut ones need no reason */
 	pthread_mutex_t lock; /* of the list of connections, for the watchdog */
 	struct served *connections;

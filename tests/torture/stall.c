@@ -262,7 +262,7 @@ static void *stalled_thread(void *arg)
 		free(requests);
 		return NULL;
 	}
-	io_open(&io, fd, &beat);
+	io_open(&io, fd, &beat, false);
 	reader_reset(&reader, &io);
 	reader_style(&reader, READ_BLOCK, 16384, false);
 	if (kinds[stalled->kind].is_upload)
@@ -318,7 +318,7 @@ static void *probe_thread(void *arg)
 		snprintf(probe->error, sizeof(probe->error), "connecting: %s", strerror(-fd));
 		return NULL;
 	}
-	io_open(&io, fd, &beat);
+	io_open(&io, fd, &beat, false);
 	reader_reset(&reader, &io);
 	reader_style(&reader, READ_BLOCK, 0, false);
 	for (uint64_t req = 1; atomic_load(&stage->phase) < PHASE_RESUME; req++) {

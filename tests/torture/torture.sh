@@ -13,7 +13,7 @@
 set -euo pipefail
 
 prefix=torture-$$ subnet=10.77.0 through=weft fast_path=on disable= forgive= seed=1 time=120 stall= keep= kill_worker= replace= churn= leaks=
-service_port=8090 peak_limit_mb=64
+service_port=8090 sleeping_port=8091 peak_limit_mb=64
 while [ $# -gt 0 ]; do
 	case "$1" in
 	--through | --fast-path | --disable | --seed | --time | --prefix | --subnet | --kill-worker | --replace | --churn | --stall)
@@ -60,16 +60,21 @@ clean_up() {
 	exit "$code"
 }
 
+# start_server POD PORT [OPTION]
+start_server() {
+	(in_pod "$1" "$build/torture/torture-server" --name "$1" --listen "$(topology show ip "$1"):$2" ${3:-} --ledger "$ledger" ${kill_worker:+--crashes} ${stall:+--patience 600} \
+		>>"$logs/servers.log" 2>&1 </dev/null) &
+	others+=($!)
+	wait_for_port "$1" "$2"
+}
+
 start_servers() {
 	local pod
 	for pod in v1 v2 v3; do
-		(in_pod "$pod" "$build/torture/torture-server" --name "$pod" --listen "$(topology show ip "$pod"):$service_port" --ledger "$ledger" ${kill_worker:+--crashes} ${stall:+--patience 600} ${forgive:+--forgive-eagain} \
-			>>"$logs/servers.log" 2>&1 </dev/null) &
-		others+=($!)
+		start_server "$pod" "$service_port"
 	done
-	for pod in v1 v2 v3; do
-		wait_for_port "$pod" "$service_port"
-	done
+	# beside the one that polls, one whose reads sleep
+	start_server v2 "$sleeping_port" --sleeps
 }
 
 wait_for_port() {

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* Who may sleep in a read is none for a sockmap. The sockmap's reader answers a wake-up for nothing with EAGAIN, where TCP's own sleeps again
+ * (tcp_bpf_recvmsg waits once), and wake-ups for nothing can't be avoided: the bytes are queued first and the reader is woken then, and one who was
+ * there in between sleeps again by that time. A program with O_NONBLOCK expects EAGAIN; others know it from a time-out that they asked for.
+ * - A client without it never enters the map; one that takes it away later stays with the proxy from its next request on, and leaves.
+ * - A server without it gets its requests by TCP. Whether it has it is known when it was accepted, so after the first exchange; then its
+ *   upstream is closed, and those that are dialled within a minute don't enter the map at all. */
+#ifndef WEFT_BPF_BLOCKING_H
+#define WEFT_BPF_BLOCKING_H
+
+#include "exchange.h"
+#include "kernel.h"
+#include "maps.h"
+
+#define O_NONBLOCK_BIT 04000u
+#define SERVERS_BLOCK_S 60u
+
+enum reads {
+	READS_UNKNOWN, /* not accepted yet, or closed */
+	READS_WAIT,
+	READS_RETURN,
+};
+
+static __always_inline enum reads how_it_reads(u64 address)
+{
+#ifdef WEFT_WITHOUT_BLOCKING
+	return READS_RETURN;
+#else
+	struct sock *sk = KERNEL_OBJECT(struct sock, address);
+	u64 socket_place = (u64)KERNEL_READ(sk, sk_socket), file_place;
+	struct socket *socket = KERNEL_OBJECT(struct socket, socket_place);
+	struct file *file;
+
+	if (!socket_place)
+		return READS_UNKNOWN;
+	file_place = (u64)KERNEL_READ(socket, file);
+	file = KERNEL_OBJECT(struct file, file_place);
+	if (!file_place)
+		return READS_UNKNOWN;
+	return KERNEL_READ(file, f_flags) & O_NONBLOCK_BIT ? READS_RETURN : READS_WAIT;
+#endif
+}
+
+/* Did a server at this endpoint read so of late? */
+static __always_inline bool servers_block(u32 endpoint_id)
+{
+	struct weft_endpoint_state *endpoint = weft_endpoint_state(endpoint_id);
+	u32 seen_s = endpoint ? *(volatile u32 *)&endpoint->servers_block_s : 0;
+
+	return seen_s && (u32)(bpf_ktime_get_ns() / 1000000000) - seen_s < SERVERS_BLOCK_S;
+}
+
+/* An acknowledgement has come to a server in the map, so that it was accepted and has answered by TCP. */
+static __always_inline void server_acknowledged(struct weft_socket *socket, u64 address)
+{
+	struct weft_endpoint_state *endpoint;
+	struct weft_upstream *upstream;
+	u32 slot = socket->slot;
+	u64 word;
+
+	if (how_it_reads(address) != READS_WAIT)
+		return;
+	upstream = bpf_map_lookup_elem(&upstreams, &slot);
+	if (!upstream || upstream->cookie != socket->upstream_cookie)
+		return;
+	endpoint = weft_endpoint_state(upstream->endpoint_id);
+	if (endpoint)
+		endpoint->servers_block_s = (u32)(bpf_ktime_get_ns() / 1000000000) ?: 1;
+	/* Between two exchanges only: one that is open ends as it began. */
+	word = upstream->state;
+	if (WEFT_STATE(word) != WEFT_UPSTREAM_IDLE || !state_swap(upstream, word, WEFT_LEASE(word), WEFT_UPSTREAM_DEAD))
+		return;
+	upstream->is_dead = 1;
+	event_send(WEFT_EVENT_UPSTREAM_DEAD, slot, upstream->cookie, upstream->pod_id, upstream->endpoint_id);
+}
+
+#endif

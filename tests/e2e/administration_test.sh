@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 python=$build/xds-venv/bin/python
-requests=2000
+requests=100000
 
 # Below the range from which the kernel takes ports for connections: one of those could be taken again before weftd listens.
 free_ports() {

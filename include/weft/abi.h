@@ -198,7 +198,7 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	u32 pool_position;     /* index in its `slots` */
 	u32 is_dead;           /* set by sock_ops when the socket left ESTABLISHED */
 	u32 is_counted;        /* the exchange stands in its endpoint's `active`; written when it is lent */
-	u64 reserved_line0;
+	u64 waits_since_ns;    /* when its server was first seen to read without O_NONBLOCK; 0: never (bpf/blocking.h) */
 	/* line 1: the exchange, valid from LENT on; written by the program that holds the lease: of the client, then of the server */
 	u64 state;             /* WEFT_STATE_WORD */
 	u64 client_cookie;
@@ -284,7 +284,7 @@ enum weft_counter {
 	WEFT_COUNTER_TCP_CONNECTS,         /* sent to an endpoint by connect() */
 	WEFT_COUNTER_CLIENTS_LEFT,         /* left the sockmap: see bpf/leave.h */
 	WEFT_COUNTER_CLIENTS_BLOCKING,     /* never in the sockmap: see bpf/blocking.h */
-	WEFT_COUNTER_SERVERS_BLOCKING,     /* exchanges that went by TCP for it */
+	WEFT_COUNTER_SERVERS_BLOCKING,     /* upstreams that were given up for it */
 	WEFT_COUNTER_REQUESTS_REPEATED,    /* their head was that of the one before: see bpf/memo.h */
 	WEFT_COUNTER_RESPONSES_REPEATED,
 	WEFT_COUNTER_STATUS = 160,         /* + status / 100: responses of the kernel paths */

@@ -48,6 +48,7 @@
 	X(NO_UPSTREAM, "no_upstream") \
 	X(UPSTREAM_FULL, "upstream_full") \
 	X(LOOKUP_MISS, "lookup_miss") \
+	X(BLOCKING_SERVER, "blocking_server") \
 	X(SERVER_NOT_DRAINED, "server_not_drained") \
 	X(SERVER_NOT_DELIVERED, "server_not_delivered") \
 	X(REDIRECT_FAILED, "redirect_failed") \

@@ -25,12 +25,21 @@ equal 'a client that begins to sleep after its first answer' '200 right, 0 EAGAI
 equal 'its connection leaves the sockmap' 1 "$(kernel clients_left_sockmap)"
 
 # The server sleeps in its reads too; curl does not.
-before=$(kernel servers_blocking)
 urls=()
 for _ in $(seq 100); do
 	urls+=(http://script:8000/bytes/1000)
 done
-in_pod cli curl --silent --connect-to script::10.96.0.20: --write-out '%{stderr}%{http_code}\n' "${urls[@]}" 2>"$(weft_state)/codes" >/dev/null
-equal '100 requests on one connection of a client that polls' 100 "$(grep -c '^200$' "$(weft_state)/codes")"
-equal 'the first of them found out, the others went to servers outside the sockmap' 1 "$(($(kernel servers_blocking) - before))"
-echo "   of them $(status_of .requests.remote) went remote, $(status_of .requests.bypass) bypass"
+# many_requests: the answers of 100 requests on one connection
+many_requests() {
+	in_pod cli curl --silent --connect-to script::10.96.0.20: --write-out '%{stderr}%{http_code}\n' "${urls[@]}" 2>"$(weft_state)/codes" >/dev/null
+	grep -c '^200$' "$(weft_state)/codes"
+}
+equal '100 requests on one connection of a client that polls' 100 "$(many_requests)"
+sleep 0.2
+equal 'and 100 more' 100 "$(many_requests)"
+sleep 1
+before=$(status_of .requests.remote)
+equal 'and 100 more' 100 "$(many_requests)"
+between 'an upstream or more was given up' 1 20 "$(kernel servers_blocking)"
+between 'the last requests were sent by TCP' 80 100 "$(($(status_of .requests.remote) - before))"
+between 'what was put in the queue of a server that sleeps came before its first read' 0 5 "$(status_of .requests.bypass)"

@@ -102,28 +102,30 @@ void test_guard_blocking_a_client_that_begins_to_sleep_leaves(void **state)
 	client_close(&client);
 }
 
-/* How its server reads is known after the first exchange: until then by TCP, and its upstream is not used again. */
+/* The proxy takes its requests, until it is certain that the server stays so; from then on they are sent by TCP. */
 void test_guard_blocking_a_server_that_sleeps_is_served_by_tcp(void **state)
 {
 	struct harness *h = *state;
-	uint64_t by_tcp = counted(h, WEFT_COUNTER_SERVERS_BLOCKING), paired = counted(h, WEFT_COUNTER_SERVERS);
+	uint64_t given_up = counted(h, WEFT_COUNTER_SERVERS_BLOCKING), paired = counted(h, WEFT_COUNTER_SERVERS);
+	struct client first, second, third;
 	struct reading reading;
-	struct client client;
 	struct link link;
 
-	client_open(h, &client);
+	client_open(h, &first);
+	client_open(h, &second);
+	client_open(h, &third);
 	link_open_waiting(h, h->local_endpoint, &link);
 	assert_int_equal(counted(h, WEFT_COUNTER_SERVERS), paired + 1);
 	reading_start(&reading, link.server);
-	say(client.fd, REQUEST_LOCAL);
-	assert_read(&reading, REQUEST_LOCAL);
-	assert_int_equal(counted(h, WEFT_COUNTER_SERVERS_BLOCKING), by_tcp + 1);
-	say(link.server, RESPONSE);
-	assert_heard(client.fd, RESPONSE);
-	usleep(20000);
+	say(first.fd, REQUEST_LOCAL);
+	assert_heard(first.anchor, REQUEST_LOCAL);
+	assert_int_equal(WEFT_STATE(link_slot(h, &link)->state), WEFT_UPSTREAM_IDLE);
+	usleep(120000);
+	say(second.fd, REQUEST_LOCAL);
+	assert_heard(second.anchor, REQUEST_LOCAL);
 	assert_int_equal(WEFT_STATE(link_slot(h, &link)->state), WEFT_UPSTREAM_DEAD);
+	assert_int_equal(counted(h, WEFT_COUNTER_SERVERS_BLOCKING), given_up + 1);
 	/* The worker closes it, and the server reads the end of the stream, not an error. */
-	reading_start(&reading, link.server);
 	close(link.upstream);
 	link.upstream = -1;
 	assert_read(&reading, "");
@@ -133,12 +135,15 @@ void test_guard_blocking_a_server_that_sleeps_is_served_by_tcp(void **state)
 	link_open_waiting(h, h->local_endpoint, &link);
 	assert_int_equal(counted(h, WEFT_COUNTER_SERVERS), paired + 1);
 	assert_int_equal(link_slot(h, &link)->server_cookie, 0);
-	say(client.fd, REQUEST_LOCAL);
-	assert_heard(link.server, REQUEST_LOCAL);
+	reading_start(&reading, link.server);
+	say(third.fd, REQUEST_LOCAL);
+	assert_read(&reading, REQUEST_LOCAL);
 	say(link.server, RESPONSE_TWO);
-	assert_heard(client.fd, RESPONSE_TWO);
+	assert_heard(third.fd, RESPONSE_TWO);
 	link_close(h, &link);
-	client_close(&client);
+	client_close(&first);
+	client_close(&second);
+	client_close(&third);
 	/* ... for a minute. */
 	datapath_endpoints(h->dp)[h->local_endpoint].servers_block_s = 0;
 }

@@ -15,11 +15,13 @@ void buffers_charge(struct thread *thread, const struct pod *pod)
 	thread->share = pod->is.pod_id % SHARES;
 }
 
-bool buffers_allow(const struct thread *thread, const struct buffer *buffer)
+bool buffers_allow(const struct thread *thread, const struct buffer *buffer, bool is_response)
 {
 	const struct proxy *proxy = thread->proxy;
+	u64 part = proxy->limits.buffer_bytes_each / proxy->thread_count;
 
-	return buffer->block || thread->shares[thread->share].buffers_bytes + READ_SMALL <= proxy->limits.buffer_bytes_each / proxy->thread_count;
+	/* Requests that wait for slow servers leave room for what empties them. */
+	return buffer->block || thread->shares[thread->share].buffers_bytes + READ_SMALL <= (is_response ? 2 * part : part);
 }
 
 static struct block *block_take(struct thread *thread, u32 capacity)

@@ -504,7 +504,7 @@ bool anchor_read(struct connection *connection)
 		return anchor_splice(connection);
 	if (!anchor_wants(connection))
 		return false;
-	if (!buffers_allow(thread, in)) {
+	if (!buffers_allow(thread, in, false)) {
 		connection_wait_for_memory(connection);
 		return false;
 	}

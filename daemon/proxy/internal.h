@@ -103,8 +103,8 @@ void buffers_free(struct thread *thread);
 /* What is taken from here on is the pod's. */
 struct pod;
 void buffers_charge(struct thread *thread, const struct pod *pod);
-/* May bytes be read into `buffer` now? Not into a further block of a pod that has its share. */
-bool buffers_allow(const struct thread *thread, const struct buffer *buffer);
+/* May bytes be read into `buffer` now? Not into a further block of a pod that has its share; for responses that is twice as much. */
+bool buffers_allow(const struct thread *thread, const struct buffer *buffer, bool is_response);
 
 /* ---- one direction of an exchange (flow.c) ------------------------------------------------------------------------------- */
 

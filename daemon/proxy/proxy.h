@@ -24,7 +24,7 @@ struct proxy_limits {
 	uint32_t connections;          /* anchors open at once; default 65536; beyond it new ones wait to be accepted, counted */
 	uint32_t connections_each;     /* of one pod; default a quarter of them */
 	uint32_t buffer_bytes;         /* memory for bytes in flight; default 512 MiB; beyond it connections are closed, counted */
-	uint32_t buffer_bytes_each;    /* of one pod; default a quarter of them; beyond it nothing is read for it that would need more, counted */
+	uint32_t buffer_bytes_each;    /* of one pod; default a quarter of them; beyond it, for responses twice of it, nothing is read for it, counted */
 	uint32_t idle_upstreams;       /* a thread's unused upstream connections; default 1024 */
 	uint32_t idle_upstreams_each;  /* of one pod to one endpoint, a thread; default 64 */
 	uint32_t idle_upstream_ms;     /* how long one is kept; default 60000 */

@@ -369,7 +369,7 @@ bool upstream_read(struct upstream *upstream)
 	}
 	if (exchange->has_head ? !flow_wants_bytes(flow, in) : !buffer_space(in))
 		return false;
-	if (!buffers_allow(thread, in)) {
+	if (!buffers_allow(thread, in, true)) {
 		connection_wait_for_memory(exchange->connection);
 		return false;
 	}

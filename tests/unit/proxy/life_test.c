@@ -293,6 +293,32 @@ static void test_a_pod_with_its_share_of_memory_waits(void **state)
 	harness_free(h);
 }
 
+static void test_requests_leave_room_for_responses(void **state)
+{
+	struct harness *h = harness_new(&(struct harness_options){.limits = {.buffer_bytes_each = 40000}});
+	int asking = client_new(h), others[3], server;
+	struct proxy_stats stats;
+
+	(void)state;
+	put_text(asking, REQUEST);
+	server = server_accept(h, 0);
+	expect_bytes(server, REQUEST);
+	for (int i = 0; i < 3; i++) {
+		others[i] = client_new(h);
+		put_text(others[i], "GET /direct HTTP/1.1\r\nHost: a\r\nX-Part");
+		usleep(10000);
+	}
+	proxy_stats(h->proxy, &stats);
+	assert_true(stats.memory_waits >= 1);
+	put_text(server, OK);
+	expect_reply(asking, 200, "ok");
+	close(server);
+	close(asking);
+	for (int i = 0; i < 3; i++)
+		close(others[i]);
+	harness_free(h);
+}
+
 static void test_a_stranger_on_the_loopback_listener_is_closed(void **state)
 {
 	struct harness *h = *state;
@@ -330,6 +356,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_removed_pod_leaves_nothing_behind, setup, teardown),
 		cmocka_unit_test(test_memory_for_bytes_in_flight_is_limited),
 		cmocka_unit_test(test_a_pod_with_its_share_of_memory_waits),
+		cmocka_unit_test(test_requests_leave_room_for_responses),
 		cmocka_unit_test_setup_teardown(test_a_stranger_on_the_loopback_listener_is_closed, setup, teardown),
 		cmocka_unit_test(test_without_an_image_the_answer_is_503),
 	};

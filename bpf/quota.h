@@ -6,19 +6,13 @@
 
 #include "maps.h"
 
-#define GIVE_TRIES 16
-
-/* Never below none: an entry may be younger than the connections of its pod. */
+/* Below none, which is none, for a moment only: an entry may be younger than the connections of its pod. */
 static __always_inline void connection_give(u32 pod_id)
 {
 	struct weft_pod_usage *usage = bpf_map_lookup_elem(&pod_usage, &pod_id);
-	u32 i, held;
 
-	for (i = 0; usage && i < GIVE_TRIES; i++) {
-		held = *(volatile u32 *)&usage->connections;
-		if (!held || __sync_val_compare_and_swap(&usage->connections, held, held - 1) == held)
-			break;
-	}
+	if (usage && (s32)__sync_fetch_and_add(&usage->connections, -1) <= 0)
+		__sync_fetch_and_add(&usage->connections, 1);
 }
 
 /* False: it has as many as it may. */
@@ -30,7 +24,9 @@ static __always_inline bool connection_take(u32 pod_id)
 	if (!usage || !settings)
 		return true;
 #ifndef WEFT_WITHOUT_QUOTA
-	if (*(volatile u32 *)&usage->connections >= settings->connections_each) {
+	u32 held = *(volatile u32 *)&usage->connections;
+
+	if ((s32)held > 0 && held >= settings->connections_each) {
 		__sync_fetch_and_add(&usage->left_alone, 1);
 		return false;
 	}

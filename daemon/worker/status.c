@@ -57,13 +57,19 @@ static json_t *attached(const struct worker *worker)
 	return list;
 }
 
+/* The programs take off first and put back what was too much: for a moment it may be below none. */
+static uint32_t connections_of(const struct weft_pod_usage *usage)
+{
+	return (int32_t)usage->connections < 0 ? 0 : usage->connections;
+}
+
 static void set_usage(const struct worker *worker, const struct node_pod *pod, json_t *object)
 {
 	struct weft_pod_usage usage;
 
 	if (datapath_pod_usage(worker->datapath, pod->pod_id, &usage))
 		return;
-	set_number(object, "connections", usage.connections);
+	set_number(object, "connections", connections_of(&usage));
 	set_number(object, "connections_left_alone", usage.left_alone);
 }
 
@@ -258,7 +264,7 @@ static void set_pod_limits(const struct worker *worker, json_t *limits, const st
 		struct weft_pod_usage usage;
 
 		if (worker->pods.items[i]->added && !datapath_pod_usage(worker->datapath, worker->pods.items[i]->pod_id, &usage))
-			most = WEFT_MAX(most, usage.connections);
+			most = WEFT_MAX(most, connections_of(&usage));
 	}
 	set_counted_limit(limits, "pod_connections", worker->shares.connections, most, counters[WEFT_COUNTER_CONNECTIONS_QUOTA]);
 	set_counted_limit(limits, "pod_upstreams", worker->shares.upstreams, pool->pod_upstreams_most, pool->dials_refused_quota);

@@ -21,20 +21,23 @@ static void take_off(uint32_t *active, uint32_t count)
 		;
 }
 
-static uint32_t settle(struct worker *worker, const struct proxy_load *load)
+/* Each count is taken, so that a worker that dies before the entry is released leaves to the next one only what it has not taken off. */
+static uint32_t settle(struct worker *worker, struct proxy_load *load)
 {
 	struct weft_cluster_state *clusters = datapath_clusters(worker->datapath);
 	struct weft_endpoint_state *endpoints = datapath_endpoints(worker->datapath);
-	uint32_t sum = 0;
+	uint32_t sum = 0, count;
 
 	for (uint32_t i = 0; i < WEFT_CLUSTERS_MAX; i++) {
-		if (load->clusters[i])
-			take_off(&clusters[i].active, load->clusters[i]);
-		sum += load->clusters[i];
+		if (!load->clusters[i]) /* a page that was never written stays unmade */
+			continue;
+		count = __atomic_exchange_n(&load->clusters[i], 0, __ATOMIC_SEQ_CST);
+		take_off(&clusters[i].active, count);
+		sum += count;
 	}
 	for (uint32_t i = 0; i < WEFT_ENDPOINTS_MAX; i++)
 		if (load->endpoints[i])
-			take_off(&endpoints[i].active, load->endpoints[i]);
+			take_off(&endpoints[i].active, __atomic_exchange_n(&load->endpoints[i], 0, __ATOMIC_SEQ_CST));
 	return sum;
 }
 
@@ -71,7 +74,7 @@ static void settle_entry(void *arg, struct table_entry *entry)
 		return;
 	if (search->is_any ? !entry->cookie || is_running(search->worker, entry->cookie) : entry->cookie != search->cookie)
 		return;
-	load = mmap(NULL, sizeof(*load), PROT_READ, MAP_SHARED, fd, 0);
+	load = mmap(NULL, sizeof(*load), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (load == MAP_FAILED) {
 		log_err(-errno, "reading what another proxy had counted: balancing by load goes by a little too much");
 	} else {

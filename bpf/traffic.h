@@ -66,7 +66,7 @@ WEFT_STAGE int traffic_exchange(const struct weft_upstream *upstream, u32 slot, 
 	key.cluster_id = upstream->cluster_id;
 	key.status = upstream->status;
 	duration_ns = (end_ns ?: bpf_ktime_get_ns()) - upstream->start_ns;
-	request_bytes = upstream->request_total - upstream->head_growth;
+	request_bytes = upstream->request_total - (s64)(s32)upstream->head_growth; /* a head may have become shorter */
 	response_bytes = upstream->response_bytes;
 	record = bpf_map_lookup_elem(&slot_traffic, &slot);
 	if (!record || record->key.pod_id != key.pod_id || record->key.endpoint_id != key.endpoint_id ||

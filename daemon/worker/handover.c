@@ -26,10 +26,10 @@ static uint64_t remaining_at_anchor(const struct pool_exchange *exchange)
 	return exchange->record.passed_reason == WEFT_REASON_RESPONSE_EARLY ? exchange->record.request_remaining : 0;
 }
 
-/* As the client sent it. */
+/* As the client sent it: the head may have become shorter, too. */
 static uint64_t request_bytes(const struct pool_exchange *exchange)
 {
-	return exchange->record.request_total - exchange->record.head_growth;
+	return exchange->record.request_total - (uint64_t)(int64_t)(int32_t)exchange->record.head_growth;
 }
 
 static int relay(void *arg, const struct pool_exchange *exchange, int fd)

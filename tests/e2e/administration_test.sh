@@ -79,7 +79,7 @@ start() {
 
 # count_agrees MODE: what clients, servers and metrics counted of some thousand requests
 count_agrees() {
-	local mode=$1 before_carried before_served before_workload answered what
+	local mode=$1 before_carried before_served before_workload before_bytes answered sent what
 	local -a ends=('reporter="source"' 'source_workload="cli"' 'destination_service_name="pool"' 'response_code="200"' 'response_flags="-"')
 	start "$config" --fast-path "$mode" || exit 1
 	who 'http://pool:8000/[1-20]' >/dev/null # connections are there
@@ -95,6 +95,11 @@ count_agrees() {
 			"$(by_workload "istio_request_${what}_bucket" 'le="+Inf"')"
 	done
 	equal "$mode: and so do the servers" "$requests" "$(($(served) - before_served - 3))" # three asked before
+	before_bytes=$(by_workload istio_request_bytes_sum)
+	# responses that end with their connection go through the worker
+	sent=$(tell '%{size_request}' -H 'Host: edits.test' -H "x-gone: $(printf '%0100d' 0)" \
+		'http://script:8000/strip/bytes/[1-40]?close=1' 'http://script:8000/strip/echo/[1-200]' | awk '{ sum += $1 } END { print sum }')
+	equal "$mode: a request that its route makes shorter has the size that the client sent" "$sent" "$(($(by_workload istio_request_bytes_sum) - before_bytes))"
 }
 
 begin

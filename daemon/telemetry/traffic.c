@@ -263,6 +263,21 @@ static bool take_growth(const struct weft_traffic *now, struct weft_traffic *bef
 	return any || sums->duration_ns || sums->request_bytes || sums->response_bytes;
 }
 
+static bool is_less(const uint32_t *now, uint32_t before)
+{
+	return (int32_t)(__atomic_load_n(now, __ATOMIC_RELAXED) - before) < 0;
+}
+
+/* Another weftd deleted the record, and a program added it again: numbers turn over, but never by half their range between two looks. */
+static bool began_anew(const struct weft_traffic *now, const struct weft_traffic *before)
+{
+	bool is_any_less = is_less(&now->opened, before->opened) || is_less(&now->closed, before->closed);
+
+	for (uint32_t i = 0; i < WEFT_DURATION_BUCKETS && !is_any_less; i++)
+		is_any_less = is_less(&now->durations[i], before->durations[i]);
+	return is_any_less;
+}
+
 /* What is usual on this slot, when its record is somebody else's: nobody adds to it then, since whose slot it is stands in both. */
 static void adopt_kind(const struct weft_upstream *upstream, struct weft_traffic *record)
 {
@@ -331,6 +346,8 @@ bool traffic_look(struct traffic *t, const struct weft_traffic_key *key, const s
 			return false;
 		}
 	}
+	if (began_anew(record, &seen->record))
+		memset(&seen->record, 0, sizeof(seen->record));
 	if (!take_growth(record, &seen->record, &sums))
 		return ++seen->looks >= LOOKS_MAX && key->pod_id; /* that of all others stays */
 	seen->looks = 0;

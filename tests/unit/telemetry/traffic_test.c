@@ -273,6 +273,33 @@ static void test_a_kind_that_rests_is_forgotten(void **state)
 	has(fx, "istio_requests_total" LABELS("pod-1", "a-2", "404", "NR") "} 3\n");
 }
 
+/* Another weftd forgot it, and the kind came back. */
+static void test_a_record_that_began_anew_counts_from_nothing(void **state)
+{
+	struct fixture *fx = *state;
+	const struct weft_traffic_key key = { .pod_id = 1, .cluster_id = 2, .status = 404 }, tcp = { .pod_id = 1, .cluster_id = 2, .flag = WEFT_FLAG_TCP };
+	struct weft_traffic record = { .durations = { 3 }, .requests = { 3 }, .responses = { 3 }, .duration_ns = 3000000, .request_bytes = 300 };
+	struct weft_traffic connections = { .opened = UINT32_MAX, .closed = UINT32_MAX - 1, .response_bytes = 50 };
+
+	traffic_look(fx->traffic, &key, &record, false);
+	record = (struct weft_traffic){ .durations = { 1 }, .requests = { 1 }, .responses = { 1 }, .duration_ns = 1000000, .request_bytes = 100 };
+	traffic_look(fx->traffic, &key, &record, false);
+	has(fx, "istio_requests_total" LABELS("pod-1", "a-2", "404", "-") "} 4\n");
+	has(fx, "istio_request_duration_milliseconds_sum" LABELS("pod-1", "a-2", "404", "-") "} 4.000000\n");
+	has(fx, "istio_request_bytes_sum" LABELS("pod-1", "a-2", "404", "-") "} 400\n");
+	has(fx, "istio_response_bytes_bucket" LABELS("pod-1", "a-2", "404", "-") ",le=\"+Inf\"} 4\n");
+
+	traffic_look(fx->traffic, &tcp, &connections, true);
+	connections.opened += 2; /* turns over: that is no beginning */
+	connections.closed += 2;
+	traffic_look(fx->traffic, &tcp, &connections, false);
+	has(fx, "response_flags=\"-\",connection_security_policy=\"unknown\"} 2\n");
+	connections.opened = connections.closed = 0; /* forgotten, and only bytes since */
+	traffic_look(fx->traffic, &tcp, &connections, false);
+	has(fx, "response_flags=\"-\",connection_security_policy=\"unknown\"} 2\n");
+	lacks(fx, "} 429496729");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,6 +312,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_slot_of_another_pool_counts_for_that_one, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_was_counted_keeps_its_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_kind_that_rests_is_forgotten, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_record_that_began_anew_counts_from_nothing, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

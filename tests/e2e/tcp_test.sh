@@ -83,7 +83,8 @@ by_load() {
 	coproc HELD { in_pod cli "$here/tcp.py" hold 10.96.0.31 9000 40; }
 	read -r first <&"${HELD[0]}"
 	equal "$1: 40 connections to v1 stay open" held "$first"
-	between "$1: least request prefers the other" 140 200 "$(ask 10.96.0.32 9000 --text hi --count 200 | times 'v2 hi')"
+	# unless both draws take the busy one: 150, and four standard deviations of 6.1 either way
+	between "$1: least request prefers the other" 125 175 "$(ask 10.96.0.32 9000 --text hi --count 200 | times 'v2 hi')"
 	exec {HELD[1]}>&-
 	wait "$HELD_PID" 2>/dev/null
 	between "$1: when they are closed they count no more" 65 135 "$(ask 10.96.0.32 9000 --text hi --count 200 | times 'v2 hi')"

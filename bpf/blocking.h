@@ -56,22 +56,23 @@ static __always_inline bool servers_block(u32 endpoint_id)
 /* The server of an upstream that was just lent sleeps in its reads: given back, or for good. Nothing is open on it. */
 static __always_inline void server_waits(struct weft_upstream *upstream, u32 slot, u64 word)
 {
+	u32 pod_id = upstream->pod_id, endpoint_id = upstream->endpoint_id;
+	u64 now = bpf_ktime_get_ns(), cookie = upstream->cookie;
 	struct weft_endpoint_state *endpoint;
-	u64 now = bpf_ktime_get_ns();
 
 	if (!upstream->waits_since_ns)
 		upstream->waits_since_ns = now;
-	if (now - upstream->waits_since_ns < SERVER_SETTLES_NS && !servers_block(upstream->endpoint_id)) {
+	if (now - upstream->waits_since_ns < SERVER_SETTLES_NS && !servers_block(endpoint_id)) {
 		upstream_return(upstream, word);
 		return;
 	}
-	endpoint = weft_endpoint_state(upstream->endpoint_id);
+	endpoint = weft_endpoint_state(endpoint_id);
 	if (endpoint)
 		endpoint->servers_block_s = (u32)(now / 1000000000) ?: 1;
 	count(WEFT_COUNTER_SERVERS_BLOCKING, 1);
 	upstream->is_dead = 1;
-	event_send(WEFT_EVENT_UPSTREAM_DEAD, slot, upstream->cookie, upstream->pod_id, upstream->endpoint_id);
 	upstream_return(upstream, word);
+	event_send(WEFT_EVENT_UPSTREAM_DEAD, slot, cookie, pod_id, endpoint_id);
 }
 
 #endif

@@ -41,21 +41,22 @@ static __always_inline bool client_leave(u64 cookie, u32 references)
 	return true;
 }
 
-/* Somebody sleeps in a read: he would be woken by what TCP brings then, and the sockmap's reader, in which he sleeps, knows nothing of it. */
-static __always_inline bool reader_sleeps(u64 address)
+/* Who sleeps in a read would be woken by what TCP brings then, and the sockmap's reader, in which he sleeps, knows nothing of it. True of a
+ * socket that is polled, too. */
+static __always_inline bool somebody_waits(u64 address)
 {
 	struct sock *sk = KERNEL_OBJECT(struct sock, address);
 	u64 place = (u64)KERNEL_READ(sk, sk_wq);
 	struct socket_wq *wq = KERNEL_OBJECT(struct socket_wq, place);
 	u64 head = place + __builtin_preserve_field_info(wq->wait.head, 0 /* BPF_FIELD_BYTE_OFFSET */);
 
-	return how_it_reads(address) == READS_WAIT && place && (u64)KERNEL_READ(wq, wait.head.next) != head;
+	return place && (u64)KERNEL_READ(wq, wait.head.next) != head;
 }
 
 /* An acknowledgement has come. */
 static __always_inline void client_acknowledged(struct bpf_sock_ops *ctx, struct weft_socket *socket, u64 address)
 {
-	if (how_it_reads(address) == READS_WAIT && !reader_sleeps(address) && client_leave(socket->cookie, receive_references(address)))
+	if (how_it_reads(address) == READS_WAIT && !somebody_waits(address) && client_leave(socket->cookie, receive_references(address)))
 		bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 

@@ -216,7 +216,7 @@ static __always_inline void state_changed(struct bpf_sock_ops *ctx, struct bpf_s
 	switch (socket->role) {
 	case WEFT_ROLE_CLIENT:
 		tp = bpf_skc_to_tcp_sock(sk);
-		if (state == TCP_FIN_WAIT1_STATE && tp && !reader_sleeps((u64)tp))
+		if (state == TCP_FIN_WAIT1_STATE && tp && !(how_it_reads((u64)tp) == READS_WAIT && somebody_waits((u64)tp)))
 			client_leave(socket->cookie, 0); /* on close() it has left already */
 		else if (state == TCP_CLOSE_STATE)
 			client_closed(ctx, socket);

@@ -15,13 +15,18 @@ void buffers_charge(struct thread *thread, const struct pod *pod)
 	thread->share = pod->is.pod_id % SHARES;
 }
 
-bool buffers_allow(const struct thread *thread, const struct buffer *buffer, bool is_response)
+static bool has_room(const struct thread *thread, u32 bytes, bool is_response)
 {
 	const struct proxy *proxy = thread->proxy;
 	u64 part = proxy->limits.buffer_bytes_each / proxy->thread_count;
 
 	/* Requests that wait for slow servers leave room for what empties them. */
-	return buffer->block || thread->shares[thread->share].buffers_bytes + READ_SMALL <= (is_response ? 2 * part : part);
+	return thread->shares[thread->share].buffers_bytes + bytes <= (is_response ? 2 * part : part);
+}
+
+bool buffers_allow(const struct thread *thread, const struct buffer *buffer, bool is_response)
+{
+	return buffer->block || has_room(thread, READ_SMALL, is_response);
 }
 
 static struct block *block_take(struct thread *thread, u32 capacity)
@@ -105,6 +110,16 @@ int buffer_reserve_read(struct thread *thread, struct buffer *buffer, bool is_la
 
 	/* Half a byte is one: a read into no room would look like the end of the stream. */
 	return buffer_reserve(thread, buffer, is_large ? space : half ? half : space);
+}
+
+int buffer_reserve_body(struct thread *thread, struct buffer *buffer, bool is_large)
+{
+	u32 room;
+
+	if (!buffer->block || has_room(thread, READ_LARGE, false))
+		return buffer_reserve_read(thread, buffer, is_large);
+	room = buffer->block->capacity - buffer_len(buffer);
+	return room ? buffer_reserve(thread, buffer, room) : -EAGAIN;
 }
 
 void buffer_consume(struct thread *thread, struct buffer *buffer, u32 bytes)

@@ -495,6 +495,7 @@ bool anchor_read(struct connection *connection)
 	bool was_empty = !buffer_len(in), is_large = is_body && connection->request.is_large;
 	ssize_t n;
 	u32 room;
+	int r;
 
 	if (connection->state == CONNECTION_LINGER)
 		return anchor_discard(connection);
@@ -508,7 +509,12 @@ bool anchor_read(struct connection *connection)
 		connection_wait_for_memory(connection);
 		return false;
 	}
-	if (buffer_reserve_read(thread, in, is_large)) {
+	r = is_body ? buffer_reserve_body(thread, in, is_large) : buffer_reserve_read(thread, in, is_large);
+	if (r == -EAGAIN) {
+		connection_wait_for_memory(connection);
+		return false;
+	}
+	if (r) {
 		connection_abort(connection, PROXY_REASON_NO_MEMORY);
 		return false;
 	}

@@ -85,6 +85,8 @@ int buffer_reserve(struct thread *thread, struct buffer *buffer, u32 bytes);
 u32 buffer_space(const struct buffer *buffer);
 /* Makes room for the next read from a socket, at least a byte where there is any space; `is_large`: as much as there can be. */
 int buffer_reserve_read(struct thread *thread, struct buffer *buffer, bool is_large);
+/* The same for a request's body, which goes on to its server: beyond its pod's share its block is filled and does not grow. -EAGAIN: it is full. */
+int buffer_reserve_body(struct thread *thread, struct buffer *buffer, bool is_large);
 void buffer_consume(struct thread *thread, struct buffer *buffer, u32 bytes);
 void buffer_release(struct thread *thread, struct buffer *buffer);
 /* The caller reserved. */

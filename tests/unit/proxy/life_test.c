@@ -319,6 +319,40 @@ static void test_requests_leave_room_for_responses(void **state)
 	harness_free(h);
 }
 
+/* Uploads whose servers don't read, a little at a time: each read fills what room there is, which is the sign of a large body. */
+static void test_bodies_do_not_grow_beyond_their_share(void **state)
+{
+	struct harness *h = harness_new(&(struct harness_options){.limits = {.buffer_bytes_each = 200000, .splice_pipes = 1, .splice_pipes_each = 1}});
+	int asking = client_new(h), others[12], server;
+	static const char part[8000];
+	struct proxy_stats stats;
+	bool is_taken = true;
+
+	(void)state;
+	put_text(asking, REQUEST);
+	server = server_accept(h, 0);
+	expect_bytes(server, REQUEST);
+	for (int i = 0; i < 12; i++) {
+		others[i] = client_new(h);
+		put_text(others[i], "POST /u HTTP/1.1\r\nHost: a\r\nContent-Length: 90000000\r\n\r\n");
+	}
+	for (int round = 0; is_taken && round < 6000; round++) {
+		is_taken = false;
+		for (int i = 0; i < 12; i++)
+			is_taken |= send(others[i], part, sizeof(part), MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
+		usleep(300);
+	}
+	proxy_stats(h->proxy, &stats);
+	assert_in_range(stats.buffers_bytes, 1, 200000);
+	put_text(server, OK);
+	expect_reply(asking, 200, "ok");
+	close(server);
+	close(asking);
+	for (int i = 0; i < 12; i++)
+		close(others[i]);
+	harness_free(h);
+}
+
 static void test_a_stranger_on_the_loopback_listener_is_closed(void **state)
 {
 	struct harness *h = *state;
@@ -357,6 +391,7 @@ int main(void)
 		cmocka_unit_test(test_memory_for_bytes_in_flight_is_limited),
 		cmocka_unit_test(test_a_pod_with_its_share_of_memory_waits),
 		cmocka_unit_test(test_requests_leave_room_for_responses),
+		cmocka_unit_test(test_bodies_do_not_grow_beyond_their_share),
 		cmocka_unit_test_setup_teardown(test_a_stranger_on_the_loopback_listener_is_closed, setup, teardown),
 		cmocka_unit_test(test_without_an_image_the_answer_is_503),
 	};

@@ -86,10 +86,7 @@ void test_guard_blocking_a_client_that_begins_to_sleep_leaves(void **state)
 
 	client_open(h, &client);
 	link_open(h, h->local_endpoint, &link);
-	say(client.fd, REQUEST_LOCAL);
-	assert_heard(link.server, REQUEST_LOCAL);
-	say(link.server, RESPONSE);
-	assert_heard(client.fd, RESPONSE);
+	assert_carried(client.fd, REQUEST_LOCAL, link.server, RESPONSE);
 	reads_wait(client.fd, true);
 	say(client.fd, REQUEST_LOCAL);
 	reading_start(&reading, client.fd);

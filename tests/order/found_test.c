@@ -22,15 +22,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "harness.h"
-#include "weft/reason.h"
+#include "steps.h"
 
-#define REQUEST_LOCAL "GET /a HTTP/1.1\r\nHost: local\r\n\r\n"
-#define REQUEST_OTHER "GET /a HTTP/1.1\r\nHost: other\r\n\r\n"
 #define REQUEST_DIRECT "GET / HTTP/1.1\r\nHost: direct\r\n\r\n"
 #define REQUEST_NOWHERE "GET / HTTP/1.1\r\nHost: nowhere\r\n\r\n"
 #define POST_LOCAL "POST /p HTTP/1.1\r\nHost: local\r\nContent-Length: 10\r\n\r\n"
-#define RESPONSE "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 static int start(void **state)
 {
@@ -45,14 +41,6 @@ static int stop(void **state)
 {
 	harness_stop(*state);
 	return 0;
-}
-
-static void assert_heard(int fd, const char *expected)
-{
-	char buffer[8192];
-
-	hear(fd, buffer, sizeof(buffer), 1000);
-	assert_string_equal(buffer, expected);
 }
 
 static void assert_silent(int fd)
@@ -291,10 +279,7 @@ static void test_an_upstream_that_spoke_unasked_is_not_lent(void **state)
 
 static void exchange_once(struct client *client, struct link *link)
 {
-	say(client->fd, REQUEST_LOCAL);
-	assert_heard(link->server, REQUEST_LOCAL);
-	say(link->server, RESPONSE);
-	assert_heard(client->fd, RESPONSE);
+	assert_carried(client->fd, REQUEST_LOCAL, link->server, RESPONSE);
 }
 
 /* A connection borrows the upstream that it had before, whatever the pool's hints say; when that one is lent, any other. */

@@ -83,10 +83,7 @@ static void test_remote_sends_on_the_upstream_and_hears_from_it(void **state)
 	client_open(h, &client);
 	link_open(h, h->other_endpoint, &link);
 	for (int i = 0; i < 3; i++) {
-		say(client.fd, REQUEST_OTHER);
-		assert_heard(link.server, REQUEST_OTHER);
-		say(link.server, RESPONSE);
-		assert_heard(client.fd, RESPONSE);
+		assert_carried(client.fd, REQUEST_OTHER, link.server, RESPONSE);
 		assert_int_equal(state_of(h, &link), WEFT_UPSTREAM_IDLE);
 	}
 	assert_silent(client.anchor);
@@ -209,10 +206,7 @@ static void test_guard_handover_the_kernel_waits_until_the_proxy_has_published(v
 	command(h, &client, WEFT_COMMAND_PUBLISH, strlen(REQUEST_STREAM REQUEST_LOCAL), strlen(RESPONSE RESPONSE), 0);
 	say(client.anchor, RESPONSE RESPONSE);
 	assert_heard(client.fd, RESPONSE RESPONSE);
-	say(client.fd, REQUEST_LOCAL);
-	assert_heard(link.server, REQUEST_LOCAL);
-	say(link.server, RESPONSE_TWO);
-	assert_heard(client.fd, RESPONSE_TWO);
+	assert_carried(client.fd, REQUEST_LOCAL, link.server, RESPONSE_TWO);
 	link_close(h, &link);
 	client_close(&client);
 }
@@ -600,10 +594,7 @@ static void test_relayed_exchange_hands_the_connection_back(void **state)
 	slot->state = WEFT_STATE_WORD(WEFT_LEASE(word), WEFT_UPSTREAM_IDLE);
 	__atomic_fetch_or(&datapath_pools(h->dp)[slot->pool].idle[0], 1, __ATOMIC_SEQ_CST);
 	assert_heard(client.fd, RESPONSE);
-	say(client.fd, REQUEST_LOCAL);
-	assert_heard(link.server, REQUEST_LOCAL);
-	say(link.server, RESPONSE_TWO);
-	assert_heard(client.fd, RESPONSE_TWO);
+	assert_carried(client.fd, REQUEST_LOCAL, link.server, RESPONSE_TWO);
 	link_close(h, &link);
 	client_close(&client);
 }

@@ -25,4 +25,13 @@ static inline void assert_heard(int fd, const char *expected)
 	assert_string_equal(buffer, expected);
 }
 
+/* One exchange that the kernel carries, from end to end. */
+static inline void assert_carried(int client, const char *request, int server, const char *response)
+{
+	say(client, request);
+	assert_heard(server, request);
+	say(server, response);
+	assert_heard(client, response);
+}
+
 #endif

@@ -10,6 +10,7 @@ TIME ?= 120
 FAST_PATH ?= on
 DISABLE ?=
 THROUGH ?= weft
+IPV6 ?=
 
 $(BUILD)/torture/%.o: $(TORTURE_DIR)/%.c
 	@mkdir -p $(@D)
@@ -33,8 +34,8 @@ torture-test: all $(TORTURE_BIN)
 	$(MAKE) --no-print-directory torture TIME=$(TEST_TORTURE_TIME)
 
 .PHONY: torture
-torture: all $(TORTURE_BIN) ## Check every byte under seeded random schedules (root; SEED=n TIME=s FAST_PATH=auto|on|remote|off DISABLE=features)
-	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through $(THROUGH) --fast-path $(FAST_PATH) $(if $(DISABLE),--disable $(DISABLE)) --seed $(SEED) --time $(TIME) $(if $(FORGIVE_EAGAIN),--forgive-eagain) $(if $(TORTURE_ARGS),-- $(TORTURE_ARGS))
+torture: all $(TORTURE_BIN) ## Check every byte under seeded random schedules (root; SEED=n TIME=s IPV6=yes FAST_PATH=auto|on|remote|off DISABLE=features)
+	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through $(THROUGH) $(if $(IPV6),--ipv6) --fast-path $(FAST_PATH) $(if $(DISABLE),--disable $(DISABLE)) --seed $(SEED) --time $(TIME) $(if $(FORGIVE_EAGAIN),--forgive-eagain) $(if $(TORTURE_ARGS),-- $(TORTURE_ARGS))
 
 # What the torture allows must be what plain TCP and a known-good proxy do. HAProxy 2.6 loses bytes behind a 1xx now and then, and resets
 # a connection that ends with pipelined requests unread, which destroys the answer before: these classes are left out for it.

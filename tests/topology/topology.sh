@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # A node with pods, on one machine: the stage on which the e2e tests, the demo and the bench play.
 #
-#   topology.sh up      [--prefix NAME] [--subnet A.B.C] [--pods "cli v1 ..."] [--script]
+#   topology.sh up      [--prefix NAME] [--subnet A.B.C] [--pods "cli v1 ..."] [--script] [--ipv6]
 #   topology.sh down    [--prefix NAME]           removes everything, also what a crashed run left
 #   topology.sh status  [--prefix NAME]           what stands, as a table; 1 if something is missing
 #   topology.sh exec    [--prefix NAME] POD -- COMMAND...     in the pod's cgroup and network namespace
-#   topology.sh render  [--prefix NAME] FILE      FILE with @STATE@, @CGROUP@, @NETNS@, @SUBNET@, @IP_pod@ filled in
-#   topology.sh show    [--prefix NAME] ip POD | cgroup POD | netns POD | state | pods
+#   topology.sh render  [--prefix NAME] FILE      FILE with @STATE@, @CGROUP@, @NETNS@, @SUBNET@, @IP_pod@, @IP6_pod@ filled in
+#   topology.sh show    [--prefix NAME] ip POD | ip6 POD | cgroup POD | netns POD | state | pods
 #
 # A pod is a network namespace (PREFIX-POD) joined by veth to a bridge in PREFIX-node, and a cgroup PREFIX/POD in the cgroup v2
 # hierarchy. Two more names are known to exec: `node` (the node's own network namespace, where peers such as HAProxy run) and
 # `daemon` (a cgroup for weftd in the caller's network namespace: weftd enters pods by itself). Every pod whose name does not
 # begin with `cli` runs nginx on ports 80 and 8080 (tests/topology/nginx.conf.in says what it serves) and, with --script, a
-# scripted server on 8081 (script_server.py). Service addresses (10.96.0.0/16) exist in no namespace: only a mesh makes them answer.
+# scripted server on 8081 (script_server.py). With --ipv6
+# everybody has an IPv6 address too. Service addresses (10.96.0.0/16, fd00:96::/64) exist in no namespace: only a mesh makes them answer.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -70,21 +71,28 @@ address_of() {
 	fail "no pod '$1' in $prefix (there are: $pods)"
 }
 
+# 10.7.0.2 is fd00:10:7:1::2: one more, so that no group is left out where addresses are compared as text.
+address6_of() {
+	local ip
+	ip=$(address_of "$1")
+	echo "fd00:${subnet%%.*}:$(cut -d. -f2 <<<"$subnet"):$((${subnet##*.} + 1))::${ip##*.}"
+}
+
 in_netns() {
 	local name=$1
 	shift
 	nsenter --net="/run/netns/$prefix-$name" "$@"
 }
 
-# Settings of one namespace that connection-heavy tests need. IPv6 is off: its neighbour discovery only adds noise here.
+# Settings of one namespace that connection-heavy tests need. IPv6 is off unless asked for: its neighbour discovery only adds noise.
 tune() {
 	in_netns "$1" sh -c '
-		for f in /proc/sys/net/ipv6/conf/all/disable_ipv6 /proc/sys/net/ipv6/conf/default/disable_ipv6; do
+		[ -n "$1" ] || for f in /proc/sys/net/ipv6/conf/all/disable_ipv6 /proc/sys/net/ipv6/conf/default/disable_ipv6; do
 			[ ! -e $f ] || echo 1 >$f
 		done
 		echo 1024 65535 >/proc/sys/net/ipv4/ip_local_port_range
 		echo 1 >/proc/sys/net/ipv4/tcp_tw_reuse
-		ip link set lo up'
+		ip link set lo up' tune "$ipv6"
 }
 
 make_node() {
@@ -93,6 +101,11 @@ make_node() {
 	in_netns node ip link add br0 type bridge
 	in_netns node ip addr add "$subnet.1/24" dev br0
 	in_netns node ip link set br0 up
+	if [ -n "$ipv6" ]; then
+		in_netns node ip addr add "$(address6_of node)/64" dev br0 nodad
+		in_netns node ip route add unreachable fd00:96::/64
+		in_netns node sh -c 'echo 1 >/proc/sys/net/ipv6/conf/all/forwarding; echo 0 >/proc/sys/net/ipv6/icmp/ratelimit'
+	fi
 	# Nobody owns service addresses: an unmeshed connection to one fails at once instead of hanging. Every time: no limit on ICMP.
 	in_netns node ip route add unreachable 10.96.0.0/16
 	in_netns node sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv4/icmp_ratelimit'
@@ -109,6 +122,10 @@ make_pod() {
 	in_netns "$pod" ip addr add "$ip/24" dev eth0
 	in_netns "$pod" ip link set eth0 up
 	in_netns "$pod" ip route add default via "$subnet.1"
+	if [ -n "$ipv6" ]; then
+		in_netns "$pod" ip addr add "$(address6_of "$pod")/64" dev eth0 nodad
+		in_netns "$pod" ip route add default via "$(address6_of node)"
+	fi
 	mkdir -p "$cgroup/$pod"
 }
 
@@ -148,6 +165,7 @@ start_servers() {
 		conf=$state/$pod.nginx.conf
 		mkdir -p "$state/tmp/$pod"
 		sed -e "s|@POD@|$pod|g" -e "s|@STATE@|$state|g" -e "s|@BODY_100B@|$(printf '%-99s' "$pod says hello")|g" \
+			-e "s|@IPV6@|$([ -n "$ipv6" ] || echo '#')|" \
 			"$here/nginx.conf.in" >"$conf"
 		exec_in "$pod" nginx -c "$conf" -p "$state" >>"$state/$pod.log" 2>&1 || fail "nginx of $pod does not start: $(tail -n 3 "$state/$pod.log")"
 		if [ -n "$script" ]; then
@@ -195,7 +213,7 @@ up() {
 	mkdir -p "$state/bpffs"
 	chmod 755 "$root" "$state"
 	# Written before anything is made, so that `down` finds it all whatever happens next.
-	printf 'subnet=%q\npods=%q\nscript=%q\n' "$subnet" "$pods" "$script" >"$state/options"
+	printf 'subnet=%q\npods=%q\nscript=%q\nipv6=%q\n' "$subnet" "$pods" "$script" "$ipv6" >"$state/options"
 	trap 'echo "topology: could not bring $prefix up; removing it" >&2; remove' EXIT
 	mount -t bpf bpf "$state/bpffs"
 	make_files
@@ -271,7 +289,7 @@ status() {
 render() {
 	local pod edits=(-e "s|@STATE@|$state|g" -e "s|@CGROUP@|$cgroup|g" -e "s|@NETNS@|/run/netns/$prefix|g" -e "s|@SUBNET@|$subnet|g")
 	for pod in node $pods; do
-		edits+=(-e "s|@IP_$pod@|$(address_of "$pod")|g")
+		edits+=(-e "s|@IP_$pod@|$(address_of "$pod")|g" -e "s|@IP6_$pod@|$(address6_of "$pod")|g")
 	done
 	sed "${edits[@]}" "$1"
 	if sed "${edits[@]}" "$1" | grep -q '@[A-Z]*_*[a-z0-9]*@'; then
@@ -282,6 +300,7 @@ render() {
 show() {
 	case "$1" in
 	ip) address_of "$2" ;;
+	ip6) address6_of "$2" ;;
 	cgroup) echo "$cgroup/$2" ;;
 	netns) echo "/run/netns/$prefix-$2" ;;
 	state) echo "$state" ;;
@@ -296,7 +315,7 @@ usage() {
 
 command=${1:-help}
 [ $# -eq 0 ] || shift
-prefix=weft subnet=10.7.0 pods="cli v1 v2 v3 ratings" script=
+prefix=weft subnet=10.7.0 pods="cli v1 v2 v3 ratings" script= ipv6=
 while [ $# -gt 0 ]; do
 	case "$1" in
 	--prefix | --subnet | --pods)
@@ -305,6 +324,7 @@ while [ $# -gt 0 ]; do
 		shift 2
 		;;
 	--script) script=yes && shift ;;
+	--ipv6) ipv6=yes && shift ;;
 	--) break ;;
 	--*) fail "unknown option $1" ;;
 	*) break ;;
@@ -313,13 +333,13 @@ done
 
 case "$command" in
 up)
-	options="$subnet|$pods|$script"
+	options="$subnet|$pods|$script|$ipv6"
 	load
-	IFS='|' read -r wanted_subnet wanted_pods wanted_script <<<"$options"
+	IFS='|' read -r wanted_subnet wanted_pods wanted_script wanted_ipv6 <<<"$options"
 	if [ -d "$state" ] || [ -d "$cgroup" ]; then
 		remove
 	fi
-	subnet=$wanted_subnet pods=$wanted_pods script=$wanted_script
+	subnet=$wanted_subnet pods=$wanted_pods script=$wanted_script ipv6=$wanted_ipv6
 	up
 	;;
 down)

@@ -52,13 +52,9 @@ static void usage(void)
 
 static bool parse_target(const char *text, struct target *target)
 {
-	char host[64];
-	unsigned int port;
+	char where[80];
 
-	if (sscanf(text, "%63[^,],%63[^,],%127[^,],%63[^:]:%u", target->host, target->prefix, target->names, host, &port) != 5)
-		return false;
-	target->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-	return inet_pton(AF_INET, host, &target->address.sin_addr) == 1;
+	return sscanf(text, "%63[^,],%63[^,],%127[^,],%79s", target->host, target->prefix, target->names, where) == 4 && place_parse(where, &target->place);
 }
 
 static bool parse_options(int argc, char **argv, struct client *client, struct options *options)

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "place.h"
 #include "io.h"
 #include "ledger.h"
 #include "message.h"
@@ -27,7 +28,7 @@ struct target {
 	char host[64];
 	char prefix[64];
 	char names[128]; /* v1+v2 */
-	struct sockaddr_in address;
+	struct place place;
 };
 
 /* What was allowed although no (whole) answer came, by the reason. */
@@ -160,4 +161,4 @@ bool stall_kinds_parse(const char *words, uint32_t *out);
 int stall_run(struct client *client, const struct stall_options *options);
 
 /* connection.c, for stall.c too */
-int connect_to(const struct sockaddr_in *address, const struct batch *batch);
+int connect_to(const struct place *place, const struct batch *batch);

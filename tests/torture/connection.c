@@ -17,9 +17,9 @@ enum {
 	CONTINUE_MS = 1000, /* how long to wait for a 100 before the body is sent without it */
 };
 
-int connect_to(const struct sockaddr_in *address, const struct batch *batch)
+int connect_to(const struct place *place, const struct batch *batch)
 {
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(place->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int one = 1, receive = (int)batch->receive_buffer, transmit = (int)batch->send_buffer, error = 0;
 	struct timeval limit = {.tv_sec = CONNECT_MS / 1000};
 	socklen_t len = sizeof(error);
@@ -37,7 +37,7 @@ int connect_to(const struct sockaddr_in *address, const struct batch *batch)
 		struct pollfd pfd = {.fd = fd, .events = POLLOUT};
 
 		fcntl(fd, F_SETFL, O_NONBLOCK);
-		if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) && errno == EINPROGRESS) {
+		if (connect(fd, &place->any, place->len) && errno == EINPROGRESS) {
 			if (poll(&pfd, 1, CONNECT_MS) <= 0)
 				error = ETIMEDOUT;
 			else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len))
@@ -45,7 +45,7 @@ int connect_to(const struct sockaddr_in *address, const struct batch *batch)
 		}
 		if (batch->sleeps)
 			fcntl(fd, F_SETFL, 0);
-	} else if (connect(fd, (const struct sockaddr *)address, sizeof(*address))) {
+	} else if (connect(fd, &place->any, place->len)) {
 		error = errno;
 	}
 	if (error) {
@@ -61,7 +61,7 @@ static bool open_connection(struct connection *c)
 	int fd;
 
 	c->target = c->batch.specs[0].target;
-	fd = connect_to(&client->targets[c->target].address, &c->batch);
+	fd = connect_to(&client->targets[c->target].place, &c->batch);
 	if (fd < 0) {
 		if (client->has_crashes && fd != -EINPROGRESS && fd != -ETIMEDOUT)
 			atomic_fetch_add(&client->stats->allowed[ALLOW_crash], 1);

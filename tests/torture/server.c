@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* torture-server --name NAME --listen ADDRESS:PORT --ledger FILE [--crashes] [--sleeps]: accepts, and runs one thread a connection. With --sleeps its
  * reads and writes block. */
+#include "place.h"
 #include "server.h"
 
 #include <arpa/inet.h>
@@ -240,19 +241,16 @@ static void *watch_thread(void *arg)
 
 static int listen_on(const char *where)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET};
-	char host[64];
-	unsigned int port;
+	struct place place;
 	int one = 1, fd;
 
-	if (sscanf(where, "%63[^:]:%u", host, &port) != 2 || inet_pton(AF_INET, host, &address.sin_addr) != 1)
+	if (!place_parse(where, &place))
 		return -EINVAL;
-	address.sin_port = htons((uint16_t)port);
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(place.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 4096)) {
+	if (bind(fd, &place.any, place.len) || listen(fd, 4096)) {
 		int r = -errno;
 
 		close(fd);

@@ -256,7 +256,7 @@ static void *stalled_thread(void *arg)
 	for (unsigned int i = 0; requests && i < kinds[stalled->kind].messages; i++)
 		plan(stalled, &requests[i], i);
 	if (requests)
-		fd = connect_to(&stalled->stage->client->targets[requests->spec.target].address, &tuning);
+		fd = connect_to(&stalled->stage->client->targets[requests->spec.target].place, &tuning);
 	if (fd < 0 || reader_init(&reader)) {
 		snprintf(stalled->error, sizeof(stalled->error), "connecting: %s", strerror(-fd));
 		free(requests);
@@ -312,7 +312,7 @@ static void *probe_thread(void *arg)
 	struct reader reader = {};
 	struct beat beat = {};
 	struct io io = {};
-	int fd = connect_to(&stage->client->targets[pick_target(stage->client, probe->conn, true)].address, &tuning);
+	int fd = connect_to(&stage->client->targets[pick_target(stage->client, probe->conn, true)].place, &tuning);
 
 	if (fd < 0 || reader_init(&reader)) {
 		snprintf(probe->error, sizeof(probe->error), "connecting: %s", strerror(-fd));

@@ -3,16 +3,18 @@
 # Tortures a mesh, a proxy, or plain TCP, on a topology of its own: a pod with the client, three with servers (v3 is not enrolled).
 #
 #   torture.sh [--through weft|direct|haproxy|envoy] [--fast-path auto|on|remote|off] [--disable FEATURE,...] [--seed N] [--time S] [--kill-worker S]
-#              [--replace S] [--churn S] [--leaks] [--stall S] [--forgive-eagain] [--prefix NAME] [--subnet A.B.C] [--keep] [-- options of torture-client]
+#              [--replace S] [--churn S] [--leaks] [--stall S] [--ipv6] [--forgive-eagain] [--prefix NAME] [--subnet A.B.C] [--keep] [-- options of torture-client]
 #
 # Through direct, haproxy and envoy the torture tests itself: what it allows must be what plain TCP and known-good proxies do.
 # With --stall it measures for S seconds what connections pin whose reader has stopped, against plain TCP. --kill-worker kills weftd's worker every S seconds; then
 # exchanges may be cut off or refused, but none may be wrong, stuck or executed twice. BUILD says where the binaries are. Exit status 0: nothing
 # was wrong, lost, stuck or in error. --replace lets another weftd take over every S seconds, of $BUILD/next and of $BUILD in turn: nothing may be noticed. --churn changes the configuration every S seconds (churn.py says how); --leaks compares
 # what weftd and the kernel hold at the end with what they held after a short warm-up. `make soak` is all of these at once. Logs stay in $BUILD/torture/.
+# --ipv6: sockets of IPv6, which ask for IPv6 addresses and for mapped ones; servers of IPv6, and v2 one of both families that is reached by IPv4. Logs stay in
+# $BUILD/torture-ipv6/ then.
 set -euo pipefail
 
-prefix=torture-$$ subnet=10.77.0 through=weft fast_path=on disable= forgive= seed=1 time=120 stall= keep= kill_worker= replace= churn= leaks=
+prefix=torture-$$ subnet=10.77.0 through=weft fast_path=on disable= forgive= seed=1 time=120 stall= keep= kill_worker= replace= churn= leaks= ipv6=
 service_port=8090 sleeping_port=8091 peak_limit_mb=64
 while [ $# -gt 0 ]; do
 	case "$1" in
@@ -24,6 +26,7 @@ while [ $# -gt 0 ]; do
 		;;
 	--keep) keep=yes && shift ;;
 	--leaks) leaks=yes && shift ;;
+	--ipv6) ipv6=yes && shift ;;
 	--forgive-eagain) forgive=yes && shift ;;
 	--) shift && break ;;
 	*) sed -n '3,/^set -euo/{/^set -euo/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" && exit 2 ;;
@@ -34,7 +37,7 @@ done
 # shellcheck source=../topology/held.sh
 . "$repository/tests/topology/held.sh"
 here=$repository/tests/torture
-logs=$build/torture
+logs=$build/torture${ipv6:+-ipv6}
 ledger=
 others=()
 replaced=()
@@ -60,9 +63,20 @@ clean_up() {
 	exit "$code"
 }
 
+# where POD PORT: the address that a server listens at, and that weft has of it.
+where() {
+	if [ -z "$ipv6" ]; then
+		echo "$(topology show ip "$1"):$2"
+	elif [ "$1" = v2 ]; then
+		echo "[::]:$2"
+	else
+		echo "[$(topology show ip6 "$1")]:$2"
+	fi
+}
+
 # start_server POD PORT [OPTION]
 start_server() {
-	(in_pod "$1" "$build/torture/torture-server" --name "$1" --listen "$(topology show ip "$1"):$2" ${3:-} --ledger "$ledger" ${kill_worker:+--crashes} ${stall:+--patience 600} \
+	(in_pod "$1" "$build/torture/torture-server" --name "$1" --listen "$(where "$1" "$2")" ${3:-} --ledger "$ledger" ${kill_worker:+--crashes} ${stall:+--patience 600} \
 		>>"$logs/servers.log" 2>&1 </dev/null) &
 	others+=($!)
 	wait_for_port "$1" "$2"
@@ -106,7 +120,14 @@ start_envoy() {
 
 start_weft() {
 	[ -x "$weftd" ] || { echo "torture: $weftd is not built: run make" >&2 && return 1; }
-	topology render "$here/weft.yaml.in" >"$logs/weft.yaml"
+	if [ -n "$ipv6" ]; then
+		sed -e 's/\(ip: @IP\)_\([a-z0-9]*\)@/\1_\2@, additional_ips: ["@IP6_\2@"]/' -e 's/address: @IP_\(v[13]\)@/address: "@IP6_\1@"/' \
+			-e 's/^    address: {socket_address: {address: 0.0.0.0, port_value: 80}}/&\n    additional_addresses: [{address: {socket_address: {address: "::", port_value: 80}}}]/' \
+			"$here/weft.yaml.in" >"$logs/weft.yaml.in"
+		topology render "$logs/weft.yaml.in" >"$logs/weft.yaml"
+	else
+		topology render "$here/weft.yaml.in" >"$logs/weft.yaml"
+	fi
 	weft_start "$logs/weft.yaml" --fast-path "$fast_path" ${disable:+--disable "$disable"}
 }
 
@@ -197,16 +218,17 @@ nothing_leaked() {
 
 # Where each target is reached, as the client's --target options: HOST,/PREFIX,SERVERS,ADDRESS.
 targets() {
-	local through=$1 pod address prefix_of=([1]=a [2]=b [3]=c) i
+	local through=$1 pod address mapped prefix_of=([1]=a [2]=b [3]=c) i
 	for i in 1 2 3; do
 		pod=v$i
 		case "$through" in
-		direct) address=$(topology show ip "$pod"):$service_port ;;
-		weft) address=10.96.0.10:80 ;;
+		direct) address=$(where "$pod" "$service_port" | sed "s/\[::\]/[$(topology show ip6 "$pod" 2>/dev/null)]/") ;;
+		weft) address=${ipv6:+[fd00:96::10]:80} address=${address:-10.96.0.10:80} ;;
 		*) address=$(topology show ip node):8000 ;;
 		esac
 		echo --target "torture.test,/${prefix_of[$i]},$pod,$address"
-		[ "$through" = direct ] || echo --target "$pod.torture.test,/h,$pod,$address"
+		mapped=${ipv6:+[::ffff:10.96.0.10]:80}
+		[ "$through" = direct ] || echo --target "$pod.torture.test,/h,$pod,${mapped:-$address}"
 	done
 	[ "$through" = direct ] || echo --target "torture.test,/w,v1+v2+v3,$address"
 }
@@ -228,7 +250,7 @@ worker_peak() {
 main() {
 	local options=() code=0
 	: >"$logs/servers.log"
-	topology up --subnet "$subnet" --pods "cli v1 v2 v3"
+	topology up --subnet "$subnet" --pods "cli v1 v2 v3" ${ipv6:+--ipv6}
 	ledger=$(mktemp "/dev/shm/weft-$prefix.XXXXXX")
 	start_servers
 	case "$through" in

@@ -219,6 +219,9 @@ PROGRAMS(sockops_programs);
 PROGRAMS(connect4_programs);
 PROGRAMS(getpeername4_programs);
 PROGRAMS(getsockname4_programs);
+PROGRAMS(connect6_programs);
+PROGRAMS(getpeername6_programs);
+PROGRAMS(getsockname6_programs);
 PROGRAMS(release_programs);
 
 enum { MSG_REQUEST = 0, MSG_REPLY = 1 };

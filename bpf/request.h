@@ -354,7 +354,7 @@ WEFT_STAGE int request_listener(const struct weft_connection *connection, struct
 		return WEFT_REASON_NO_CONNECTION;
 	if (!scratch->route_generation)
 		return WEFT_REASON_IMAGE_MISSING;
-	if (weft_find_listener(&scratch->route_query.image, connection->original_ip4_be, connection->original_port_be, &listener_ref))
+	if (weft_find_listener(&scratch->route_query.image, &connection->original, connection->original_port_be, &listener_ref))
 		return WEFT_REASON_LISTENER_PROXY;
 	listener = weft_at(&scratch->route_query.image, listener_ref);
 	if (!listener || listener->kind != WEFT_LISTENER_HTTP || !(listener->flags & WEFT_LISTENER_KERNEL) || !listener->route_table)
@@ -408,7 +408,7 @@ WEFT_STAGE int request_hash(const struct weft_connection *connection, struct scr
 		return WEFT_REASON_BALANCE_PROXY;
 	scratch->hash_query.image = scratch->route_query.image;
 	scratch->hash_query.policies = scratch->route.hash_policies;
-	scratch->hash_query.source_hash = pod->source_hash;
+	scratch->hash_query.source_hash = pod->source_hashes[weft_address_family(&connection->original)];
 	r = weft_hash_request(&scratch->hash_query, &scratch->bytes, &scratch->head, &scratch->balance_query.hash);
 	if (r < 0)
 		return WEFT_REASON_BALANCE_PROXY;

@@ -23,12 +23,36 @@ static __always_inline u16 local_port_be(struct bpf_sock_ops *ctx)
 	return bpf_htons((u16)ctx->local_port);
 }
 
+/* A field of the context: read where it is written, since the verifier knows no address that was computed before. */
+#define CONTEXT(field) (*(const volatile u32 *)&ctx->field)
+
+/* By the connection's addresses, not its socket's family: an IPv6 socket has mapped ones for IPv4, as they are written here. */
+#define CONTEXT_ADDRESS(side)                                                                                  \
+	({                                                                                                     \
+		u32 ip4_be_ = CONTEXT(side##_ip4), first_ = CONTEXT(side##_ip6[0]);                            \
+		u32 second_ = CONTEXT(side##_ip6[1]), third_ = CONTEXT(side##_ip6[2]);                         \
+		u32 last_ = CONTEXT(side##_ip6[3]);                                                            \
+		struct weft_address address_ = WEFT_IP4(ip4_be_);                                              \
+		if (ctx->family == AF_INET6)                                                                   \
+			address_ = (struct weft_address){{first_, second_, third_, last_}};                    \
+		address_;                                                                                      \
+	})
+
+static __always_inline struct weft_address local_address(struct bpf_sock_ops *ctx)
+{
+	return CONTEXT_ADDRESS(local);
+}
+static __always_inline struct weft_address remote_address(struct bpf_sock_ops *ctx)
+{
+	return CONTEXT_ADDRESS(remote);
+}
+
 static __always_inline void port_key_fill(struct bpf_sock_ops *ctx, u64 netns, struct weft_port_key *key)
 {
+	__builtin_memset(key, 0, sizeof(*key));
 	key->netns_cookie = netns;
-	key->ip4_be = ctx->local_ip4;
+	key->address = local_address(ctx);
 	key->port_be = local_port_be(ctx);
-	key->zero = 0;
 }
 
 static __always_inline void client_established(struct bpf_sock_ops *ctx, struct weft_socket *socket, struct tcp_sock *tp)
@@ -108,9 +132,9 @@ static __always_inline void upstream_established(struct bpf_sock_ops *ctx, struc
 	if (bpf_map_update_elem(&upstream_slots, &cookie, &slot, BPF_ANY))
 		return;
 
-	tuple.source_ip4_be = ctx->local_ip4;
+	tuple.source = local_address(ctx);
 	tuple.source_port_be = local_port_be(ctx);
-	tuple.destination_ip4_be = ctx->remote_ip4;
+	tuple.destination = remote_address(ctx);
 	tuple.destination_port_be = remote_port_be(ctx);
 	dialled_to.upstream_cookie = cookie;
 	dialled_to.slot = slot;
@@ -141,9 +165,9 @@ static __always_inline void upstream_closed(struct bpf_sock_ops *ctx, struct wef
 	struct weft_tuple tuple = {};
 	u64 cookie = socket->cookie;
 
-	tuple.source_ip4_be = ctx->local_ip4;
+	tuple.source = local_address(ctx);
 	tuple.source_port_be = local_port_be(ctx);
-	tuple.destination_ip4_be = ctx->remote_ip4;
+	tuple.destination = remote_address(ctx);
 	tuple.destination_port_be = remote_port_be(ctx);
 	dialled_to = bpf_map_lookup_elem(&dialled, &tuple);
 	if (dialled_to && dialled_to->upstream_cookie == cookie)
@@ -166,9 +190,9 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx, struct 
 
 	if (!settings || settings->fast_path != WEFT_FAST_PATH_ON)
 		return;
-	tuple.source_ip4_be = ctx->remote_ip4;
+	tuple.source = remote_address(ctx);
 	tuple.source_port_be = remote_port_be(ctx);
-	tuple.destination_ip4_be = ctx->local_ip4;
+	tuple.destination = local_address(ctx);
 	tuple.destination_port_be = local_port_be(ctx);
 	dialled_to = bpf_map_lookup_elem(&dialled, &tuple);
 	if (!dialled_to)
@@ -177,7 +201,8 @@ static __always_inline void server_established(struct bpf_sock_ops *ctx, struct 
 	netns = bpf_get_netns_cookie(ctx);
 	pod = bpf_map_lookup_elem(&pods, &netns);
 #ifndef WEFT_WITHOUT_NETNS_CHECK
-	if (!pod || pod->ip4_be != ctx->local_ip4) {
+	if (!pod || (!weft_address_equals(&pod->addresses[WEFT_FAMILY_4], &tuple.destination) &&
+		     !weft_address_equals(&pod->addresses[WEFT_FAMILY_6], &tuple.destination))) {
 		count(WEFT_COUNTER_FORGED_SERVERS, 1);
 		return;
 	}
@@ -247,7 +272,7 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct tcp_sock *tp;
 
-	if (ctx->family != AF_INET || !sk)
+	if ((ctx->family != AF_INET && ctx->family != AF_INET6) || !sk)
 		return 1;
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:

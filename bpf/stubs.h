@@ -68,6 +68,27 @@ int stub_getsockname4(struct bpf_sock_addr *ctx)
 	return 1;
 }
 
+SEC("cgroup/connect6")
+int stub_connect6(struct bpf_sock_addr *ctx)
+{
+	bpf_tail_call(ctx, &connect6_programs, 0);
+	return 1;
+}
+
+SEC("cgroup/getpeername6")
+int stub_getpeername6(struct bpf_sock_addr *ctx)
+{
+	bpf_tail_call(ctx, &getpeername6_programs, 0);
+	return 1;
+}
+
+SEC("cgroup/getsockname6")
+int stub_getsockname6(struct bpf_sock_addr *ctx)
+{
+	bpf_tail_call(ctx, &getsockname6_programs, 0);
+	return 1;
+}
+
 SEC("cgroup/sock_release")
 int stub_release(struct bpf_sock *ctx)
 {

@@ -97,7 +97,8 @@ static void check_cgroup(struct findings *findings)
 	static const struct {
 		enum bpf_attach_type type;
 		const char *name;
-	} hooks[] = { { BPF_CGROUP_INET4_CONNECT, "connect4" }, { BPF_CGROUP_INET4_GETPEERNAME, "getpeername4" }, { BPF_CGROUP_SOCK_OPS, "sockops" } };
+	} hooks[] = { { BPF_CGROUP_INET4_CONNECT, "connect4" }, { BPF_CGROUP_INET4_GETPEERNAME, "getpeername4" }, { BPF_CGROUP_INET6_CONNECT, "connect6" },
+		      { BPF_CGROUP_INET6_GETPEERNAME, "getpeername6" }, { BPF_CGROUP_SOCK_OPS, "sockops" } };
 	_cleanup_close_ int fd = -1;
 	char path[1024];
 

@@ -9,7 +9,9 @@
 
 struct bench_io io;
 struct weft_head head;
-struct weft_route_query query; /* not on the stack: the balancer needs what is left of that */
+/* Not on the stack: the balancer needs what is left of that. */
+struct weft_route_query query;
+struct weft_endpoint endpoint;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -85,7 +87,6 @@ int bench_whole(struct __sk_buff *skb)
 {
 	struct weft_balance_query balance = {.image = {io.endpoints_slot}};
 	struct weft_route_result result = {};
-	struct weft_endpoint endpoint = {};
 
 	if (route(turn_next(), &result) != WEFT_ROUTE_CLUSTER)
 		return 0;

@@ -103,7 +103,7 @@ static weft_ref route_table_of(const struct image *routes)
 	const struct weft_listener *listener;
 	weft_ref ref;
 
-	if (weft_find_listener(&handle, 0x0100007f, __builtin_bswap16(80), &ref))
+	if (weft_find_listener(&handle, &WEFT_IP4(0x0100007f), __builtin_bswap16(80), &ref))
 		die("finding the listener");
 	listener = weft_at(&handle, ref);
 	if (listener->kind != WEFT_LISTENER_HTTP)

@@ -25,6 +25,7 @@ struct explanation {
 	struct weft_head head;
 	const struct weft_listener *listener;
 	const struct weft_route *route;
+	struct weft_address client; /* all 0: not known */
 	const uint8_t *target; /* normalised */
 	uint32_t target_len;
 	json_t *answer;
@@ -80,14 +81,9 @@ static const char *verdict_text(uint8_t verdict)
 	return verdict < ARRAY_SIZE(names) ? names[verdict] : "?";
 }
 
-static json_t *address(uint32_t ip4_be, uint16_t port_be)
+static json_t *address(const struct weft_address *ip, uint16_t port_be)
 {
-	struct in_addr ip = { ip4_be };
-	char ip_text[INET_ADDRSTRLEN], out[INET_ADDRSTRLEN + 8];
-
-	inet_ntop(AF_INET, &ip, ip_text, sizeof(ip_text));
-	snprintf(out, sizeof(out), "%s:%u", ip_text, ntohs(port_be));
-	return json_string(out);
+	return json_string(weft_host_text(ip, port_be).text);
 }
 
 /* ---- the outcome ----------------------------------------------------------------------------------------------------------------- */
@@ -160,7 +156,7 @@ static void describe_listener(struct explanation *x, const char *note)
 	json_t *object = json_object();
 
 	set(object, "name", text(image, listener->name));
-	set(object, "address", address(listener->key.ip4_be, listener->key.port_be));
+	set(object, "address", address(&listener->key.address, listener->key.port_be));
 	set(object, "kind", json_string(listener_kind(listener->kind)));
 	set(object, "verdict", json_string(verdict_text(listener->verdict)));
 	set(object, "reason", text(image, listener->reason));
@@ -174,9 +170,9 @@ static void find_listener(struct explanation *x, const struct explain_url *url)
 	const char *note = "";
 	weft_ref ref = 0;
 
-	if (weft_find_listener(&x->world->routes, url->ip4_be, port_be, &ref) == 0) {
+	if (weft_find_listener(&x->world->routes, &url->address, port_be, &ref) == 0) {
 		x->listener = weft_at(&x->world->routes, ref);
-	} else if (!url->is_ip4) {
+	} else if (!url->is_ip) {
 		x->listener = listener_by_host(x, port_be);
 		note = "found by the host: explain does not ask DNS for its address";
 	}
@@ -317,9 +313,9 @@ static json_t *describe_endpoints(const struct explanation *x, const struct weft
 
 		if (!endpoint)
 			break;
-		is_local = world->is_served_pod(world->arg, endpoint->ip4_be);
+		is_local = world->is_served_pod(world->arg, &endpoint->address);
 		object = json_object();
-		set(object, "address", address(endpoint->ip4_be, endpoint->port_be));
+		set(object, "address", address(&endpoint->address, endpoint->port_be));
 		set(object, "id", json_integer(endpoint->id));
 		set(object, "weight", json_integer(endpoint->weight));
 		set(object, "is_local", json_boolean(is_local));
@@ -337,10 +333,10 @@ static void describe_hash(const struct explanation *x, uint32_t id, json_t *obje
 {
 	struct explain_hash hash;
 
-	explain_hash(x->world, x->route, x->bytes, &x->head, x->target, x->target_len, id, &hash);
+	explain_hash(x->world, x->route, x->bytes, &x->head, x->target, x->target_len, id, &x->client, &hash);
 	outcome->has_proxy = outcome->has_proxy || hash.is_for_proxy;
 	if (hash.has_endpoint)
-		set(object, "hashed_to", address(hash.endpoint.ip4_be, hash.endpoint.port_be));
+		set(object, "hashed_to", address(&hash.endpoint.address, hash.endpoint.port_be));
 	if (*hash.why)
 		set(object, "hash", json_string(hash.why));
 }
@@ -587,7 +583,7 @@ static json_t *explain_tls(struct explanation *x, struct explain_url *url)
 	if (listener->names) {
 		for (char *p = url->host; *p; p++)
 			*p = (char)tolower((unsigned char)*p);
-		found = weft_find_server_name(&x->world->routes, listener->names, url->is_ip4 ? none : url->host);
+		found = weft_find_server_name(&x->world->routes, listener->names, url->is_ip ? none : url->host);
 		return explain_bytes(x, found ? found->choice : 0);
 	}
 	if (listener->kind == WEFT_LISTENER_TCP)
@@ -650,10 +646,13 @@ json_t *explain_request(const struct explain_world *world, const json_t *request
 	x.answer = json_object();
 	set(x.answer, "request", json_pack("{s:s, s:s, s:s, s:i}", "method", method, "url", url_text, "host", url.host, "port", (int)url.port));
 	r = weft_parse_request(x.bytes, (uint32_t)head_len, &x.head);
-	if (url.is_ip4 && world->pod_ip4_be == url.ip4_be)
+	if (url.is_ip && weft_address_equals(&world->pod_addresses[weft_address_family(&url.address)], &url.address))
 		return conclude(&x, "untouched", "", "it is the pod's own address");
 	if (r != WEFT_PARSE_DONE)
 		memset(&x.head, 0, sizeof(x.head));
+	x.client = world->pod_addresses[weft_address_family(&url.address)];
+	if (!url.is_ip && !weft_address_is_set(&x.client))
+		x.client = world->pod_addresses[WEFT_FAMILY_6];
 	find_listener(&x, &url);
 	if (!x.listener)
 		return conclude(&x, "untouched", "", "no listener has this destination: weft leaves the connection alone");

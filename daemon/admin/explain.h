@@ -15,9 +15,9 @@ struct explain_world {
 	enum weft_fast_path fast_path;
 	uint32_t redirect_limit_bytes;
 	bool has_sockmap, has_sk_skb, has_push_pop;
-	uint32_t pod_ip4_be;     /* the asking pod; 0: any */
+	struct weft_address pod_addresses[WEFT_FAMILIES]; /* the asking pod's; all 0: any */
 	/* An enrolled pod of this node has the address. */
-	bool (*is_served_pod)(const void *arg, uint32_t ip4_be);
+	bool (*is_served_pod)(const void *arg, const struct weft_address *address);
 	const void *arg;
 };
 

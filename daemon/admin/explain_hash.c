@@ -53,7 +53,8 @@ static bool uses_source(const struct explain_world *world, const struct weft_has
 }
 
 void explain_hash(const struct explain_world *world, const struct weft_route *route, const struct weft_head_bytes *bytes,
-		  const struct weft_head *head, const uint8_t *target, uint32_t target_len, uint32_t cluster_id, struct explain_hash *out)
+		  const struct weft_head *head, const uint8_t *target, uint32_t target_len, uint32_t cluster_id, const struct weft_address *client,
+		  struct explain_hash *out)
 {
 	const struct weft_hash_policies *policies = route && route->hash_policies ? weft_at(&world->routes, route->hash_policies) : NULL;
 	struct finding finding = { .world = world };
@@ -69,7 +70,7 @@ void explain_hash(const struct explain_world *world, const struct weft_route *ro
 	}
 	query.policies = route->hash_policies;
 	query.arg = &finding;
-	query.source_hash = weft_source_hash(world->pod_ip4_be);
+	query.source_hash = weft_source_hash(client);
 	balance.hash_state = (u32)weft_hash_request(&query, bytes, head, &balance.hash);
 	while (finding.rewritten_count)
 		strbuf_release(&finding.rewritten[--finding.rewritten_count]);
@@ -77,7 +78,7 @@ void explain_hash(const struct explain_world *world, const struct weft_route *ro
 		out->why = "the request has nothing that the hash policies look at: any endpoint";
 	else if (finding.makes_cookie)
 		out->why = "a cookie is made, from the addresses of the connection: any endpoint, and from then on the same";
-	else if (uses_source(world, policies) && !world->pod_ip4_be)
+	else if (uses_source(world, policies) && !weft_address_is_set(client))
 		out->why = "it depends on the pod that asks";
 	else
 		out->has_endpoint = weft_pick_endpoint(&balance, &out->endpoint) == 0;

@@ -13,8 +13,9 @@ struct explain_hash {
 	const char *why;                /* why there is none, or not always this one; "" */
 };
 
-/* `target` is the normalised one. `cluster_id` is of a cluster with WEFT_LB_HASH. */
+/* `target` is the normalised one. `client`: all 0 where it is not known. `cluster_id` is of a cluster with WEFT_LB_HASH. */
 void explain_hash(const struct explain_world *world, const struct weft_route *route, const struct weft_head_bytes *bytes,
-		  const struct weft_head *head, const uint8_t *target, uint32_t target_len, uint32_t cluster_id, struct explain_hash *out);
+		  const struct weft_head *head, const uint8_t *target, uint32_t target_len, uint32_t cluster_id, const struct weft_address *client,
+		  struct explain_hash *out);
 
 #endif

@@ -33,9 +33,8 @@ static int parse_port(const char *text, size_t len, uint16_t *out)
 
 int explain_url_parse(const char *text, struct explain_url *out, char *complaint, size_t size)
 {
-	struct explain_url url = { .port = 80 };
-	struct in_addr address;
-	const char *colon;
+	struct explain_url url = { .port = 80, .address = WEFT_IP4(0) };
+	const char *colon, *bracket = NULL;
 	size_t len;
 
 	if (strncasecmp(text, "https://", 8) == 0) {
@@ -49,7 +48,12 @@ int explain_url_parse(const char *text, struct explain_url *out, char *complaint
 	}
 	len = strcspn(text, "/?#");
 	url.target = text[len] ? text + len : "/";
-	colon = memchr(text, ':', len);
+	if (*text == '[') {
+		bracket = memchr(text, ']', len);
+		if (!bracket || (bracket + 1 < text + len && bracket[1] != ':'))
+			return complain(complaint, size, "an IPv6 address is written [address] or [address]:port");
+	}
+	colon = memchr(bracket ? bracket : text, ':', len - (size_t)(bracket ? bracket - text : 0));
 	if (colon) {
 		if (parse_port(colon + 1, len - (size_t)(colon + 1 - text), &url.port))
 			return complain(complaint, size, "the URL's port is not a number from 1 to 65535");
@@ -57,11 +61,14 @@ int explain_url_parse(const char *text, struct explain_url *out, char *complaint
 	}
 	if (len == 0 || len >= sizeof(url.host))
 		return complain(complaint, size, "the URL has no host, or one of more than 255 bytes");
-	memcpy(url.host, text, len);
-	if (inet_pton(AF_INET, url.host, &address) == 1) {
-		url.is_ip4 = true;
-		url.ip4_be = address.s_addr;
+	if (bracket) {
+		text++;
+		len -= 2;
 	}
+	memcpy(url.host, text, len);
+	url.is_ip = weft_address_parse(url.host, &url.address);
+	if (bracket && (!url.is_ip || !strchr(url.host, ':')))
+		return complain(complaint, size, "what stands in the URL's brackets is no IPv6 address");
 	*out = url;
 	return 0;
 }
@@ -75,7 +82,7 @@ static bool is_named(const char *line, const char *name)
 
 int explain_head(const char *method, const struct explain_url *url, const json_t *headers, struct strbuf *out, char *complaint, size_t size)
 {
-	bool has_host = false;
+	bool has_host = false, is_bracketed = strchr(url->host, ':');
 	const json_t *header;
 	size_t i;
 
@@ -88,9 +95,9 @@ int explain_head(const char *method, const struct explain_url *url, const json_t
 		has_host |= is_named(line, "host");
 	}
 	if (!has_host && url->port == 80)
-		strbuf_printf(out, "host: %s\r\n", url->host);
+		strbuf_printf(out, is_bracketed ? "host: [%s]\r\n" : "host: %s\r\n", url->host);
 	else if (!has_host)
-		strbuf_printf(out, "host: %s:%u\r\n", url->host, url->port);
+		strbuf_printf(out, is_bracketed ? "host: [%s]:%u\r\n" : "host: %s:%u\r\n", url->host, url->port);
 	json_array_foreach(headers, i, header)
 		strbuf_printf(out, "%s\r\n", json_string_value(header));
 	return strbuf_append_text(out, "\r\n");

@@ -8,11 +8,12 @@
 #include <stdint.h>
 
 #include "base/strbuf.h"
+#include "weft/address_host.h"
 
 struct explain_url {
 	char host[256];      /* without port and brackets */
-	uint32_t ip4_be;     /* of the host, if it is an IPv4 address */
-	bool is_ip4;
+	struct weft_address address; /* of the host, if it is one; else 0.0.0.0 */
+	bool is_ip;
 	bool is_tls;         /* https */
 	uint16_t port;
 	const char *target;  /* path and query, in the URL's text; "/" for none */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "compile/chains.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -32,22 +31,49 @@ static bool texts_have(const struct mesh_texts *texts, const char *text)
 
 /* ---- destination ----------------------------------------------------------------------------------------------------------------- */
 
-uint32_t range_mask_be(const struct range *range)
+struct weft_address range_mask(const struct range *range)
 {
-	return range->bits ? htonl(0xffffffffu << (32 - range->bits)) : 0;
+	struct weft_address mask = { { 0 } };
+
+	for (unsigned i = 0; i < range->bits; i++)
+		((uint8_t *)mask.be)[i / 8] |= (uint8_t)(0x80 >> i % 8);
+	return mask;
+}
+
+struct weft_address_text range_text(const struct range *range)
+{
+	struct weft_address_text ip = weft_address_text(&range->network), out;
+
+	snprintf(out.text, sizeof(out.text), "%.46s/%u", ip.text, weft_address_is_ip4(&range->network) ? range->bits - 96u : range->bits);
+	return out;
 }
 
 static bool range_equals(const struct range *a, const struct range *b)
 {
-	return a->network_be == b->network_be && a->bits == b->bits;
+	return a->bits == b->bits && weft_address_equals(&a->network, &b->network);
 }
 
-static bool to_range(const struct mesh_cidr *cidr, struct range *out)
+static bool to_range(const struct mesh_cidr *cidr, int family, struct range *out)
 {
-	if (cidr->family != AF_INET || cidr->bits > 32)
+	struct range range = { .bits = cidr->bits };
+
+	if (cidr->family != family)
 		return false;
-	memcpy(&out->network_be, cidr->ip, sizeof(out->network_be));
-	out->bits = cidr->bits;
+	if (cidr->family == AF_INET && cidr->bits)
+		range.bits = (uint8_t)(cidr->bits + 96);
+	if (range.bits)
+		range.network = weft_address_from(cidr->family, cidr->ip);
+	*out = range;
+	return true;
+}
+
+static bool range_has(const struct range *range, const struct weft_address *address)
+{
+	const struct weft_address mask = range_mask(range);
+
+	for (int i = 0; i < 4; i++)
+		if ((range->network.be[i] ^ address->be[i]) & mask.be[i])
+			return false;
 	return true;
 }
 
@@ -62,7 +88,7 @@ static bool takes_port(const struct mesh_listener *listener, const struct mesh_c
 	return match->destination_port == (has_own ? port : 0);
 }
 
-static bool takes_range(const struct mesh_chain_match *match, const struct range *range)
+static bool takes_range(const struct mesh_chain_match *match, int family, const struct range *range)
 {
 	struct range own;
 	size_t i;
@@ -70,7 +96,7 @@ static bool takes_range(const struct mesh_chain_match *match, const struct range
 	if (!match->prefix_range_count)
 		return !range->bits;
 	for (i = 0; i < match->prefix_range_count; i++)
-		if (to_range(&match->prefix_ranges[i], &own) && range_equals(&own, range))
+		if (to_range(&match->prefix_ranges[i], family, &own) && range_equals(&own, range))
 			return true;
 	return false;
 }
@@ -81,10 +107,10 @@ static int compare_ranges(const void *a, const void *b)
 
 	if (left->bits != right->bits)
 		return left->bits > right->bits ? -1 : 1;
-	return ntohl(left->network_be) < ntohl(right->network_be) ? -1 : left->network_be != right->network_be;
+	return memcmp(left->network.be, right->network.be, sizeof(left->network.be));
 }
 
-int chains_ranges(const struct mesh_listener *listener, uint16_t port, struct range **ranges, size_t *count)
+int chains_ranges(const struct mesh_listener *listener, int family, uint16_t port, struct range **ranges, size_t *count)
 {
 	_cleanup_free_ struct range *found = NULL;
 	size_t i, k, all = 1, used = 0;
@@ -98,7 +124,7 @@ int chains_ranges(const struct mesh_listener *listener, uint16_t port, struct ra
 		const struct mesh_chain_match *match = &listener->filter_chains[i].match;
 
 		for (k = 0; takes_port(listener, match, port) && k < match->prefix_range_count; k++)
-			if (to_range(&match->prefix_ranges[k], &found[used]) && found[used].bits)
+			if (to_range(&match->prefix_ranges[k], family, &found[used]) && found[used].bits)
 				used++;
 	}
 	qsort(found, used, sizeof(*found), compare_ranges);
@@ -111,7 +137,7 @@ int chains_ranges(const struct mesh_listener *listener, uint16_t port, struct ra
 	return 0;
 }
 
-struct range chains_range_of(const struct mesh_listener *listener, uint16_t port, uint32_t ip4_be)
+struct range chains_range_of(const struct mesh_listener *listener, uint16_t port, const struct weft_address *address)
 {
 	struct range best = { 0 }, own;
 	size_t i, k;
@@ -120,7 +146,7 @@ struct range chains_range_of(const struct mesh_listener *listener, uint16_t port
 		const struct mesh_chain_match *match = &listener->filter_chains[i].match;
 
 		for (k = 0; takes_port(listener, match, port) && k < match->prefix_range_count; k++)
-			if (to_range(&match->prefix_ranges[k], &own) && own.bits > best.bits && !((own.network_be ^ ip4_be) & range_mask_be(&own)))
+			if (to_range(&match->prefix_ranges[k], weft_address_af(address), &own) && own.bits > best.bits && range_has(&own, address))
 				best = own;
 	}
 	return best;
@@ -130,13 +156,14 @@ struct range chains_range_of(const struct mesh_listener *listener, uint16_t port
 
 struct branch {
 	const struct mesh_listener *listener;
+	int family;
 	uint16_t port;
 	struct range range;
 };
 
 static bool is_in_branch(const struct branch *branch, const struct mesh_filter_chain *chain)
 {
-	return takes_port(branch->listener, &chain->match, branch->port) && takes_range(&chain->match, &branch->range);
+	return takes_port(branch->listener, &chain->match, branch->port) && takes_range(&chain->match, branch->family, &branch->range);
 }
 
 static bool takes_name(const struct mesh_chain_match *match, const char *server_name)
@@ -217,9 +244,9 @@ static int add_names(const struct branch *branch, struct chains *out)
 	return 0;
 }
 
-int chains_choose(const struct mesh_listener *listener, uint16_t port, const struct range *range, struct chains *out)
+int chains_choose(const struct mesh_listener *listener, int family, uint16_t port, const struct range *range, struct chains *out)
 {
-	const struct branch branch = { listener, port, *range };
+	const struct branch branch = { listener, family, port, *range };
 	bool inspects_http = has_listener_filter(listener, "http_inspector");
 
 	memset(out, 0, sizeof(*out));

@@ -5,19 +5,21 @@
 #define WEFT_COMPILE_CHAINS_H
 
 #include "compile/compile.h"
+#include "weft/address_host.h"
 
-/* Destination addresses; bits 0: all of them. */
+/* Destination addresses of one family; bits 0: all of them. */
 struct range {
-	uint32_t network_be;
-	uint8_t bits;
+	struct weft_address network;
+	uint8_t bits; /* of 128: 96 more than an IPv4 range is written with */
 };
 
-uint32_t range_mask_be(const struct range *range);
+struct weft_address range_mask(const struct range *range);
+struct weft_address_text range_text(const struct range *range); /* "10.0.0.0/8" */
 
-/* The ranges that the listener's chains tell apart for a destination port, the most specific first and all addresses last. To be freed. -ENOMEM. */
-int chains_ranges(const struct mesh_listener *listener, uint16_t port, struct range **ranges, size_t *count);
+/* The ranges of a family (AF_INET, AF_INET6) that the listener's chains tell apart for a destination port, the most specific first and all addresses last. To be freed. -ENOMEM. */
+int chains_ranges(const struct mesh_listener *listener, int family, uint16_t port, struct range **ranges, size_t *count);
 /* The most specific range that has the address. */
-struct range chains_range_of(const struct mesh_listener *listener, uint16_t port, uint32_t ip4_be);
+struct range chains_range_of(const struct mesh_listener *listener, uint16_t port, const struct weft_address *address);
 
 /* A connection by its first bytes. NULL: no chain takes it, and Envoy closes it. */
 struct named_chain {
@@ -37,7 +39,7 @@ struct chains {
 };
 
 /* To be released. -ENOMEM. */
-int chains_choose(const struct mesh_listener *listener, uint16_t port, const struct range *range, struct chains *out);
+int chains_choose(const struct mesh_listener *listener, int family, uint16_t port, const struct range *range, struct chains *out);
 void chains_release(struct chains *chains);
 
 #endif

@@ -44,7 +44,7 @@ int ids_adopt(struct ids *ids, const uint8_t *base, uint32_t size_bytes);
 /* NULL when the id has no owner. The text is the table's. */
 const char *ids_cluster_name(const struct ids *ids, uint32_t cluster_id);
 /* -ENOENT: likewise. */
-int ids_endpoint_address(const struct ids *ids, uint32_t endpoint_id, uint32_t *ip4_be, uint16_t *port_be);
+int ids_endpoint_address(const struct ids *ids, uint32_t endpoint_id, struct weft_address *address, uint16_t *port_be);
 /* 0 when the name has none. */
 uint32_t ids_cluster_find(const struct ids *ids, const char *name);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "weft/address_host.h"
 
 void dump_fail(struct dump *dump, int r)
 {
@@ -64,13 +65,9 @@ void dump_set_text(struct dump *dump, json_t *object, const char *key, weft_ref 
 		dump_set(dump, object, key, dump_text(dump, ref));
 }
 
-json_t *dump_address(struct dump *dump, uint32_t ip4_be, uint16_t port_be)
+json_t *dump_address(struct dump *dump, const struct weft_address *address, uint16_t port_be)
 {
-	char ip[INET_ADDRSTRLEN] = "", text[INET_ADDRSTRLEN + 8];
-
-	inet_ntop(AF_INET, &ip4_be, ip, sizeof(ip));
-	snprintf(text, sizeof(text), "%s:%u", ip, ntohs(port_be));
-	return json_string(text);
+	return json_string(weft_host_text(address, port_be).text);
 }
 
 int compile_dump(FILE *stream, const struct image *image, const struct image *names, enum dump_format format)

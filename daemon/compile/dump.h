@@ -19,7 +19,7 @@ struct dump {
 json_t *dump_string(struct dump *dump, const void *bytes, size_t size);
 /* "" for a reference of 0. */
 json_t *dump_text(struct dump *dump, weft_ref ref);
-json_t *dump_address(struct dump *dump, uint32_t ip4_be, uint16_t port_be);
+json_t *dump_address(struct dump *dump, const struct weft_address *address, uint16_t port_be);
 /* Sets status when `value` is NULL. Steals it. */
 void dump_set(struct dump *dump, json_t *object, const char *key, json_t *value);
 void dump_append(struct dump *dump, json_t *array, json_t *value);

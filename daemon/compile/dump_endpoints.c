@@ -33,7 +33,7 @@ static json_t *dump_members(struct dump *dump, const struct weft_cluster *cluste
 		json_t *endpoint = json_object();
 
 		dump_set(dump, endpoint, "id", json_integer(endpoints[i].id));
-		dump_set(dump, endpoint, "address", dump_address(dump, endpoints[i].ip4_be, endpoints[i].port_be));
+		dump_set(dump, endpoint, "address", dump_address(dump, &endpoints[i].address, endpoints[i].port_be));
 		dump_set(dump, endpoint, "weight", json_integer(endpoints[i].weight));
 		if (endpoints[i].flags & WEFT_ENDPOINT_MTLS_CAPABLE)
 			dump_set(dump, endpoint, "mtls_capable", json_true());

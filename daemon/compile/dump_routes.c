@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "compile/chains.h"
 #include "compile/dump.h"
 
 #include <arpa/inet.h>
@@ -107,12 +108,15 @@ static json_t *dump_names(struct dump *dump, weft_ref ref)
 
 static json_t *dump_network(struct dump *dump, const struct weft_listener *listener)
 {
-	char network[INET_ADDRSTRLEN];
-	json_t *text = NULL;
+	const struct weft_subnet *subnet = view_at(&dump->view, listener->subnet, 1, sizeof(*subnet));
+	struct range range = { .bits = 0 };
 
-	if (inet_ntop(AF_INET, &listener->network_be, network, sizeof(network)))
-		text = json_sprintf("%s/%d", network, __builtin_popcount(listener->mask_be));
-	return text;
+	if (!subnet)
+		return NULL;
+	range.network = subnet->network;
+	for (int i = 0; i < 4; i++)
+		range.bits = (uint8_t)(range.bits + __builtin_popcount(subnet->mask.be[i]));
+	return json_string(range_text(&range).text);
 }
 
 static json_t *dump_listener(struct dump *dump, const struct weft_listener *listener)
@@ -120,10 +124,10 @@ static json_t *dump_listener(struct dump *dump, const struct weft_listener *list
 	const struct weft_route_table *table = view_at(&dump->view, listener->route_table, 1, sizeof(*table));
 	json_t *object = json_object();
 
-	if (!listener->key.ip4_be && !listener->key.port_be)
-		dump_set(dump, object, "address", json_string("any other address"));
+	if (weft_address_is_any(&listener->key.address) && !listener->key.port_be)
+		dump_set(dump, object, "address", json_string(weft_address_is_ip4(&listener->key.address) ? "any other address" : "any other IPv6 address"));
 	else
-		dump_set(dump, object, "address", dump_address(dump, listener->key.ip4_be, listener->key.port_be));
+		dump_set(dump, object, "address", dump_address(dump, &listener->key.address, listener->key.port_be));
 	dump_set(dump, object, "name", dump_text(dump, listener->name));
 	dump_set(dump, object, "kind", json_string(listener_kind_name(listener->kind)));
 	dump_set(dump, object, "verdict", json_string(verdict_name(listener->verdict)));
@@ -137,7 +141,7 @@ static json_t *dump_listener(struct dump *dump, const struct weft_listener *list
 		dump_set(dump, object, "not_http", dump_choice(dump, listener->other_choice));
 	if (listener->names)
 		dump_set(dump, object, "server_names", dump_names(dump, listener->names));
-	if (listener->mask_be)
+	if (listener->subnet)
 		dump_set(dump, object, "destinations", dump_network(dump, listener));
 	return object;
 }

@@ -13,6 +13,7 @@
 #include "compile/ids.h"
 #include "compile/names.h"
 #include "compile/report.h"
+#include "weft/address_host.h"
 
 #define ENDPOINTS_MAX (BUILDER_OBJECT_MAX / sizeof(struct weft_endpoint)) /* of one cluster: they lie in one page */
 #define REPEATS_SHOWN 3u /* endpoints of one kind of trouble that a reason names */
@@ -32,7 +33,7 @@ struct endpoints_compile {
 
 static bool is_usable(const struct mesh_endpoint *endpoint)
 {
-	return endpoint->address.kind == MESH_ADDRESS_IP && endpoint->address.family == AF_INET && endpoint->address.port;
+	return endpoint->address.kind == MESH_ADDRESS_IP && endpoint->address.port;
 }
 
 /* ---- endpoints ------------------------------------------------------------------------------------------------------------------- */
@@ -50,7 +51,6 @@ static void remark_unusable(const struct mesh_load_assignment *assignment, struc
 			if (is_usable(&locality->endpoints[j]) || count++ >= REPEATS_SHOWN)
 				continue;
 			reason_add(reason, "endpoint %s is left out: %s", address->text,
-				   address->kind == MESH_ADDRESS_IP && address->family == AF_INET6 ? "IPv6 is not supported yet" :
 				   address->kind == MESH_ADDRESS_INTERNAL ? "it is behind an internal listener (HBONE), which is not supported yet" :
 				   address->kind == MESH_ADDRESS_HOSTNAME ? "it is a name, not an address" : "it has no address that can be dialled");
 		}
@@ -59,10 +59,17 @@ static void remark_unusable(const struct mesh_load_assignment *assignment, struc
 		reason_add(reason, "and %zu more are left out", count - REPEATS_SHOWN);
 }
 
+static bool is_same_address(const struct share *a, const struct share *b)
+{
+	const struct mesh_address *left = &a->endpoint->address, *right = &b->endpoint->address;
+
+	return left->port == right->port && left->family == right->family && !memcmp(left->ip, right->ip, sizeof(left->ip));
+}
+
 /* Envoy keeps one host an address: the first of the assignment. */
 static int drop_repeated(struct share *shares, size_t *count)
 {
-	_cleanup_free_ uint64_t *seen = NULL;
+	_cleanup_free_ uint32_t *seen = NULL; /* index in `shares` + 1; 0: free */
 	size_t i, kept = 0, mask = 15;
 
 	while (mask < *count * 2)
@@ -72,17 +79,15 @@ static int drop_repeated(struct share *shares, size_t *count)
 		return -ENOMEM;
 	for (i = 0; i < *count; i++) {
 		const struct mesh_address *address = &shares[i].endpoint->address;
-		uint64_t key = 0;
+		const struct weft_address key = weft_address_from(address->family, address->ip);
 		size_t at;
 
-		memcpy(&key, address->ip, 4);
-		key = key << 16 | address->port;
-		for (at = (key * 0x9e3779b97f4a7c15ull >> 20) & mask; seen[at] && seen[at] != key; at = (at + 1) & mask)
+		for (at = weft_listener_hash(&key, address->port) & mask; seen[at] && !is_same_address(&shares[seen[at] - 1], &shares[i]); at = (at + 1) & mask)
 			;
 		if (seen[at])
 			continue;
-		seen[at] = key;
 		shares[kept++] = shares[i];
+		seen[at] = (uint32_t)kept;
 	}
 	*count = kept;
 	return 0;
@@ -131,14 +136,14 @@ static int write_endpoints(struct endpoints_compile *c, const struct mesh_cluste
 	for (i = 0; i < count; i++) {
 		const struct mesh_endpoint *endpoint = shares[i].endpoint;
 
-		memcpy(&endpoints[i].ip4_be, endpoint->address.ip, 4);
+		endpoints[i].address = weft_address_from(endpoint->address.family, endpoint->address.ip);
 		endpoints[i].port_be = htons(endpoint->address.port);
 		endpoints[i].weight = endpoint->weight;
 		if (judgement->policy == WEFT_LB_LEAST_REQUEST && count > 1)
 			endpoints[i].flags |= WEFT_ENDPOINT_BY_LOAD;
 		if (cluster_reach(source, endpoint) == REACH_MTLS_CAPABLE)
 			endpoints[i].flags |= WEFT_ENDPOINT_MTLS_CAPABLE;
-		r = ids_endpoint(c->claim, endpoints[i].ip4_be, endpoints[i].port_be, &endpoints[i].id);
+		r = ids_endpoint(c->claim, &endpoints[i].address, endpoints[i].port_be, &endpoints[i].id);
 		if (r == -ENOSPC) {
 			/* Without an id an endpoint has no counters and no pool. */
 			cluster->endpoint_count = 0;

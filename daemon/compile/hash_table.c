@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "weft/xxhash.h"
+#include "weft/address_host.h"
 
 #define HASH_BYTES_MAX (32u << 20) /* of all tables of an image */
 #define KEY_MAX 320                /* an address, or a name of DNS, and a number */
@@ -130,14 +131,14 @@ static int add_localities(struct members *members, const struct mesh_load_assign
 static void set_key(const struct mesh_cluster *cluster, struct member *member)
 {
 	const struct mesh_endpoint *endpoint = member->endpoint;
-	const uint8_t *ip = endpoint->address.ip;
+	const struct weft_address address = weft_address_from(endpoint->address.family, endpoint->address.ip);
 
 	if (*endpoint->hash_key)
 		snprintf(member->key, sizeof(member->key), "%s", endpoint->hash_key);
 	else if (cluster->hashes_hostname)
 		snprintf(member->key, sizeof(member->key), "%s", endpoint->hostname);
 	else
-		snprintf(member->key, sizeof(member->key), "%u.%u.%u.%u:%u", ip[0], ip[1], ip[2], ip[3], endpoint->address.port);
+		snprintf(member->key, sizeof(member->key), "%s", weft_host_text(&address, htons(endpoint->address.port)).text);
 }
 
 static uint64_t xxhash(const char *key, size_t len, uint64_t seed)

@@ -266,17 +266,17 @@ int ids_cluster(struct ids_claim *claim, const char *name, uint32_t *id)
 	return claim_key(claim->ids, &claim->ids->clusters, &claim->clusters, name, strlen(name), id);
 }
 
-static void endpoint_key(uint32_t ip4_be, uint16_t port_be, uint8_t key[6])
+static void endpoint_key(const struct weft_address *address, uint16_t port_be, uint8_t key[18])
 {
-	memcpy(key, &ip4_be, 4);
-	memcpy(key + 4, &port_be, 2);
+	memcpy(key, address->be, 16);
+	memcpy(key + 16, &port_be, 2);
 }
 
-int ids_endpoint(struct ids_claim *claim, uint32_t ip4_be, uint16_t port_be, uint32_t *id)
+int ids_endpoint(struct ids_claim *claim, const struct weft_address *address, uint16_t port_be, uint32_t *id)
 {
-	uint8_t key[6];
+	uint8_t key[18];
 
-	endpoint_key(ip4_be, port_be, key);
+	endpoint_key(address, port_be, key);
 	return claim_key(claim->ids, &claim->ids->endpoints, &claim->endpoints, key, sizeof(key), id);
 }
 
@@ -299,14 +299,14 @@ const char *ids_cluster_name(const struct ids *ids, uint32_t cluster_id)
 	return ids->clusters.by_id[cluster_id]->key;
 }
 
-int ids_endpoint_address(const struct ids *ids, uint32_t endpoint_id, uint32_t *ip4_be, uint16_t *port_be)
+int ids_endpoint_address(const struct ids *ids, uint32_t endpoint_id, struct weft_address *address, uint16_t *port_be)
 {
 	const struct entry *entry = endpoint_id < ids->endpoints.limit ? ids->endpoints.by_id[endpoint_id] : NULL;
 
 	if (!entry)
 		return -ENOENT;
-	memcpy(ip4_be, entry->key, 4);
-	memcpy(port_be, entry->key + 4, 2);
+	memcpy(address->be, entry->key, 16);
+	memcpy(port_be, entry->key + 16, 2);
 	return 0;
 }
 
@@ -348,9 +348,9 @@ static int adopt_cluster(struct ids *ids, const uint8_t *base, const struct weft
 
 	r = adopt_key(ids, &ids->clusters, name->bytes, name->len, cluster->id);
 	for (i = 0; !r && i < cluster->endpoint_count; i++) {
-		uint8_t key[6];
+		uint8_t key[18];
 
-		endpoint_key(endpoints[i].ip4_be, endpoints[i].port_be, key);
+		endpoint_key(&endpoints[i].address, endpoints[i].port_be, key);
 		r = adopt_key(ids, &ids->endpoints, key, sizeof(key), endpoints[i].id);
 	}
 	return r;

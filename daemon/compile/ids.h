@@ -14,7 +14,7 @@ void ids_claim_release(struct ids_claim **claim);
 /* The id of a cluster name or endpoint address, given now if it has none, and held by the claim. -ENOSPC when all ids are held or resting;
  * -ENOMEM. */
 int ids_cluster(struct ids_claim *claim, const char *name, uint32_t *id);
-int ids_endpoint(struct ids_claim *claim, uint32_t ip4_be, uint16_t port_be, uint32_t *id);
+int ids_endpoint(struct ids_claim *claim, const struct weft_address *address, uint16_t port_be, uint32_t *id);
 
 /* Of an id that another claim holds: the same for this one. -ENOMEM. */
 int ids_hold_endpoint(struct ids_claim *claim, uint32_t id);

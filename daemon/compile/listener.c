@@ -260,7 +260,7 @@ static int plan_range(const struct mesh *mesh, const struct mesh_listener *liste
 		refuse(plan);
 		return 0;
 	}
-	r = chains_choose(listener, port, &plan->range, &chains);
+	r = chains_choose(listener, weft_address_af(&plan->address), port, &plan->range, &chains);
 	if (!r)
 		r = plan_names(&chains, plan);
 	if (r)
@@ -303,16 +303,16 @@ int listener_plans(const struct mesh *mesh, const struct mesh_listener *listener
 	_cleanup_free_ struct range *ranges = NULL;
 	struct listener_plan *plans;
 	size_t i, range_count, known;
-	uint32_t ip4_be;
+	const struct weft_address key = weft_address_from(address->family, address->ip);
+	bool is_any = weft_address_is_any(&key);
 	int r;
 
-	memcpy(&ip4_be, address->ip, sizeof(ip4_be));
-	r = chains_ranges(listener, address->port, &ranges, &range_count);
+	r = chains_ranges(listener, address->family, address->port, &ranges, &range_count);
 	if (r)
 		return r;
-	if (ip4_be) {
+	if (!is_any) {
 		/* The range is known: of others nothing comes here. */
-		ranges[0] = chains_range_of(listener, address->port, ip4_be);
+		ranges[0] = chains_range_of(listener, address->port, &key);
 		range_count = 1;
 	}
 	known = range_count;
@@ -325,7 +325,7 @@ int listener_plans(const struct mesh *mesh, const struct mesh_listener *listener
 		return -ENOMEM;
 	for (i = 0; !r && i < range_count; i++) {
 		plans[i].reason = (struct strbuf)STRBUF_INIT;
-		plans[i].ip4_be = ip4_be;
+		plans[i].address = key;
 		plans[i].port_be = htons(address->port);
 		plans[i].range = ranges[i];
 		r = plan_range(mesh, listener, address->port, &plans[i]);
@@ -333,7 +333,7 @@ int listener_plans(const struct mesh *mesh, const struct mesh_listener *listener
 			refuse(&plans[i]);
 			reason_add(&plans[i].reason, "%zu ranges of destination addresses are more than %u", known, WEFT_RANGES_MAX);
 		}
-		if (ip4_be)
+		if (!is_any)
 			plans[i].range = (struct range){ 0 };
 	}
 	if (r) {
@@ -345,10 +345,10 @@ int listener_plans(const struct mesh *mesh, const struct mesh_listener *listener
 	return 0;
 }
 
-int listener_plans_catch_all(const struct mesh *mesh, const struct mesh_listener *listener, struct listener_plan **plans, size_t *count)
+int listener_plans_catch_all(const struct mesh *mesh, const struct mesh_listener *listener, int family, struct listener_plan **plans, size_t *count)
 {
 	/* Destination port 0 is nobody's: chains for the listener's own port (15001, against loops) drop out. */
-	const struct mesh_address any = { .kind = MESH_ADDRESS_IP, .family = AF_INET, .text = "" };
+	const struct mesh_address any = { .kind = MESH_ADDRESS_IP, .family = family, .text = "" };
 	size_t i;
 	int r;
 

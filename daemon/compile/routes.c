@@ -19,7 +19,7 @@ struct table_entry {
 };
 
 struct listener_entry {
-	uint32_t ip4_be;
+	struct weft_address address;
 	uint16_t port_be;
 	weft_ref ref;
 	const char *name;
@@ -81,12 +81,12 @@ static int find_table(struct routes_compile *c, struct listeners *all, struct li
 
 /* ---- listeners ------------------------------------------------------------------------------------------------------------------- */
 
-static const struct listener_entry *find_listener(const struct listeners *all, uint32_t ip4_be, uint16_t port_be)
+static const struct listener_entry *find_listener(const struct listeners *all, const struct weft_address *address, uint16_t port_be)
 {
 	size_t i;
 
 	for (i = 0; i < all->count; i++)
-		if (all->entries[i].ip4_be == ip4_be && all->entries[i].port_be == port_be)
+		if (all->entries[i].port_be == port_be && weft_address_equals(&all->entries[i].address, address))
 			return &all->entries[i];
 	return NULL;
 }
@@ -151,11 +151,9 @@ static int compile_names(struct routes_compile *c, const struct listener_plan *p
 static int write_listener(struct routes_compile *c, struct listeners *all, const char *name, struct listener_plan *plan, weft_ref *out)
 {
 	struct weft_listener listener = {
-		.key = { .ip4_be = plan->ip4_be, .port_be = plan->port_be },
+		.key = { .address = plan->address, .port_be = plan->port_be },
 		.kind = (uint8_t)plan->kind,
 		.flags = plan->flags,
-		.network_be = plan->range.network_be,
-		.mask_be = range_mask_be(&plan->range),
 	};
 	int r = 0;
 
@@ -165,6 +163,12 @@ static int write_listener(struct routes_compile *c, struct listeners *all, const
 		r = compile_choice(c, plan->kind == WEFT_LISTENER_TCP ? plan->tcp : NULL, &listener.tcp_choice);
 	if (!r)
 		r = compile_choice(c, plan->kind == WEFT_LISTENER_HTTP ? plan->other : NULL, &listener.other_choice);
+	if (!r && plan->range.bits) {
+		const struct weft_subnet subnet = { .network = plan->range.network, .mask = range_mask(&plan->range) };
+
+		listener.subnet = builder_share(&c->builder, &subnet, sizeof(subnet));
+		r = builder_status(&c->builder);
+	}
 	if (!r && (plan->kind == WEFT_LISTENER_HTTP || plan->kind == WEFT_LISTENER_TCP))
 		r = compile_names(c, plan, &listener.names);
 	if (!r)
@@ -184,14 +188,13 @@ static int write_listener(struct routes_compile *c, struct listeners *all, const
 /* All parts of one key, from the most specific range on. */
 static int write_listeners(struct routes_compile *c, struct listeners *all, const struct mesh_listener *source, struct listener_plan *plans, size_t count)
 {
-	struct listener_entry entry = { .ip4_be = plans[0].ip4_be, .port_be = plans[0].port_be, .name = source->resource.name };
+	struct listener_entry entry = { .address = plans[0].address, .port_be = plans[0].port_be, .name = source->resource.name };
 	weft_ref ref, before = 0;
 	size_t i;
 	int r;
 
 	for (i = 0; i < count; i++) {
 		struct strbuf name = STRBUF_INIT;
-		char network[INET_ADDRSTRLEN];
 
 		r = write_listener(c, all, source->resource.name, &plans[i], &ref);
 		if (r)
@@ -203,16 +206,11 @@ static int write_listeners(struct routes_compile *c, struct listeners *all, cons
 		before = ref;
 		strbuf_append_text(&name, source->resource.name);
 		if (plans[i].range.bits)
-			strbuf_printf(&name, " to %s/%u", inet_ntop(AF_INET, &plans[i].range.network_be, network, sizeof(network)), plans[i].range.bits);
+			strbuf_printf(&name, " to %s", range_text(&plans[i].range).text);
 		report_verdict(c->report, "listener", strbuf_text(&name), plans[i].verdict, strbuf_text(&plans[i].reason), &source->resource.place);
 		strbuf_release(&name);
 	}
 	return remember_listener(all, &entry);
-}
-
-static bool is_ipv4(const struct mesh_address *address)
-{
-	return address->kind == MESH_ADDRESS_IP && address->family == AF_INET;
 }
 
 /* One of the addresses of a listener. */
@@ -221,19 +219,17 @@ static int compile_address(struct routes_compile *c, struct listeners *all, cons
 	const char *name = source->resource.name;
 	const struct listener_entry *owner;
 	struct listener_plan *plans;
-	uint32_t ip4_be;
+	struct weft_address key;
 	size_t count;
 	int r;
 
-	if (!is_ipv4(address)) {
-		report_verdict(c->report, "listener", name, WEFT_VERDICT_REFUSED,
-			       address->kind == MESH_ADDRESS_IP ? "IPv6 is not supported yet: connections to this address are left alone" :
-								  "it has no IP address and port: nothing reaches it",
+	if (address->kind != MESH_ADDRESS_IP) {
+		report_verdict(c->report, "listener", name, WEFT_VERDICT_REFUSED, "it has no IP address and port: nothing reaches it",
 			       &source->resource.place);
 		return 0;
 	}
-	memcpy(&ip4_be, address->ip, sizeof(ip4_be));
-	owner = find_listener(all, ip4_be, htons(address->port));
+	key = weft_address_from(address->family, address->ip);
+	owner = find_listener(all, &key, htons(address->port));
 	if (owner) {
 		struct strbuf reason = STRBUF_INIT;
 
@@ -250,24 +246,35 @@ static int compile_address(struct routes_compile *c, struct listeners *all, cons
 	return r;
 }
 
-/* virtualOutbound: what becomes of addresses without a listener, kept under address 0 and port 0. Without a plan worth telling, nothing. */
-static int compile_catch_all(struct routes_compile *c, struct listeners *all, const struct mesh_listener *source)
+/* virtualOutbound: what becomes of addresses of a family without a listener, kept under any address and port 0. Without a plan worth telling, nothing. */
+static int compile_catch_all(struct routes_compile *c, struct listeners *all, const struct mesh_listener *source, int family)
 {
+	const struct weft_address any = weft_address_any(family == AF_INET ? WEFT_FAMILY_4 : WEFT_FAMILY_6);
 	struct listener_plan *plans;
 	size_t count;
 	int r;
 
-	if (find_listener(all, 0, 0)) {
+	if (find_listener(all, &any, 0)) {
 		report_verdict(c->report, "listener", source->resource.name, WEFT_VERDICT_REFUSED,
 			       "another listener decides already on addresses without a listener", &source->resource.place);
 		return 0;
 	}
-	r = listener_plans_catch_all(c->mesh, source, &plans, &count);
+	r = listener_plans_catch_all(c->mesh, source, family, &plans, &count);
 	if (r)
 		return r;
 	r = write_listeners(c, all, source, plans, count);
 	listener_plans_free(plans, count);
 	return r;
+}
+
+static bool has_family(const struct mesh_listener *source, int family)
+{
+	bool has = source->address.family == family;
+	size_t i;
+
+	for (i = 0; i < source->additional_address_count; i++)
+		has = has || source->additional_addresses[i].family == family;
+	return has;
 }
 
 static int compile_listener(struct routes_compile *c, struct listeners *all, const struct mesh_listener *source)
@@ -288,9 +295,13 @@ static int compile_listener(struct routes_compile *c, struct listeners *all, con
 			       &source->resource.place);
 		return 0;
 	}
-	if (source->uses_original_dst)
-		return compile_catch_all(c, all, source);
+	if (source->uses_original_dst) {
+		bool has_ip6 = has_family(source, AF_INET6);
 
+		/* Where its address says nothing of a family, it is IPv4's, as ever. */
+		r = has_family(source, AF_INET) || !has_ip6 ? compile_catch_all(c, all, source, AF_INET) : 0;
+		return r || !has_ip6 ? r : compile_catch_all(c, all, source, AF_INET6);
+	}
 	r = compile_address(c, all, source, &source->address);
 	for (i = 0; !r && i < source->additional_address_count; i++)
 		r = compile_address(c, all, source, &source->additional_addresses[i]);
@@ -310,7 +321,7 @@ static int write_lists(struct routes_compile *c, const struct listeners *all)
 	if (!keys || !refs)
 		return -ENOMEM;
 	for (i = 0; i < all->count; i++) {
-		keys[i].hash = weft_listener_hash(all->entries[i].ip4_be, all->entries[i].port_be);
+		keys[i].hash = weft_listener_hash(&all->entries[i].address, all->entries[i].port_be);
 		keys[i].object = refs[i] = all->entries[i].ref;
 	}
 	r = table_build(&c->builder, keys, all->count, &header->listener_slots, &header->listener_mask);

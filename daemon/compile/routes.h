@@ -139,7 +139,7 @@ struct name_plan {
 };
 
 struct listener_plan {
-	uint32_t ip4_be;
+	struct weft_address address;
 	uint16_t port_be;
 	struct range range;            /* of destinations that it takes */
 	enum weft_listener_kind kind;
@@ -158,7 +158,7 @@ struct listener_plan {
 int listener_plans(const struct mesh *mesh, const struct mesh_listener *listener, const struct mesh_address *address, struct listener_plan **plans,
 		   size_t *count);
 /* virtualOutbound's answer for addresses that no listener owns: kinds PASS, BLOCK, TCP or REFUSED, with address and port 0. */
-int listener_plans_catch_all(const struct mesh *mesh, const struct mesh_listener *listener, struct listener_plan **plans, size_t *count);
+int listener_plans_catch_all(const struct mesh *mesh, const struct mesh_listener *listener, int family, struct listener_plan **plans, size_t *count);
 void listener_plans_free(struct listener_plan *plans, size_t count);
 
 #endif

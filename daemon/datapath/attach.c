@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Pods and the worker's cgroup: links, pinned by name so that a crash leaves nothing that the next start can't find. */
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <dirent.h>
@@ -25,7 +26,10 @@ static const struct {
 	{PROGRAM_SOCKOPS, BPF_CGROUP_SOCK_OPS, "sockops"},
 	{PROGRAM_GETPEERNAME4, BPF_CGROUP_INET4_GETPEERNAME, "getpeername4"},
 	{PROGRAM_GETSOCKNAME4, BPF_CGROUP_INET4_GETSOCKNAME, "getsockname4"},
+	{PROGRAM_GETPEERNAME6, BPF_CGROUP_INET6_GETPEERNAME, "getpeername6"},
+	{PROGRAM_GETSOCKNAME6, BPF_CGROUP_INET6_GETSOCKNAME, "getsockname6"},
 	{PROGRAM_RELEASE, BPF_CGROUP_INET_SOCK_RELEASE, "release"},
+	{PROGRAM_CONNECT6, BPF_CGROUP_INET6_CONNECT, "connect6"},
 	{PROGRAM_CONNECT4, BPF_CGROUP_INET4_CONNECT, "connect4"}, /* last: only then are connections captured */
 };
 
@@ -79,11 +83,16 @@ static int cgroup_owner(const char *cgroup, char owner[32])
 	return 0;
 }
 
-/* connect4 belongs to the pod and goes with its enrolment. The other hooks belong to the cgroup and stay while it lives: clients that were
+static bool is_connect(enum program_index program)
+{
+	return program == PROGRAM_CONNECT4 || program == PROGRAM_CONNECT6;
+}
+
+/* connect4 and connect6 belong to the pod and go with its enrolment. The other hooks belong to the cgroup and stay while it lives: clients that were
  * captured before still close (their records go then) and still ask for their addresses. */
 static int hook_owner(const struct datapath_pod *pod, enum program_index program, char owner[32])
 {
-	if (program == PROGRAM_CONNECT4) {
+	if (is_connect(program)) {
 		snprintf(owner, 32, "pod%" PRIu32, pod->pod_id);
 		return 0;
 	}
@@ -95,8 +104,12 @@ static void pod_detach(struct datapath *dp, uint32_t pod_id)
 	char path[PATH_MAX], owner[32];
 
 	snprintf(owner, sizeof(owner), "pod%" PRIu32, pod_id);
-	link_path(dp, owner, "connect4", path);
-	unlink(path);
+	for (size_t i = 0; i < ARRAY_SIZE(pod_hooks); i++) {
+		if (!is_connect(pod_hooks[i].program))
+			continue;
+		link_path(dp, owner, pod_hooks[i].name, path);
+		unlink(path);
+	}
 }
 
 /* Looks at every pin: a node has a thousand of them. */
@@ -136,14 +149,16 @@ int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod)
 	struct weft_pod entry = {
 		.pod_id = pod->pod_id,
 		.scope = pod->scope,
-		.ip4_be = pod->ip4_be,
-		.listener_port_be = (uint16_t)(pod->listener_port << 8 | pod->listener_port >> 8),
-		.source_hash = weft_source_hash(pod->ip4_be),
 	};
 	const struct weft_pod_usage none = { 0 };
 	char owner[32];
 	int r;
 
+	for (int i = 0; i < WEFT_FAMILIES; i++) {
+		entry.addresses[i] = pod->addresses[i];
+		entry.listener_ports_be[i] = htons(pod->listener_ports[i]);
+		entry.source_hashes[i] = weft_source_hash(&pod->addresses[i]);
+	}
 	/* One that was there before has its connections still. */
 	if (bpf_map_update_elem(dp->maps[MAP_POD_USAGE], &pod->pod_id, &none, BPF_NOEXIST) && errno != EEXIST)
 		return log_err(-errno, "counting the connections of pod %" PRIu32, pod->pod_id);

@@ -70,8 +70,8 @@ int datapath_attach_worker(struct datapath *dp, const char *cgroup);
 struct datapath_pod {
 	uint32_t pod_id;
 	uint32_t scope;
-	uint32_t ip4_be;
-	uint16_t listener_port;  /* host order */
+	struct weft_address addresses[WEFT_FAMILIES];
+	uint16_t listener_ports[WEFT_FAMILIES]; /* host order; 0: none */
 	uint64_t netns_cookie;
 	const char *cgroup;      /* cgroup v2 directory */
 };
@@ -118,7 +118,7 @@ void datapath_upstream_close(int fd);
 
 /* Which captured connection is on the other end of an accepted socket (peer address as accept() gave it). -ENOENT: none:
  * somebody dialled the loopback listener directly. Any thread. */
-int datapath_connection_find(struct datapath *dp, uint64_t netns_cookie, uint32_t peer_ip4_be, uint16_t peer_port_be,
+int datapath_connection_find(struct datapath *dp, uint64_t netns_cookie, const struct weft_address *peer, uint16_t peer_port_be,
 			     uint64_t *cookie, struct weft_connection *out);
 int datapath_connection_get(struct datapath *dp, uint64_t cookie, struct weft_connection *out);
 /* How the head of the response of a lent slot is to be changed. -ENOENT: not at all. Any thread. */

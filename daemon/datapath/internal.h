@@ -39,6 +39,9 @@ enum program_index {
 	PROGRAM_CONNECT4,
 	PROGRAM_GETPEERNAME4,
 	PROGRAM_GETSOCKNAME4,
+	PROGRAM_CONNECT6,
+	PROGRAM_GETPEERNAME6,
+	PROGRAM_GETSOCKNAME6,
 	PROGRAM_RELEASE,
 	PROGRAM_COMMAND,
 	PROGRAM_COUNT
@@ -53,7 +56,7 @@ struct datapath_slot {
 	const char *array; /* NULL: it is run by its pin */
 	uint32_t key;
 };
-#define SLOT_COUNT 9
+#define SLOT_COUNT 12
 extern const struct datapath_slot datapath_slots[SLOT_COUNT];
 
 struct later;

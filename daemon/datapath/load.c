@@ -46,6 +46,9 @@ const char *const datapath_program_names[PROGRAM_COUNT] = {
 	[PROGRAM_CONNECT4] = "stub_connect4",
 	[PROGRAM_GETPEERNAME4] = "stub_getpeername4",
 	[PROGRAM_GETSOCKNAME4] = "stub_getsockname4",
+	[PROGRAM_CONNECT6] = "stub_connect6",
+	[PROGRAM_GETPEERNAME6] = "stub_getpeername6",
+	[PROGRAM_GETSOCKNAME6] = "stub_getsockname6",
 	[PROGRAM_RELEASE] = "stub_release",
 	[PROGRAM_COMMAND] = "weft_connection_command",
 };
@@ -88,6 +91,9 @@ const struct datapath_slot datapath_slots[SLOT_COUNT] = {
 	{ "weft_connect4", "connect4_programs", 0 },
 	{ "weft_getpeername4", "getpeername4_programs", 0 },
 	{ "weft_getsockname4", "getsockname4_programs", 0 },
+	{ "weft_connect6", "connect6_programs", 0 },
+	{ "weft_getpeername6", "getpeername6_programs", 0 },
+	{ "weft_getsockname6", "getsockname6_programs", 0 },
 	{ "weft_release", "release_programs", 0 },
 	{ "weft_connection_command", NULL, 0 },
 };

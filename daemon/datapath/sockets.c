@@ -49,10 +49,10 @@ void datapath_upstream_close(int fd)
 	close(fd);
 }
 
-int datapath_connection_find(struct datapath *dp, uint64_t netns_cookie, uint32_t peer_ip4_be, uint16_t peer_port_be, uint64_t *cookie,
-			     struct weft_connection *out)
+int datapath_connection_find(struct datapath *dp, uint64_t netns_cookie, const struct weft_address *peer, uint16_t peer_port_be,
+			     uint64_t *cookie, struct weft_connection *out)
 {
-	struct weft_port_key key = {.netns_cookie = netns_cookie, .ip4_be = peer_ip4_be, .port_be = peer_port_be};
+	struct weft_port_key key = {.netns_cookie = netns_cookie, .address = *peer, .port_be = peer_port_be};
 	uint64_t found;
 
 	if (bpf_map_lookup_elem(dp->maps[MAP_CONNECTION_PORTS], &key, &found))

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "weft/address.h"
+
 enum table_kind {
 	TABLE_FREE = 0,
 	TABLE_KEEPER,    /* the keeper's own: never touched by a worker */
@@ -33,16 +35,18 @@ struct table_entry { /* 64 bytes */
 	int32_t fd;
 	uint64_t cookie;      /* ANCHOR: the client's; UPSTREAM: its own; LISTENER, NETNS: network namespace cookie */
 	uint32_t pod_id;
-	uint32_t slot;
+	uint32_t slot;        /* UPSTREAM: in weft_upstream; LISTENER: enum weft_family */
 	/* ANCHOR: what the next worker must know. is_busy: an exchange is in the proxy (bytes of it were read or written). */
 	uint32_t is_busy;
 	uint32_t consumed;    /* as published to the kernel */
 	uint32_t written;
-	uint32_t peer_ip4_be;
+	union {
+		struct weft_address peer; /* ANCHOR */
+		uint32_t reserved[2]; /* LISTENER: inode of the pod's cgroup; UPSTREAM: of the cgroup that it was made in; low half first */
+	};
 	uint16_t peer_port_be;
 	uint16_t zero;
 	uint32_t generation;  /* of the worker that took it */
-	uint32_t reserved[2]; /* LISTENER: inode of the pod's cgroup; UPSTREAM: of the cgroup that it was made in; low half first */
 	uint32_t kept_kind;   /* KEPT: what it was */
 };
 _Static_assert(sizeof(struct table_entry) == 64, "one cache line");

@@ -17,6 +17,7 @@
 
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "weft/address_host.h"
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
@@ -88,15 +89,16 @@ static int check_loopback(int fd)
 	return request.ifr_flags & IFF_UP ? 0 : -ENETDOWN;
 }
 
-int netns_listen_loopback(int netns_fd, uint16_t port, int backlog, int *out, uint16_t *bound_port)
+int netns_listen_loopback(int netns_fd, int family, uint16_t port, int backlog, int *out, uint16_t *bound_port)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port) };
-	socklen_t size = sizeof(address);
+	const struct weft_address loopback = family == AF_INET ? WEFT_IP4(htonl(INADDR_LOOPBACK)) : weft_address_from(AF_INET6, &in6addr_loopback);
+	union weft_sockaddr address;
+	socklen_t size = weft_sockaddr_fill(&address, &loopback, htons(port));
 	_cleanup_close_ int fd = -1;
 	const int on = 1;
 	int r;
 
-	r = netns_socket(netns_fd, AF_INET, SOCK_STREAM | SOCK_NONBLOCK, &fd);
+	r = netns_socket(netns_fd, family, SOCK_STREAM | SOCK_NONBLOCK, &fd);
 	if (r)
 		return r;
 	r = check_loopback(fd);
@@ -104,18 +106,18 @@ int netns_listen_loopback(int netns_fd, uint16_t port, int backlog, int *out, ui
 		return r;
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
 		return -errno;
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+	if (bind(fd, &address.any, size) < 0) {
 		if (errno != EADDRINUSE || port == 0)
 			return -errno;
-		address.sin_port = 0;
-		if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		size = weft_sockaddr_fill(&address, &loopback, 0);
+		if (bind(fd, &address.any, size) < 0)
 			return -errno;
 	}
 	if (listen(fd, backlog) < 0)
 		return -errno;
-	if (getsockname(fd, (struct sockaddr *)&address, &size) < 0)
+	if (getsockname(fd, &address.any, &size) < 0)
 		return -errno;
-	*bound_port = ntohs(address.sin_port);
+	*bound_port = ntohs(weft_sockaddr_port_be(&address));
 	*out = TAKE_FD(fd);
 	return 0;
 }

@@ -36,12 +36,13 @@ static bool is_whole(const struct pool *pool, const struct table_entry *entry)
 /* Pods that went while no worker was there still need somebody to hold their lent upstreams until they are over. */
 static int pod_of(struct pool *pool, uint32_t pod_id, struct pool_pod **out)
 {
+	static const struct weft_address none[WEFT_FAMILIES];
 	int r;
 
 	*out = pool_pod_find(pool, pod_id);
 	if (*out)
 		return 0;
-	r = pool_pod_add(pool, pod_id, -1, 0);
+	r = pool_pod_add(pool, pod_id, -1, none);
 	if (r)
 		return r;
 	*out = pool_pod_find(pool, pod_id);
@@ -52,7 +53,9 @@ static int pod_of(struct pool *pool, uint32_t pod_id, struct pool_pod **out)
 static int take_over(struct pool *pool, struct table_entry *entry)
 {
 	struct weft_upstream *s = &pool->kernel.upstreams[entry->slot];
-	struct sockaddr_in peer = {};
+	union weft_sockaddr peer = {};
+	struct weft_address address;
+	uint16_t port_be;
 	socklen_t len = sizeof(peer);
 	struct endpoint_pool *owner;
 	struct pool_pod *pod;
@@ -60,13 +63,16 @@ static int take_over(struct pool *pool, struct table_entry *entry)
 	int r;
 
 	/* One that was reset has no peer any more: 0.0.0.0 is no endpoint's address, so its pool would leave; hence the endpoint's. */
-	if (getpeername(entry->fd, (struct sockaddr *)&peer, &len) < 0) {
+	if (getpeername(entry->fd, &peer.any, &len) < 0) {
 		const struct endpoint *e = endpoint_find(pool, s->endpoint_id);
 
-		peer.sin_addr.s_addr = e ? e->ip4_be : 0;
-		peer.sin_port = e ? e->port_be : 0;
+		address = e ? e->address : WEFT_IP4(0);
+		port_be = e ? e->port_be : 0;
+	} else {
+		address = weft_sockaddr_address(&peer);
+		port_be = weft_sockaddr_port_be(&peer);
 	}
-	r = endpoint_pool_adopt(pool, s->pool, peer.sin_addr.s_addr, peer.sin_port, &owner);
+	r = endpoint_pool_adopt(pool, s->pool, &address, port_be, &owner);
 	if (!r)
 		r = pod_of(pool, s->pod_id, &pod);
 	if (r)

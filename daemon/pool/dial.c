@@ -20,29 +20,30 @@
 #define KEEPALIVE_INTERVAL_S 10
 #define KEEPALIVE_COUNT 3
 
-static int socket_in(const struct pool_pod *pod, int *out)
+static int socket_in(const struct pool_pod *pod, int family, int *out)
 {
 	int fd;
 
 	if (pod->netns_fd >= 0)
-		return netns_socket(pod->netns_fd, AF_INET, SOCK_STREAM | SOCK_NONBLOCK, out);
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		return netns_socket(pod->netns_fd, family, SOCK_STREAM | SOCK_NONBLOCK, out);
+	fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	*out = fd;
 	return 0;
 }
 
-static int bind_source(int fd, uint32_t ip4_be)
+static int bind_source(int fd, const struct weft_address *address)
 {
-	struct sockaddr_in source = { .sin_family = AF_INET, .sin_addr.s_addr = ip4_be };
+	union weft_sockaddr source;
+	socklen_t len = weft_sockaddr_fill(&source, address, 0);
 	int on = 1;
 
-	if (!ip4_be)
+	if (!weft_address_is_set(address))
 		return 0;
 	/* Ports are then shared between destinations, as for a client that doesn't bind. */
 	if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on)) < 0 ||
-	    bind(fd, (const struct sockaddr *)&source, sizeof(source)) < 0)
+	    bind(fd, &source.any, len) < 0)
 		return -errno;
 	return 0;
 }
@@ -92,13 +93,10 @@ void endpoint_pool_back_off(struct pool *pool, struct endpoint_pool *owner)
 
 static void dial_failed(struct upstream *u, int r)
 {
-	struct in_addr address = { .s_addr = u->owner->ip4_be };
-	const uint8_t *a = (const uint8_t *)&address.s_addr;
-
 	u->pool->counts.dials_failed++;
 	endpoint_pool_back_off(u->pool, u->owner);
-	log_write_error(LOG_LEVEL_DEBUG, __FILE__, r, "dialling endpoint %u (%u.%u.%u.%u:%u) for pod %u, again in %u ms", u->owner->key.endpoint_id,
-			a[0], a[1], a[2], a[3], ntohs(u->owner->port_be), u->owner->key.pod_id, u->owner->backoff_ms);
+	log_write_error(LOG_LEVEL_DEBUG, __FILE__, r, "dialling endpoint %u (%s) for pod %u, again in %u ms", u->owner->key.endpoint_id,
+			weft_host_text(&u->owner->address, u->owner->port_be).text, u->owner->key.pod_id, u->owner->backoff_ms);
 	upstream_drop(u, POOL_CLOSE_DIAL);
 }
 
@@ -145,17 +143,18 @@ static void dial_over(evutil_socket_t fd, short what, void *arg)
 
 static int begin(struct upstream *u, uint32_t timeout_ms)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = u->owner->port_be, .sin_addr.s_addr = u->owner->ip4_be };
+	union weft_sockaddr to;
+	socklen_t len = weft_sockaddr_fill(&to, &u->owner->address, u->owner->port_be);
 	struct timeval timeout = timeval_of_ms(timeout_ms);
 	struct pool *pool = u->pool;
 	int r;
 
 	r = pool->kernel.mark(pool->kernel.arg, u->fd, u->slot, u->owner->key.pod_id);
 	if (!r)
-		r = bind_source(u->fd, u->pod->ip4_be);
+		r = bind_source(u->fd, &u->pod->addresses[weft_address_family(&u->owner->address)]);
 	if (r)
 		return r;
-	if (connect(u->fd, (const struct sockaddr *)&to, sizeof(to)) < 0 && errno != EINPROGRESS)
+	if (connect(u->fd, &to.any, len) < 0 && errno != EINPROGRESS)
 		return -errno;
 	if (event_assign(&u->watch, pool->options.base, u->fd, EV_WRITE, dial_over, u) < 0 || event_add(&u->watch, &timeout) < 0)
 		return -ENOMEM;
@@ -223,7 +222,7 @@ int upstream_dial(struct pool *pool, struct endpoint_pool *owner)
 		r = free_position(owner->shared, &position);
 	if (r)
 		return r;
-	r = socket_in(pod, &fd);
+	r = socket_in(pod, weft_address_af(&owner->address), &fd);
 	if (r) {
 		pool->counts.dials_refused_descriptors++;
 		pool_complain(pool, r, "no socket could be made");

@@ -61,7 +61,7 @@ static int index_take(struct pool *pool, uint32_t *index)
 	return -ENOSPC;
 }
 
-static int endpoint_pool_register(struct pool *pool, uint32_t index, uint32_t pod_id, uint32_t endpoint_id, uint32_t ip4_be, uint16_t port_be,
+static int endpoint_pool_register(struct pool *pool, uint32_t index, uint32_t pod_id, uint32_t endpoint_id, const struct weft_address *address, uint16_t port_be,
 				  struct endpoint_pool **out)
 {
 	struct endpoint_pool *owner = calloc(1, sizeof(*owner));
@@ -71,7 +71,7 @@ static int endpoint_pool_register(struct pool *pool, uint32_t index, uint32_t po
 	owner->key.pod_id = pod_id;
 	owner->key.endpoint_id = endpoint_id;
 	owner->index = index;
-	owner->ip4_be = ip4_be;
+	owner->address = *address;
 	owner->port_be = port_be;
 	owner->shared = &pool->kernel.pools[index];
 	owner->last_used_ns = now_ns();
@@ -105,7 +105,7 @@ int endpoint_pool_new(struct pool *pool, uint32_t pod_id, uint32_t endpoint_id, 
 		pool->counts.pools_refused++;
 		pool_complain(pool, 0, "all pools are taken (--limit pools)");
 	} else {
-		r = endpoint_pool_register(pool, index, pod_id, endpoint_id, endpoint->ip4_be, endpoint->port_be, &owner);
+		r = endpoint_pool_register(pool, index, pod_id, endpoint_id, &endpoint->address, endpoint->port_be, &owner);
 	}
 	if (r)
 		return r;
@@ -121,7 +121,7 @@ int endpoint_pool_new(struct pool *pool, uint32_t pod_id, uint32_t endpoint_id, 
 	return 0;
 }
 
-int endpoint_pool_adopt(struct pool *pool, uint32_t index, uint32_t ip4_be, uint16_t port_be, struct endpoint_pool **out)
+int endpoint_pool_adopt(struct pool *pool, uint32_t index, const struct weft_address *address, uint16_t port_be, struct endpoint_pool **out)
 {
 	const struct weft_pool *shared = &pool->kernel.pools[index];
 	struct endpoint_pool *other = endpoint_pool_find(pool, shared->pod_id, shared->endpoint_id);
@@ -134,7 +134,7 @@ int endpoint_pool_adopt(struct pool *pool, uint32_t index, uint32_t ip4_be, uint
 	 * by the programs, the other drains. */
 	if (other)
 		endpoint_pool_leave(pool, other, POOL_CLOSE_ADOPTION);
-	return endpoint_pool_register(pool, index, shared->pod_id, shared->endpoint_id, ip4_be, port_be, out);
+	return endpoint_pool_register(pool, index, shared->pod_id, shared->endpoint_id, address, port_be, out);
 }
 
 void endpoint_pool_leave(struct pool *pool, struct endpoint_pool *owner, enum pool_close_reason reason)

@@ -31,11 +31,11 @@ static bool is_valid(const struct reader *r)
 /* `known` is what the scopes say from now on; an id that two scopes explain differently is a bug of the compiler: the first stands. */
 static void endpoint_note(struct endpoint *known, const struct weft_endpoint *e, uint32_t connect_timeout_ms, uint64_t scope_bit)
 {
-	if (known->scopes && (known->ip4_be != e->ip4_be || known->port_be != e->port_be)) {
+	if (known->scopes && (!weft_address_equals(&known->address, &e->address) || known->port_be != e->port_be)) {
 		log_error("endpoint %u has two addresses; the one that came later is not dialled", e->id);
 		return;
 	}
-	known->ip4_be = e->ip4_be;
+	known->address = e->address;
 	known->port_be = e->port_be;
 	/* Of several clusters with the same endpoint the most patient one counts: a request never waits for a dial. */
 	if (connect_timeout_ms > known->connect_timeout_ms)

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "pool/pool.h"
+#include "weft/address_host.h"
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
@@ -23,14 +24,14 @@ struct pool_pod {
 	UT_hash_handle hh;
 	uint32_t pod_id;          /* key */
 	int netns_fd;
-	uint32_t ip4_be;
+	struct weft_address addresses[WEFT_FAMILIES];
 	uint32_t upstream_count;
 	bool is_leaving;          /* removed; stays until its last upstream is closed */
 };
 
 struct endpoint {
 	uint64_t scopes;          /* bit: a scope whose image has it; 0: unknown */
-	uint32_t ip4_be;
+	struct weft_address address;
 	uint16_t port_be;
 	uint32_t connect_timeout_ms;
 };
@@ -40,7 +41,7 @@ struct endpoint_pool {
 	UT_hash_handle hh;
 	struct weft_pool_key key;
 	uint32_t index;
-	uint32_t ip4_be;           /* the other end of all its upstreams */
+	struct weft_address address; /* the other end of all its upstreams */
 	uint16_t port_be;
 	struct weft_pool *shared;
 	uint32_t upstream_count;
@@ -173,7 +174,7 @@ static inline const struct endpoint *endpoint_find(const struct pool *pool, uint
 struct endpoint_pool *endpoint_pool_find(struct pool *pool, uint32_t pod_id, uint32_t endpoint_id);
 int endpoint_pool_new(struct pool *pool, uint32_t pod_id, uint32_t endpoint_id, struct endpoint_pool **out);
 /* As an earlier worker left it at `index`, with upstreams to this address. */
-int endpoint_pool_adopt(struct pool *pool, uint32_t index, uint32_t ip4_be, uint16_t port_be, struct endpoint_pool **out);
+int endpoint_pool_adopt(struct pool *pool, uint32_t index, const struct weft_address *address, uint16_t port_be, struct endpoint_pool **out);
 void endpoint_pool_leave(struct pool *pool, struct endpoint_pool *owner, enum pool_close_reason reason);
 void endpoint_pool_free(struct pool *pool, struct endpoint_pool *owner);
 /* After a miss, and from the sweep; `is_miss`: a request found nothing idle, so all were lent. */

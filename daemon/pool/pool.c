@@ -159,7 +159,7 @@ void pool_watch_relays(struct pool *pool)
 	pool_close_all(pool);
 }
 
-int pool_pod_add(struct pool *pool, uint32_t pod_id, int netns_fd, uint32_t ip4_be)
+int pool_pod_add(struct pool *pool, uint32_t pod_id, int netns_fd, const struct weft_address addresses[WEFT_FAMILIES])
 {
 	struct pool_pod *pod = pool_pod_find(pool, pod_id);
 
@@ -178,7 +178,7 @@ int pool_pod_add(struct pool *pool, uint32_t pod_id, int netns_fd, uint32_t ip4_
 	}
 	pod->is_leaving = false;
 	pod->netns_fd = netns_fd;
-	pod->ip4_be = ip4_be;
+	memcpy(pod->addresses, addresses, sizeof(pod->addresses));
 	return 0;
 }
 

@@ -95,8 +95,8 @@ void pool_close_all(struct pool *pool);
 void pool_watch_relays(struct pool *pool);
 
 /* The descriptor of the pod's network namespace stays the caller's, open until pool_pod_remove(); -1: the calling thread's own. Upstreams are
- * bound to `ip4_be` unless it is 0. -EEXIST, -ENOMEM. */
-int pool_pod_add(struct pool *pool, uint32_t pod_id, int netns_fd, uint32_t ip4_be);
+ * bound to that of `addresses` which is of their endpoint's family, unless it is all 0. -EEXIST, -ENOMEM. */
+int pool_pod_add(struct pool *pool, uint32_t pod_id, int netns_fd, const struct weft_address addresses[WEFT_FAMILIES]);
 /* Idle upstreams close at once, lent ones when their exchange is over. */
 void pool_pod_remove(struct pool *pool, uint32_t pod_id);
 

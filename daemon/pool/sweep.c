@@ -169,7 +169,7 @@ void pool_drop_stale(struct pool *pool)
 
 		if (!pod || pod->is_leaving)
 			endpoint_pool_leave(pool, owner, POOL_CLOSE_POD_GONE);
-		else if (!e || e->ip4_be != owner->ip4_be || e->port_be != owner->port_be)
+		else if (!e || !weft_address_equals(&e->address, &owner->address) || e->port_be != owner->port_be)
 			endpoint_pool_leave(pool, owner, POOL_CLOSE_ENDPOINT_GONE);
 	}
 	for (uint32_t i = pool->active_count; i-- > 0;) {

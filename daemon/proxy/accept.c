@@ -12,7 +12,7 @@
 /* The kernel doubles it. */
 #define ANCHOR_BUFFER_BYTES (256 << 10)
 
-static struct table_entry *name_anchor(struct thread *thread, const struct pod *pod, int fd, u64 cookie, const struct sockaddr_in *peer)
+static struct table_entry *name_anchor(struct thread *thread, const struct pod *pod, int fd, u64 cookie, const union weft_sockaddr *peer)
 {
 	struct table *table = thread->proxy->table;
 	struct table_entry *entry = table ? table_take(table, fd) : NULL;
@@ -24,14 +24,15 @@ static struct table_entry *name_anchor(struct thread *thread, const struct pod *
 	entry->is_busy = 0;
 	entry->consumed = 0;
 	entry->written = 0;
-	entry->peer_ip4_be = peer->sin_addr.s_addr;
-	entry->peer_port_be = peer->sin_port;
+	entry->peer = weft_sockaddr_address(peer);
+	entry->peer_port_be = weft_sockaddr_port_be(peer);
 	table_publish(entry, TABLE_ANCHOR);
 	return entry;
 }
 
-static void anchor_accepted(struct thread *thread, struct pod *pod, int fd, const struct sockaddr_in *peer)
+static void anchor_accepted(struct thread *thread, struct pod *pod, int fd, const union weft_sockaddr *peer)
 {
+	const struct weft_address address = weft_sockaddr_address(peer);
 	struct proxy *proxy = thread->proxy;
 	struct weft_connection record = {0};
 	struct connection *connection;
@@ -40,7 +41,7 @@ static void anchor_accepted(struct thread *thread, struct pod *pod, int fd, cons
 	int r;
 
 	COUNT(thread, connections_accepted);
-	r = proxy->backend.connection_find(proxy->backend.arg, pod->is.netns_cookie, peer->sin_addr.s_addr, peer->sin_port, &cookie, &record);
+	r = proxy->backend.connection_find(proxy->backend.arg, pod->is.netns_cookie, &address, weft_sockaddr_port_be(peer), &cookie, &record);
 	if (r) {
 		COUNT(thread, connections_unknown);
 		close(fd);
@@ -55,7 +56,7 @@ static void anchor_accepted(struct thread *thread, struct pod *pod, int fd, cons
 		close(fd);
 		return;
 	}
-	connection->client_port_be = peer->sin_port;
+	connection->client_port_be = weft_sockaddr_port_be(peer);
 	connection_drive(connection);
 }
 
@@ -89,7 +90,7 @@ static void on_listener(evutil_socket_t fd, short what, void *arg)
 
 	connections_bury(thread);
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
-		struct sockaddr_in peer = {0};
+		union weft_sockaddr peer = {0};
 		socklen_t len = sizeof(peer);
 		int accepted;
 
@@ -98,7 +99,7 @@ static void on_listener(evutil_socket_t fd, short what, void *arg)
 			pause_listener(listener);
 			return;
 		}
-		accepted = accept4(fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		accepted = accept4(fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (accepted < 0) {
 			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -112,7 +113,7 @@ static void on_listener(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-int listener_add(struct thread *thread, struct pod *pod)
+static int listen_at(struct thread *thread, struct pod *pod, int fd)
 {
 	struct listener *listener = calloc(1, sizeof(*listener));
 	int on = 1, bytes = ANCHOR_BUFFER_BYTES;
@@ -121,12 +122,12 @@ int listener_add(struct thread *thread, struct pod *pod)
 		return -ENOMEM;
 	/* Accepted sockets inherit them. The anchor's leg is within the pod: it needs no large buffers, and what a client that stalls
 	 * pins stays near what plain TCP would. */
-	(void)setsockopt(pod->is.listener_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	(void)setsockopt(pod->is.listener_fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-	(void)setsockopt(pod->is.listener_fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 	listener->thread = thread;
 	listener->pod = pod_get(pod);
-	event_assign(&listener->event, thread->base, pod->is.listener_fd, EV_READ | EV_PERSIST, on_listener, listener);
+	event_assign(&listener->event, thread->base, fd, EV_READ | EV_PERSIST, on_listener, listener);
 	evtimer_assign(&listener->pause, thread->base, on_pause_over, listener);
 	if (event_add(&listener->event, NULL)) {
 		pod_put(listener->pod);
@@ -136,6 +137,16 @@ int listener_add(struct thread *thread, struct pod *pod)
 	listener->next = thread->listeners;
 	thread->listeners = listener;
 	return 0;
+}
+
+int listener_add(struct thread *thread, struct pod *pod)
+{
+	int r = 0;
+
+	for (int i = 0; !r && i < WEFT_FAMILIES; i++)
+		if (pod->is.listener_fds[i] >= 0)
+			r = listen_at(thread, pod, pod->is.listener_fds[i]);
+	return r;
 }
 
 void listener_remove(struct thread *thread, u32 pod_id)
@@ -187,7 +198,7 @@ void anchor_adopt(struct thread *thread, struct pod *pod, struct table_entry *en
 	u64 cookie = 0;
 	int fd = entry->fd;
 
-	if (proxy->backend.connection_find(proxy->backend.arg, pod->is.netns_cookie, entry->peer_ip4_be, entry->peer_port_be, &cookie, &record) ||
+	if (proxy->backend.connection_find(proxy->backend.arg, pod->is.netns_cookie, &entry->peer, entry->peer_port_be, &cookie, &record) ||
 	    cookie != entry->cookie || connection_new(thread, pod, fd, &record, cookie, entry, &connection)) {
 		/* The client is gone. */
 		COUNT(thread, connections_unknown);

@@ -3,9 +3,9 @@
 #include "datapath/datapath.h"
 #include "proxy/internal.h"
 
-static int find(void *arg, uint64_t netns_cookie, uint32_t peer_ip4_be, uint16_t peer_port_be, uint64_t *cookie, struct weft_connection *out)
+static int find(void *arg, uint64_t netns_cookie, const struct weft_address *peer, uint16_t peer_port_be, uint64_t *cookie, struct weft_connection *out)
 {
-	return datapath_connection_find(arg, netns_cookie, peer_ip4_be, peer_port_be, cookie, out);
+	return datapath_connection_find(arg, netns_cookie, peer, peer_port_be, cookie, out);
 }
 
 static int command(void *arg, struct weft_connection_command *own)

@@ -67,7 +67,7 @@ int choose_endpoint(struct exchange *exchange, u32 attempt, struct weft_endpoint
 	*connect_timeout_ms = cluster->connect_timeout_ms ? cluster->connect_timeout_ms : CONNECT_TIMEOUT_DEFAULT_MS;
 	switch (cluster->kind) {
 	case WEFT_CLUSTER_ORIGINAL_DST:
-		*endpoint = (struct weft_endpoint){.ip4_be = connection->original_ip4_be, .port_be = connection->original_port_be};
+		*endpoint = (struct weft_endpoint){.address = connection->original, .port_be = connection->original_port_be};
 		return 0;
 	case WEFT_CLUSTER_BLACK_HOLE:
 		return refuse(status, body, PROXY_REASON_NO_HEALTHY_UPSTREAM, "no healthy upstream");

@@ -150,7 +150,7 @@ int connection_new(struct thread *thread, struct pod *pod, int fd, const struct 
 	connection->fd = fd;
 	connection->cookie = cookie;
 	connection->captured_ns = record->captured_ns;
-	connection->original_ip4_be = record->original_ip4_be;
+	connection->original = record->original;
 	connection->original_port_be = record->original_port_be;
 	connection->client_port_be = record->local_port_be;
 	connection->is_first = true;

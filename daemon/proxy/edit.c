@@ -108,15 +108,13 @@ static void put_query_parameter(const struct edit_context *context, struct text_
 
 enum part { PART_HOST, PART_ADDRESS, PART_PORT };
 
-static void put_address(struct strbuf *out, u32 ip4_be, u16 port_be, enum part part)
+static void put_address(struct strbuf *out, const struct weft_address *address, u16 port_be, enum part part)
 {
-	char ip[INET_ADDRSTRLEN];
-
-	inet_ntop(AF_INET, &ip4_be, ip, sizeof(ip));
-	if (part != PART_PORT)
-		strbuf_append_text(out, ip);
-	if (part != PART_ADDRESS)
-		strbuf_printf(out, part == PART_HOST ? ":%u" : "%u", ntohs(port_be));
+	switch (part) {
+	case PART_HOST: strbuf_append_text(out, weft_host_text(address, port_be).text); break;
+	case PART_ADDRESS: strbuf_append_text(out, weft_address_text(address).text); break;
+	case PART_PORT: strbuf_printf(out, "%u", ntohs(port_be)); break;
+	}
 }
 
 /* Envoy, use_remote_address false: the last address of x-forwarded-for, without a port; without one the client's own. */
@@ -138,7 +136,7 @@ static void put_remote(const struct edit_context *context, enum part part, struc
 	if (inet_pton(AF_INET, ip, address) == 1 || inet_pton(AF_INET6, ip, address) == 1)
 		strbuf_printf(out, part == PART_PORT ? "0" : part == PART_ADDRESS ? "%s" : strchr(ip, ':') ? "[%s]:0" : "%s:0", ip);
 	else
-		put_address(out, connection->pod->is.ip4_be, connection->client_port_be, part);
+		put_address(out, client_address(connection), connection->client_port_be, part);
 	strbuf_release(&list);
 }
 
@@ -147,7 +145,7 @@ static void put_upstream(const struct edit_context *context, enum part part, str
 	const struct upstream *upstream = context->exchange->upstream;
 
 	if (upstream && context->response)
-		put_address(out, upstream->key.ip4_be, (u16)upstream->key.port_be, part);
+		put_address(out, &upstream->key.address, (u16)upstream->key.port_be, part);
 }
 
 static void put_cluster(const struct edit_context *context, struct strbuf *out)
@@ -199,12 +197,12 @@ static void put_variable(const struct edit_context *context, const struct weft_f
 	case WEFT_VARIABLE_REMOTE_HOST: put_remote(context, PART_HOST, out); break;
 	case WEFT_VARIABLE_REMOTE_ADDRESS: put_remote(context, PART_ADDRESS, out); break;
 	case WEFT_VARIABLE_REMOTE_PORT: put_remote(context, PART_PORT, out); break;
-	case WEFT_VARIABLE_DIRECT_HOST: put_address(out, connection->pod->is.ip4_be, connection->client_port_be, PART_HOST); break;
-	case WEFT_VARIABLE_DIRECT_ADDRESS: put_address(out, connection->pod->is.ip4_be, 0, PART_ADDRESS); break;
-	case WEFT_VARIABLE_DIRECT_PORT: put_address(out, 0, connection->client_port_be, PART_PORT); break;
-	case WEFT_VARIABLE_LOCAL_HOST: put_address(out, connection->original_ip4_be, connection->original_port_be, PART_HOST); break;
-	case WEFT_VARIABLE_LOCAL_ADDRESS: put_address(out, connection->original_ip4_be, 0, PART_ADDRESS); break;
-	case WEFT_VARIABLE_LOCAL_PORT: put_address(out, 0, connection->original_port_be, PART_PORT); break;
+	case WEFT_VARIABLE_DIRECT_HOST: put_address(out, client_address(connection), connection->client_port_be, PART_HOST); break;
+	case WEFT_VARIABLE_DIRECT_ADDRESS: put_address(out, client_address(connection), 0, PART_ADDRESS); break;
+	case WEFT_VARIABLE_DIRECT_PORT: put_address(out, NULL, connection->client_port_be, PART_PORT); break;
+	case WEFT_VARIABLE_LOCAL_HOST: put_address(out, &connection->original, connection->original_port_be, PART_HOST); break;
+	case WEFT_VARIABLE_LOCAL_ADDRESS: put_address(out, &connection->original, 0, PART_ADDRESS); break;
+	case WEFT_VARIABLE_LOCAL_PORT: put_address(out, NULL, connection->original_port_be, PART_PORT); break;
 	case WEFT_VARIABLE_BYTES_RECEIVED: strbuf_printf(out, "%llu", (unsigned long long)context->body_bytes); break;
 	case WEFT_VARIABLE_STATUS:
 		if (context->response)

@@ -17,7 +17,7 @@ const struct weft_listener *find_listener(struct connection *connection, struct 
 	weft_ref ref = 0;
 
 	*image = thread_routes(connection->thread, connection->pod->is.scope);
-	if (!image->base || weft_find_listener(image, connection->original_ip4_be, connection->original_port_be, &ref))
+	if (!image->base || weft_find_listener(image, &connection->original, connection->original_port_be, &ref))
 		return NULL;
 	return weft_at(image, ref);
 }
@@ -130,12 +130,15 @@ static bool has_kernel_served(struct connection *connection)
 {
 	const struct proxy_backend *backend = &connection->thread->proxy->backend;
 	struct weft_connection record = {0};
-	struct sockaddr_in peer = {0};
+	union weft_sockaddr peer = {0};
+	struct weft_address address;
 	socklen_t len = sizeof(peer);
 	u64 cookie = 0;
 
-	if (getpeername(connection->fd, (struct sockaddr *)&peer, &len) < 0 ||
-	    backend->connection_find(backend->arg, connection->pod->is.netns_cookie, peer.sin_addr.s_addr, peer.sin_port, &cookie, &record))
+	if (getpeername(connection->fd, &peer.any, &len) < 0)
+		return true;
+	address = weft_sockaddr_address(&peer);
+	if (backend->connection_find(backend->arg, connection->pod->is.netns_cookie, &address, weft_sockaddr_port_be(&peer), &cookie, &record))
 		return true;
 	return cookie != connection->cookie || record.exchange || record.kernel_exchanges;
 }

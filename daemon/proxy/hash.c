@@ -38,25 +38,17 @@ static int rewrite_value(void *arg, const struct weft_hash_policy *policy, const
 
 /* ---- cookies --------------------------------------------------------------------------------------------------------------------- */
 
-static int put_address(char *text, size_t size, u32 ip4_be, u16 port_be)
-{
-	char ip[INET_ADDRSTRLEN];
-
-	inet_ntop(AF_INET, &ip4_be, ip, sizeof(ip));
-	return snprintf(text, size, "%s:%u", ip, ntohs(port_be));
-}
-
 /* Envoy: the same for all requests of a connection, so that those that race get one cookie. */
 static u64 make_cookie(void *arg, const struct weft_hash_policy *policy)
 {
 	struct hashing *hashing = arg;
 	const struct connection *connection = hashing->exchange->connection;
 	const struct weft_text *name = weft_at(hashing->image, policy->name), *tail = weft_at(hashing->image, policy->cookie_tail);
-	char seed[64], value[24];
+	char seed[160], value[24];
 	int len;
 
-	len = put_address(seed, sizeof(seed), connection->pod->is.ip4_be, connection->client_port_be);
-	len += put_address(seed + len, sizeof(seed) - (size_t)len, connection->original_ip4_be, connection->original_port_be);
+	len = snprintf(seed, sizeof(seed), "%s%s", weft_host_text(client_address(connection), connection->client_port_be).text,
+		       weft_host_text(&connection->original, connection->original_port_be).text);
 	snprintf(value, sizeof(value), "%016llx", (unsigned long long)weft_hash_bytes(seed, (u32)len, 0));
 	strbuf_printf(&hashing->cookies, "set-cookie: %.*s=\"%s\"%.*s\r\n", (int)name->len, (const char *)name->bytes, value, (int)tail->len,
 		      (const char *)tail->bytes);
@@ -80,7 +72,7 @@ void hash_request(struct exchange *exchange, const struct weft_route *route, con
 	const struct weft_hash_query query = {
 		.image = *image,
 		.policies = route ? route->hash_policies : 0,
-		.source_hash = weft_source_hash(exchange->connection->pod->is.ip4_be),
+		.source_hash = weft_source_hash(client_address(exchange->connection)),
 		.target = target,
 		.target_len = target_len,
 		.rewrite = rewrite_value,
@@ -105,6 +97,6 @@ void exchange_hash_source(struct exchange *exchange, u32 listener_flags)
 {
 	if (!(listener_flags & WEFT_LISTENER_HASH_SOURCE_IP))
 		return;
-	exchange->hash = weft_source_hash(exchange->connection->pod->is.ip4_be);
+	exchange->hash = weft_source_hash(client_address(exchange->connection));
 	exchange->hash_state = WEFT_HASH_READY;
 }

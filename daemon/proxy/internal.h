@@ -21,6 +21,7 @@
 #include "weft/head.h"
 #include "weft/lookup.h"
 #include "weft/names.h"
+#include "weft/address_host.h"
 
 #define uthash_noexpand_fyi(table) ((void)0)
 #define HASH_NONFATAL_OOM 1
@@ -195,7 +196,7 @@ struct listener {            /* a pod's listener, on one thread */
 
 struct group_key {
 	u32 pod_id;
-	u32 ip4_be;
+	struct weft_address address;
 	u32 port_be;
 };
 struct group {               /* a thread's idle upstreams of one pod to one endpoint, the last used first */
@@ -360,7 +361,7 @@ struct connection {
 	bool is_request_whole;      /* every byte of the request was taken */
 	bool shuts_upstream;        /* tunnel: the client's FIN was passed on */
 	bool shuts_client;          /* tunnel: the upstream's */
-	u32 original_ip4_be;
+	struct weft_address original;
 	u16 original_port_be;
 	u16 client_port_be;
 	u32 drawn;                  /* of the next request: the number that a program routed it by, and the endpoint that it picked; */
@@ -381,6 +382,11 @@ struct connection {
 	struct relay *relay;        /* what it relays for the kernel: an earlier request than `own` */
 	UT_hash_handle hh;          /* proxy->registry, by cookie */
 };
+/* The client's, as its servers see it: its pod's, of the family that it asked for. */
+static inline const struct weft_address *client_address(const struct connection *connection)
+{
+	return &connection->pod->is.addresses[weft_address_family(&connection->original)];
+}
 
 int connection_new(struct thread *thread, struct pod *pod, int fd, const struct weft_connection *record, u64 cookie,
 		   struct table_entry *entry, struct connection **out);
@@ -653,7 +659,7 @@ u32 thread_random(struct thread *thread);
 /* "date: ...\r\n" of now. */
 const char *thread_date(struct thread *thread, u32 *len);
 /* A TCP socket inside the pod's network namespace, non-blocking. */
-int thread_socket(struct thread *thread, const struct pod *pod);
+int thread_socket(struct thread *thread, const struct pod *pod, int family);
 void thread_go_home(struct thread *thread);
 struct weft_image_handle thread_routes(const struct thread *thread, u32 scope);
 struct weft_image_handle thread_endpoints(const struct thread *thread, u32 scope);

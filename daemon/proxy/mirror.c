@@ -52,14 +52,12 @@ static int write_request(const struct exchange *exchange, bool keeps_host, struc
 	static const char forwarded[] = "x-forwarded-for: ";
 	const struct resend *resend = &exchange->policies->resend;
 	const u8 *begin = resend->bytes, *blank = memmem(begin, resend->size, "\r\n\r\n", 4), *end = begin + resend->size, *host, *at;
-	struct in_addr address = {.s_addr = exchange->connection->pod->is.ip4_be};
-	char own[INET_ADDRSTRLEN];
+	const struct weft_address_text own = weft_address_text(client_address(exchange->connection));
 	bool is_forwarded = false;
 	size_t len;
 
 	if (!blank)
 		return -EINVAL;
-	inet_ntop(AF_INET, &address, own, sizeof(own));
 	at = line_end(begin, end) + 2;
 	strbuf_append(out, begin, (size_t)(at - begin));
 	weft_assert(blank - at >= 6 && !strncasecmp((const char *)at, "host: ", 6));
@@ -79,13 +77,13 @@ static int write_request(const struct exchange *exchange, bool keeps_host, struc
 		strbuf_append(out, at, (size_t)(next - at));
 		if (!is_forwarded && (size_t)(next - at) >= sizeof(forwarded) - 1 && !strncasecmp((const char *)at, forwarded, sizeof(forwarded) - 1)) {
 			is_forwarded = true;
-			strbuf_printf(out, ",%s", own);
+			strbuf_printf(out, ",%s", own.text);
 		}
 		strbuf_append_text(out, "\r\n");
 	}
 	strbuf_append_text(out, "x-envoy-internal: true\r\n");
 	if (!is_forwarded)
-		strbuf_printf(out, "x-forwarded-for: %s\r\n", own);
+		strbuf_printf(out, "x-forwarded-for: %s\r\n", own.text);
 	strbuf_append_text(out, "\r\n");
 	strbuf_append(out, blank + 4, (size_t)(end - blank) - 4);
 	return strbuf_status(out);
@@ -212,12 +210,13 @@ static void on_shadow(evutil_socket_t fd, short what, void *arg)
 
 static int shadow_dial(struct shadow *shadow, const struct weft_endpoint *endpoint, u32 timeout_ms)
 {
-	const struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = (in_port_t)endpoint->port_be, .sin_addr.s_addr = endpoint->ip4_be};
+	union weft_sockaddr address;
+	socklen_t len = weft_sockaddr_fill(&address, &endpoint->address, endpoint->port_be);
 	struct timeval wait = {.tv_sec = timeout_ms / 1000, .tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000};
 	int on = 1;
 
 	(void)setsockopt(shadow->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (connect(shadow->fd, (const struct sockaddr *)&address, sizeof(address)) && errno != EINPROGRESS)
+	if (connect(shadow->fd, &address.any, len) && errno != EINPROGRESS)
 		return -errno;
 	event_assign(&shadow->event, shadow->thread->base, shadow->fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_shadow, shadow);
 	return event_add(&shadow->event, &wait) ? -ENOMEM : 0;
@@ -247,7 +246,7 @@ static bool shadow_new(struct exchange *exchange, u32 cluster_id, bool keeps_hos
 		shadow->next->prev = shadow;
 	thread->shadows = shadow;
 	thread->shadow_count++;
-	shadow->fd = thread_socket(thread, connection->pod);
+	shadow->fd = thread_socket(thread, connection->pod, weft_address_af(&endpoint.address));
 	if (shadow->fd >= 0) {
 		COUNT(thread, upstreams);
 		COUNT(thread, upstreams_opened);

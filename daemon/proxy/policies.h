@@ -27,7 +27,7 @@ struct policies {
 	u64 try_deadline_ms;      /* 0: none */
 	u32 tried_count;
 	struct {
-		u32 ip4_be;
+		struct weft_address address;
 		u16 port_be;
 	} tried[TRIED_MAX];
 	char *origin;             /* CORS: of a request that came with one that is allowed; NULL: no lines */

@@ -37,7 +37,7 @@ struct proxy_limits {
  * threads. The meaning of each is in datapath/datapath.h. */
 struct proxy_backend {
 	void *arg;
-	int (*connection_find)(void *arg, uint64_t netns_cookie, uint32_t peer_ip4_be, uint16_t peer_port_be, uint64_t *cookie,
+	int (*connection_find)(void *arg, uint64_t netns_cookie, const struct weft_address *peer, uint16_t peer_port_be, uint64_t *cookie,
 			       struct weft_connection *out);
 	int (*connection_command)(void *arg, struct weft_connection_command *command); /* only while the fast path is on */
 	struct weft_cluster_state *clusters;   /* [WEFT_CLUSTERS_MAX] */
@@ -78,14 +78,14 @@ void proxy_set_fast_path(struct proxy *proxy, bool is_on);
 struct proxy_pod {
 	uint32_t pod_id;
 	uint32_t scope;
-	uint32_t ip4_be;
+	struct weft_address addresses[WEFT_FAMILIES];
 	uint64_t netns_cookie;
 	int netns_fd;     /* duplicated */
-	int listener_fd;  /* non-blocking, listening on the pod's loopback; stays the caller's, open until proxy_pod_remove returned */
+	int listener_fds[WEFT_FAMILIES]; /* non-blocking, listening on the pod's loopback, -1: none; stay the caller's, open until proxy_pod_remove returned */
 };
 /* Begins to accept. Publish the scope's images first: a connection without them is answered 503 (no_image). -EEXIST. */
 int proxy_pod_add(struct proxy *proxy, const struct proxy_pod *pod);
-/* Stops accepting from its listener; when this returns no thread uses `listener_fd`. Open connections go on. -ENOENT. */
+/* Stops accepting from its listener; when this returns no thread uses `listener_fds`. Open connections go on. -ENOENT. */
 int proxy_pod_remove(struct proxy *proxy, uint32_t pod_id);
 /* Connections of the pod's clients that are open; 0 for a pod that is not known. */
 uint32_t proxy_pod_connections(struct proxy *proxy, uint32_t pod_id);

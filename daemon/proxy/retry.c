@@ -239,7 +239,7 @@ bool retry_was_tried(const struct exchange *exchange, const struct weft_endpoint
 	const struct policies *policies = exchange->policies;
 
 	for (u32 i = 0; policies && i < policies->tried_count; i++)
-		if (policies->tried[i].ip4_be == endpoint->ip4_be && policies->tried[i].port_be == endpoint->port_be)
+		if (weft_address_equals(&policies->tried[i].address, &endpoint->address) && policies->tried[i].port_be == endpoint->port_be)
 			return true;
 	return false;
 }
@@ -250,6 +250,6 @@ void retry_remember(struct exchange *exchange, const struct weft_endpoint *endpo
 
 	if (!policies || !policies->retry || policies->tried_count == TRIED_MAX)
 		return;
-	policies->tried[policies->tried_count].ip4_be = endpoint->ip4_be;
+	policies->tried[policies->tried_count].address = endpoint->address;
 	policies->tried[policies->tried_count++].port_be = endpoint->port_be;
 }

@@ -63,7 +63,7 @@ struct weft_image_handle thread_endpoints(const struct thread *thread, u32 scope
 /* ---- network namespaces --------------------------------------------------------------------------------------------------- */
 
 /* A thread stays where its last socket was made: only sockets care, and the next one is often for the same pod. */
-int thread_socket(struct thread *thread, const struct pod *pod)
+int thread_socket(struct thread *thread, const struct pod *pod, int family)
 {
 	int fd;
 
@@ -72,7 +72,7 @@ int thread_socket(struct thread *thread, const struct pod *pod)
 			return -errno;
 		thread->netns_cookie = pod->is.netns_cookie;
 	}
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		fd = -errno;
 	if (__atomic_load_n(&pod->is_removed, __ATOMIC_RELAXED))

@@ -49,7 +49,7 @@ void tunnel_open(struct connection *connection, weft_ref choice, u32 flags)
 
 void tunnel_to_original(struct connection *connection)
 {
-	const struct weft_endpoint original = {.ip4_be = connection->original_ip4_be, .port_be = connection->original_port_be};
+	const struct weft_endpoint original = {.address = connection->original, .port_be = connection->original_port_be};
 	struct exchange *exchange = &connection->own;
 
 	exchange_begin(exchange, connection);

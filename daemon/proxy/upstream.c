@@ -255,12 +255,9 @@ static struct upstream *upstream_reuse(struct thread *thread, const struct group
 
 static int upstream_dial(struct exchange *exchange, struct upstream *upstream)
 {
-	const struct sockaddr_in address = {
-		.sin_family = AF_INET,
-		.sin_port = (in_port_t)upstream->key.port_be,
-		.sin_addr.s_addr = upstream->key.ip4_be,
-	};
-	int fd = thread_socket(upstream->thread, exchange->connection->pod), on = 1;
+	union weft_sockaddr address;
+	socklen_t len = weft_sockaddr_fill(&address, &upstream->key.address, (u16)upstream->key.port_be);
+	int fd = thread_socket(upstream->thread, exchange->connection->pod, address.any.sa_family), on = 1;
 
 	if (fd < 0)
 		return fd;
@@ -268,7 +265,7 @@ static int upstream_dial(struct exchange *exchange, struct upstream *upstream)
 	COUNT(upstream->thread, upstreams);
 	COUNT(upstream->thread, upstreams_opened);
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+	if (connect(fd, &address.any, len) == 0)
 		upstream->is_connected = true;
 	else if (errno != EINPROGRESS)
 		return -errno;
@@ -280,7 +277,7 @@ static int upstream_dial(struct exchange *exchange, struct upstream *upstream)
 int upstream_open(struct exchange *exchange, const struct weft_endpoint *endpoint)
 {
 	struct thread *thread = exchange->connection->thread;
-	struct group_key key = {exchange->connection->pod->is.pod_id, endpoint->ip4_be, endpoint->port_be};
+	struct group_key key = {exchange->connection->pod->is.pod_id, endpoint->address, endpoint->port_be};
 	/* A tunnel begins with the connection: one that carried HTTP is none. */
 	bool may_reuse = exchange->connection->state == CONNECTION_EXCHANGE;
 	struct upstream *upstream = may_reuse ? upstream_reuse(thread, &key) : NULL;

@@ -184,12 +184,12 @@ static json_t *dump(struct worker *worker, const json_t *request)
 
 /* ---- explain --------------------------------------------------------------------------------------------------------------------- */
 
-static bool is_served_pod(const void *arg, uint32_t ip4_be)
+static bool is_served_pod(const void *arg, const struct weft_address *address)
 {
 	const struct worker *worker = arg;
 
 	for (size_t i = 0; i < worker->pods.count; i++) {
-		if (worker->pods.items[i]->state == NODE_POD_SERVING && worker->pods.items[i]->ip4_be == ip4_be)
+		if (worker->pods.items[i]->state == NODE_POD_SERVING && weft_address_equals(&worker->pods.items[i]->addresses[weft_address_family(address)], address))
 			return true;
 	}
 	return false;
@@ -216,7 +216,7 @@ static json_t *explain(struct worker *worker, const json_t *request)
 			return admin_error("there is no pod %s in the configuration; `weftctl status` lists the pods", pod_name);
 		if (pod->state != NODE_POD_SERVING)
 			return admin_error("pod %s/%s is not served: %s", pod->namespace_name, pod->name, pod->reason);
-		world.pod_ip4_be = pod->ip4_be;
+		memcpy(world.pod_addresses, pod->addresses, sizeof(world.pod_addresses));
 	}
 	serving = serving_of(worker, pod ? pod->namespace_name : json_string_value(json_object_get(request, "namespace")), &error);
 	if (!serving)

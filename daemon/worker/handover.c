@@ -233,7 +233,9 @@ struct adoption {
 static bool is_claimed(const struct worker *worker, const struct table_entry *entry)
 {
 	for (size_t i = 0; i < worker->pods.count; i++) {
-		if (worker->pods.items[i]->listener_entry == entry || worker->pods.items[i]->netns_entry == entry)
+		const struct node_pod *pod = worker->pods.items[i];
+
+		if (pod->listeners[WEFT_FAMILY_4].entry == entry || pod->listeners[WEFT_FAMILY_6].entry == entry || pod->netns_entry == entry)
 			return true;
 	}
 	return false;

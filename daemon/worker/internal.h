@@ -136,7 +136,7 @@ enum node_pod_state {
 struct node_pod {
 	char *name, *namespace_name, *network_namespace, *cgroup, *ip;
 	char *source_labels;     /* what metrics call it */
-	uint32_t ip4_be;
+	struct weft_address addresses[WEFT_FAMILIES]; /* all 0: it has none of that family */
 	uint64_t netns_inode;    /* what `network_namespace` has to lead to; 0: whatever it leads to */
 	uint64_t drains_since_ms;
 	enum node_pod_state state;
@@ -146,9 +146,13 @@ struct node_pod {
 	uint32_t pod_id;
 	uint32_t scope;
 	uint64_t netns_cookie;
-	int netns_fd, listener_fd;
-	uint16_t port;
-	struct table_entry *netns_entry, *listener_entry;
+	int netns_fd;
+	struct table_entry *netns_entry;
+	struct node_listener {
+		int fd;              /* -1: none */
+		uint16_t port;
+		struct table_entry *entry;
+	} listeners[WEFT_FAMILIES];
 	struct file_identity netns_identity, cgroup_identity;
 	uint32_t added;          /* enum node_pod_added */
 };

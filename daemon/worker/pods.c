@@ -19,6 +19,7 @@
 #include "pool/pool.h"
 #include "proxy/proxy.h"
 #include "worker/internal.h"
+#include "weft/address_host.h"
 
 #define LISTENER_BACKLOG 4096
 #define DRAIN_MIN_MS 1000 /* until what the listener's queue holds is accepted */
@@ -76,6 +77,7 @@ static void set_state(struct node_pod *pod, enum node_pod_state state, const cha
 struct search {
 	enum table_kind kind;
 	uint64_t cookie;
+	uint32_t slot;
 	struct table_entry *found;
 };
 
@@ -83,19 +85,19 @@ static void look(void *arg, struct table_entry *entry)
 {
 	struct search *search = arg;
 
-	if (entry->kind == (uint32_t)search->kind && entry->cookie == search->cookie)
+	if (entry->kind == (uint32_t)search->kind && entry->cookie == search->cookie && entry->slot == search->slot)
 		search->found = entry;
 }
 
-static struct table_entry *find_entry(struct table *table, enum table_kind kind, uint64_t cookie)
+static struct table_entry *find_entry(struct table *table, enum table_kind kind, uint64_t cookie, uint32_t slot)
 {
-	struct search search = { .kind = kind, .cookie = cookie };
+	struct search search = { .kind = kind, .cookie = cookie, .slot = slot };
 
 	table_each(table, look, &search);
 	return search.found;
 }
 
-static int name_fd(struct table *table, int fd, enum table_kind kind, const struct node_pod *pod, struct table_entry **out)
+static int name_fd(struct table *table, int fd, enum table_kind kind, const struct node_pod *pod, uint32_t slot, struct table_entry **out)
 {
 	struct table_entry *entry = table_take(table, fd);
 
@@ -103,6 +105,7 @@ static int name_fd(struct table *table, int fd, enum table_kind kind, const stru
 		return -ENFILE;
 	entry->cookie = pod->netns_cookie;
 	entry->pod_id = pod->pod_id;
+	entry->slot = slot;
 	table_publish(entry, kind);
 	*out = entry;
 	return 0;
@@ -120,37 +123,46 @@ static void drop_fd(struct worker *worker, int *fd, struct table_entry **entry)
 
 static uint16_t port_of(int fd)
 {
-	struct sockaddr_in address;
+	union weft_sockaddr address;
 	socklen_t size = sizeof(address);
 
-	return getsockname(fd, (struct sockaddr *)&address, &size) == 0 ? ntohs(address.sin_port) : 0;
+	return getsockname(fd, &address.any, &size) == 0 ? ntohs(weft_sockaddr_port_be(&address)) : 0;
 }
 
 /* Which cgroup the programs were attached to: when the pod's folder was made anew while there was no worker, they hang in the air. */
-static void note_cgroup(struct node_pod *pod)
+static void note_cgroup(const struct node_pod *pod, struct table_entry *entry)
 {
-	pod->listener_entry->reserved[0] = (uint32_t)pod->cgroup_identity.inode;
-	pod->listener_entry->reserved[1] = (uint32_t)((uint64_t)pod->cgroup_identity.inode >> 32);
+	entry->reserved[0] = (uint32_t)pod->cgroup_identity.inode;
+	entry->reserved[1] = (uint32_t)((uint64_t)pod->cgroup_identity.inode >> 32);
 }
 
-static bool is_cgroup_noted(const struct node_pod *pod)
+static bool is_cgroup_noted(const struct node_pod *pod, const struct table_entry *entry)
 {
-	return ((uint64_t)pod->listener_entry->reserved[1] << 32 | pod->listener_entry->reserved[0]) == pod->cgroup_identity.inode;
+	return ((uint64_t)entry->reserved[1] << 32 | entry->reserved[0]) == pod->cgroup_identity.inode;
 }
 
-/* The listener of the former worker, if there was one: connections that nobody has accepted yet wait in its queue. */
+/* The listeners of the former worker, if there were any: connections that nobody has accepted yet wait in their queues. */
 static bool adopt_descriptors(struct worker *worker, struct node_pod *pod, int *netns_fd)
 {
-	pod->netns_entry = find_entry(worker->table, TABLE_NETNS, pod->netns_cookie);
-	pod->listener_entry = find_entry(worker->table, TABLE_LISTENER, pod->netns_cookie);
-	if (!pod->listener_entry)
+	bool is_found = false;
+
+	pod->netns_entry = find_entry(worker->table, TABLE_NETNS, pod->netns_cookie, 0);
+	for (uint32_t i = 0; i < WEFT_FAMILIES; i++) {
+		struct node_listener *listener = &pod->listeners[i];
+
+		listener->entry = find_entry(worker->table, TABLE_LISTENER, pod->netns_cookie, i);
+		if (!listener->entry)
+			continue;
+		is_found = true;
+		pod->pod_id = listener->entry->pod_id;
+		listener->fd = listener->entry->fd;
+		listener->port = port_of(listener->fd);
+		if (!is_cgroup_noted(pod, listener->entry))
+			datapath_pod_remove(worker->datapath, pod->pod_id, pod->netns_cookie);
+		note_cgroup(pod, listener->entry);
+	}
+	if (!is_found)
 		return false;
-	pod->pod_id = pod->listener_entry->pod_id;
-	pod->listener_fd = pod->listener_entry->fd;
-	pod->port = port_of(pod->listener_fd);
-	if (!is_cgroup_noted(pod))
-		datapath_pod_remove(worker->datapath, pod->pod_id, pod->netns_cookie);
-	note_cgroup(pod);
 	if (pod->netns_entry) {
 		close(*netns_fd);
 		*netns_fd = -1;
@@ -159,30 +171,48 @@ static bool adopt_descriptors(struct worker *worker, struct node_pod *pod, int *
 	return true;
 }
 
-static int make_listener(struct worker *worker, struct node_pod *pod)
+static int make_listener(struct worker *worker, struct node_pod *pod, enum weft_family family)
 {
+	struct node_listener *listener = &pod->listeners[family];
 	int r;
 
-	r = netns_listen_loopback(pod->netns_fd, LISTENER_PORT, LISTENER_BACKLOG, &pod->listener_fd, &pod->port);
+	r = netns_listen_loopback(pod->netns_fd, family == WEFT_FAMILY_4 ? AF_INET : AF_INET6, LISTENER_PORT, LISTENER_BACKLOG, &listener->fd,
+				  &listener->port);
 	if (r == -ENETDOWN) {
 		set_state(pod, NODE_POD_WAITING, "the loopback interface is down in %s", pod->network_namespace);
 		return r;
+	}
+	/* Where IPv6 is off on the loopback, the rest of the pod is served. */
+	if (r && family == WEFT_FAMILY_6 && pod->listeners[WEFT_FAMILY_4].entry) {
+		log_warn(r, "pod %s/%s: no listener on [::1]: its connections over IPv6 are left alone", pod->namespace_name, pod->name);
+		return 0;
 	}
 	if (r) {
 		set_state(pod, NODE_POD_WAITING, "no listener in %s: %s", pod->network_namespace, strerror(-r));
 		return r;
 	}
-	if (pod->port != LISTENER_PORT)
-		log_warning("pod %s/%s: 127.0.0.1:%d is taken there, weft listens on port %u instead", pod->namespace_name, pod->name,
-			    LISTENER_PORT, pod->port);
-	r = name_fd(worker->table, pod->listener_fd, TABLE_LISTENER, pod, &pod->listener_entry);
+	if (listener->port != LISTENER_PORT)
+		log_warning("pod %s/%s: %s:%d is taken there, weft listens on port %u instead", pod->namespace_name, pod->name,
+			    family == WEFT_FAMILY_4 ? "127.0.0.1" : "[::1]", LISTENER_PORT, listener->port);
+	r = name_fd(worker->table, listener->fd, TABLE_LISTENER, pod, family, &listener->entry);
 	if (r) {
 		set_state(pod, NODE_POD_WAITING, "the table of descriptors is full (%u)", table_capacity(worker->table));
 		return r;
 	}
-	note_cgroup(pod);
+	note_cgroup(pod, listener->entry);
 	step("pods: a listener made");
 	return 0;
+}
+
+/* One for each family that the pod has an address of. */
+static int make_listeners(struct worker *worker, struct node_pod *pod)
+{
+	int r = 0;
+
+	for (enum weft_family i = 0; !r && i < WEFT_FAMILIES; i++)
+		if (weft_address_is_set(&pod->addresses[i]) && !pod->listeners[i].entry)
+			r = make_listener(worker, pod, i);
+	return r;
 }
 
 static int open_descriptors(struct worker *worker, struct node_pod *pod, int *netns_fd)
@@ -193,13 +223,13 @@ static int open_descriptors(struct worker *worker, struct node_pod *pod, int *ne
 		pod->pod_id = ++worker->pods.last_id;
 	if (!pod->netns_entry) {
 		pod->netns_fd = TAKE_FD(*netns_fd);
-		r = name_fd(worker->table, pod->netns_fd, TABLE_NETNS, pod, &pod->netns_entry);
+		r = name_fd(worker->table, pod->netns_fd, TABLE_NETNS, pod, 0, &pod->netns_entry);
 		if (r) {
 			set_state(pod, NODE_POD_WAITING, "the table of descriptors is full (%u)", table_capacity(worker->table));
 			return r;
 		}
 	}
-	return pod->listener_entry ? 0 : make_listener(worker, pod);
+	return make_listeners(worker, pod);
 }
 
 /* ---- serving one pod ------------------------------------------------------------------------------------------------------------- */
@@ -221,35 +251,39 @@ static void stop(struct worker *worker, struct node_pod *pod)
 	if (pod->added & ADDED_PROXY)
 		proxy_pod_remove(worker->proxy, pod->pod_id);
 	pod->added = 0;
-	drop_fd(worker, &pod->listener_fd, &pod->listener_entry);
+	for (int i = 0; i < WEFT_FAMILIES; i++) {
+		drop_fd(worker, &pod->listeners[i].fd, &pod->listeners[i].entry);
+		pod->listeners[i].port = 0;
+	}
 	drop_fd(worker, &pod->netns_fd, &pod->netns_entry);
 }
 
 static int add_everywhere(struct worker *worker, struct node_pod *pod)
 {
-	const struct proxy_pod proxy_pod = {
+	struct proxy_pod proxy_pod = {
 		.pod_id = pod->pod_id,
 		.scope = pod->scope,
-		.ip4_be = pod->ip4_be,
 		.netns_cookie = pod->netns_cookie,
 		.netns_fd = pod->netns_fd,
-		.listener_fd = pod->listener_fd,
 	};
-	const struct datapath_pod datapath_pod = {
+	struct datapath_pod datapath_pod = {
 		.pod_id = pod->pod_id,
 		.scope = pod->scope,
-		.ip4_be = pod->ip4_be,
-		.listener_port = pod->port,
 		.netns_cookie = pod->netns_cookie,
 		.cgroup = pod->cgroup,
 	};
 	int r;
 
+	for (int i = 0; i < WEFT_FAMILIES; i++) {
+		proxy_pod.addresses[i] = datapath_pod.addresses[i] = pod->addresses[i];
+		proxy_pod.listener_fds[i] = pod->listeners[i].fd;
+		datapath_pod.listener_ports[i] = pod->listeners[i].port;
+	}
 	r = proxy_pod_add(worker->proxy, &proxy_pod);
 	if (r)
 		return r;
 	pod->added |= ADDED_PROXY;
-	r = pool_pod_add(worker->pool, pod->pod_id, pod->netns_fd, pod->ip4_be);
+	r = pool_pod_add(worker->pool, pod->pod_id, pod->netns_fd, pod->addresses);
 	if (r)
 		return r;
 	pod->added |= ADDED_POOL;
@@ -411,46 +445,49 @@ void pods_look_again(struct worker *worker)
 
 /* ---- the list -------------------------------------------------------------------------------------------------------------------- */
 
-static const struct pod_ip *primary_ip4(const struct pod *pod)
+/* The first of each family. */
+static void addresses_of(const struct pod *pod, struct weft_address out[WEFT_FAMILIES])
 {
+	memset(out, 0, WEFT_FAMILIES * sizeof(*out));
 	for (size_t i = 0; i < pod->ip_count; i++) {
-		if (pod->ips[i].family == AF_INET)
-			return &pod->ips[i];
+		const struct weft_address address = weft_address_from(pod->ips[i].family, pod->ips[i].bytes);
+		struct weft_address *known = &out[weft_address_family(&address)];
+
+		if (!weft_address_is_set(known))
+			*known = address;
 	}
-	return NULL;
 }
 
 static int node_pod_new(const struct pod *pod, const char *cluster_id, struct node_pod **out)
 {
 	_cleanup_(node_pod_free) struct node_pod *new = calloc(1, sizeof(*new));
-	const struct pod_ip *ip = primary_ip4(pod);
 
 	if (!new)
 		return -ENOMEM;
-	new->netns_fd = new->listener_fd = -1;
+	new->netns_fd = new->listeners[WEFT_FAMILY_4].fd = new->listeners[WEFT_FAMILY_6].fd = -1;
+	addresses_of(pod, new->addresses);
 	new->name = strdup(pod->name);
 	new->namespace_name = strdup(pod->namespace_name);
 	new->network_namespace = strdup(pod->network_namespace);
 	new->cgroup = strdup(pod->cgroup);
-	new->ip = strdup(ip ? ip->text : "");
+	new->ip = strdup(pod->ip_count ? pod->ips[0].text : "");
 	new->source_labels = source_labels(pod, cluster_id);
 	if (!new->name || !new->namespace_name || !new->network_namespace || !new->cgroup || !new->ip || !new->source_labels)
 		return -ENOMEM;
 	new->netns_inode = pod->netns_inode;
-	if (ip)
-		memcpy(&new->ip4_be, ip->bytes, sizeof(new->ip4_be));
 	*out = TAKE_PTR(new);
 	return 0;
 }
 
 static bool is_same(const struct node_pod *have, const struct pod *want)
 {
-	const struct pod_ip *ip = primary_ip4(want);
+	struct weft_address addresses[WEFT_FAMILIES];
 
+	addresses_of(want, addresses);
 	if (have->netns_inode != want->netns_inode || (!have->netns_inode && strcmp(have->network_namespace, want->network_namespace) != 0))
 		return false;
 	return strcmp(have->name, want->name) == 0 && strcmp(have->namespace_name, want->namespace_name) == 0 && strcmp(have->cgroup, want->cgroup) == 0 &&
-	       strcmp(have->ip, ip ? ip->text : "") == 0;
+	       memcmp(have->addresses, addresses, sizeof(addresses)) == 0;
 }
 
 static struct node_pod *find_same(const struct worker *worker, const struct pod *want)
@@ -554,7 +591,7 @@ static void judge(struct worker *worker, struct node_pod *pod, size_t index)
 		if (policy[0])
 			set_state(pod, NODE_POD_REFUSED, "%s", policy);
 		else if (!pod->ip[0])
-			set_state(pod, NODE_POD_REFUSED, "it has no IPv4 address");
+			set_state(pod, NODE_POD_REFUSED, "it has no IP address");
 		else
 			set_state(pod, NODE_POD_REFUSED, "more than %u pods on this node", WEFT_PODS_MAX);
 		if (!was_refused)

@@ -84,7 +84,9 @@ static json_t *pods(const struct worker *worker)
 
 		if (pod->added) {
 			set_number(object, "id", pod->pod_id);
-			set_number(object, "listener_port", pod->port);
+			for (int f = 0; f < WEFT_FAMILIES; f++)
+				if (pod->listeners[f].port)
+					set_number(object, f == WEFT_FAMILY_4 ? "listener_port" : "listener_port_ipv6", pod->listeners[f].port);
 			set_usage(worker, pod, object);
 		}
 		json_array_append_new(list, object);
@@ -152,6 +154,7 @@ static json_t *kernel_counters(const uint64_t counters[WEFT_COUNTERS])
 		{ "connects_sent_to_endpoints", WEFT_COUNTER_TCP_CONNECTS },
 		{ "connects_left_alone", WEFT_COUNTER_PASSED_CONNECTS },
 		{ "connects_refused", WEFT_COUNTER_BLOCKED_CONNECTS },
+		{ "connects_of_unknown_family", WEFT_COUNTER_FAMILY_CONNECTS },
 		{ "connects_from_another_netns", WEFT_COUNTER_FOREIGN_NETNS },
 		{ "clients_blocking", WEFT_COUNTER_CLIENTS_BLOCKING },
 		{ "clients_left_sockmap", WEFT_COUNTER_CLIENTS_LEFT },

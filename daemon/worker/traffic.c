@@ -10,6 +10,7 @@
 #include "proxy/proxy.h"
 #include "telemetry/traffic.h"
 #include "worker/internal.h"
+#include "weft/address_host.h"
 
 /* ---- names ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -34,7 +35,8 @@ static void split_workload(const char *workload, struct part parts[5])
 	}
 }
 
-static const struct mesh_endpoint *find_endpoint(const struct mesh *mesh, const struct mesh_cluster *cluster, uint32_t ip4_be, uint16_t port_be)
+static const struct mesh_endpoint *find_endpoint(const struct mesh *mesh, const struct mesh_cluster *cluster, const struct weft_address *wanted,
+						 uint16_t port_be)
 {
 	const struct mesh_load_assignment *assignment = mesh_cluster_endpoints(mesh, cluster);
 
@@ -43,9 +45,12 @@ static const struct mesh_endpoint *find_endpoint(const struct mesh *mesh, const 
 
 		for (size_t j = 0; j < locality->endpoint_count; j++) {
 			const struct mesh_address *address = &locality->endpoints[j].address;
+			struct weft_address own;
 
-			if (address->kind == MESH_ADDRESS_IP && address->family == AF_INET && memcmp(address->ip, &ip4_be, 4) == 0 &&
-			    address->port == ntohs(port_be))
+			if (address->kind != MESH_ADDRESS_IP || address->port != ntohs(port_be))
+				continue;
+			own = weft_address_from(address->family, address->ip);
+			if (weft_address_equals(&own, wanted))
 				return &locality->endpoints[j];
 		}
 	}
@@ -55,12 +60,12 @@ static const struct mesh_endpoint *find_endpoint(const struct mesh *mesh, const 
 static const char *workload_of(const struct worker *worker, const struct mesh *mesh, const struct mesh_cluster *cluster, uint32_t endpoint_id)
 {
 	const struct mesh_endpoint *endpoint;
-	uint32_t ip4_be;
+	struct weft_address address;
 	uint16_t port_be;
 
-	if (!cluster || !endpoint_id || ids_endpoint_address(worker->ids, endpoint_id, &ip4_be, &port_be))
+	if (!cluster || !endpoint_id || ids_endpoint_address(worker->ids, endpoint_id, &address, &port_be))
 		return "";
-	endpoint = find_endpoint(mesh, cluster, ip4_be, port_be);
+	endpoint = find_endpoint(mesh, cluster, &address, port_be);
 	return endpoint ? endpoint->workload : "";
 }
 

@@ -7,6 +7,7 @@
 #ifndef WEFT_ABI_H
 #define WEFT_ABI_H
 
+#include "weft/address.h"
 #include "weft/balance.h"
 #include "weft/base.h"
 #include "weft/head.h"
@@ -62,10 +63,11 @@ struct weft_control { /* array `control`, one entry, mmap; written by the worker
 struct weft_pod { /* hash `pods`; key: network namespace cookie (u64) */
 	u32 pod_id;
 	u32 scope;
-	u32 ip4_be;
-	u16 listener_port_be; /* the worker's listener on 127.0.0.1 inside the pod's network namespace */
+	struct weft_address addresses[WEFT_FAMILIES]; /* all 0: it has none of that family, and connections of it are left alone */
+	u16 listener_ports_be[WEFT_FAMILIES]; /* the worker's listeners on 127.0.0.1 and ::1 inside the pod's network namespace */
 	u16 flags;            /* WEFT_POD_* */
-	u64 source_hash;      /* xxHash64 of its address as text, for hash policies */
+	u16 zero;
+	u64 source_hashes[WEFT_FAMILIES]; /* xxHash64 of its addresses as text, for hash policies */
 };
 #define WEFT_POD_PAUSED 0x1u /* being removed: new connections are left alone */
 
@@ -84,10 +86,10 @@ struct weft_socket { /* socket storage `sockets` */
 	u32 role;               /* enum weft_role */
 	u32 pod_id;
 	u32 slot;               /* UPSTREAM, SERVER: index in `upstreams` */
-	u32 original_ip4_be;    /* CLIENT, TCP: what the application asked for */
+	struct weft_address original; /* CLIENT, TCP: what the application asked for */
 	u16 original_port_be;
 	u16 is_split;           /* SERVER: a write was split: see message_pass() */
-	u32 pod_ip4_be;
+	struct weft_address pod_address; /* of the same family */
 	u64 upstream_cookie;    /* SERVER: cookie of the other end */
 	u32 endpoint_id;        /* TCP: whom connect() was sent to */
 	u32 is_counted;         /* TCP: in its endpoint's `active` */
@@ -117,9 +119,10 @@ struct weft_connection { /* hash `connections`; key: client socket cookie */
 	u32 drawn;              /* the number that the last request was routed by which then went up; 0: none, or taken */
 	u32 picked;             /* ... and the endpoint that was picked for it; 0: none, or taken */
 	u32 received_seq;       /* where the bytes end that came to the client by TCP: bpf/overlap.h */
-	u32 original_ip4_be;
+	struct weft_address original;
 	u16 original_port_be;
-	u16 local_port_be;      /* the client socket's; with netns_cookie the key of `connection_ports` */
+	u16 local_port_be;      /* the client socket's; with its address and netns_cookie the key of `connection_ports` */
+	u32 zero;
 	u64 netns_cookie;
 	u64 captured_ns;        /* connect() */
 	u64 established_ns;     /* 0: not yet, or never */
@@ -141,14 +144,14 @@ enum weft_mover { WEFT_MOVER_NONE = 0, WEFT_MOVER_SERVER = 1, WEFT_MOVER_UPSTREA
 
 struct weft_port_key { /* hash `connection_ports` -> client socket cookie (u64); written by sock_ops alone */
 	u64 netns_cookie;
-	u32 ip4_be;   /* the client socket's own address on this leg */
+	struct weft_address address; /* the client socket's own on this leg */
 	u16 port_be;
-	u16 zero;
+	u16 zero[3];
 };
 
 struct weft_tuple { /* hash `dialled` -> struct weft_dialled: upstreams by the addresses that their server sees */
-	u32 source_ip4_be;
-	u32 destination_ip4_be;
+	struct weft_address source;
+	struct weft_address destination;
 	u16 source_port_be;
 	u16 destination_port_be;
 };
@@ -287,6 +290,7 @@ enum weft_counter {
 	WEFT_COUNTER_SERVERS_BLOCKING,     /* upstreams that were given up for it */
 	WEFT_COUNTER_REQUESTS_REPEATED,    /* their head was that of the one before: see bpf/memo.h */
 	WEFT_COUNTER_RESPONSES_REPEATED,
+	WEFT_COUNTER_FAMILY_CONNECTS,      /* left alone: the pod has no address of the destination's family that weft knows of, or no loopback */
 	WEFT_COUNTER_STATUS = 160,         /* + status / 100: responses of the kernel paths */
 	WEFT_COUNTER_EVENTS_LOST = 170,
 	WEFT_COUNTERS = 192,

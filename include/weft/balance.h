@@ -161,7 +161,7 @@ WEFT_STAGE int weft_least_step(const struct weft_balance_query *query, const str
 			return 0;
 	}
 	endpoint->id = id;
-	endpoint->ip4_be = candidate->ip4_be;
+	endpoint->address = candidate->address;
 	endpoint->port_be = candidate->port_be;
 	endpoint->flags = candidate->flags;
 	endpoint->weight = candidate->weight;

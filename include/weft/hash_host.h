@@ -5,6 +5,8 @@
 
 #include <arpa/inet.h>
 
+#include "weft/address_host.h"
+
 struct weft_hash_value {
 	const u8 *bytes;
 	u32 len;
@@ -22,12 +24,11 @@ static inline u64 weft_hash_bytes(const void *bytes, u32 len, u64 seed)
 }
 
 /* Of a client's address, as Envoy hashes it: as text, without the port. */
-static inline u64 weft_source_hash(u32 ip4_be)
+static inline u64 weft_source_hash(const struct weft_address *address)
 {
-	char text[INET_ADDRSTRLEN];
+	const struct weft_address_text ip = weft_address_text(address);
 
-	inet_ntop(AF_INET, &ip4_be, text, sizeof(text));
-	return weft_hash_bytes(text, (u32)strlen(text), 0);
+	return weft_hash_bytes(ip.text, (u32)strlen(ip.text), 0);
 }
 
 static inline const struct weft_text *weft_hash_text(const struct weft_hash_query *query, weft_ref ref)

@@ -5,13 +5,14 @@
  * A reference is a byte offset from the start of the image; 0 means "none" (offset 0 holds the header). An object never
  * crosses a page, so one map look-up reaches all of it. Objects are 8-byte aligned; every page ends in WEFT_PAGE_SLACK unused
  * bytes, so an 8-byte load at any offset of an object stays inside the page. Integers have the host's byte order; addresses
- * and ports (ip4_be, port_be) are in network order.
+ * and ports (port_be) are in network order.
  *
  * There are two images a scope, published independently and joined by stable ids: the route image (listeners, virtual hosts,
  * routes) and the endpoint image (clusters and their endpoints), so that a pod's coming or going never recompiles a route. */
 #ifndef WEFT_IMAGE_H
 #define WEFT_IMAGE_H
 
+#include "weft/address.h"
 #include "weft/base.h"
 
 #define WEFT_IMAGE_MAGIC 0x54464557u /* "WEFT" */
@@ -83,7 +84,7 @@ struct weft_text {
 /* ---- listeners -------------------------------------------------------------------------------------------------------- */
 
 struct weft_listener_key {
-	u32 ip4_be;  /* 0: any address */
+	struct weft_address address; /* 0.0.0.0 or ::: any of its family */
 	u16 port_be;
 	u16 zero;
 };
@@ -120,9 +121,13 @@ struct weft_listener {
 	weft_ref name;          /* struct weft_text */
 	weft_ref reason;        /* struct weft_text: why not `kernel` */
 	weft_ref next;          /* struct weft_listener of the same key, for other destinations; 0: none */
-	u32 network_be;         /* destinations that this one takes: (address & mask_be) == network_be. The most specific comes first */
-	u32 mask_be;
+	weft_ref subnet;        /* struct weft_subnet: destinations that this one takes, the most specific first; 0: all of its family */
 	weft_ref names;         /* struct weft_sni_list: TLS is told apart by its server name; 0: it is not looked for */
+};
+
+struct weft_subnet { /* (address & mask) == network */
+	struct weft_address network;
+	struct weft_address mask;
 };
 
 /* Sorted by name, bytewise. A connection takes the item of its server name, else that of its longest "*.suffix", else the one of "",
@@ -721,7 +726,7 @@ struct weft_cluster {
 /* Endpoints of one group are those that Envoy compares with each other once priority, health and locality are chosen (HostsSource). */
 struct weft_endpoint {
 	u32 id;       /* stable over generations while (address, port) is known; index of endpoint state and pools */
-	u32 ip4_be;
+	struct weft_address address;
 	u16 port_be;
 	u16 flags;
 	u32 weight;   /* at most 65535 with WEFT_ENDPOINT_WEIGHTED */
@@ -756,9 +761,11 @@ WEFT_INLINE u32 weft_hash_finish(u32 h)
 	return h;
 }
 /* Slots store weft_hash_finish(h). Listener keys: */
-WEFT_INLINE u32 weft_listener_hash(u32 ip4_be, u16 port_be)
+WEFT_INLINE u32 weft_listener_hash(const struct weft_address *address, u16 port_be)
 {
-	return weft_hash_finish((ip4_be * 0x9e3779b1u) ^ ((u32)port_be * 0x85ebca6bu) ^ WEFT_HASH_SEED);
+	u32 folded = address->be[3] ^ address->be[2] * 0x85ebca77u ^ address->be[1] * 0xc2b2ae3du ^ address->be[0];
+
+	return weft_hash_finish((folded * 0x9e3779b1u) ^ ((u32)port_be * 0x85ebca6bu) ^ WEFT_HASH_SEED);
 }
 
 #endif

@@ -135,13 +135,15 @@ WEFT_INLINE const void *weft_at(const struct weft_image_handle *image, weft_ref 
 }
 
 /* The listener of exactly this key, or 0. */
-WEFT_STAGE weft_ref weft_find_listener_key(const struct weft_image_handle *image, weft_ref slots, u32 mask, u32 ip4_be, u32 port_be)
+WEFT_STAGE weft_ref weft_find_listener_key(const struct weft_image_handle *image, weft_ref slots, u32 mask, const struct weft_address *address,
+					   u32 port_be)
 {
-	u32 hash = weft_listener_hash(ip4_be, port_be), i;
 	struct weft_cursor cursor = {};
+	u32 hash, i;
 
-	if (!image)
+	if (!image || !address)
 		return 0;
+	hash = weft_listener_hash(address, port_be);
 	for (i = 0; i < WEFT_HASH_PROBES_MAX; i++) {
 		const struct weft_slot *slot = WEFT_OBJECT(weft_slot, image, &cursor, slots + ((hash + i) & mask) * sizeof(*slot));
 		const struct weft_listener *listener;
@@ -157,43 +159,74 @@ WEFT_STAGE weft_ref weft_find_listener_key(const struct weft_image_handle *image
 		listener = WEFT_OBJECT(weft_listener, image, &cursor, object);
 		if (!listener)
 			return 0;
-		if (listener->key.ip4_be == ip4_be && listener->key.port_be == port_be)
+		if (listener->key.port_be == port_be && weft_address_equals(&listener->key.address, address))
 			return object;
 	}
 	return 0;
 }
 
+WEFT_INLINE bool weft_subnet_has(const struct weft_subnet *subnet, const struct weft_address *a)
+{
+	u32 differs = (a->be[0] & subnet->mask.be[0]) ^ subnet->network.be[0];
+
+	differs |= (a->be[1] & subnet->mask.be[1]) ^ subnet->network.be[1];
+	differs |= (a->be[2] & subnet->mask.be[2]) ^ subnet->network.be[2];
+	differs |= (a->be[3] & subnet->mask.be[3]) ^ subnet->network.be[3];
+	return !differs;
+}
+
+/* Does this one of the listeners of a key take the destination? Else `next` says who comes after it. */
+WEFT_STAGE int weft_listener_takes(const struct weft_image_handle *image, weft_ref ref, const struct weft_address *address, weft_ref *next)
+{
+	struct weft_cursor cursor = {};
+	const struct weft_listener *listener;
+	const struct weft_subnet *subnet;
+
+	if (!image || !address || !next)
+		return WEFT_EXCEEDS;
+	listener = WEFT_OBJECT(weft_listener, image, &cursor, ref);
+	if (!listener)
+		return WEFT_EXCEEDS;
+	if (!listener->subnet)
+		return WEFT_HOLDS;
+	*next = listener->next;
+	subnet = WEFT_OBJECT(weft_subnet, image, &cursor, listener->subnet);
+	if (!subnet)
+		return WEFT_EXCEEDS;
+	return weft_subnet_has(subnet, address) ? WEFT_HOLDS : WEFT_FAILS;
+}
+
 /* Of the listeners of one key the one that takes the destination; the last takes all that others don't. */
-WEFT_INLINE weft_ref weft_listener_for(const struct weft_image_handle *image, struct weft_cursor *cursor, weft_ref first, u32 ip4_be)
+WEFT_INLINE weft_ref weft_listener_for(const struct weft_image_handle *image, weft_ref first, const struct weft_address *address)
 {
 	weft_ref ref = first;
 	u32 i;
 
 	for (i = 0; i < WEFT_RANGES_MAX; i++) {
-		const struct weft_listener *listener = WEFT_OBJECT(weft_listener, image, cursor, ref);
+		weft_ref next = 0;
+		int r = weft_listener_takes(image, ref, address, &next);
 
-		if (!listener)
+		if (r != WEFT_FAILS)
+			return r == WEFT_HOLDS ? ref : 0;
+		if (!next)
 			return 0;
-		if ((ip4_be & listener->mask_be) == listener->network_be)
-			return ref;
-		ref = listener->next;
-		if (!ref)
-			return 0;
+		ref = next;
 	}
 	return 0;
 }
 
-/* Finds the listener for a destination: exact address first, then any address on that port, then what owns everything else (key 0:0,
- * from istiod's virtualOutbound: left alone, or blocked under REGISTRY_ONLY). Returns 0, -ENOENT, or -ENODATA when
+/* Finds the listener for a destination: exact address first, then any address of its family on that port, then what owns everything
+ * else (any address and port 0, from istiod's virtualOutbound: left alone, or blocked under REGISTRY_ONLY). Returns 0, -ENOENT, or -ENODATA when
  * there is no image. */
-WEFT_STAGE int weft_find_listener(const struct weft_image_handle *image, u32 ip4_be, u32 port_be, weft_ref *listener)
+WEFT_STAGE int weft_find_listener(const struct weft_image_handle *image, const struct weft_address *address, u32 port_be, weft_ref *listener)
 {
 	const struct weft_image_header *header;
 	struct weft_cursor cursor = {};
+	struct weft_address any;
 	u32 slots, mask;
 	weft_ref found;
 
-	if (!image || !listener)
+	if (!image || !address || !listener)
 		return -EINVAL;
 	header = WEFT_OBJECT(weft_image_header, image, &cursor, 0);
 	if (!header)
@@ -202,13 +235,14 @@ WEFT_STAGE int weft_find_listener(const struct weft_image_handle *image, u32 ip4
 	mask = header->listener_mask;
 	if (!slots)
 		return -ENOENT;
-	found = weft_find_listener_key(image, slots, mask, ip4_be, port_be);
+	found = weft_find_listener_key(image, slots, mask, address, port_be);
+	any = weft_address_any(weft_address_family(address));
 	if (!found)
-		found = weft_find_listener_key(image, slots, mask, 0, port_be);
+		found = weft_find_listener_key(image, slots, mask, &any, port_be);
 	if (!found)
-		found = weft_find_listener_key(image, slots, mask, 0, 0);
+		found = weft_find_listener_key(image, slots, mask, &any, 0);
 	if (found)
-		found = weft_listener_for(image, &cursor, found, ip4_be);
+		found = weft_listener_for(image, found, address);
 	if (!found)
 		return -ENOENT;
 	*listener = found;

@@ -55,7 +55,7 @@ static void test_endpoints_are_picked_as_on_the_host(void **state)
 	struct builder b;
 
 	for (i = 0; i < 40; i++) {
-		endpoints[i] = (struct weft_endpoint){.id = 1 + i, .ip4_be = 1 + i, .weight = 1 + i % 3};
+		endpoints[i] = (struct weft_endpoint){.id = 1 + i, .address = WEFT_IP4(1 + i), .weight = 1 + i % 3};
 		weighted[i] = endpoints[i];
 		weighted[i].flags = WEFT_ENDPOINT_WEIGHTED;
 	}

@@ -78,8 +78,9 @@ SEC("tc")
 int engine_find_listener(struct __sk_buff *skb)
 {
 	struct weft_image_handle image = {io.slot};
+	struct weft_address address = io.address;
 
-	io.result = weft_find_listener(&image, io.ip4_be, io.port_be, &io.listener);
+	io.result = weft_find_listener(&image, &address, io.port_be, &io.listener);
 	return 0;
 }
 

@@ -29,7 +29,7 @@ struct engine_io {
 	weft_ref hash_policies;
 	u64 hash;
 	u64 source_hash;
-	u32 ip4_be;
+	struct weft_address address;
 	u32 port_be;
 	u8 bytes[WEFT_KERNEL_HEAD_MAX + WEFT_HEAD_SLACK] __attribute__((aligned(8)));
 	struct engine_head head __attribute__((aligned(8)));

@@ -255,8 +255,9 @@ static void test_chunked_ends_are_found_as_on_the_host(void **state)
 
 static void test_listeners_and_endpoints_are_found_as_on_the_host(void **state)
 {
-	static const struct weft_listener listeners[] = {{.key = {10, 80, 0}, .kind = 1}, {.key = {0, 80, 0}, .kind = 2}, {.key = {11, 81, 0}, .kind = 3}};
-	static const struct weft_endpoint endpoints[] = {{.id = 1, .ip4_be = 1, .weight = 1}, {.id = 2, .ip4_be = 2, .weight = 3}, {.id = 3, .ip4_be = 3, .weight = 1}};
+	static const struct weft_listener listeners[] = {{.key = {WEFT_IP4(10), 80, 0}, .kind = 1}, {.key = {WEFT_IP4(0), 80, 0}, .kind = 2}, {.key = {WEFT_IP4(11), 81, 0}, .kind = 3},
+						     {.key = {{{1, 2, 3, 10}}, 80, 0}, .kind = 4}, {.key = {{{0}}, 81, 0}, .kind = 5}};
+	static const struct weft_endpoint endpoints[] = {{.id = 1, .address = WEFT_IP4(1), .weight = 1}, {.id = 2, .address = WEFT_IP4(2), .weight = 3}, {.id = 3, .address = WEFT_IP4(3), .weight = 1}};
 	static const u8 policies[] = {WEFT_LB_ROUND_ROBIN, WEFT_LB_LEAST_REQUEST, WEFT_LB_RANDOM, WEFT_LB_PROXY};
 	struct weft_cluster_state clusters[ENGINE_STATES] = {};
 	struct weft_endpoint_state states[ENGINE_STATES] = {};
@@ -270,15 +271,16 @@ static void test_listeners_and_endpoints_are_found_as_on_the_host(void **state)
 
 	builder_init(&b, 2);
 	image = build_image(&b, WEFT_IMAGE_ROUTES);
-	build_listeners(&b, listeners, 3);
+	build_listeners(&b, listeners, WEFT_ARRAY_SIZE(listeners));
 	publish(engine, 1, b.base, b.pages);
 	engine->io->slot = 1;
-	for (ip = 9; ip < 13; ip++)
+	for (ip = 9; ip < 17; ip++)
 		for (port = 79; port < 83; port++) {
+			const struct weft_address address = ip < 13 ? WEFT_IP4(ip) : (struct weft_address){{1, 2, 3, ip - 4}};
 			weft_ref found = 0;
-			int r = weft_find_listener(&image, ip, port, &found);
+			int r = weft_find_listener(&image, &address, port, &found);
 
-			engine->io->ip4_be = ip;
+			engine->io->address = address;
 			engine->io->port_be = port;
 			engine->io->listener = 0;
 			run(engine, "engine_find_listener", 1);

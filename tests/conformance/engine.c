@@ -72,7 +72,7 @@ static const char *engine_open(struct engine *engine, const char *path)
 	if (ids_new(&engine->ids, NULL) || compile_routes(engine->mesh, engine->ids, &engine->routes, NULL))
 		die("compile");
 	engine->handle = (struct weft_image_handle){ engine->routes->base, engine->routes->size_bytes };
-	if (weft_find_listener(&engine->handle, 0x0100600au, __builtin_bswap16(LISTENER_PORT), &ref))
+	if (weft_find_listener(&engine->handle, &WEFT_IP4(0x0100600au), __builtin_bswap16(LISTENER_PORT), &ref))
 		return "there is no listener";
 	engine->listener = weft_at(&engine->handle, ref);
 	return engine->listener->kind == WEFT_LISTENER_HTTP ? NULL : "the listener is refused";

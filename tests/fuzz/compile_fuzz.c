@@ -42,7 +42,7 @@ static void route(const uint8_t *base, uint32_t size, const uint8_t *request, si
 	memcpy(bytes, request, len);
 	if (weft_parse_request((const struct weft_head_bytes *)bytes, (u32)len, &head) != WEFT_PARSE_DONE)
 		return;
-	if (weft_find_listener(&image, 0x0100000a, htons(80), &ref) || !ref)
+	if (weft_find_listener(&image, &WEFT_IP4(0x0100000a), htons(80), &ref) || !ref)
 		return;
 	found = WEFT_OBJECT(weft_listener, &image, &cursor, ref);
 	if (!found || found->kind != WEFT_LISTENER_HTTP)

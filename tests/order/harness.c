@@ -19,6 +19,7 @@
 
 #include "compile/compile.h"
 #include "mesh/mesh.h"
+#include "weft/address_host.h"
 
 #define LISTENER_PORT 15001
 #ifndef SO_NETNS_COOKIE
@@ -114,15 +115,15 @@ static uint32_t endpoint_prepare(struct image *image, const char *ip)
 {
 	struct weft_image_handle handle = {.base = image->base, .size = image->size_bytes};
 	const struct weft_image_header *header = (const void *)image->base;
-	uint32_t ip4_be;
+	struct weft_address address;
 
-	inet_pton(AF_INET, ip, &ip4_be);
+	must(weft_address_parse(ip, &address));
 	for (uint32_t id = 0; id < header->cluster_count; id++) {
 		weft_ref ref = weft_find_cluster(&handle, id);
 		const struct weft_cluster *cluster = ref ? weft_at(&handle, ref) : NULL;
 		struct weft_endpoint *endpoint = cluster && cluster->endpoint_count ? (void *)(image->base + cluster->endpoints) : NULL;
 
-		if (endpoint && endpoint->ip4_be == ip4_be) {
+		if (endpoint && weft_address_equals(&endpoint->address, &address)) {
 			endpoint->flags |= WEFT_ENDPOINT_BY_LOAD;
 			return endpoint->id;
 		}
@@ -185,7 +186,7 @@ static void configure(struct harness *h)
 int harness_start(struct harness *h, enum weft_fast_path mode)
 {
 	struct datapath_options options = {.bpffs = h->bpffs, .fast_path = mode};
-	struct datapath_pod pod = {.pod_id = 1, .listener_port = LISTENER_PORT, .cgroup = h->cgroup};
+	struct datapath_pod pod = {.pod_id = 1, .listener_ports = {LISTENER_PORT}, .cgroup = h->cgroup};
 	socklen_t len = sizeof(pod.netns_cookie);
 
 	memset(h, 0, sizeof(*h));
@@ -199,7 +200,7 @@ int harness_start(struct harness *h, enum weft_fast_path mode)
 	h->other_listener = listen_on(OTHER_IP, SERVER_PORT);
 	must(!getsockopt(h->listener, SOL_SOCKET, SO_NETNS_COOKIE, &pod.netns_cookie, &len));
 	h->netns_cookie = pod.netns_cookie;
-	inet_pton(AF_INET, POD_IP, &pod.ip4_be);
+	must(weft_address_parse(POD_IP, &pod.addresses[WEFT_FAMILY_4]));
 	configure(h);
 	must(!datapath_pod_add(h->dp, &pod));
 	return 0;
@@ -262,7 +263,7 @@ static void client_connect(struct harness *h, struct client *client, int flags)
 	client->anchor = accept4(h->listener, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);
 	must(client->anchor >= 0);
 	client->cookie = cookie_of(client->fd);
-	must(!datapath_connection_find(h->dp, h->netns_cookie, peer.sin_addr.s_addr, peer.sin_port, &cookie, &connection));
+	must(!datapath_connection_find(h->dp, h->netns_cookie, &WEFT_IP4(peer.sin_addr.s_addr), peer.sin_port, &cookie, &connection));
 	must(cookie == client->cookie);
 }
 

@@ -82,9 +82,9 @@ struct scene {
 	struct explain_world world;
 };
 
-static bool is_served_pod(const void *arg, uint32_t ip4_be)
+static bool is_served_pod(const void *arg, const struct weft_address *address)
 {
-	return (ntohl(ip4_be) & 0xffffff00) == 0x0a070000;
+	return weft_address_is_ip4(address) && (ntohl(address->be[3]) & 0xffffff00) == 0x0a070000;
 }
 
 static int begin(void **state)
@@ -242,7 +242,7 @@ static void test_listeners_are_found_by_address_or_by_host(void **state)
 	world.fast_path = WEFT_FAST_PATH_OFF;
 	explains(&world, "GET", "http://10.96.0.9:5432/", NULL, "bytes|||0|tunnel|");
 	world.fast_path = WEFT_FAST_PATH_ON;
-	world.pod_ip4_be = inet_addr("10.7.0.3");
+	world.pod_addresses[WEFT_FAMILY_4] = WEFT_IP4(inet_addr("10.7.0.3"));
 	explains(&world, "GET", "http://10.7.0.3/near", "Host: shop", "|||0|untouched|");
 }
 
@@ -375,9 +375,27 @@ static void test_a_url_without_a_path_asks_for_the_root(void **state)
 
 	assert_int_equal(explain_url_parse("shop:8080?q", &url, complaint, sizeof(complaint)), 0);
 	assert_int_equal(url.port, 8080);
-	assert_false(url.is_ip4);
+	assert_false(url.is_ip);
 	assert_int_equal(explain_head("GET", &url, NULL, &head, complaint, sizeof(complaint)), 0);
 	assert_string_equal(head.data, "GET /?q HTTP/1.1\r\nhost: shop:8080\r\n\r\n");
+}
+
+static void test_an_ipv6_address_stands_in_brackets(void **state)
+{
+	static const char *const refused[] = { "http://[fd00::1", "http://[fd00::1]x/", "http://[10.0.0.1]/", "http://[shop]/" };
+	_cleanup_(strbuf_release) struct strbuf head = STRBUF_INIT;
+	struct explain_url url;
+	char complaint[128];
+
+	assert_int_equal(explain_url_parse("http://[fd00::1]:8080/x:1", &url, complaint, sizeof(complaint)), 0);
+	assert_true(url.is_ip && url.port == 8080);
+	assert_string_equal(weft_address_text(&url.address).text, "fd00::1");
+	assert_int_equal(explain_head("GET", &url, NULL, &head, complaint, sizeof(complaint)), 0);
+	assert_string_equal(head.data, "GET /x:1 HTTP/1.1\r\nhost: [fd00::1]:8080\r\n\r\n");
+	assert_int_equal(explain_url_parse("http://[::1]", &url, complaint, sizeof(complaint)), 0);
+	assert_true(url.is_ip && url.port == 80);
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+		assert_int_equal(explain_url_parse(refused[i], &url, complaint, sizeof(complaint)), -EINVAL);
 }
 
 int main(void)
@@ -396,6 +414,7 @@ int main(void)
 		cmocka_unit_test(test_redirects_have_their_status),
 		cmocka_unit_test(test_what_a_route_changes_is_told_in_words),
 		cmocka_unit_test(test_questions_that_make_no_sense_are_complaints),
+		cmocka_unit_test(test_an_ipv6_address_stands_in_brackets),
 		cmocka_unit_test(test_a_url_without_a_path_asks_for_the_root),
 	};
 

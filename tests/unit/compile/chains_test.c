@@ -8,6 +8,7 @@
 #include "compile/fixture.h"
 #include "mesh/mesh.h"
 #include "weft/server_name.h"
+#include "weft/address_host.h"
 
 #define TYPE(name) "\"@type\": type.googleapis.com/envoy.extensions.filters." name
 #define TLS_INSPECTOR "{name: tls, typed_config: {" TYPE("listener.tls_inspector.v3.TlsInspector") "}}"
@@ -35,6 +36,10 @@ static const char config[] =
 	LISTENER("ranges-alone", "0.0.0.0", "201", "filter_chains: [" CHAIN(RANGE("10.1.0.0", "16"), "c-16") "]")
 	LISTENER("range-of-exact", "10.0.0.1", "202", "filter_chains: [" CHAIN(RANGE("10.0.0.0", "8"), "c-8") ", " CHAIN(RANGE("11.0.0.0", "8"), "c-11") "]")
 	LISTENER("range-of-all", "0.0.0.0", "203", "filter_chains: [" CHAIN(RANGE("0.0.0.0", "0"), "c-all") ", " CHAIN(RANGE("fd00::", "8"), "c-6") "]")
+	LISTENER("six", "\"::\"", "200", "filter_chains: [" CHAIN(RANGE("fd00:1::", "32"), "c-32") ", " CHAIN(RANGE("fd00:1:2::", "47"), "c-47") ", "
+		 CHAIN(RANGE("10.0.0.0", "8"), "c-8") "], default_filter_chain: " CHAIN("", "c-default"))
+	LISTENER("virtual", "0.0.0.0", "15001", "use_original_dst: true, additional_addresses: [{address: {socket_address: {address: \"::\", port_value: 15001}}}], "
+		 "filter_chains: [" CHAIN("", "c-any") "]")
 	/* ports: chains for one port alone win over those for any */
 	LISTENER("ports", "0.0.0.0", "300", "filter_chains: [" CHAIN("", "c-any") ", " CHAIN("destination_port: 300", "c-300") ", "
 		 CHAIN("destination_port: 301", "c-301") "]")
@@ -90,9 +95,11 @@ static int end(void **state)
 
 static const struct weft_listener *listener_for(const struct scene *scene, const char *address, uint16_t port)
 {
+	struct weft_address parsed;
 	weft_ref ref = 0;
 
-	return weft_find_listener(&scene->image, inet_addr(address), htons(port), &ref) ? NULL : weft_at(&scene->image, ref);
+	assert_true(weft_address_parse(address, &parsed));
+	return weft_find_listener(&scene->image, &parsed, htons(port), &ref) ? NULL : weft_at(&scene->image, ref);
 }
 
 static struct weft_text *text_at(const struct scene *scene, weft_ref ref)
@@ -152,7 +159,7 @@ static void test_an_exact_address_wins(void **state)
 	expect_listener(scene, "10.0.0.1", 100, "exact", WEFT_LISTENER_TCP);
 	expect_listener(scene, "10.0.0.2", 100, "exact", WEFT_LISTENER_TCP);
 	expect_listener(scene, "10.0.0.3", 100, "any", WEFT_LISTENER_TCP);
-	assert_null(listener_for(scene, "10.0.0.1", 101));
+	expect_listener(scene, "10.0.0.1", 101, "virtual", WEFT_LISTENER_TCP);
 }
 
 static void test_the_most_specific_range_wins(void **state)
@@ -168,6 +175,26 @@ static void test_the_most_specific_range_wins(void **state)
 	assert_int_equal(plain(scene, "10.8.0.1", 200), c32);
 	assert_int_equal(plain(scene, "10.9.255.255", 200), c32);
 	assert_int_equal(plain(scene, "10.10.0.0", 200), rest);
+}
+
+static void test_ranges_of_ipv6_are_those_of_its_listener(void **state)
+{
+	const struct scene *scene = *state;
+	uint32_t c32 = plain(scene, "fd00:1:4::1", 200), c47 = plain(scene, "fd00:1:3::1", 200), rest = plain(scene, "fd00:2::1", 200);
+
+	assert_true(c32 && c47 && rest);
+	assert_true(c32 != c47 && c32 != rest && c47 != rest);
+	assert_int_equal(plain(scene, "fd00:1:2:ffff::", 200), c47);
+	assert_int_equal(plain(scene, "::ffff:10.1.7.7", 200), plain(scene, "10.1.7.7", 200)); /* an IPv4 address, however it is written */
+}
+
+static void test_addresses_without_a_listener_are_each_familys_own(void **state)
+{
+	const struct scene *scene = *state;
+
+	expect_listener(scene, "10.0.0.1", 999, "virtual", WEFT_LISTENER_TCP);
+	expect_listener(scene, "fd00::1", 999, "virtual", WEFT_LISTENER_TCP);
+	expect_listener(scene, "fd00::1", 100, "virtual", WEFT_LISTENER_TCP); /* 0.0.0.0:100 is none of it */
 }
 
 static void test_there_is_no_way_back_to_a_wider_range(void **state)
@@ -287,6 +314,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_an_exact_address_wins),
 		cmocka_unit_test(test_the_most_specific_range_wins),
+		cmocka_unit_test(test_ranges_of_ipv6_are_those_of_its_listener),
+		cmocka_unit_test(test_addresses_without_a_listener_are_each_familys_own),
 		cmocka_unit_test(test_there_is_no_way_back_to_a_wider_range),
 		cmocka_unit_test(test_what_no_range_has_is_closed),
 		cmocka_unit_test(test_a_chain_of_the_port_wins),

@@ -59,7 +59,7 @@ static void test_round_robin_follows_weights(void **state)
 	image = compile(ids, "resources:\n" CLUSTER("a", ENDPOINT("10.0.0.1", "2") "," ENDPOINT("10.0.0.2", "3") "," ENDPOINT("10.0.0.3", "1")));
 	for (i = 0; i < 600; i++) {
 		assert_int_equal(pick(image, ids, "a", &balance, i, &endpoint), 0);
-		counts[(ntohl(endpoint.ip4_be) & 3) - 1]++;
+		counts[(ntohl(endpoint.address.be[3]) & 3) - 1]++;
 		assert_int_equal(ntohs(endpoint.port_be), 80);
 	}
 	assert_int_equal(counts[0], 200);

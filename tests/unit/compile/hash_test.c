@@ -133,7 +133,7 @@ static void open_oracle(struct world *world)
 	assert_int_equal(mesh_add_resource(mesh, mesh_kind_type_url(MESH_ROUTE_CONFIG), routes.data, routes.size, NULL), 0);
 	assert_int_equal(compile_routes(mesh, world->ids, &world->routes, NULL), 0);
 	world->route_handle = (struct weft_image_handle){ world->routes->base, world->routes->size_bytes };
-	assert_int_equal(weft_find_listener(&world->route_handle, htonl(INADDR_LOOPBACK), htons(80), &ref), 0);
+	assert_int_equal(weft_find_listener(&world->route_handle, &WEFT_IP4(htonl(INADDR_LOOPBACK)), htons(80), &ref), 0);
 	world->route_table = ((const struct weft_listener *)weft_at(&world->route_handle, ref))->route_table;
 	mesh_free(&mesh);
 	strbuf_release(&clusters);
@@ -170,7 +170,7 @@ static u64 make_cookie(void *arg, const struct weft_hash_policy *policy)
 /* The endpoint as text; "" when there is nothing to hash. */
 static const char *endpoint_of(struct world *world, const char *request, const char *cluster)
 {
-	static char text[32];
+	static char text[64];
 	struct weft_hash_query query = {
 		.image = world->route_handle, .source_hash = weft_hash_bytes("127.0.0.1", 9, 0), .rewrite = rewrite, .make_cookie = make_cookie, .arg = world,
 	};
@@ -206,8 +206,7 @@ static const char *endpoint_of(struct world *world, const char *request, const c
 	assert_int_equal(r, WEFT_HASH_READY);
 	balance.hash_state = WEFT_HASH_READY;
 	assert_int_equal(weft_pick_endpoint(&balance, &endpoint), 0);
-	inet_ntop(AF_INET, &endpoint.ip4_be, text, sizeof(text));
-	snprintf(text + strlen(text), sizeof(text) - strlen(text), ":%u", ntohs(endpoint.port_be));
+	snprintf(text, sizeof(text), "%s", weft_host_text(&endpoint.address, endpoint.port_be).text);
 	return text;
 }
 
@@ -317,7 +316,7 @@ static uint32_t hashed(const struct world *world, const char *cluster, uint64_t 
 		assert_int_equal(r, -EHOSTUNREACH);
 		return 0;
 	}
-	return ntohl(endpoint.ip4_be) & 0xff;
+	return ntohl(endpoint.address.be[3]) & 0xff;
 }
 
 static void shares(const struct world *world, const char *cluster, double parts[8])

@@ -27,15 +27,15 @@ static void test_a_name_keeps_its_id_over_generations(void **state)
 	b = cluster(first, "b");
 	assert_int_not_equal(a, b);
 	assert_int_equal(cluster(first, "a"), a);
-	assert_int_equal(ids_endpoint(first, 0x0100000a, 0x5000, &endpoint), 0);
+	assert_int_equal(ids_endpoint(first, &WEFT_IP4(0x0100000a), 0x5000, &endpoint), 0);
 
 	assert_int_equal(ids_claim_new(ids, &second), 0);
 	ids_claim_release(&first);
 	assert_int_equal(cluster(second, "b"), b);
 	assert_int_equal(cluster(second, "a"), a);
-	assert_int_equal(ids_endpoint(second, 0x0100000a, 0x5000, &again), 0);
+	assert_int_equal(ids_endpoint(second, &WEFT_IP4(0x0100000a), 0x5000, &again), 0);
 	assert_int_equal(again, endpoint);
-	assert_int_equal(ids_endpoint(second, 0x0100000a, 0x5100, &again), 0);
+	assert_int_equal(ids_endpoint(second, &WEFT_IP4(0x0100000a), 0x5100, &again), 0);
 	assert_int_not_equal(again, endpoint);
 	assert_string_equal(ids_cluster_name(ids, a), "a");
 	assert_int_equal(ids_cluster_find(ids, "b"), b);

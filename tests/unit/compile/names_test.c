@@ -10,6 +10,7 @@
 #include "fixture.h"
 #include "mesh/mesh.h"
 #include "weft/balance.h"
+#include "weft/address_host.h"
 
 #define CLUSTER(name, type, localities) \
 	"  - {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: " name ", type: " type ", lb_policy: ROUND_ROBIN,\n" \
@@ -45,11 +46,9 @@ static void has(const struct image *image, const struct ids *ids, const char *cl
 	const struct weft_cluster *found = weft_at(&handle, directory[ids_cluster_find(ids, cluster)]);
 	const struct weft_endpoint *endpoints = weft_at(&handle, found->endpoints);
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
-	char address[INET_ADDRSTRLEN];
 
 	for (uint32_t i = 0; i < found->endpoint_count; i++)
-		strbuf_printf(&text, "%s%s:%u %u", i ? ", " : "", inet_ntop(AF_INET, &endpoints[i].ip4_be, address, sizeof(address)),
-			      ntohs(endpoints[i].port_be), endpoints[i].weight);
+		strbuf_printf(&text, "%s%s %u", i ? ", " : "", weft_host_text(&endpoints[i].address, endpoints[i].port_be).text, endpoints[i].weight);
 	assert_string_equal(strbuf_text(&text), expected);
 }
 

@@ -74,7 +74,7 @@ static void topic_open(struct topic *topic, const char *name, const char *option
 	assert_int_equal(ids_new(&topic->ids, NULL), 0);
 	assert_int_equal(compile_routes(topic->mesh, topic->ids, &topic->routes, NULL), 0);
 	topic->handle = (struct weft_image_handle){ topic->routes->base, topic->routes->size_bytes };
-	assert_int_equal(weft_find_listener(&topic->handle, 0x0100007f, __builtin_bswap16(80), &ref), 0);
+	assert_int_equal(weft_find_listener(&topic->handle, &WEFT_IP4(0x0100007f), __builtin_bswap16(80), &ref), 0);
 	topic->listener = weft_at(&topic->handle, ref);
 	assert_non_null(topic->listener);
 	assert_int_equal(topic->listener->kind, WEFT_LISTENER_HTTP);

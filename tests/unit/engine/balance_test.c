@@ -10,8 +10,8 @@
 static void test_a_listener_is_found_by_its_address_before_any_address(void **state)
 {
 	static const struct weft_listener listeners[] = {
-		{.key = {IP(1), 80, 0}, .kind = WEFT_LISTENER_HTTP}, {.key = {ANY, 80, 0}, .kind = WEFT_LISTENER_PASS},
-		{.key = {IP(2), 443, 0}, .kind = WEFT_LISTENER_TCP},
+		{.key = {WEFT_IP4(IP(1)), 80, 0}, .kind = WEFT_LISTENER_HTTP}, {.key = {WEFT_IP4(ANY), 80, 0}, .kind = WEFT_LISTENER_PASS},
+		{.key = {WEFT_IP4(IP(2)), 443, 0}, .kind = WEFT_LISTENER_TCP},
 	};
 	struct weft_image_handle image;
 	struct builder b;
@@ -19,23 +19,25 @@ static void test_a_listener_is_found_by_its_address_before_any_address(void **st
 
 	builder_init(&b, 2);
 	image = build_image(&b, WEFT_IMAGE_ROUTES);
-	assert_int_equal(weft_find_listener(&image, IP(1), 80, &found), -ENOENT);
+	assert_int_equal(weft_find_listener(&image, &WEFT_IP4(IP(1)), 80, &found), -ENOENT);
 	build_listeners(&b, listeners, WEFT_ARRAY_SIZE(listeners));
-	assert_int_equal(weft_find_listener(&image, IP(1), 80, &found), 0);
+	assert_int_equal(weft_find_listener(&image, &WEFT_IP4(IP(1)), 80, &found), 0);
 	assert_int_equal(((const struct weft_listener *)weft_at(&image, found))->kind, WEFT_LISTENER_HTTP);
-	assert_int_equal(weft_find_listener(&image, IP(3), 80, &found), 0);
+	assert_int_equal(weft_find_listener(&image, &WEFT_IP4(IP(3)), 80, &found), 0);
 	assert_int_equal(((const struct weft_listener *)weft_at(&image, found))->kind, WEFT_LISTENER_PASS);
-	assert_int_equal(weft_find_listener(&image, IP(2), 443, &found), 0);
+	assert_int_equal(weft_find_listener(&image, &WEFT_IP4(IP(2)), 443, &found), 0);
 	assert_int_equal(((const struct weft_listener *)weft_at(&image, found))->kind, WEFT_LISTENER_TCP);
-	assert_int_equal(weft_find_listener(&image, IP(1), 443, &found), -ENOENT);
+	assert_int_equal(weft_find_listener(&image, &WEFT_IP4(IP(1)), 443, &found), -ENOENT);
 	assert_null(weft_at(&image, 0));
 	builder_free(&b);
 }
 
-static void test_what_no_listener_owns_falls_to_the_one_of_any_address_and_port(void **state)
+static void test_a_listener_of_ipv6_is_none_of_ipv4(void **state)
 {
+	static const struct weft_address service = {{0x6900fd, 0, 0, 0x1000000}}, other = {{0x6900fd, 0, 0, 0x2000000}};
 	static const struct weft_listener listeners[] = {
-		{.key = {IP(1), 80, 0}, .kind = WEFT_LISTENER_HTTP}, {.key = {ANY, 0, 0}, .kind = WEFT_LISTENER_BLOCK},
+		{.key = {{{0x6900fd, 0, 0, 0x1000000}}, 80, 0}, .kind = WEFT_LISTENER_HTTP}, {.key = {WEFT_IP4(ANY), 80, 0}, .kind = WEFT_LISTENER_PASS},
+		{.key = {{{0}}, 81, 0}, .kind = WEFT_LISTENER_TCP}, {.key = {{{0}}, 0, 0}, .kind = WEFT_LISTENER_BLOCK},
 	};
 	struct weft_image_handle image;
 	struct builder b;
@@ -44,9 +46,33 @@ static void test_what_no_listener_owns_falls_to_the_one_of_any_address_and_port(
 	builder_init(&b, 1);
 	image = build_image(&b, WEFT_IMAGE_ROUTES);
 	build_listeners(&b, listeners, WEFT_ARRAY_SIZE(listeners));
-	assert_int_equal(weft_find_listener(&image, IP(1), 80, &found), 0);
+	assert_int_equal(weft_find_listener(&image, &service, 80, &found), 0);
 	assert_int_equal(((const struct weft_listener *)weft_at(&image, found))->kind, WEFT_LISTENER_HTTP);
-	assert_int_equal(weft_find_listener(&image, IP(1), 81, &found), 0);
+	assert_int_equal(weft_find_listener(&image, &other, 81, &found), 0);
+	assert_int_equal(((const struct weft_listener *)weft_at(&image, found))->kind, WEFT_LISTENER_TCP);
+	assert_int_equal(weft_find_listener(&image, &other, 80, &found), 0);
+	assert_int_equal(((const struct weft_listener *)weft_at(&image, found))->kind, WEFT_LISTENER_BLOCK);
+	assert_int_equal(weft_find_listener(&image, &WEFT_IP4(IP(1)), 80, &found), 0);
+	assert_int_equal(((const struct weft_listener *)weft_at(&image, found))->kind, WEFT_LISTENER_PASS);
+	assert_int_equal(weft_find_listener(&image, &WEFT_IP4(IP(1)), 81, &found), -ENOENT);
+	builder_free(&b);
+}
+
+static void test_what_no_listener_owns_falls_to_the_one_of_any_address_and_port(void **state)
+{
+	static const struct weft_listener listeners[] = {
+		{.key = {WEFT_IP4(IP(1)), 80, 0}, .kind = WEFT_LISTENER_HTTP}, {.key = {WEFT_IP4(ANY), 0, 0}, .kind = WEFT_LISTENER_BLOCK},
+	};
+	struct weft_image_handle image;
+	struct builder b;
+	weft_ref found;
+
+	builder_init(&b, 1);
+	image = build_image(&b, WEFT_IMAGE_ROUTES);
+	build_listeners(&b, listeners, WEFT_ARRAY_SIZE(listeners));
+	assert_int_equal(weft_find_listener(&image, &WEFT_IP4(IP(1)), 80, &found), 0);
+	assert_int_equal(((const struct weft_listener *)weft_at(&image, found))->kind, WEFT_LISTENER_HTTP);
+	assert_int_equal(weft_find_listener(&image, &WEFT_IP4(IP(1)), 81, &found), 0);
 	assert_int_equal(((const struct weft_listener *)weft_at(&image, found))->kind, WEFT_LISTENER_BLOCK);
 	builder_free(&b);
 }
@@ -60,15 +86,15 @@ struct world {
 };
 
 static const struct weft_endpoint endpoints[] = {
-	{.id = 1, .ip4_be = IP(1), .port_be = 80, .weight = 1},
-	{.id = 2, .ip4_be = IP(2), .port_be = 80, .weight = 3},
-	{.id = 3, .ip4_be = IP(3), .port_be = 80, .weight = 1},
+	{.id = 1, .address = WEFT_IP4(IP(1)), .port_be = 80, .weight = 1},
+	{.id = 2, .address = WEFT_IP4(IP(2)), .port_be = 80, .weight = 3},
+	{.id = 3, .address = WEFT_IP4(IP(3)), .port_be = 80, .weight = 1},
 };
 
 static const struct weft_endpoint equals[] = {
-	{.id = 4, .ip4_be = IP(1), .port_be = 80, .weight = 1},
-	{.id = 5, .ip4_be = IP(2), .port_be = 80, .weight = 1},
-	{.id = 6, .ip4_be = IP(3), .port_be = 80, .weight = 1},
+	{.id = 4, .address = WEFT_IP4(IP(1)), .port_be = 80, .weight = 1},
+	{.id = 5, .address = WEFT_IP4(IP(2)), .port_be = 80, .weight = 1},
+	{.id = 6, .address = WEFT_IP4(IP(3)), .port_be = 80, .weight = 1},
 };
 
 enum { MISSING, ROUND_ROBIN, RANDOM, LEAST_REQUEST, LEAST_OF_FIVE, LEAST_WEIGHTED, LEAST_MANY, LEAST_GROUPS, EMPTY, UNKNOWN, BLACK_HOLE, ORIGINAL, CLUSTERS };
@@ -86,7 +112,7 @@ static weft_ref many(struct builder *b)
 	u32 i;
 
 	for (i = 0; i < 40; i++)
-		members[i] = (struct weft_endpoint){.id = 8 + i, .ip4_be = IP(i), .weight = i % 4 ? 1 : 5, .flags = WEFT_ENDPOINT_WEIGHTED};
+		members[i] = (struct weft_endpoint){.id = 8 + i, .address = WEFT_IP4(IP(i)), .weight = i % 4 ? 1 : 5, .flags = WEFT_ENDPOINT_WEIGHTED};
 	return least_request(b, 2, members, 40);
 }
 
@@ -298,6 +324,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_listener_is_found_by_its_address_before_any_address),
+		cmocka_unit_test(test_a_listener_of_ipv6_is_none_of_ipv4),
 		cmocka_unit_test(test_what_no_listener_owns_falls_to_the_one_of_any_address_and_port),
 		cmocka_unit_test(test_round_robin_takes_the_schedule_in_turn),
 		cmocka_unit_test(test_random_follows_the_schedule),

@@ -382,7 +382,7 @@ static inline void build_listeners(struct builder *b, const struct weft_listener
 	u32 i, k;
 
 	for (i = 0; i < count; i++) {
-		u32 hash = weft_listener_hash(listeners[i].key.ip4_be, listeners[i].key.port_be);
+		u32 hash = weft_listener_hash(&listeners[i].key.address, listeners[i].key.port_be);
 
 		for (k = 0; slots[(hash + k) & 63].object; k++)
 			;

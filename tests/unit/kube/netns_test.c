@@ -130,7 +130,7 @@ static void test_a_listener_is_reached_from_inside_alone(void **state)
 	pod_begin(&other);
 	loopback_up(&pod);
 	loopback_up(&other);
-	assert_int_equal(netns_listen_loopback(pod.fd, 15001, 16, &fd, &port), 0);
+	assert_int_equal(netns_listen_loopback(pod.fd, AF_INET, 15001, 16, &fd, &port), 0);
 	assert_int_equal(port, 15001);
 	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	assert_int_equal(dial(pod.fd, port), 0);
@@ -148,11 +148,32 @@ static void test_a_taken_port_is_replaced(void **state)
 
 	pod_begin(&pod);
 	loopback_up(&pod);
-	assert_int_equal(netns_listen_loopback(pod.fd, 15001, 16, &a, &first), 0);
-	assert_int_equal(netns_listen_loopback(pod.fd, 15001, 16, &b, &second), 0);
+	assert_int_equal(netns_listen_loopback(pod.fd, AF_INET, 15001, 16, &a, &first), 0);
+	assert_int_equal(netns_listen_loopback(pod.fd, AF_INET, 15001, 16, &b, &second), 0);
 	assert_int_equal(first, 15001);
 	assert_true(second != 0 && second != first);
 	assert_int_equal(dial(pod.fd, second), 0);
+	close(a);
+	close(b);
+	pod_end(&pod);
+}
+
+static void test_a_pod_has_a_listener_for_ipv6_too(void **state)
+{
+	struct sockaddr_in6 address;
+	socklen_t size = sizeof(address);
+	uint16_t four = 0, six = 0;
+	struct pod pod;
+	int a, b;
+
+	pod_begin(&pod);
+	loopback_up(&pod);
+	assert_int_equal(netns_listen_loopback(pod.fd, AF_INET, 15001, 16, &a, &four), 0);
+	assert_int_equal(netns_listen_loopback(pod.fd, AF_INET6, 15001, 16, &b, &six), 0);
+	assert_int_equal(four, 15001);
+	assert_int_equal(six, 15001);
+	assert_int_equal(getsockname(b, (struct sockaddr *)&address, &size), 0);
+	assert_true(IN6_IS_ADDR_LOOPBACK(&address.sin6_addr));
 	close(a);
 	close(b);
 	pod_end(&pod);
@@ -165,7 +186,7 @@ static void test_a_pod_without_loopback_has_no_listener(void **state)
 	int fd = -1;
 
 	pod_begin(&pod);
-	assert_int_equal(netns_listen_loopback(pod.fd, 15001, 16, &fd, &port), -ENETDOWN);
+	assert_int_equal(netns_listen_loopback(pod.fd, AF_INET, 15001, 16, &fd, &port), -ENETDOWN);
 	assert_int_equal(fd, -1);
 	assert_int_equal(port, 7);
 	pod_end(&pod);
@@ -191,6 +212,7 @@ int main(void)
 		cmocka_unit_test(test_the_thread_comes_back),
 		cmocka_unit_test(test_a_listener_is_reached_from_inside_alone),
 		cmocka_unit_test(test_a_taken_port_is_replaced),
+		cmocka_unit_test(test_a_pod_has_a_listener_for_ipv6_too),
 		cmocka_unit_test(test_a_pod_without_loopback_has_no_listener),
 		cmocka_unit_test(test_what_is_no_namespace_is_refused),
 	};

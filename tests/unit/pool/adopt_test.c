@@ -244,7 +244,7 @@ static void test_upstreams_to_an_endpoint_that_went_meanwhile_finish_first(void 
 	die(fx);
 	fx->options.adopt = true;
 	assert_int_equal(pool_new(&fx->pool, &fx->options), 0);
-	assert_int_equal(pool_pod_add(fx->pool, POD, -1, 0), 0);
+	assert_int_equal(pool_pod_add(fx->pool, POD, -1, (const struct weft_address[WEFT_FAMILIES]){}), 0);
 	publish(fx, moved, 1);
 	table_each(fx->table, collect, &entries);
 	assert_int_equal(pool_adopt(fx->pool, entries.items[0]), 0);

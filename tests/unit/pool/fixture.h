@@ -237,7 +237,7 @@ static void publish_in(struct fixture *fx, uint32_t scope, const struct known_en
 	image.cluster.endpoints = (uint32_t)((uint8_t *)image.endpoints - (uint8_t *)&image);
 	for (uint32_t i = 0; i < count; i++) {
 		image.endpoints[i].id = known[i].id;
-		image.endpoints[i].ip4_be = htonl(INADDR_LOOPBACK);
+		image.endpoints[i].address = WEFT_IP4(htonl(INADDR_LOOPBACK));
 		image.endpoints[i].port_be = known[i].port_be;
 	}
 	assert_int_equal(pool_publish_endpoints(fx->pool, scope, &image, sizeof(image)), 0);
@@ -267,7 +267,7 @@ static void fixture_start(struct fixture *fx, bool adopt)
 {
 	fx->options.adopt = adopt;
 	assert_int_equal(pool_new(&fx->pool, &fx->options), 0);
-	assert_int_equal(pool_pod_add(fx->pool, POD, -1, 0), 0);
+	assert_int_equal(pool_pod_add(fx->pool, POD, -1, (const struct weft_address[WEFT_FAMILIES]){}), 0);
 	publish_usual(fx);
 }
 

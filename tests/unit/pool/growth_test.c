@@ -239,7 +239,7 @@ static void test_more_pools_than_places_are_refused_not_broken(void **state)
 	for (uint32_t i = 0; i < 8; i++)
 		miss(fx, 10 + i);
 	assert_int_equal(stats_of(fx).pools, POOLS);
-	assert_int_equal(pool_pod_add(fx->pool, POD + 1, -1, 0), 0);
+	assert_int_equal(pool_pod_add(fx->pool, POD + 1, -1, (const struct weft_address[WEFT_FAMILIES]){}), 0);
 	pool_event(fx->pool, &(struct weft_event){ .kind = WEFT_EVENT_POOL_MISS, .pod_id = POD + 1, .endpoint_id = 10 });
 	assert_int_equal(stats_of(fx).pools, POOLS);
 }
@@ -354,8 +354,8 @@ static void test_a_pod_that_goes_takes_its_upstreams_along(void **state)
 	assert_int_equal(stats_of(fx).pods, 1); /* as long as an exchange of it is open */
 	assert_true(give_back(fx, slot, WEFT_UPSTREAM_LENT));
 	AWAIT(fx, stats_of(fx).pods == 0 && stats_of(fx).pools == 0);
-	assert_int_equal(pool_pod_add(fx->pool, POD, -1, 0), 0);
-	assert_int_equal(pool_pod_add(fx->pool, POD, -1, 0), -EEXIST);
+	assert_int_equal(pool_pod_add(fx->pool, POD, -1, (const struct weft_address[WEFT_FAMILIES]){}), 0);
+	assert_int_equal(pool_pod_add(fx->pool, POD, -1, (const struct weft_address[WEFT_FAMILIES]){}), -EEXIST);
 	assert_true(give_back(fx, lend_first(fx), WEFT_UPSTREAM_LENT));
 }
 
@@ -367,7 +367,7 @@ static void test_upstreams_are_bound_to_the_address_of_the_pod(void **state)
 	int slot;
 
 	pool_pod_remove(fx->pool, POD);
-	assert_int_equal(pool_pod_add(fx->pool, POD, -1, htonl(0x7f000005)), 0);
+	assert_int_equal(pool_pod_add(fx->pool, POD, -1, (const struct weft_address[WEFT_FAMILIES]){WEFT_IP4(htonl(0x7f000005))}), 0);
 	slot = lend_first(fx);
 	assert_int_equal(getsockname(fd_of(fx, slot), (struct sockaddr *)&own, &len), 0);
 	assert_int_equal(own.sin_addr.s_addr, htonl(0x7f000005));

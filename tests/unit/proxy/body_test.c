@@ -436,7 +436,7 @@ static void test_an_unmeshed_destination_is_passed_on_as_it_is(void **state)
 	struct harness *h = *state;
 	int client, server;
 
-	h->original_ip4_be = htonl(INADDR_LOOPBACK);
+	h->original = WEFT_IP4(htonl(INADDR_LOOPBACK));
 	h->original_port_be = htons(h->ports[1]);
 	client = client_new(h);
 	server = server_accept(h, 1);

@@ -171,7 +171,7 @@ static void compile(struct compiled *compiled, uint64_t *random)
 	assert_int_equal(ids_new(&compiled->ids, NULL), 0);
 	assert_int_equal(compile_routes(mesh, compiled->ids, &compiled->routes, NULL), 0);
 	compiled->query.image = (struct weft_image_handle){ compiled->routes->base, compiled->routes->size_bytes };
-	assert_int_equal(weft_find_listener(&compiled->query.image, 0x0100007f, __builtin_bswap16(80), &ref), 0);
+	assert_int_equal(weft_find_listener(&compiled->query.image, &WEFT_IP4(0x0100007f), __builtin_bswap16(80), &ref), 0);
 	listener = weft_at(&compiled->query.image, ref);
 	compiled->query.route_table = listener->route_table;
 }

@@ -419,7 +419,7 @@ static void a_tunnel_may_be_hashed_by_its_client(void **state)
 {
 	struct harness *h = *state;
 	struct weft_balance_query query = {.image = {h->endpoints->base, h->endpoints->size_bytes}, .cluster_id = ids_cluster_find(h->ids, "ring"),
-					   .hash_state = WEFT_HASH_READY, .hash = weft_source_hash(0)};
+					   .hash_state = WEFT_HASH_READY, .hash = weft_source_hash(&WEFT_IP4(0))};
 	struct weft_endpoint endpoint;
 	int server;
 

@@ -44,7 +44,7 @@ struct harness {
 	struct sockaddr_in address;
 	int servers[SERVERS];        /* listening; cluster `up` is the first, `both` the first two, `down` the closed third */
 	uint16_t ports[SERVERS];
-	uint32_t original_ip4_be;
+	struct weft_address original;
 	uint16_t original_port_be;
 	uint64_t next_cookie;        /* of all clients; 0: each has its own */
 	uint64_t captured_ns;        /* of the record of every client */
@@ -72,20 +72,20 @@ struct harness {
 	bool was_reusable;
 };
 
-static int harness_find(void *arg, uint64_t netns_cookie, uint32_t ip4_be, uint16_t port_be, uint64_t *cookie, struct weft_connection *out)
+static int harness_find(void *arg, uint64_t netns_cookie, const struct weft_address *peer, uint16_t port_be, uint64_t *cookie, struct weft_connection *out)
 {
 	struct harness *h = arg;
 
 	(void)netns_cookie;
-	(void)ip4_be;
+	(void)peer;
 	__atomic_fetch_add(&h->find_count, 1, __ATOMIC_RELEASE);
 	pthread_mutex_lock(&h->lock); /* held by harness_hold() */
 	pthread_mutex_unlock(&h->lock);
-	if (!h->original_ip4_be)
+	if (!weft_address_is_set(&h->original))
 		return -ENOENT;
 	memset(out, 0, sizeof(*out));
 	out->kernel_exchanges = h->kernel_exchanges;
-	out->original_ip4_be = h->original_ip4_be;
+	out->original = h->original;
 	out->original_port_be = h->original_port_be;
 	out->captured_ns = h->captured_ns;
 	*cookie = h->next_cookie ? h->next_cookie : 0xc000000000000000ull | port_be; /* the client's port names it */
@@ -277,7 +277,7 @@ static inline struct harness *harness_new(const struct harness_options *options)
 	struct proxy_backend backend = {.arg = h, .connection_find = harness_find, .connection_command = harness_command};
 	struct proxy_options own = {.is_fast_path_on = options->is_fast_path_on, .limits = options->limits, .table = options->table,
 				    .threads = 1, .client_gone = harness_client_gone, .client_gone_arg = h};
-	struct proxy_pod pod = {.pod_id = 1, .netns_fd = -1, .netns_cookie = 1};
+	struct proxy_pod pod = {.pod_id = 1, .netns_fd = -1, .netns_cookie = 1, .addresses = {WEFT_IP4(0)}, .listener_fds = {-1, -1}};
 	uint16_t port;
 
 	assert_non_null(h);
@@ -287,7 +287,7 @@ static inline struct harness *harness_new(const struct harness_options *options)
 	pthread_cond_init(&h->changed, NULL);
 	backend.clusters = h->clusters;
 	backend.endpoints = h->endpoint_states;
-	h->original_ip4_be = inet_addr("10.96.0.1");
+	h->original = WEFT_IP4(inet_addr("10.96.0.1"));
 	h->original_port_be = htons(options->original_port ? options->original_port : 80);
 	for (int i = 0; i < SERVERS; i++) {
 		h->servers[i] = harness_listen(&h->ports[i]);
@@ -302,7 +302,7 @@ static inline struct harness *harness_new(const struct harness_options *options)
 	assert_int_equal(proxy_new_with_backend(&h->proxy, &backend, &own), 0);
 	if (!options->has_no_images)
 		harness_publish(h, harness_routes);
-	pod.listener_fd = h->listener;
+	pod.listener_fds[WEFT_FAMILY_4] = h->listener;
 	assert_int_equal(proxy_pod_add(h->proxy, &pod), 0);
 	return h;
 }

@@ -50,7 +50,7 @@ static void hand_to(struct harness **first, struct harness *second, struct table
 	entry->is_busy = copy.is_busy;
 	entry->consumed = copy.consumed;
 	entry->written = copy.written;
-	entry->peer_ip4_be = copy.peer_ip4_be;
+	entry->peer = copy.peer;
 	entry->peer_port_be = copy.peer_port_be;
 	table_publish(entry, TABLE_ANCHOR);
 	forget_commands(second);
@@ -212,7 +212,7 @@ static void test_a_removed_pod_leaves_nothing_behind(void **state)
 {
 	struct harness *h = *state;
 	int idle = client_new(h), busy = client_new(h), server, other;
-	struct proxy_pod pod = {.pod_id = 1, .netns_fd = -1, .netns_cookie = 1, .listener_fd = h->listener};
+	struct proxy_pod pod = {.pod_id = 1, .netns_fd = -1, .netns_cookie = 1, .addresses = {WEFT_IP4(0)}, .listener_fds = {h->listener, -1}};
 
 	proxy_set_fast_path(h->proxy, false);
 	put_text(idle, REQUEST);
@@ -359,7 +359,7 @@ static void test_a_stranger_on_the_loopback_listener_is_closed(void **state)
 	int client;
 	struct proxy_stats stats;
 
-	h->original_ip4_be = 0;
+	h->original = (struct weft_address){};
 	client = client_new(h);
 	assert_int_equal(what_comes(client, 2000), 0);
 	proxy_stats(h->proxy, &stats);

@@ -74,9 +74,6 @@ int datapath_new(struct datapath **out, const struct datapath_options *options)
 		datapath_set_fast_path(dp, options->fast_path);
 		dp->control->is_paused = 0;
 	}
-	r = options->message_programs_later ? datapath_later_start(dp) : 0;
-	if (r)
-		return r;
 	*out = TAKE_PTR(dp);
 	return 0;
 }

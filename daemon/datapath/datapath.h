@@ -41,7 +41,7 @@ struct datapath_options {
 	uint32_t connections_max;     /* 0: WEFT_CONNECTIONS_MAX */
 	uint32_t connections_each;    /* captured connections of one pod; 0: as many as there is room for */
 	uint32_t disabled;            /* bits 1 << enum datapath_feature: their fallback is forced */
-	bool message_programs_later;  /* a thread loads what reads messages: see datapath_later_fd() */
+	bool message_programs_later;  /* what reads messages is not loaded before datapath_later_start() */
 	bool adopt;                   /* a worker that follows another one: use the pinned objects as they are */
 	bool replaces;                /* with adopt: another weftd's, whose programs are replaced by those that datapath_load_next() has loaded */
 };
@@ -56,6 +56,9 @@ int datapath_load_next(const struct datapath_options *options);
 void datapath_forget_loaded(const char *bpffs);
 /* Releases user-space handles; attached programs and pins stay. */
 void datapath_free(struct datapath **dp);
+/* A thread begins to load the programs that read messages, unless they are there, or are not wanted. Whoever publishes new pages meanwhile waits longer: a grace period of RCU
+ * lasts while the verifier is at work. */
+int datapath_later_start(struct datapath *dp);
 /* Readable when the programs that read messages are loaded, or were refused: then call datapath_later_finish(), which puts them into force. Until then
  * everything goes up. -1: nothing is being loaded. */
 int datapath_later_fd(const struct datapath *dp);

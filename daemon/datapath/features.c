@@ -2,8 +2,9 @@
 /* What this kernel can do, what the option takes away, and why: decided before and while the programs are loaded, kept for the next worker.
  * What is found out by doing it is in probe.c; bugs that harm memory are told by the fix level (kernel-facts, pitfalls 1 and 9). */
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/btf.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,9 +12,13 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "datapath/internal.h"
+
+#define KERNEL_TYPES "/sys/kernel/btf/vmlinux"
+#define KERNEL_TYPES_MAX ((size_t)64 << 20)
 
 const char *const datapath_feature_names[FEATURE_COUNT] = {
 	[FEATURE_SOCKMAP] = "sockmap",
@@ -109,13 +114,19 @@ static void feature_set(struct datapath *dp, enum datapath_feature feature, bool
 	va_end(args);
 }
 
+/* Only the names: to parse the types, some hundred thousand, takes ten times as long, and libbpf does it anyway when it loads the programs. */
 static bool knows_direct_reads(void)
 {
-	struct btf *btf = btf__load_vmlinux_btf();
-	bool is_known = btf && btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
+	static const char name[] = "\0bpf_rdonly_cast";
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	_cleanup_close_ int fd = open(KERNEL_TYPES, O_RDONLY | O_CLOEXEC);
+	struct btf_header header;
 
-	btf__free(btf);
-	return is_known;
+	if (fd < 0 || pread(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header) || header.magic != BTF_MAGIC)
+		return false;
+	if (lseek(fd, (off_t)header.hdr_len + header.str_off, SEEK_SET) < 0 || fd_read_all(fd, KERNEL_TYPES_MAX, &text))
+		return false;
+	return memmem(strbuf_text(&text), text.size, name, sizeof(name));
 }
 
 static void set_direct_reads(struct datapath *dp, bool is_on)

@@ -116,7 +116,6 @@ int datapath_load_messages(struct datapath *dp, struct weft **out);
 int datapath_fill_messages(struct weft *skeleton);
 
 /* later.c */
-int datapath_later_start(struct datapath *dp); /* unless they are there, or not wanted */
 void datapath_later_free(struct later **later);
 
 /* ---- features.c: each sets what it is about, unless the option has disabled it ---- */

@@ -4,6 +4,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -17,7 +18,7 @@
 #include "probe.skel.h"
 #include "weft/probe.h"
 
-#define ARRIVAL_TRIES 50 /* a millisecond each */
+#define ARRIVAL_MS 50
 
 static int loopback_pair(int *client, int *server)
 {
@@ -49,6 +50,13 @@ static int watch_messages(int program, int socket, int *map)
 	return 0;
 }
 
+static bool has_bytes(int socket)
+{
+	struct pollfd wanted = {.fd = socket, .events = POLLIN};
+
+	return poll(&wanted, 1, ARRIVAL_MS) > 0;
+}
+
 /* ---- FIONREAD -------------------------------------------------------------------------------------------------------------------- */
 
 int probe_fionread(int message_stub)
@@ -63,12 +71,11 @@ int probe_fionread(int message_stub)
 		return r;
 	if (send(client, "weft", 4, MSG_NOSIGNAL) != 4)
 		return -errno;
-	for (int i = 0; i < ARRIVAL_TRIES && !waiting; i++) {
-		if (ioctl(server, FIONREAD, &waiting))
-			return -errno;
-		if (!waiting)
-			usleep(1000);
-	}
+	/* Where FIONREAD misses them, poll() sees them nevertheless. */
+	if (!has_bytes(server))
+		return -ETIMEDOUT;
+	if (ioctl(server, FIONREAD, &waiting))
+		return -errno;
 	return waiting > 0;
 }
 
@@ -129,15 +136,12 @@ int probe_edits(void)
 		return r;
 	if (send(client, WEFT_PROBE_SENT, sizeof(WEFT_PROBE_SENT) - 1, MSG_NOSIGNAL) < 0)
 		return -errno;
-	for (int i = 0; i < ARRIVAL_TRIES && have < wanted; i++) {
+	while (have < wanted && has_bytes(server)) {
 		ssize_t n = recv(server, received + have, sizeof(received) - have, MSG_DONTWAIT);
 
-		if (n > 0)
-			have += (size_t)n;
-		else if (n == 0 || errno != EAGAIN)
+		if (n <= 0)
 			break;
-		else
-			usleep(1000);
+		have += (size_t)n;
 	}
 	return have == wanted && memcmp(received, WEFT_PROBE_RECEIVED, wanted) == 0;
 }

@@ -154,10 +154,10 @@ static void on_later(evutil_socket_t fd, short what, void *arg)
 
 static int watch_later(struct worker *worker)
 {
-	int fd = datapath_later_fd(worker->datapath);
+	int r = datapath_later_start(worker->datapath), fd = datapath_later_fd(worker->datapath);
 
-	if (fd < 0)
-		return 0;
+	if (r || fd < 0)
+		return r;
 	worker->later_event = event_new(worker->base, fd, EV_READ, on_later, worker);
 	return worker->later_event && event_add(worker->later_event, NULL) == 0 ? 0 : -ENOMEM;
 }

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define INSTANCE_VARIABLE "WEFT_INSTANCE"
+
 struct ctl {
 	const char *control;  /* path of the socket */
 	const char *bpffs;    /* uninstall: weftd's folder of pins */
@@ -31,6 +33,7 @@ int ctl_status(const struct ctl *ctl, int argc, char **argv);
 int ctl_dump(const struct ctl *ctl, int argc, char **argv);
 int ctl_xds(const struct ctl *ctl, int argc, char **argv);
 int ctl_pods(const struct ctl *ctl, int argc, char **argv);
+int ctl_ready(const struct ctl *ctl, int argc, char **argv);
 int ctl_check(const struct ctl *ctl, int argc, char **argv);
 int ctl_uninstall(const struct ctl *ctl, int argc, char **argv);
 int ctl_explain(const struct ctl *ctl, int argc, char **argv);

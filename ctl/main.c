@@ -21,6 +21,7 @@ static const struct command {
 	{ "explain", ctl_explain },
 	{ "xds", ctl_xds },
 	{ "pods", ctl_pods },
+	{ "ready", ctl_ready },
 	{ "check", ctl_check },
 	{ "uninstall", ctl_uninstall },
 };
@@ -34,6 +35,7 @@ static void help(FILE *stream)
 		"       weftctl [option...] dump [listeners|routes|clusters|endpoints] [--namespace NAME]\n"
 		"       weftctl [option...] dump --verdicts|--config-dump [--namespace NAME]\n"
 		"       weftctl [option...] pods [--namespace NAME]\n"
+		"       weftctl [option...] ready [INSTANCE]\n"
 		"       weftctl [option...] check [HOST:PORT...]\n"
 		"       weftctl [option...] xds\n"
 		"       weftctl [option...] explain METHOD URL [-H 'name: value'...] [--pod [NAMESPACE/]NAME|--namespace NAME]\n"
@@ -43,6 +45,7 @@ static void help(FILE *stream)
 		"  dump              what is published, with the verdict on each part; --verdicts: these alone, also of what is not\n"
 		"                    used; --config-dump: the resources of a stream, as Envoy's /config_dump prints them\n"
 		"  pods              every pod of the node, whether it is enrolled, and why not\n"
+		"  ready             whether weftd serves all that it has to, and is INSTANCE (or " INSTANCE_VARIABLE " of the environment): status 0\n"
 		"  check             whether weftd could run here: kernel, cgroup v2, BPF file system, capabilities, programs of others, and\n"
 		"                    whether servers (istiod, the API server) take connections; needs no weftd\n"
 		"  xds               the streams from istiod: what each type has, versions, what was refused and why\n"

@@ -231,7 +231,7 @@ static int serve(const struct options *options, uint32_t disabled, const struct 
 		.replaces = with->is_replacement,
 	};
 	const struct keeper_job job = { .name = "weft-worker", .work = worker_run, .arg = &config, .is_replacement = with->is_replacement,
-		.generation = with->generation };
+		.generation = with->generation, .stays_when_replaced = options->stays_when_replaced };
 	int r;
 
 	r = keeper_block_signals();
@@ -287,13 +287,15 @@ static int run_anew(const struct options *options, uint32_t disabled, struct beg
 
 /* ---- replacement ----------------------------------------------------------------------------------------------------------------- */
 
-/* What could be refused is refused while the other one still serves. */
+/* What could be refused is refused while the other one still serves. NULL: istiod and Kubernetes say everything. */
 static int try_configuration(const char *path)
 {
 	_cleanup_(mesh_report_release) struct mesh_report report = MESH_REPORT_INIT;
 	_cleanup_(mesh_free) struct mesh *mesh = NULL;
 	int r;
 
+	if (!path)
+		return 0;
 	r = mesh_load_file(path, &mesh, &report);
 	if (!r && (mesh->refused_count || worker_config_is_empty(mesh)))
 		r = -EINVAL;

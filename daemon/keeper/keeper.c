@@ -28,6 +28,7 @@ struct keeper {
 	pid_t worker;          /* 0: none */
 	uint64_t born_ns;
 	uint32_t backoff_ms;
+	bool is_told_to_end;   /* replaced, it ends with its worker */
 };
 
 static uint64_t now_ns(void)
@@ -191,6 +192,27 @@ static int ending(const struct keeper *keeper, int status)
 	return is_untaken(keeper) ? KEEPER_EXIT_UNTAKEN : status;
 }
 
+/* Replaced by another one, and asked to end for the first time: what is open in the worker may take its time. */
+static bool lets_worker_end(struct keeper *keeper)
+{
+	if (!keeper->job->stays_when_replaced || !is_replaced(keeper) || keeper->is_told_to_end || !keeper->worker)
+		return false;
+	keeper->is_told_to_end = true;
+	return true;
+}
+
+/* False: it ends with its worker. */
+static bool stays(struct keeper *keeper)
+{
+	if (!keeper->job->stays_when_replaced || keeper->is_told_to_end)
+		return false;
+	log_info("replaced: waiting to be told to end");
+	/* Nothing here is needed any more, and the worker that shared it is gone. */
+	if (close_range(STDERR_FILENO + 1, ~0u, 0))
+		log_warn(-errno, "closing what is another weftd's now");
+	return true;
+}
+
 static int supervise(struct keeper *keeper)
 {
 	int64_t delay_ms = -1; /* until the next worker; -1: there is one */
@@ -203,6 +225,10 @@ static int supervise(struct keeper *keeper)
 		switch (signal_number) {
 		case SIGTERM:
 		case SIGINT:
+			if (lets_worker_end(keeper)) {
+				log_info("%s: stopping when nothing is open here any more; once more: at once", strsignal(signal_number));
+				break;
+			}
 			log_info("%s: stopping", strsignal(signal_number));
 			stop_worker(keeper);
 			return ending(keeper, KEEPER_EXIT_DONE);
@@ -213,8 +239,11 @@ static int supervise(struct keeper *keeper)
 		case SIGCHLD:
 			if (!reap(keeper, &status))
 				break;
-			if (is_replaced(keeper))
+			if (is_replaced(keeper)) {
+				if (stays(keeper))
+					break;
 				return KEEPER_EXIT_REPLACED;
+			}
 			say_how_it_ended(worker, status);
 			/* The other one can go on, as long as it is sure that this one does not: no further try. */
 			if (is_untaken(keeper) || !plan_next(keeper, status, &delay_ms))

@@ -37,6 +37,9 @@ struct keeper_job {
 	void *arg;
 	bool is_replacement;   /* `table` holds what another weftd handed over: the first worker follows that one's */
 	uint64_t generation;   /* of that one's configuration */
+	/* Replaced, the keeper waits for SIGTERM or SIGINT: whoever started it would start it again, and it would take everything back. The first of them
+	 * lets the worker end what it still has. */
+	bool stays_when_replaced;
 	uint32_t stop_timeout_ms; /* after SIGTERM to the worker until SIGKILL; 0: 10000 */
 };
 

@@ -12,7 +12,7 @@
 
 enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_LOG_RATE, OPT_DECORATE, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT,
        OPT_XDS, OPT_XDS_ROOT_CERT, OPT_XDS_SERVER_NAME, OPT_XDS_TOKEN, OPT_XDS_CERT, OPT_XDS_KEY, OPT_XDS_CLUSTER_ID, OPT_XDS_TRUST_DOMAIN, OPT_XDS_CACHE,
-       OPT_NODE_NAME, OPT_REQUIRE_MTLS, OPT_REPLACE, OPT_HEALTH_ADDRESS, OPT_METRICS_ADDRESS, OPT_ADMIN_ADDRESS, OPT_LOG_FORMAT,
+       OPT_NODE_NAME, OPT_REQUIRE_MTLS, OPT_REPLACE, OPT_STAY, OPT_INSTANCE, OPT_HEALTH_ADDRESS, OPT_METRICS_ADDRESS, OPT_ADMIN_ADDRESS, OPT_LOG_FORMAT,
        OPT_KUBERNETES, OPT_KUBECONFIG, OPT_PROC_ROOT, OPT_CGROUP_ROOT };
 
 static const struct option long_options[] = {
@@ -47,6 +47,8 @@ static const struct option long_options[] = {
 	{ "node-name", required_argument, NULL, OPT_NODE_NAME },
 	{ "require-mtls", no_argument, NULL, OPT_REQUIRE_MTLS },
 	{ "replace", no_argument, NULL, OPT_REPLACE },
+	{ "stay-when-replaced", no_argument, NULL, OPT_STAY },
+	{ "instance", required_argument, NULL, OPT_INSTANCE },
 	{ "kubernetes", no_argument, NULL, OPT_KUBERNETES },
 	{ "kubeconfig", required_argument, NULL, OPT_KUBECONFIG },
 	{ "proc-root", required_argument, NULL, OPT_PROC_ROOT },
@@ -110,6 +112,8 @@ void options_help(FILE *stream)
 		"  --require-mtls           don't reach endpoints in plaintext that could speak mutual TLS\n"
 		"  --replace                take over from the weftd that runs with the same --control, newer or older, if there is one:\n"
 		"                           its connections stay open, and it ends\n"
+		"  --stay-when-replaced     once replaced, end when told to and not before, for supervisors that would start this one again\n"
+		"  --instance NAME          who this weftd is among those that replace each other: `weftctl ready` asks for it\n"
 		"  --health-address HOST:PORT   where probes are answered: /healthz/ready, /healthz/live (Istio's port: 15021)\n"
 		"  --metrics-address HOST:PORT  where metrics are read: /metrics (15020)\n"
 		"  --admin-address HOST:PORT    where people look and change log levels: /config_dump, /logging, /stats (15000); loopback only\n"
@@ -244,6 +248,8 @@ static const char **text_option(struct options *options, int option)
 		return &options->admin_address;
 	case OPT_KUBECONFIG:
 		return &options->kubeconfig;
+	case OPT_INSTANCE:
+		return &options->instance;
 	default:
 		return NULL;
 	}
@@ -265,6 +271,9 @@ static int apply(struct options *options, enum options_action *action, int optio
 		return 0;
 	case OPT_REPLACE:
 		options->replace = true;
+		return 0;
+	case OPT_STAY:
+		options->stays_when_replaced = true;
 		return 0;
 	case OPT_KUBERNETES:
 		options->kubernetes = true;

@@ -51,6 +51,8 @@ struct options {
 	const char *xds_cache;         /* "": none */
 	const char *node_name;         /* "": not known */
 	bool replace;                  /* take over from the weftd that runs */
+	bool stays_when_replaced;      /* until it is told to end */
+	const char *instance;          /* NULL: it has no name */
 	bool kubernetes;               /* pods are those that Kubernetes has on this node */
 	const char *kubeconfig;        /* NULL: as a pod finds its API server */
 	const char *proc_root;         /* /proc of the node */

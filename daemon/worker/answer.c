@@ -7,7 +7,9 @@
 #include "admin/explain.h"
 #include "admin/server.h"
 #include "base/cleanup.h"
+#include "base/strbuf.h"
 #include "datapath/datapath.h"
+#include "keeper/options.h"
 #include "worker/internal.h"
 #include "xds/scope.h"
 
@@ -239,6 +241,16 @@ static json_t *xds(struct worker *worker)
 	return json_pack("{s:o}", "scopes", scopes_describe(worker));
 }
 
+/* Is it well, and which of those that may replace each other is it? */
+static json_t *ready(struct worker *worker)
+{
+	_cleanup_(strbuf_release) struct strbuf pending = STRBUF_INIT;
+	const char *instance = worker->config->options->instance;
+
+	http_pending(worker, &pending);
+	return json_pack("{s:s, s:b, s:s}", "instance", instance ? instance : "", "is_ready", !pending.size, "pending", strbuf_text(&pending));
+}
+
 json_t *answer_request(void *arg, const json_t *request)
 {
 	const char *command = json_string_value(json_object_get(request, "command"));
@@ -256,5 +268,7 @@ json_t *answer_request(void *arg, const json_t *request)
 		return xds(worker);
 	if (strcmp(command, "pods") == 0)
 		return json_pack("{s:o, s:b}", "pods", kube_describe_pods(worker), "is_synced", kube_is_synced(worker));
-	return admin_error("unknown command \"%s\": status, dump, explain, xds and pods are known", command);
+	if (strcmp(command, "ready") == 0)
+		return ready(worker);
+	return admin_error("unknown command \"%s\": status, dump, explain, xds, pods and ready are known", command);
 }

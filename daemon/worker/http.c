@@ -29,7 +29,7 @@ static void tell_pending(struct worker *worker, const struct serving *serving, s
 	json_decref(connection);
 }
 
-static void pending(struct worker *worker, struct strbuf *out)
+void http_pending(struct worker *worker, struct strbuf *out)
 {
 	const struct serving *serving = NULL;
 
@@ -50,7 +50,7 @@ static void answer_health(void *arg, const struct http_request *request, struct 
 		answer->status = STATUS_OK;
 		strbuf_append_text(&answer->body, "live\n");
 	} else if (strcmp(request->path, "/healthz/ready") == 0) {
-		pending(worker, &answer->body);
+		http_pending(worker, &answer->body);
 		answer->status = answer->body.size ? STATUS_PENDING : STATUS_OK;
 		if (!answer->body.size)
 			strbuf_append_text(&answer->body, "ready\n");

@@ -353,6 +353,8 @@ void worker_traffic_look(struct worker *worker); /* every second, and before a p
 int worker_traffic_write(struct worker *worker, bool is_openmetrics, struct strbuf *out);
 
 /* http.c: what operators' tools ask, at the addresses that the options name. */
+/* What it waits for before it serves all that it has to, a line each; nothing: it is ready. */
+void http_pending(struct worker *worker, struct strbuf *out);
 int http_start(struct worker *worker);
 void http_stop(struct worker *worker);
 

@@ -49,7 +49,7 @@ static void nap(unsigned ms)
 		assert_true(condition); \
 	} while (0)
 
-static void begin_as(struct scene *scene, bool is_replacement, work_fn work, uint32_t stop_timeout_ms)
+static void begin_job(struct scene *scene, bool is_replacement, bool stays, work_fn work, uint32_t stop_timeout_ms)
 {
 	scene->notes = mmap(NULL, sizeof(*scene->notes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(scene->notes != MAP_FAILED);
@@ -57,7 +57,7 @@ static void begin_as(struct scene *scene, bool is_replacement, work_fn work, uin
 	scene->keeper = fork();
 	if (scene->keeper == 0) {
 		const struct keeper_job job = { .name = "test-worker", .work = work, .arg = scene, .is_replacement = is_replacement,
-			.stop_timeout_ms = stop_timeout_ms };
+			.stays_when_replaced = stays, .stop_timeout_ms = stop_timeout_ms };
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		log_set_level(LOG_LEVEL_ERROR);
@@ -66,6 +66,11 @@ static void begin_as(struct scene *scene, bool is_replacement, work_fn work, uin
 		_exit(keeper_run(scene->table, &job));
 	}
 	assert_true(scene->keeper > 0);
+}
+
+static void begin_as(struct scene *scene, bool is_replacement, work_fn work, uint32_t stop_timeout_ms)
+{
+	begin_job(scene, is_replacement, false, work, stop_timeout_ms);
 }
 
 static void scene_begin(struct scene *scene, work_fn work, uint32_t stop_timeout_ms)
@@ -385,6 +390,75 @@ static void test_a_killed_worker_that_gave_all_away_is_the_last(void **state)
 	assert_int_equal(scene_end(&scene), KEEPER_EXIT_REPLACED);
 }
 
+static bool has_ended(const struct scene *scene)
+{
+	siginfo_t info = { 0 };
+
+	assert_int_equal(waitid(P_PID, (id_t)scene->keeper, &info, WEXITED | WNOHANG | WNOWAIT), 0);
+	return info.si_pid == scene->keeper;
+}
+
+/* Nothing of it can be seen but that it does not end: its worker was reaped, and then nobody told it to. */
+static void test_one_that_stays_when_replaced_ends_when_told_to(void **state)
+{
+	struct scene scene;
+	pid_t worker;
+
+	begin_job(&scene, false, true, give_all_away, 0);
+	wait_for(scene.notes->begun == 1);
+	worker = scene.notes->worker;
+	kill(worker, SIGTERM); /* nothing is open in it any more */
+	wait_for(kill(worker, 0) && errno == ESRCH);
+	nap(50);
+	assert_false(has_ended(&scene));
+	assert_int_equal(scene.notes->begun, 1);
+	kill(scene.keeper, SIGTERM);
+	assert_int_equal(scene_end(&scene), KEEPER_EXIT_REPLACED);
+}
+
+static void test_one_that_stays_when_replaced_lets_its_worker_end_what_is_open(void **state)
+{
+	struct scene scene;
+	pid_t worker;
+
+	begin_job(&scene, false, true, give_all_away, 0);
+	wait_for(scene.notes->begun == 1);
+	worker = scene.notes->worker;
+	kill(scene.keeper, SIGTERM);
+	nap(50);
+	assert_true(is_alive(worker));
+	kill(worker, SIGTERM); /* the last of it is over */
+	assert_int_equal(scene_end(&scene), KEEPER_EXIT_REPLACED);
+}
+
+static void test_one_that_stays_when_replaced_ends_its_worker_when_told_twice(void **state)
+{
+	struct scene scene;
+	pid_t worker;
+
+	begin_job(&scene, false, true, give_all_away, 0);
+	wait_for(scene.notes->begun == 1);
+	worker = scene.notes->worker;
+	/* two at once are one */
+	for (int i = 0; !has_ended(&scene) && i < 200; i++) {
+		kill(scene.keeper, SIGTERM);
+		nap(50);
+	}
+	assert_int_equal(scene_end(&scene), KEEPER_EXIT_REPLACED);
+	assert_false(is_alive(worker));
+}
+
+/* Not replaced, it makes no difference. */
+static void test_one_that_would_stay_ends_when_told_to(void **state)
+{
+	struct scene scene;
+
+	begin_job(&scene, false, true, serve, 0);
+	wait_for(scene.notes->begun == 1);
+	kill(scene.keeper, SIGTERM);
+	assert_int_equal(scene_end(&scene), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -403,6 +477,10 @@ int main(void)
 		cmocka_unit_test(test_a_replacement_that_is_stopped_before_it_takes_over_has_nothing_to_clear_away),
 		cmocka_unit_test(test_a_replacement_that_took_over_has_further_workers),
 		cmocka_unit_test(test_a_killed_worker_that_gave_all_away_is_the_last),
+		cmocka_unit_test(test_one_that_stays_when_replaced_ends_when_told_to),
+		cmocka_unit_test(test_one_that_stays_when_replaced_lets_its_worker_end_what_is_open),
+		cmocka_unit_test(test_one_that_stays_when_replaced_ends_its_worker_when_told_twice),
+		cmocka_unit_test(test_one_that_would_stay_ends_when_told_to),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

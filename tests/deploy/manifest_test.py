@@ -63,6 +63,11 @@ def check_content(text):
     options = (ROOT / "daemon/keeper/options.c").read_text()
     known = set(re.findall(r'\{ "([a-z-]+)", (?:no|required)_argument', options))
     given = {arg.split("=")[0].removeprefix("--") for arg in container["args"]}
+    update = things["DaemonSet", "weftd"]["spec"]["updateStrategy"]["rollingUpdate"]
+    environment = {variable["name"] for variable in container["env"]}
+    check("an update begins with a second pod", update == {"maxSurge": 1, "maxUnavailable": 0}, str(update))
+    check("to which the first one hands over", {"replace", "stay-when-replaced", "instance"} <= given, str(given))
+    check("and which is ready by itself", container["readinessProbe"].get("exec", {}).get("command") == ["weftctl", "ready"] and "WEFT_INSTANCE" in environment)
     check("weftd knows its options", given <= known, str(given - known))
     version = (ROOT / "VERSION").read_text().strip()
     check("the image is of this version", container["image"].endswith(":" + version), container["image"])

@@ -282,7 +282,7 @@ class Weftd(Process):
 class Envoy(Process):
     name = "Envoy"
 
-    def __init__(self, program, folder, port):
+    def __init__(self, program, folder, port, admin_port=None):
         cluster = {"type": "STATIC", "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "explicit_http_config": {"http2_protocol_options": {}}}}}
         place = {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
@@ -293,13 +293,20 @@ class Envoy(Process):
                 "api_type": "GRPC", "transport_api_version": "V3", "set_node_on_first_message_only": True,
                 "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]}},
             "static_resources": {"clusters": [{"name": "xds", **cluster, "load_assignment": {"cluster_name": "xds", "endpoints": [{"lb_endpoints": [place]}]}}]}}
+        self.admin_path = pathlib.Path(folder, "envoy-admin")
+        if admin_port is not None:
+            bootstrap["admin"] = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin_port}}}
         path = pathlib.Path(folder, "envoy.json")
         path.write_text(json.dumps(bootstrap))
         self.log = open(pathlib.Path(folder, "envoy.log"), "w", encoding="utf-8")
         # listeners of a sidecar bind ports of its pod: not those of this machine
-        self.process = subprocess.Popen([program, "-c", str(path), "--concurrency", "2", "--disable-hot-restart", "--log-level", "error"],
+        self.process = subprocess.Popen([program, "-c", str(path), "--concurrency", "2", "--disable-hot-restart", "--log-level", "error",
+                                         "--admin-address-path", str(self.admin_path)],
                                         stdout=self.log, stderr=self.log)
         super().__init__(lambda: [self.process.pid])
+
+    def admin(self):
+        return self.admin_path.read_text()
 
     def stop(self):
         self.process.terminate()

@@ -62,7 +62,7 @@ static __always_inline bool delivery_is_proven(struct weft_connection *connectio
 	}
 	if (kind == WEFT_MOVER_UPSTREAM)
 		return true;
-	__sync_fetch_and_add(&connection->mover, 0); /* the lock is looked at before the references, on every machine */
+	READS_IN_ORDER(&connection->mover); /* first the lock, then the references */
 	return !is_held_for_a_move(connection->sock, known);
 }
 
@@ -108,7 +108,7 @@ static __always_inline bool body_has_arrived(struct weft_upstream *upstream, u64
 	if (upstream->client_cookie != own_cookie && (u64)KERNEL_READ(client, __sk_common.skc_cookie.counter) == upstream->client_cookie &&
 	    !lock_is_free(client))
 		return false;
-	__sync_fetch_and_add(&upstream->body_sock, 0); /* the lock is looked at before the references, on every machine */
+	READS_IN_ORDER(&upstream->body_sock);
 	return !is_held_for_a_move(upstream->server_sock, 0);
 #else
 	return true;

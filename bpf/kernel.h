@@ -130,6 +130,18 @@ extern void *bpf_rdonly_cast(const void *address, u32 btf_id) __ksym __weak;
 		value_;                                                                    \
 	})
 
+/* What is read above was read before what is read below. A processor that keeps its reads in order by itself (x86) needs no more than the
+ * compiler's word; an atomic operation orders them on others, if its result is asked for, and waits for all that is under way. */
+const volatile bool has_ordered_reads = false;
+
+#define READS_IN_ORDER(place)                                               \
+	({                                                                  \
+		if (has_ordered_reads)                                      \
+			asm volatile("" ::: "memory");                      \
+		else                                                        \
+			asm volatile("" ::"r"(__sync_fetch_and_add(place, 0)) : "memory"); \
+	})
+
 /* The compiler knows the bounds that were checked and drops a mask; the verifier of 6.1 forgets them when the value is spilled. */
 #define BOUNDED(value, mask) \
 	({ \

@@ -211,6 +211,9 @@ static void choose_programs(const struct datapath *dp, struct weft *skeleton, en
 	bpf_map__set_autocreate(skeleton->maps.upstream_memos, messages);
 	skeleton->rodata->has_cork = dp->features[FEATURE_CORK].is_on;
 	skeleton->rodata->has_direct_reads = dp->features[FEATURE_DIRECT_READS].is_on;
+#ifdef __x86_64__
+	skeleton->rodata->has_ordered_reads = true;
+#endif
 	skeleton->rodata->has_push_pop = dp->features[FEATURE_PUSH_POP].is_on;
 	skeleton->rodata->has_sk_skb = dp->features[FEATURE_SK_SKB].is_on;
 }

@@ -208,7 +208,7 @@ static __always_inline u64 request_owed(const struct weft_upstream *upstream)
 /* As in Envoy the route's time runs from the end of the request: a slow upload is no fault of the server's. */
 static __always_inline void deadline_set(struct weft_upstream *upstream, bool is_whole, u64 now)
 {
-	upstream->deadline_ns = is_whole && upstream->timeout_ms ? now + (u64)upstream->timeout_ms * 1000000 : 0;
+	STORE_CHANGED(upstream->deadline_ns, is_whole && upstream->timeout_ms ? now + (u64)upstream->timeout_ms * 1000000 : 0);
 }
 
 /* The exchange is over: request and response are complete, and the last byte is on its way to the client. `now` may be 0: not known. */

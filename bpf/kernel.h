@@ -142,6 +142,14 @@ const volatile bool has_ordered_reads = false;
 			asm volatile("" ::"r"(__sync_fetch_and_add(place, 0)) : "memory"); \
 	})
 
+/* Writes only what differs: a line that both ends have stays with both. */
+#define STORE_CHANGED(place, value)             \
+	({                                      \
+		typeof(place) value_ = (value); \
+		if ((place) != value_)          \
+			(place) = value_;       \
+	})
+
 /* The compiler knows the bounds that were checked and drops a mask; the verifier of 6.1 forgets them when the value is spilled. */
 #define BOUNDED(value, mask) \
 	({ \

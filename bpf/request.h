@@ -213,23 +213,23 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	upstream->client_cookie = scratch->cookie;
 	upstream->start_ns = now;
 	upstream->first_byte_ns = 0;
-	upstream->timeout_ms = scratch->route.timeout_ms;
+	STORE_CHANGED(upstream->timeout_ms, scratch->route.timeout_ms);
 	deadline_set(upstream, total == n, now);
-	upstream->request_bytes = n;
+	STORE_CHANGED(upstream->request_bytes, n);
 	upstream->response_bytes = 0;
 	upstream->request_remaining = total - n;
-	upstream->request_total = total;
+	STORE_CHANGED(upstream->request_total, total);
 	upstream->response_remaining = 0;
-	upstream->route_id = scratch->route.route_id;
-	upstream->cluster_id = scratch->route.cluster_id;
+	STORE_CHANGED(upstream->route_id, scratch->route.route_id);
+	STORE_CHANGED(upstream->cluster_id, scratch->route.cluster_id);
 	upstream->status = 0;
 	upstream->method = scratch->head.method;
 	upstream->path = is_bypass ? WEFT_PATH_BYPASS : WEFT_PATH_REMOTE;
-	upstream->passed_reason = WEFT_REASON_NONE;
-	upstream->body_sock = 0;
-	upstream->edited_head_len = scratch->route.changes ? head_len : 0;
-	upstream->head_growth = head_len - old_len;
-	upstream->changes_response = !!scratch->route.response_changes;
+	STORE_CHANGED(upstream->passed_reason, WEFT_REASON_NONE);
+	STORE_CHANGED(upstream->body_sock, 0);
+	STORE_CHANGED(upstream->edited_head_len, scratch->route.changes ? head_len : 0);
+	STORE_CHANGED(upstream->head_growth, head_len - old_len);
+	STORE_CHANGED(upstream->changes_response, !!scratch->route.response_changes);
 	connection->exchange = WEFT_EXCHANGE(slot, WEFT_LEASE(word));
 
 	/* The helper's result is the look-up: on a miss nothing was touched and the proxy can still have the bytes. */
@@ -487,6 +487,17 @@ WEFT_STAGE int request_parse(struct sk_msg_md *msg, struct scratch *scratch, u32
 	return weft_parse_reason(parsed);
 }
 
+/* The record of the upstream that this connection is likely to get again was last written by the CPU that answered. Asked for here, it comes while
+ * other things are waited for. */
+static __always_inline void upstream_expect(const struct weft_connection *connection)
+{
+	u32 slot = connection->last_slot - 1;
+	struct weft_upstream *upstream = bpf_map_lookup_elem(&upstreams, &slot);
+
+	if (upstream)
+		(void)*(volatile u64 *)&upstream->state;
+}
+
 static __always_inline int request_new(struct sk_msg_md *msg, struct weft_connection *connection, u64 cookie)
 {
 	struct scratch *scratch;
@@ -494,6 +505,7 @@ static __always_inline int request_new(struct sk_msg_md *msg, struct weft_connec
 	u32 copied;
 	int r;
 
+	upstream_expect(connection);
 	r = connection_judge(connection, cookie);
 	if (r)
 		return r;

@@ -215,21 +215,23 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	u8 path;               /* enum weft_path */
 	u8 method;             /* enum weft_method */
 	u32 exchange_count;
-	/* line 2: of the exchange too; written by the client's program, read by others when something is unusual */
-	u64 request_bytes;
+	/* line 2: of the exchange too; written by the client's program, and only what differs from the exchange before: in a run of equal
+	 * requests the line stays in both caches */
 	u64 request_total;     /* bytes of the whole request */
-	u64 deadline_ns;       /* 0: none */
-	u64 route_generation;
+	u64 body_sock;         /* BYPASS: 0, or kernel address of the client whose body came in further writes than the head's */
 	u32 route_id;
 	u32 cluster_id;
-	u32 timeout_ms;        /* of the route: the deadline is set when the request is whole */
-	u32 request_base;      /* REMOTE: the upstream's sequence number before the request */
-	u32 passed_reason;     /* enum weft_reason: why the response is the worker's */
-	u32 edited_head_len;   /* bytes of the head as the kernel wrote it; 0: it is the client's own */
-	u64 body_sock;         /* BYPASS: 0, or kernel address of the client whose body came in further writes than the head's */
 	u32 changes_response;  /* the response's head is to be changed as `response_changes` says */
 	u32 head_growth;       /* bytes by which the request's head became longer (modulo 2^32) */
-	u64 reserved_line3[7];
+	u32 edited_head_len;   /* bytes of the head as the kernel wrote it; 0: it is the client's own */
+	u32 request_base;      /* REMOTE: the upstream's sequence number before the request */
+	u32 passed_reason;     /* enum weft_reason: why the response is the worker's; written by whoever passes it */
+	u32 reserved_line2[5];
+	/* line 3: of the exchange, and of no interest to the server's program */
+	u64 request_bytes;
+	u64 deadline_ns;       /* 0: none */
+	u32 timeout_ms;        /* of the route: the deadline is set when the request is whole */
+	u32 reserved_line3[11];
 };
 _Static_assert(sizeof(struct weft_upstream) == 256, "a slot is four cache lines");
 

@@ -127,7 +127,7 @@ equal "only POST changes something" "pool: warning" "$(ask "http://127.0.0.1:$ad
 documented=$(metrics | awk '$1 == "#" && $2 == "TYPE" { print $3 }')
 
 kill -9 "$(status_of .worker.pid)"
-check "a next worker listens at the same address" wait_until 10 eval '[ "$(code_of "http://127.0.0.1:$health_port/healthz/ready")" = 200 ]'
+check "a next worker listens at the same address" wait_until 30 eval '[ "$(code_of "http://127.0.0.1:$health_port/healthz/ready")" = 200 ]'
 equal "and counts on" 1 "$(metric weft_worker_restarts_total)"
 # what holds a stream open here lingers, and must not answer any more
 client --limit-rate 1M http://script:8000/bytes/16777216 >/dev/null 2>&1 &

@@ -35,7 +35,7 @@
 #define AWAIT(fx, condition) \
 	do { \
 		for (int turns_ = 0; !(condition); turns_++) { \
-			if (turns_ > 400) \
+			if (turns_ > 4000) \
 				fail_msg("after %d ms still not: %s", turns_ * 5, #condition); \
 			fixture_run(fx, 5); \
 		} \

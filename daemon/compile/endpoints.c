@@ -28,6 +28,7 @@ struct endpoints_compile {
 	uint32_t directory_count, directory_capacity;
 	size_t hash_bytes;        /* of rings and Maglev tables */
 	const struct image *former;
+	size_t assignment;        /* the next one, if they come in the order of clusters */
 	uint64_t *sources;        /* as the image's, directory_capacity of them */
 };
 
@@ -276,9 +277,9 @@ static int directory_set(struct endpoints_compile *c, uint32_t id, weft_ref ref,
 /* ---- taking over ----------------------------------------------------------------------------------------------------------------- */
 
 /* Everything that a cluster is made of, or 0 where that is more than its own resources: what DNS answers, what other hash tables leave. */
-static uint64_t source_of(const struct endpoints_compile *c, const struct mesh_cluster *source)
+static uint64_t source_of(struct endpoints_compile *c, const struct mesh_cluster *source)
 {
-	const struct mesh_load_assignment *assignment = mesh_cluster_endpoints(c->mesh, source);
+	const struct mesh_load_assignment *assignment = mesh_next_endpoints(c->mesh, source, &c->assignment);
 	bool is_inline = assignment && assignment == source->load_assignment;
 	uint64_t members = !assignment ? 1 : is_inline ? 2 : assignment->resource.content_hash;
 
@@ -316,7 +317,6 @@ static int take_over(struct endpoints_compile *c, const struct mesh_cluster *sou
 	const uint8_t *base = c->former->base;
 	weft_ref ref = builder_alloc(&c->builder, sizeof(*former));
 	struct weft_cluster *cluster;
-	uint32_t i;
 	int r;
 
 	if (!ref)
@@ -330,11 +330,9 @@ static int take_over(struct endpoints_compile *c, const struct mesh_cluster *sou
 		if (!cluster->endpoints)
 			return builder_status(&c->builder);
 		memcpy(builder_at(&c->builder, cluster->endpoints), endpoints, former->endpoint_count * sizeof(*endpoints));
-		for (i = 0; i < former->endpoint_count; i++) {
-			r = ids_hold_endpoint(c->claim, endpoints[i].id);
-			if (r)
-				return r;
-		}
+		r = ids_hold_endpoints(c->claim, endpoints, former->endpoint_count);
+		if (r)
+			return r;
 	}
 	if (former->schedule)
 		cluster->schedule = builder_share(&c->builder, base + former->schedule, former->schedule_len * sizeof(uint16_t));

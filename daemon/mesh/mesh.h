@@ -712,6 +712,9 @@ const struct mesh_load_assignment *mesh_find_load_assignment(const struct mesh *
 /* The load assignment that serves a cluster: its inline one, or for EDS the one of its eds_name; NULL when there is none (yet). */
 const struct mesh_load_assignment *mesh_cluster_endpoints(const struct mesh *mesh, const struct mesh_cluster *cluster);
 
+/* The same for all clusters one after the other, without a look-up where assignments stand in their order: `*at` begins with 0. */
+const struct mesh_load_assignment *mesh_next_endpoints(const struct mesh *mesh, const struct mesh_cluster *cluster, size_t *at);
+
 /* The route configuration of an HTTP chain, inline or by name; NULL when it has not come (yet). */
 const struct mesh_route_config *mesh_http_routes(const struct mesh *mesh, const struct mesh_http *http);
 

@@ -461,7 +461,7 @@ static int build_resource(struct build *b, enum mesh_kind kind, const void *byte
 	}
 	*out = build_kind(b, kind, message);
 	if (*out)
-		(*out)->content_hash = content_hash(bytes, size);
+		(*out)->content_hash = keyed_hash(bytes, size);
 	if (*out && kind == MESH_ROUTE_CONFIG && !*(*out)->name)
 		build_refuse(b, "a name is needed");
 	return b->status ? b->status : strbuf_status(&b->path);

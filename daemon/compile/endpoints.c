@@ -12,6 +12,7 @@
 #include "compile/hash_table.h"
 #include "compile/ids.h"
 #include "compile/names.h"
+#include "compile/priorities.h"
 #include "compile/report.h"
 #include "weft/address_host.h"
 
@@ -182,7 +183,8 @@ static int compile_members(struct endpoints_compile *c, const struct mesh_cluste
 	_cleanup_(arena_release) struct arena arena = ARENA_INIT;
 	_cleanup_free_ struct share *shares = NULL;
 	bool is_panic;
-	size_t i, count;
+	_cleanup_(priorities_release) struct priorities priorities = { 0 };
+	size_t i, count, total;
 	int r;
 
 	if (!assignment) {
@@ -234,14 +236,21 @@ static int compile_members(struct endpoints_compile *c, const struct mesh_cluste
 			   shares[i].endpoint->address.text);
 		return 0;
 	}
-	r = write_endpoints(c, source, cluster_ref, shares, count, judgement);
+	total = count;
+	if (judgement->policy != WEFT_LB_HASH) {
+		r = priorities_find(c->mesh, source, assignment, is_usable, ENDPOINTS_MAX, shares, &total, &priorities, &judgement->reason);
+		if (r)
+			return r;
+	}
+	r = write_endpoints(c, source, cluster_ref, shares, total, judgement);
 	if (r || judgement->verdict == WEFT_VERDICT_REFUSED)
 		return r;
 	if (judgement->policy == WEFT_LB_HASH)
 		return hash_table_compile(&c->builder, source, assignment, shares, count, &c->hash_bytes, cluster_ref, judgement);
 	if (count > WEFT_SCHEDULE_MAX && !balance_is_even(shares, count))
 		reason_add(&judgement->reason, "weights of %zu endpoints are not looked at: there are %u turns", count, WEFT_SCHEDULE_MAX);
-	return write_schedule(c, cluster_ref, shares, count);
+	r = write_schedule(c, cluster_ref, shares, count);
+	return r ? r : priorities_write(&c->builder, &priorities, cluster_ref);
 }
 
 /* ---- clusters -------------------------------------------------------------------------------------------------------------------- */
@@ -300,8 +309,8 @@ static const struct weft_cluster *former_cluster(const struct endpoints_compile 
 	header = (const void *)former->base;
 	directory = (const void *)(former->base + header->cluster_directory);
 	cluster = (const void *)(former->base + directory[id]);
-	/* A refusal may be for want of ids, and tables have a budget in common. */
-	return cluster->verdict == WEFT_VERDICT_REFUSED || cluster->policy == WEFT_LB_HASH ? NULL : cluster;
+	/* A refusal may be for want of ids, and tables have a budget in common; several priorities are rare. */
+	return cluster->verdict == WEFT_VERDICT_REFUSED || cluster->policy == WEFT_LB_HASH || cluster->priority_count ? NULL : cluster;
 }
 
 static weft_ref take_text(struct endpoints_compile *c, weft_ref ref)

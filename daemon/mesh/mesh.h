@@ -340,6 +340,7 @@ struct mesh_retry {
 	int64_t back_off_max_ms;        /* default 10 times the base */
 	bool avoids_previous_hosts;
 	int64_t host_selection_attempts; /* default 1 */
+	uint32_t priorities_after;      /* tries, after each so many of which priorities that were tried are left; 0: they are not */
 	struct mesh_header_matcher *headers;         /* of a response, for MESH_RETRY_HEADERS: one that holds is enough */
 	size_t header_count;
 	struct mesh_header_matcher *request_headers; /* where there are any, one must hold */

@@ -22,6 +22,7 @@ struct member {
 struct cluster {
 	uint32_t policy, count;
 	bool exists, has_assignment;
+	uint32_t priorities;  /* of its members, in turn */
 	struct member members[6];
 };
 
@@ -29,7 +30,8 @@ static void change(struct cluster *cluster, uint64_t *random)
 {
 	struct member *member = &cluster->members[random_below(random, 6)];
 
-	switch (random_below(random, 6)) {
+	switch (random_below(random, 7)) {
+	case 6: cluster->priorities = random_below(random, 3); break;
 	case 0: cluster->exists = !cluster->exists; break;
 	case 1: cluster->policy = random_below(random, 4); break;
 	case 2: cluster->count = random_below(random, 7); break;
@@ -57,7 +59,8 @@ static struct mesh *build(const struct cluster *clusters)
 			continue;
 		strbuf_printf(&text, "- {" TYPE "endpoint.v3.ClusterLoadAssignment, cluster_name: c%u, endpoints: [{lb_endpoints: [", i);
 		for (uint32_t j = 0; j < cluster->count; j++)
-			strbuf_printf(&text, "{endpoint: {address: {socket_address: {address: 10.0.0.%u, port_value: 80}}}, load_balancing_weight: %u, health_status: %s}, ",
+			strbuf_printf(&text, "%s{endpoint: {address: {socket_address: {address: 10.0.0.%u, port_value: 80}}}, load_balancing_weight: %u, health_status: %s}, ",
+				      !cluster->priorities || !j ? "" : j % (cluster->priorities + 1) ? "]}, {priority: 1, lb_endpoints: [" : "]}, {lb_endpoints: [",
 				      cluster->members[j].address, cluster->members[j].weight, cluster->members[j].is_healthy ? "HEALTHY" : "UNHEALTHY");
 		strbuf_append_text(&text, "]}]}\n");
 	}

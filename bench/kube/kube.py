@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What pods of Kubernetes cost a node: the first list to all enrolled, a label to its pod enrolled, pods that come and go.
+"""What pods of Kubernetes cost a node: the first list to all enrolled, a label to its pod enrolled, pods that come and go; and an API server that is away.
 
-  kube.py --build BUILD --out FILE [--pods 250] [--namespaces 5000] [--churn SECONDS]
+  kube.py --build BUILD --out FILE [--pods 250] [--namespaces 5000] [--churn SECONDS] [--outage SECONDS]
 
 Pods are network namespaces with a process in a cgroup as kubelet makes them; the API server is the tests' (tests/kube/apiserver.py). Needs root.
 """
@@ -22,11 +22,16 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LABEL = {"istio.io/dataplane-mode": "weft"}
-RESOURCES = """resources:
-  - "@type": type.googleapis.com/envoy.config.route.v3.RouteConfiguration
-    name: "80"
-    virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, direct_response: {status: 200}}]}]
-"""
+MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+ROUTER = {"name": "envoy.filters.http.router", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}
+ROUTES = {"name": "80", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]}]}
+RESOURCES = json.dumps({"resources": [{
+    "@type": "type.googleapis.com/envoy.config.listener.v3.Listener", "name": "0.0.0.0_80",
+    "address": {"socket_address": {"address": "0.0.0.0", "port_value": 80}},
+    "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
+        "@type": MANAGER, "stat_prefix": "outbound", "route_config": ROUTES, "http_filters": [ROUTER]}}]}]}]})
+# what each pod has an entry in, or each connection of one
+MAPS = ("pods", "pod_usage", "pool_index", "upstream_sockets", "connections", "connection_ports")
 
 
 def cgroup2():
@@ -43,12 +48,32 @@ class Node:
         (self.cgroups / "daemon").mkdir()
         self.sandboxes, self.server, self.weftd = {}, None, None
 
-    def start_server(self):
+    def start_server(self, *options):
         port_file = self.state / "port"
-        self.server = subprocess.Popen([sys.executable, str(ROOT / "tests/kube/apiserver.py"), "--port-file", str(port_file)])
+        port_file.unlink(missing_ok=True)
+        self.server = subprocess.Popen([sys.executable, str(ROOT / "tests/kube/apiserver.py"), "--port-file", str(port_file), *options])
         while not port_file.exists():
             time.sleep(0.01)
         self.url = f"http://127.0.0.1:{port_file.read_text()}"
+
+    def server_goes(self):
+        self.server.kill()
+        self.server.wait()
+
+    def server_comes_back(self, things):
+        """At its address, with all that it had."""
+        file = self.state / "things"
+        file.write_text(json.dumps({"put": things}))
+        self.start_server("--port", self.url.rsplit(":", 1)[1], "--begin-with", str(file))
+
+    def load(self, number, seconds, *options):
+        process, folder = self.sandboxes[number]
+        script = self.state / "load.lua"
+        # failures are looked for, not what the machine can do
+        script.write_text((ROOT / "tests/topology/report.lua").read_text() + "\nfunction delay() return 2 end\n")
+        command = f"echo $$ >{folder}/cgroup.procs; exec nsenter --net=/proc/{process.pid}/ns/net \"$@\""
+        return subprocess.Popen(["sh", "-c", command, "sh", "wrk", "-t1", "-c4", f"-d{seconds}", *options, "-s", str(script),
+                                 "http://10.96.0.1/"], stdout=subprocess.PIPE, text=True)
 
     def order(self, what):
         urllib.request.urlopen(self.url + "/control", json.dumps(what).encode(), timeout=20).read()
@@ -121,7 +146,12 @@ class Node:
     def held(self):
         """Descriptors of the worker, links and map entries: what must not grow."""
         links = sum(len(files) for path, _, files in os.walk(self.state / "bpffs") if path.endswith("/links"))
-        return {"descriptors": len(os.listdir(f"/proc/{self.worker()}/fd")), "links": links}
+        held = {"descriptors": len(os.listdir(f"/proc/{self.worker()}/fd")), "links": links}
+        for name in MAPS:
+            pin = next((self.state / "bpffs").glob(f"**/{name}"))
+            entries = json.loads(subprocess.run(["bpftool", "-j", "map", "dump", "pinned", str(pin)], capture_output=True, check=True).stdout)
+            held[f"entries of the map {name}"] = len(entries)
+        return held
 
     def stop_weftd(self):
         self.weftd.send_signal(signal.SIGTERM)
@@ -163,6 +193,7 @@ def main():
     parser.add_argument("--pods", type=int, default=250)
     parser.add_argument("--namespaces", type=int, default=5000)
     parser.add_argument("--churn", type=int, default=60)
+    parser.add_argument("--outage", type=int, default=120, metavar="SECONDS")
     parser.add_argument("--labels", type=int, default=41)
     arguments = parser.parse_args()
     rows = []
@@ -234,7 +265,24 @@ def main():
         time.sleep(3)
         after = node.held()
         for what in before:
-            row(f"{what} more than before", after[what] - before[what], what, 0)
+            row(f"{what} more than before", after[what] - before[what], "", 0)
+
+        count = 0
+        clients = [node.load(0, arguments.outage + 6), node.load(1, arguments.outage + 6, "-H", "connection: close")]
+        time.sleep(2)
+        node.server_goes()
+        time.sleep(arguments.outage)
+        failures = node.ask("status")["kubernetes"]["pods"]["failures"]
+        node.server_comes_back(namespaces(arguments.namespaces) + pods)
+        errors = 0
+        for client in clients:
+            report = json.loads(next(line[5:] for line in client.communicate()[0].splitlines() if line.startswith("JSON ")))
+            errors += sum(report["errors"].values())
+            count += report["requests"]
+        node.wait(lambda: node.ask("status")["kubernetes"]["pods"]["is_watching"], 60)
+        row(f"failed of {count:,} requests, API server away for {arguments.outage} s and back", errors, "", 0)
+        row("attempts to reach it meanwhile", failures, "")
+        row("pods that are enrolled no more afterwards", arguments.pods - len([pod for pod in node.ask("status")["pods"] if pod["state"] == "serving"]), "pods", 0)
         node.stop_weftd()
     finally:
         if os.environ.get("KEEP_LOG"):

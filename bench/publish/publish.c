@@ -187,7 +187,7 @@ int main(int argc, char **argv)
 	rds = response_read("rds");
 	eds_changed = response_read("eds-changed");
 	rds_changed = response_read("rds-changed");
-	need(!mesh_new(&b.mesh) && !ids_new(&b.ids, NULL), "no memory");
+	need(!mesh_new_sorted(&b.mesh) && !ids_new(&b.ids, NULL), "no memory");
 	add_all(b.mesh, cds);
 	add_all(b.mesh, lds);
 	add_all(b.mesh, eds);

@@ -438,23 +438,53 @@ def changes_of(responses):
     return out
 
 
+@contextlib.contextmanager
+def throwing_away(responses):
+    """A server whose only client accepts everything and keeps nothing: what pushes cost the server's side, and this machine, without weftd."""
+    feed = Feed(responses)
+    feed.may_answer.set()
+    client = subprocess.Popen([sys.executable, "-B", __file__, "--throw-away", str(feed.port)])
+    try:
+        end = time.monotonic() + 20
+        while not feed.taken_at:
+            if time.monotonic() > end:
+                raise RuntimeError("the client that throws away does not answer")
+            time.sleep(0.02)
+        yield feed
+    finally:
+        client.kill()
+        client.wait()
+        feed.stop()
+
+
+def throw_away(port):
+    answers = queue.Queue()
+    answers.put(discovery_pb2.DiscoveryRequest(type_url=EDS, resource_names=["all"]))
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.stream_stream(ADS, discovery_pb2.DiscoveryRequest.SerializeToString, discovery_pb2.DiscoveryResponse.FromString)
+        for response in call(iter(answers.get, None)):
+            answers.put(discovery_pb2.DiscoveryRequest(type_url=EDS, response_nonce=response.nonce, version_info=response.version_info))
+
+
 def bench_pushes(rows, stage, feed, weftd, seconds, rate=100):
-    """Rounds with and without pushes, in turn, so that what else the machine does falls on both."""
+    """Rounds with pushes and with the same ones to somebody else, in turn, so that what else the machine does, and what sending them takes of it, falls
+    on both."""
     changes = changes_of(feed.responses)
-    rounds, each = (3, seconds // 3)
+    rounds, each = (6, seconds // 6) if seconds >= 60 else (2, seconds // 2)
     taken = {False: [], True: []}
     sent = errors = 0
     push_without_end(feed, changes, rate, min(3, seconds / 4))
     memory = weftd.allocated_mib()
     refused = len(feed.refusals)
-    for _ in range(rounds):
-        for is_pushing in (False, True):
-            wrk = load(stage, each, "-c1")
-            if is_pushing:
-                sent += push_without_end(feed, changes, rate, each)
-            report = report_of(wrk)
-            errors += errors_of(report)
-            taken[is_pushing].append(report)
+    with throwing_away(feed.responses) as elsewhere:
+        for number in range(rounds):
+            for is_ours in (False, True) if number & 1 else (True, False):
+                wrk = load(stage, each, "-c1")
+                count = push_without_end(feed if is_ours else elsewhere, changes, rate, each)
+                sent += count if is_ours else 0
+                report = report_of(wrk)
+                errors += errors_of(report)
+                taken[is_ours].append(report)
     time.sleep(0.5)
     last = f"ClusterLoadAssignment-{feed.number}"
     feed.await_taken([last])
@@ -463,7 +493,8 @@ def bench_pushes(rows, stage, feed, weftd, seconds, rate=100):
     rows.add("failed requests meanwhile", errors, "", 0)
     for name in ("p50_us", "p99_us"):
         without, with_ = (statistics.median(report[name] for report in taken[kind]) for kind in (False, True))
-        rows.add(f"latency of requests meanwhile, {name[:3]}, over that without pushes", with_ / without, "", 1.15 if name == "p50_us" else 1.5)
+        rows.add(f"latency of requests meanwhile, {name[:3]}", with_ / 1e3, "ms")
+        rows.add("the same, over that with pushes to somebody else", with_ / without, "", 1.15 if name == "p50_us" else 1.5)
 
 
 def bench_outage(rows, stage, responses, port, weftd, feed, seconds):
@@ -510,8 +541,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default="build")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--throw-away", type=int, metavar="PORT", help=argparse.SUPPRESS)
     parser.add_argument("--only", choices=("recording", "envoy", "load"), help="one part")
     options = parser.parse_args()
+    if options.throw_away:
+        throw_away(options.throw_away)
+        return
     build = pathlib.Path(options.build).resolve()
     rows = Rows(build / "bench-xds.json")
     stage = LoadedStage(os.environ.get("PREFIX", "weft-bench-xds"), build)

@@ -301,12 +301,24 @@ static const char *policy_name(uint8_t policy)
 	}
 }
 
+/* Others are of priorities that only retries go to. */
+static bool gets_requests(const struct weft_image_handle *image, const struct weft_cluster *cluster, uint32_t index)
+{
+	const uint16_t *turns = cluster->priority_count ? weft_at(image, cluster->schedule) : NULL;
+	bool is_found = !turns;
+
+	for (uint32_t i = 0; !is_found && i < cluster->schedule_len; i++)
+		is_found = turns[i] == index;
+	return is_found;
+}
+
 static json_t *describe_endpoints(const struct explanation *x, const struct weft_cluster *cluster, struct choice_outcome *outcome)
 {
 	const struct explain_world *world = x->world;
 	json_t *list = json_array();
 
 	for (uint32_t i = 0; i < cluster->endpoint_count; i++) {
+		const bool is_for_retries = !gets_requests(&world->endpoints, cluster, i);
 		const struct weft_endpoint *endpoint = weft_at(&world->endpoints, cluster->endpoints + i * (uint32_t)sizeof(struct weft_endpoint));
 		bool is_local;
 		json_t *object;
@@ -320,7 +332,9 @@ static json_t *describe_endpoints(const struct explanation *x, const struct weft
 		set(object, "weight", json_integer(endpoint->weight));
 		set(object, "is_local", json_boolean(is_local));
 		json_array_append_new(list, object);
-		if (is_local && world->fast_path == WEFT_FAST_PATH_ON)
+		if (is_for_retries)
+			set(object, "is_for_retries", json_true());
+		else if (is_local && world->fast_path == WEFT_FAST_PATH_ON)
 			outcome->has_bypass = true;
 		else
 			outcome->has_remote = true;

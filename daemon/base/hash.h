@@ -25,4 +25,9 @@ static inline uint64_t content_hash(const void *bytes, size_t size)
 	return hash ^ hash >> 32;
 }
 
+/* Of whoever may gain by equal hashes of different content, where bytes can't be compared: SipHash-1-3, its key random for each process. Not to be kept
+ * or told. */
+uint64_t keyed_hash(const void *bytes, size_t size);
+uint64_t sip_hash(const uint64_t key[2], const void *bytes, size_t size);
+
 #endif

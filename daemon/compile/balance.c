@@ -209,6 +209,19 @@ static size_t add_shares(const struct mesh_cluster *cluster, const struct mesh_l
 	return count;
 }
 
+size_t balance_source(const struct mesh_cluster *cluster, const struct mesh_load_assignment *assignment, const struct balance_level *level,
+		      bool is_degraded, bool (*is_usable)(const struct mesh_endpoint *), uint32_t *group, struct share *shares)
+{
+	const struct pick pick = {
+		.priority = level->priority, .state = is_degraded ? BALANCE_DEGRADED : BALANCE_HEALTHY, .all = level->is_panic, .load = 100,
+	};
+	size_t i, count = add_shares(cluster, assignment, &pick, is_usable, group, shares);
+
+	for (i = 0; i < count && !cluster->weighs_localities; i++)
+		shares[i].weight = endpoint_weight(cluster, shares[i].endpoint);
+	return count;
+}
+
 int balance_levels(const struct mesh_cluster *cluster, const struct mesh_load_assignment *assignment, struct balance_level **levels, size_t *count)
 {
 	*levels = calloc(assignment->locality_count + 1, sizeof(**levels));

@@ -34,6 +34,10 @@ struct share {
 int balance_shares(const struct mesh_cluster *cluster, const struct mesh_load_assignment *assignment,
 		   bool (*is_usable)(const struct mesh_endpoint *endpoint), struct share *shares, size_t *share_count, bool *is_panic);
 
+/* What it would choose from where it has chosen the healthy or the degraded endpoints of one level. `group` counts on. */
+size_t balance_source(const struct mesh_cluster *cluster, const struct mesh_load_assignment *assignment, const struct balance_level *level,
+		      bool is_degraded, bool (*is_usable)(const struct mesh_endpoint *), uint32_t *group, struct share *shares);
+
 /* All of the same weight. */
 bool balance_is_even(const struct share *shares, size_t count);
 

@@ -303,10 +303,7 @@ static void fates_release(struct fates *fates)
 
 int changes_compile(struct routes_compile *c, weft_ref rewrite, weft_ref own_host, weft_ref edits, weft_ref *out, struct strbuf *proxy)
 {
-	struct {
-		struct weft_changes is;
-		struct weft_name_change items[WEFT_CHANGES_MAX];
-	} made = { .is.host = own_host };
+	_cleanup_free_ struct weft_changes *made = calloc(1, sizeof(*made) + WEFT_CHANGES_MAX * sizeof(made->items[0]));
 	_cleanup_free_ struct fates *fates = calloc(1, sizeof(*fates));
 	bool is_kernels = true;
 	int r = 0;
@@ -314,17 +311,18 @@ int changes_compile(struct routes_compile *c, weft_ref rewrite, weft_ref own_hos
 	*out = 0;
 	if (!rewrite && !own_host && !edits)
 		return 0;
-	if (!fates)
+	if (!made || !fates)
 		return -ENOMEM;
+	made->host = own_host;
 	fates->proxy = proxy;
 	if (rewrite)
-		is_kernels = take_rewrite(&made.is, builder_at(&c->builder, rewrite), own_host, proxy);
+		is_kernels = take_rewrite(made, builder_at(&c->builder, rewrite), own_host, proxy);
 	if (is_kernels && edits)
 		is_kernels = apply_levels(c, fates, builder_at(&c->builder, edits));
-	if (is_kernels && fits(c, fates, &made.is)) {
-		r = write_fates(c, fates, &made.is);
+	if (is_kernels && fits(c, fates, made)) {
+		r = write_fates(c, fates, made);
 		if (!r)
-			*out = builder_share(&c->builder, &made, sizeof(made.is) + made.is.count * sizeof(made.items[0]));
+			*out = builder_share(&c->builder, made, sizeof(*made) + made->count * sizeof(made->items[0]));
 	}
 	fates_release(fates);
 	return r ? r : builder_status(&c->builder);

@@ -138,6 +138,8 @@ static void put_place(const struct routes_compile *c, const struct weft_redirect
 		location->flags |= WEFT_LOCATION_QUERY;
 	if (!redirect->rewrite.prefix)
 		return;
+	if (*((const struct weft_text *)builder_at(&c->builder, redirect->rewrite.prefix))->bytes != '/')
+		strbuf_append_byte(out, '/');
 	put_text_of(c, redirect->rewrite.prefix, out);
 	location->matched_len = redirect->rewrite.matched_len;
 	if (redirect->rewrite.flags & WEFT_REWRITE_TAKES_SLASH)

@@ -48,14 +48,33 @@ static json_t *dump_members(struct dump *dump, const struct weft_cluster *cluste
 	return array;
 }
 
-static json_t *dump_schedule(struct dump *dump, const struct weft_cluster *cluster)
+static json_t *dump_turns(struct dump *dump, weft_ref ref, uint32_t count)
 {
-	const uint16_t *turns = view_at(&dump->view, cluster->schedule, cluster->schedule_len, sizeof(*turns));
+	const uint16_t *turns = view_at(&dump->view, ref, count, sizeof(*turns));
 	json_t *array = json_array();
 	uint32_t i;
 
-	for (i = 0; turns && i < cluster->schedule_len; i++)
+	for (i = 0; turns && i < count; i++)
 		dump_append(dump, array, json_integer(turns[i]));
+	return array;
+}
+
+static json_t *dump_priorities(struct dump *dump, const struct weft_cluster *cluster)
+{
+	const struct weft_priority *priorities = view_at(&dump->view, cluster->priorities, cluster->priority_count, sizeof(*priorities));
+	json_t *array = json_array();
+	uint32_t i;
+
+	for (i = 0; priorities && i < cluster->priority_count; i++) {
+		json_t *object = json_object();
+
+		dump_set(dump, object, "priority", json_integer(priorities[i].priority));
+		dump_set(dump, object, "percent", json_integer(priorities[i].percent));
+		if (priorities[i].is_degraded)
+			dump_set(dump, object, "is_degraded", json_true());
+		dump_set(dump, object, "schedule", dump_turns(dump, priorities[i].schedule, priorities[i].schedule_len));
+		dump_append(dump, array, object);
+	}
 	return array;
 }
 
@@ -75,7 +94,9 @@ static json_t *dump_cluster(struct dump *dump, const struct weft_cluster *cluste
 	if (cluster->max_requests != UINT32_MAX)
 		dump_set(dump, object, "max_requests", json_integer(cluster->max_requests));
 	dump_set(dump, object, "endpoints", dump_members(dump, cluster));
-	dump_set(dump, object, "schedule", dump_schedule(dump, cluster));
+	dump_set(dump, object, "schedule", dump_turns(dump, cluster->schedule, cluster->schedule_len));
+	if (cluster->priority_count)
+		dump_set(dump, object, "priorities", dump_priorities(dump, cluster));
 	if (cluster->policy == WEFT_LB_HASH)
 		dump_set(dump, object, "hash_levels", dump_hash_levels(dump, cluster));
 	return object;

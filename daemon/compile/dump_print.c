@@ -328,6 +328,28 @@ static void print_hash_levels(struct strbuf *out, const json_t *levels)
 	}
 }
 
+static void print_turns(struct strbuf *out, const json_t *schedule)
+{
+	size_t i;
+
+	for (i = 0; i < json_array_size(schedule) && i < TURNS_SHOWN; i++)
+		strbuf_printf(out, " %lld", (long long)json_integer_value(json_array_get(schedule, i)));
+	strbuf_append_text(out, i < json_array_size(schedule) ? " ...\n" : "\n");
+}
+
+static void print_priorities(struct strbuf *out, const json_t *priorities)
+{
+	size_t i;
+
+	for (i = 0; i < json_array_size(priorities); i++) {
+		const json_t *priority = json_array_get(priorities, i);
+
+		strbuf_printf(out, "\tpriority %lld%s, %lld %% available:", number_of(priority, "priority"),
+			      json_object_get(priority, "is_degraded") ? " degraded" : "", number_of(priority, "percent"));
+		print_turns(out, json_object_get(priority, "schedule"));
+	}
+}
+
 static void print_cluster(struct strbuf *out, const json_t *cluster)
 {
 	const json_t *endpoints = json_object_get(cluster, "endpoints"), *schedule = json_object_get(cluster, "schedule");
@@ -350,12 +372,11 @@ static void print_cluster(struct strbuf *out, const json_t *cluster)
 		strbuf_append_byte(out, '\n');
 	}
 	print_hash_levels(out, json_object_get(cluster, "hash_levels"));
-	if (!is_plain_order(schedule)) {
+	if (!is_plain_order(schedule) || json_object_get(cluster, "priorities")) {
 		strbuf_printf(out, "\t%zu turns:", json_array_size(schedule));
-		for (i = 0; i < json_array_size(schedule) && i < TURNS_SHOWN; i++)
-			strbuf_printf(out, " %lld", (long long)json_integer_value(json_array_get(schedule, i)));
-		strbuf_append_text(out, i < json_array_size(schedule) ? " ...\n" : "\n");
+		print_turns(out, schedule);
 	}
+	print_priorities(out, json_object_get(cluster, "priorities"));
 }
 
 void dump_print_endpoints(const json_t *root, struct strbuf *out)

@@ -12,6 +12,7 @@
 #include "compile/hash_table.h"
 #include "compile/ids.h"
 #include "compile/names.h"
+#include "compile/priorities.h"
 #include "compile/report.h"
 #include "weft/address_host.h"
 
@@ -28,6 +29,7 @@ struct endpoints_compile {
 	uint32_t directory_count, directory_capacity;
 	size_t hash_bytes;        /* of rings and Maglev tables */
 	const struct image *former;
+	size_t assignment;        /* the next one, if they come in the order of clusters */
 	uint64_t *sources;        /* as the image's, directory_capacity of them */
 };
 
@@ -181,7 +183,8 @@ static int compile_members(struct endpoints_compile *c, const struct mesh_cluste
 	_cleanup_(arena_release) struct arena arena = ARENA_INIT;
 	_cleanup_free_ struct share *shares = NULL;
 	bool is_panic;
-	size_t i, count;
+	_cleanup_(priorities_release) struct priorities priorities = { 0 };
+	size_t i, count, total;
 	int r;
 
 	if (!assignment) {
@@ -233,14 +236,21 @@ static int compile_members(struct endpoints_compile *c, const struct mesh_cluste
 			   shares[i].endpoint->address.text);
 		return 0;
 	}
-	r = write_endpoints(c, source, cluster_ref, shares, count, judgement);
+	total = count;
+	if (judgement->policy != WEFT_LB_HASH) {
+		r = priorities_find(c->mesh, source, assignment, is_usable, ENDPOINTS_MAX, shares, &total, &priorities, &judgement->reason);
+		if (r)
+			return r;
+	}
+	r = write_endpoints(c, source, cluster_ref, shares, total, judgement);
 	if (r || judgement->verdict == WEFT_VERDICT_REFUSED)
 		return r;
 	if (judgement->policy == WEFT_LB_HASH)
 		return hash_table_compile(&c->builder, source, assignment, shares, count, &c->hash_bytes, cluster_ref, judgement);
 	if (count > WEFT_SCHEDULE_MAX && !balance_is_even(shares, count))
 		reason_add(&judgement->reason, "weights of %zu endpoints are not looked at: there are %u turns", count, WEFT_SCHEDULE_MAX);
-	return write_schedule(c, cluster_ref, shares, count);
+	r = write_schedule(c, cluster_ref, shares, count);
+	return r ? r : priorities_write(&c->builder, &priorities, cluster_ref);
 }
 
 /* ---- clusters -------------------------------------------------------------------------------------------------------------------- */
@@ -276,9 +286,9 @@ static int directory_set(struct endpoints_compile *c, uint32_t id, weft_ref ref,
 /* ---- taking over ----------------------------------------------------------------------------------------------------------------- */
 
 /* Everything that a cluster is made of, or 0 where that is more than its own resources: what DNS answers, what other hash tables leave. */
-static uint64_t source_of(const struct endpoints_compile *c, const struct mesh_cluster *source)
+static uint64_t source_of(struct endpoints_compile *c, const struct mesh_cluster *source)
 {
-	const struct mesh_load_assignment *assignment = mesh_cluster_endpoints(c->mesh, source);
+	const struct mesh_load_assignment *assignment = mesh_next_endpoints(c->mesh, source, &c->assignment);
 	bool is_inline = assignment && assignment == source->load_assignment;
 	uint64_t members = !assignment ? 1 : is_inline ? 2 : assignment->resource.content_hash;
 
@@ -299,8 +309,8 @@ static const struct weft_cluster *former_cluster(const struct endpoints_compile 
 	header = (const void *)former->base;
 	directory = (const void *)(former->base + header->cluster_directory);
 	cluster = (const void *)(former->base + directory[id]);
-	/* A refusal may be for want of ids, and tables have a budget in common. */
-	return cluster->verdict == WEFT_VERDICT_REFUSED || cluster->policy == WEFT_LB_HASH ? NULL : cluster;
+	/* A refusal may be for want of ids, and tables have a budget in common; several priorities are rare. */
+	return cluster->verdict == WEFT_VERDICT_REFUSED || cluster->policy == WEFT_LB_HASH || cluster->priority_count ? NULL : cluster;
 }
 
 static weft_ref take_text(struct endpoints_compile *c, weft_ref ref)
@@ -316,7 +326,6 @@ static int take_over(struct endpoints_compile *c, const struct mesh_cluster *sou
 	const uint8_t *base = c->former->base;
 	weft_ref ref = builder_alloc(&c->builder, sizeof(*former));
 	struct weft_cluster *cluster;
-	uint32_t i;
 	int r;
 
 	if (!ref)
@@ -330,11 +339,9 @@ static int take_over(struct endpoints_compile *c, const struct mesh_cluster *sou
 		if (!cluster->endpoints)
 			return builder_status(&c->builder);
 		memcpy(builder_at(&c->builder, cluster->endpoints), endpoints, former->endpoint_count * sizeof(*endpoints));
-		for (i = 0; i < former->endpoint_count; i++) {
-			r = ids_hold_endpoint(c->claim, endpoints[i].id);
-			if (r)
-				return r;
-		}
+		r = ids_hold_endpoints(c->claim, endpoints, former->endpoint_count);
+		if (r)
+			return r;
 	}
 	if (former->schedule)
 		cluster->schedule = builder_share(&c->builder, base + former->schedule, former->schedule_len * sizeof(uint16_t));

@@ -8,10 +8,12 @@
 #define uthash_fatal(message) ((void)0) /* not reached: HASH_NONFATAL_OOM */
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(element) ((element)->is_unhashed = true)
+#define HASH_FUNCTION(key, size, hash) ((hash) = (unsigned)content_hash(key, size))
 #include <uthash.h>
 
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "base/hash.h"
 
 /* One owner of an id. `key` is a cluster's name, or an endpoint's address and port as text of bytes. */
 struct entry {
@@ -20,7 +22,6 @@ struct entry {
 	uint64_t rests_since_ms;
 	uint64_t rests_since_generation;
 	uint32_t id;
-	uint32_t claims;
 	bool is_unhashed;
 	uint32_t key_size;
 	char key[];                  /* and a NUL byte */
@@ -30,6 +31,7 @@ struct entry {
 struct space {
 	struct entry *by_key;
 	struct entry **by_id;
+	uint32_t *claims;            /* by id; apart from the entries, because most compiles only count them */
 	struct entry *oldest, *newest; /* resting */
 	uint32_t limit;
 	uint32_t next;               /* never given so far: [next, limit) */
@@ -43,14 +45,26 @@ struct ids {
 };
 
 struct held {
-	struct entry **entries;
+	uint32_t *ids;
 	size_t count, capacity;
 };
 
 struct ids_claim {
 	struct ids *ids;
 	struct held clusters, endpoints;
+	/* Clusters that come as they came before have ids one after the other: the name is looked up only where that does not hold. */
+	uint32_t expected;
+	bool has_missed;
 };
+
+static int space_new(struct space *space, uint32_t limit)
+{
+	space->limit = limit;
+	space->next = 1;
+	space->by_id = calloc((size_t)limit + 1, sizeof(*space->by_id));
+	space->claims = calloc((size_t)limit + 1, sizeof(*space->claims));
+	return space->by_id && space->claims ? 0 : -ENOMEM;
+}
 
 int ids_new(struct ids **out, const struct ids_limits *limits)
 {
@@ -60,12 +74,7 @@ int ids_new(struct ids **out, const struct ids_limits *limits)
 	if (!ids)
 		return -ENOMEM;
 	ids->limits = limits ? *limits : defaults;
-	ids->clusters.limit = ids->limits.clusters;
-	ids->endpoints.limit = ids->limits.endpoints;
-	ids->clusters.next = ids->endpoints.next = 1;
-	ids->clusters.by_id = calloc((size_t)ids->clusters.limit + 1, sizeof(*ids->clusters.by_id));
-	ids->endpoints.by_id = calloc((size_t)ids->endpoints.limit + 1, sizeof(*ids->endpoints.by_id));
-	if (!ids->clusters.by_id || !ids->endpoints.by_id) {
+	if (space_new(&ids->clusters, ids->limits.clusters) || space_new(&ids->endpoints, ids->limits.endpoints)) {
 		ids_free(&ids);
 		return -ENOMEM;
 	}
@@ -83,6 +92,7 @@ static void space_release(struct space *space)
 		free(entry);
 	}
 	free(space->by_id);
+	free(space->claims);
 }
 
 void ids_free(struct ids **ids)
@@ -182,18 +192,32 @@ static int entry_add(struct space *space, const void *key, size_t key_size, uint
 	return 0;
 }
 
-static int hold(struct held *held, struct entry *entry)
+static int held_reserve(struct held *held, size_t count)
 {
-	if (held->count == held->capacity) {
-		size_t capacity = held->capacity ? held->capacity * 2 : 64;
-		struct entry **grown = reallocarray(held->entries, capacity, sizeof(*grown));
+	size_t capacity = held->capacity ? held->capacity : 64;
+	uint32_t *grown;
 
-		if (!grown)
-			return -ENOMEM;
-		held->entries = grown;
-		held->capacity = capacity;
-	}
-	held->entries[held->count++] = entry;
+	if (held->capacity - held->count >= count)
+		return 0;
+	while (capacity - held->count < count)
+		capacity *= 2;
+	grown = reallocarray(held->ids, capacity, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	held->ids = grown;
+	held->capacity = capacity;
+	return 0;
+}
+
+static int hold(struct space *space, struct held *held, struct entry *entry)
+{
+	int r = held_reserve(held, 1);
+
+	if (r)
+		return r;
+	held->ids[held->count++] = entry->id;
+	if (!space->claims[entry->id]++)
+		rest_end(space, entry);
 	return 0;
 }
 
@@ -214,11 +238,9 @@ static int claim_key(struct ids *ids, struct space *space, struct held *held, co
 			return r;
 		rest_begin(ids, space, entry);
 	}
-	r = hold(held, entry);
+	r = hold(space, held, entry);
 	if (r)
 		return r;
-	if (!entry->claims++)
-		rest_end(space, entry);
 	*id = entry->id;
 	return 0;
 }
@@ -232,6 +254,7 @@ int ids_claim_new(struct ids *ids, struct ids_claim **out)
 	if (!claim)
 		return -ENOMEM;
 	claim->ids = ids;
+	claim->expected = 1;
 	ids->generation++;
 	*out = claim;
 	return 0;
@@ -242,11 +265,13 @@ static void release_held(struct ids *ids, struct space *space, struct held *held
 	size_t i;
 
 	for (i = 0; i < held->count; i++) {
-		weft_assert(held->entries[i]->claims);
-		if (!--held->entries[i]->claims)
-			rest_begin(ids, space, held->entries[i]);
+		uint32_t id = held->ids[i];
+
+		weft_assert(space->claims[id]);
+		if (!--space->claims[id])
+			rest_begin(ids, space, space->by_id[id]);
 	}
-	free(held->entries);
+	free(held->ids);
 }
 
 void ids_claim_release(struct ids_claim **claim)
@@ -263,7 +288,28 @@ void ids_claim_release(struct ids_claim **claim)
 
 int ids_cluster(struct ids_claim *claim, const char *name, uint32_t *id)
 {
-	return claim_key(claim->ids, &claim->ids->clusters, &claim->clusters, name, strlen(name), id);
+	struct space *space = &claim->ids->clusters;
+	size_t size = strlen(name);
+	struct entry *entry = space->by_id[claim->expected];
+	int r;
+
+	if (entry && entry->key_size == size && memcmp(entry->key, name, size) == 0) {
+		r = hold(space, &claim->clusters, entry);
+		if (r)
+			return r;
+		*id = claim->expected;
+	} else {
+		r = claim_key(claim->ids, space, &claim->clusters, name, size, id);
+		if (r)
+			return r;
+		/* One newcomer does not end a run. */
+		claim->has_missed = !claim->has_missed;
+		if (claim->has_missed)
+			return 0;
+	}
+	claim->expected = *id + 1;
+	claim->has_missed = false;
+	return 0;
 }
 
 static void endpoint_key(const struct weft_address *address, uint16_t port_be, uint8_t key[18])
@@ -280,15 +326,18 @@ int ids_endpoint(struct ids_claim *claim, const struct weft_address *address, ui
 	return claim_key(claim->ids, &claim->ids->endpoints, &claim->endpoints, key, sizeof(key), id);
 }
 
-int ids_hold_endpoint(struct ids_claim *claim, uint32_t id)
+int ids_hold_endpoints(struct ids_claim *claim, const struct weft_endpoint *endpoints, uint32_t count)
 {
-	struct entry *entry = claim->ids->endpoints.by_id[id];
-	int r;
+	struct space *space = &claim->ids->endpoints;
+	struct held *held = &claim->endpoints;
+	uint32_t i;
+	int r = held_reserve(held, count);
 
-	weft_assert(entry && entry->claims);
-	r = hold(&claim->endpoints, entry);
-	if (!r)
-		entry->claims++;
+	for (i = 0; !r && i < count; i++) {
+		weft_assert(space->claims[endpoints[i].id]);
+		space->claims[endpoints[i].id]++;
+		held->ids[held->count++] = endpoints[i].id;
+	}
 	return r;
 }
 

@@ -16,7 +16,7 @@ void ids_claim_release(struct ids_claim **claim);
 int ids_cluster(struct ids_claim *claim, const char *name, uint32_t *id);
 int ids_endpoint(struct ids_claim *claim, const struct weft_address *address, uint16_t port_be, uint32_t *id);
 
-/* Of an id that another claim holds: the same for this one. -ENOMEM. */
-int ids_hold_endpoint(struct ids_claim *claim, uint32_t id);
+/* Of ids that another claim holds: the same for this one. -ENOMEM. */
+int ids_hold_endpoints(struct ids_claim *claim, const struct weft_endpoint *endpoints, uint32_t count);
 
 #endif

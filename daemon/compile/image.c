@@ -30,6 +30,16 @@ static int check_cluster(const struct view *view, weft_ref ref)
 		return -EINVAL;
 	if (cluster->schedule_len && !view_at(view, cluster->schedule, cluster->schedule_len, sizeof(uint16_t)))
 		return -EINVAL;
+	if (cluster->priority_count) {
+		const struct weft_priority *priorities = view_at(view, cluster->priorities, cluster->priority_count, sizeof(*priorities));
+		uint32_t i;
+
+		for (i = 0; priorities && i < cluster->priority_count; i++)
+			if (!view_at(view, priorities[i].schedule, priorities[i].schedule_len, sizeof(uint16_t)))
+				return -EINVAL;
+		if (!priorities)
+			return -EINVAL;
+	}
 	if (cluster->hash_level_count) {
 		const struct weft_hash_level *levels = view_at(view, cluster->hash_levels, cluster->hash_level_count, sizeof(*levels));
 		uint32_t i;

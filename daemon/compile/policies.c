@@ -221,6 +221,7 @@ static int retry(struct policies_compile *p, const struct mesh_forward *forward,
 		.back_off_base_ms = in_ms(source->back_off_base_ms),
 		.back_off_max_ms = in_ms(source->back_off_max_ms),
 		.other_hosts = source->avoids_previous_hosts ? in_ms(source->host_selection_attempts) : 0,
+		.priorities_after = source->priorities_after,
 	};
 	/* Envoy: a try that may last as long as all has no timeout of its own. */
 	if (forward->timeout_ms && made.try_timeout_ms >= forward->timeout_ms)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define HASH_NONFATAL_OOM 1
+#define HASH_FUNCTION(key, size, hash) ((hash) = (unsigned)content_hash(key, size))
 #include <uthash.h>
 
 #include "base/assert.h"
@@ -283,6 +284,36 @@ static size_t sorted_index(const struct mesh_resource *const *items, size_t coun
 	return low;
 }
 
+static size_t index_of(const struct mesh *mesh, enum mesh_kind kind, const struct entry *entry)
+{
+	const struct mesh_resource **array;
+	size_t *count;
+
+	if (!owner_of(mesh)->is_sorted)
+		return entry->index;
+	array = *array_of((struct mesh *)mesh, kind, &count);
+	return sorted_index(array, *count, entry->resource->name);
+}
+
+/* Clusters and assignments mostly come in one order, that of their names. */
+const struct mesh_load_assignment *mesh_next_endpoints(const struct mesh *mesh, const struct mesh_cluster *cluster, size_t *at)
+{
+	const struct mesh_load_assignment *expected = *at < mesh->load_assignment_count ? mesh->load_assignments[*at] : NULL;
+	const struct entry *entry;
+
+	if (cluster->kind != MESH_CLUSTER_EDS)
+		return cluster->load_assignment;
+	if (expected && strcmp(expected->resource.name, cluster->eds_name) == 0) {
+		++*at;
+		return expected;
+	}
+	entry = find(mesh, MESH_LOAD_ASSIGNMENT, cluster->eds_name);
+	if (!entry)
+		return NULL;
+	*at = index_of(mesh, MESH_LOAD_ASSIGNMENT, entry) + 1;
+	return (const struct mesh_load_assignment *)entry->resource;
+}
+
 /* Takes the place of a resource of its name, or a new one: at the end, or by its name. */
 static int put(struct mesh *mesh, enum mesh_kind kind, struct entry *entry)
 {
@@ -343,7 +374,7 @@ int mesh_remove_resource(struct mesh *mesh, enum mesh_kind kind, const char *nam
 	if (!entry)
 		return -ENOENT;
 	array = *array_of(mesh, kind, &count);
-	index = owner->is_sorted ? sorted_index(array, *count, name) : entry->index;
+	index = index_of(mesh, kind, entry);
 	memmove(array + index, array + index + 1, (*count - index - 1) * sizeof(*array));
 	--*count;
 	if (!owner->is_sorted)
@@ -430,7 +461,7 @@ static int build_resource(struct build *b, enum mesh_kind kind, const void *byte
 	}
 	*out = build_kind(b, kind, message);
 	if (*out)
-		(*out)->content_hash = content_hash(bytes, size);
+		(*out)->content_hash = keyed_hash(bytes, size);
 	if (*out && kind == MESH_ROUTE_CONFIG && !*(*out)->name)
 		build_refuse(b, "a name is needed");
 	return b->status ? b->status : strbuf_status(&b->path);

@@ -340,6 +340,7 @@ struct mesh_retry {
 	int64_t back_off_max_ms;        /* default 10 times the base */
 	bool avoids_previous_hosts;
 	int64_t host_selection_attempts; /* default 1 */
+	uint32_t priorities_after;      /* tries, after each so many of which priorities that were tried are left; 0: they are not */
 	struct mesh_header_matcher *headers;         /* of a response, for MESH_RETRY_HEADERS: one that holds is enough */
 	size_t header_count;
 	struct mesh_header_matcher *request_headers; /* where there are any, one must hold */
@@ -711,6 +712,9 @@ const struct mesh_load_assignment *mesh_find_load_assignment(const struct mesh *
 
 /* The load assignment that serves a cluster: its inline one, or for EDS the one of its eds_name; NULL when there is none (yet). */
 const struct mesh_load_assignment *mesh_cluster_endpoints(const struct mesh *mesh, const struct mesh_cluster *cluster);
+
+/* The same for all clusters one after the other, without a look-up where assignments stand in their order: `*at` begins with 0. */
+const struct mesh_load_assignment *mesh_next_endpoints(const struct mesh *mesh, const struct mesh_cluster *cluster, size_t *at);
 
 /* The route configuration of an HTTP chain, inline or by name; NULL when it has not come (yet). */
 const struct mesh_route_config *mesh_http_routes(const struct mesh *mesh, const struct mesh_http *http);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities.pb-c.h"
 #include "mesh/model.h"
 
 static const struct {
@@ -95,6 +96,28 @@ static void predicates(struct build *b, const PbRetry *message, struct mesh_retr
 	}
 }
 
+static void priority(struct build *b, const PbRetry *message, struct mesh_retry *retry)
+{
+	const Envoy__Config__Route__V3__RetryPolicy__RetryPriority *source = message->retry_priority;
+	const Envoy__Extensions__Retry__Priority__PreviousPriorities__V3__PreviousPrioritiesConfig *config;
+	size_t before;
+
+	if (!source)
+		return;
+	before = build_enter(b, "retry_priority");
+	config = (const void *)build_unpack(b, source->config_type_case ? source->typed_config : NULL,
+					    &envoy__extensions__retry__priority__previous_priorities__v3__previous_priorities_config__descriptor);
+	if (config && config->update_frequency <= 0) {
+		build_refuse(b, "update_frequency must be more than 0");
+	} else if (config) {
+		build_check_fields(b, &config->base, MESH_EFFECT_TRAFFIC, KNOWN("update_frequency"));
+		retry->priorities_after = (uint32_t)config->update_frequency;
+	} else {
+		build_reason(b, MESH_EFFECT_TRAFFIC, "%s is not supported", source->name);
+	}
+	build_leave(b, before);
+}
+
 static struct mesh_header_matcher *matchers(struct build *b, const char *name, PbHeaderMatcher **messages, size_t count, size_t *out)
 {
 	struct mesh_header_matcher *found = build_array(b, struct mesh_header_matcher, count);
@@ -123,7 +146,7 @@ struct mesh_retry *model_retry(struct build *b, const PbRetry *message)
 		return NULL;
 	before = build_enter(b, "retry_policy");
 	build_check_fields(b, &message->base, MESH_EFFECT_TRAFFIC,
-			   KNOWN("retry_on", "num_retries", "per_try_timeout", "per_try_idle_timeout", "retriable_status_codes", "retry_back_off",
+			   KNOWN("retry_on", "num_retries", "retry_priority", "per_try_timeout", "per_try_idle_timeout", "retriable_status_codes", "retry_back_off",
 				 "retry_host_predicate", "host_selection_retry_max_attempts", "retriable_headers", "retriable_request_headers"));
 	retry->headers = matchers(b, "retriable_headers", message->retriable_headers, message->n_retriable_headers, &retry->header_count);
 	retry->request_headers = matchers(b, "retriable_request_headers", message->retriable_request_headers, message->n_retriable_request_headers,
@@ -140,6 +163,7 @@ struct mesh_retry *model_retry(struct build *b, const PbRetry *message)
 	}
 	back_off(b, message, retry);
 	predicates(b, message, retry);
+	priority(b, message, retry);
 	build_leave(b, before);
 	return retry;
 }

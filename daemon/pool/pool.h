@@ -44,7 +44,7 @@ struct pool_exchange {
 	struct weft_upstream record;
 };
 
-/* All three: the connection's `exchange` still names this one; whoever takes the call ends it (WEFT_COMMAND_END_EXCHANGE) once
+/* All but the last: the connection's `exchange` still names this one; whoever takes the call ends it (WEFT_COMMAND_END_EXCHANGE) once
  * the client has its answer. `record.request_remaining` > 0: the request is not whole, so its connection can't go on after it. */
 struct pool_callbacks {
 	void *arg;
@@ -57,6 +57,8 @@ struct pool_callbacks {
 	void (*exchange_failed)(void *arg, const struct pool_exchange *exchange, unsigned status);
 	/* The response was cut in its middle, or may have been: close the client's connection. */
 	void (*exchange_cut)(void *arg, const struct pool_exchange *exchange);
+	/* The client went before its exchange, which the kernel carried, was over; nobody ends it any more. `record.state` is what it was in. */
+	void (*exchange_left)(void *arg, const struct pool_exchange *exchange);
 };
 
 struct pool_options {

@@ -143,11 +143,19 @@ static void exchange_ended(struct upstream *u)
 
 bool upstream_close_from(struct upstream *u, uint64_t word, enum pool_close_reason reason)
 {
+	struct pool *pool = u->pool;
+	struct pool_exchange exchange;
+
+	exchange_read(pool, u->slot, &exchange);
 	if (!state_swap(u->shared, word, WEFT_UPSTREAM_CLOSING))
 		return false;
 	if (is_lease(word))
 		exchange_ended(u);
 	upstream_drop(u, reason);
+	if (reason == POOL_CLOSE_CLIENT_GONE && is_lease(word)) {
+		exchange.record.state = word;
+		pool->callbacks.exchange_left(pool->callbacks.arg, &exchange);
+	}
 	return true;
 }
 

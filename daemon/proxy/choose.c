@@ -83,6 +83,8 @@ int choose_endpoint(struct exchange *exchange, u32 attempt, struct weft_endpoint
 		return refuse(status, body, PROXY_REASON_OVERFLOW, "upstream connect error or disconnect/reset before headers. reset reason: overflow");
 	if (take_picked(exchange, &query.image, cluster, endpoint))
 		return 0;
+	if (priorities_pick(exchange, &query, cluster, endpoint))
+		return 0;
 	r = weft_pick_endpoint(&query, endpoint);
 	if (r == -EOPNOTSUPP)
 		return refuse(status, body, PROXY_REASON_CLUSTER_REFUSED, NULL);
@@ -173,6 +175,7 @@ static int try_upstream(struct exchange *exchange)
 			break;
 	}
 	retry_remember(exchange, &endpoint);
+	priorities_remember(exchange, &endpoint);
 	return open_upstream(exchange, &endpoint, connect_timeout_ms);
 }
 

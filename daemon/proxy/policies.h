@@ -30,6 +30,9 @@ struct policies {
 		struct weft_address address;
 		u16 port_be;
 	} tried[TRIED_MAX];
+	u32 attempts;             /* since all priorities were there to choose from */
+	u64 attempted_priorities; /* of them: bits */
+	u64 left_priorities;      /* those that a try does not go to */
 	char *origin;             /* CORS: of a request that came with one that is allowed; NULL: no lines */
 	char *expose_headers;     /* "": none */
 	bool allows_credentials;
@@ -82,6 +85,12 @@ u64 retry_at(const struct exchange *exchange);
 u32 retry_other_hosts(const struct exchange *exchange);
 bool retry_was_tried(const struct exchange *exchange, const struct weft_endpoint *endpoint);
 void retry_remember(struct exchange *exchange, const struct weft_endpoint *endpoint);
+
+/* ---- priorities (priorities.c) ---------------------------------------------------------------------------------------------------- */
+
+/* True: this try leaves priorities that were tried, and `endpoint` is of another one. */
+bool priorities_pick(struct exchange *exchange, const struct weft_balance_query *query, const struct weft_cluster *cluster, struct weft_endpoint *endpoint);
+void priorities_remember(struct exchange *exchange, const struct weft_endpoint *endpoint);
 
 /* ---- what may be sent again (resend.c) --------------------------------------------------------------------------------------------- */
 

@@ -108,6 +108,9 @@ static int put_path(struct thread *thread, const struct weft_image_handle *image
 	r = rewrite_path(thread, image, &redirect->rewrite, target.bytes, target.len, path_len, &rewritten);
 	if (!r && rewritten.size)
 		target = (struct text_span){(const u8 *)rewritten.data, (u32)rewritten.size};
+	/* Envoy: Utility::newUri. */
+	if (target.len && *target.bytes != '/')
+		strbuf_append_byte(out, '/');
 	mark = redirect->flags & WEFT_REDIRECT_STRIPS_QUERY ? memchr(target.bytes, '?', target.len) : NULL;
 	strbuf_append(out, target.bytes, mark ? (size_t)(mark - target.bytes) : target.len);
 	strbuf_release(&rewritten);

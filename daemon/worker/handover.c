@@ -93,6 +93,11 @@ static void exchange_cut(void *arg, const struct pool_exchange *exchange)
 	answer_locally(arg, exchange, 0);
 }
 
+static void exchange_left(void *arg, const struct pool_exchange *exchange)
+{
+	worker_traffic_left(arg, &exchange->record, request_bytes(exchange));
+}
+
 /* On a thread of the proxy. */
 static void client_gone(void *arg, uint64_t client_cookie, uint64_t exchange)
 {
@@ -180,7 +185,8 @@ int handover_start_pool(struct worker *worker)
 	struct pool_options options = {
 		.base = worker->base,
 		.table = worker->table,
-		.callbacks = { .arg = worker, .relay = relay, .exchange_failed = exchange_failed, .exchange_cut = exchange_cut },
+		.callbacks = { .arg = worker, .relay = relay, .exchange_failed = exchange_failed, .exchange_cut = exchange_cut,
+			       .exchange_left = exchange_left },
 		.redirect_limit_bytes = worker->config->options->redirect_limit_bytes,
 		.adopt = worker->is_successor,
 		.cgroup_inode = worker->cgroup_inode,

@@ -350,6 +350,7 @@ void put_label(struct strbuf *out, const char *name, const char *value, size_t l
 /* traffic.c: what was carried, by workload. */
 int worker_traffic_start(struct worker *worker);
 void worker_traffic_look(struct worker *worker); /* every second, and before a pod's or mesh's names are others */
+void worker_traffic_left(struct worker *worker, const struct weft_upstream *record, uint64_t request_bytes); /* by its client, while the kernel carried it */
 int worker_traffic_write(struct worker *worker, bool is_openmetrics, struct strbuf *out);
 
 /* http.c: what operators' tools ask, at the addresses that the options name. */

@@ -163,7 +163,8 @@ static int publish_new(struct worker *worker, struct serving *serving, struct im
 
 static bool is_served(const struct published *serving, const struct image *image)
 {
-	return serving && serving->image->content_hash == image->content_hash && serving->image->size_bytes == image->size_bytes;
+	return serving && serving->image->content_hash == image->content_hash && serving->image->size_bytes == image->size_bytes &&
+	       memcmp(serving->image->base, image->base, image->size_bytes) == 0;
 }
 
 static void keep_ids(struct worker *worker, struct serving *serving)

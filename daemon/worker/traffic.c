@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "datapath/datapath.h"
@@ -141,6 +142,28 @@ static void take_kind(void *arg, const struct weft_traffic_key *key, const struc
 static void take_sums(void *arg, const struct weft_traffic_key *key, const struct weft_traffic_sums *sums)
 {
 	traffic_add(arg, key, sums);
+}
+
+void worker_traffic_left(struct worker *worker, const struct weft_upstream *record, uint64_t request_bytes)
+{
+	bool is_replying = WEFT_STATE(record->state) == WEFT_UPSTREAM_REPLYING;
+	uint64_t response_bytes = is_replying && record->response_bytes > record->response_remaining ? record->response_bytes - record->response_remaining : 0;
+	const struct weft_traffic_key key = {
+		.pod_id = record->pod_id,
+		.endpoint_id = record->endpoint_id,
+		.cluster_id = record->cluster_id,
+		.status = is_replying ? record->status : 0,
+		.flag = WEFT_FLAG_CLIENT_GONE,
+	};
+	struct weft_traffic_sums sums = { .request_bytes = request_bytes, .response_bytes = response_bytes };
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	sums.duration_ns = (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec - record->start_ns;
+	sums.durations[weft_duration_bucket(sums.duration_ns)] = 1;
+	sums.requests[WEFT_SIZE_FIRST + weft_size_bucket(request_bytes)] = 1;
+	sums.responses[response_bytes ? WEFT_SIZE_FIRST + weft_size_bucket(response_bytes) : 0] = 1;
+	traffic_add(worker->traffic, &key, &sums);
 }
 
 static void look_at(struct worker *worker, bool is_first)

@@ -14,6 +14,7 @@
 #include "worker/internal.h"
 #include "xds/address.h"
 #include "xds/identity.h"
+#include "xds/pace.h"
 #include "xds/scope.h"
 #include "xds/stream.h"
 
@@ -21,12 +22,17 @@
 #define TOKEN "/var/run/secrets/tokens/istio-token"
 #define SERVER_NAME "istiod.istio-system.svc"
 
+/* Endpoints that come faster are published together: each publication costs programs and proxy some of the processors, and requests their time. */
+#define PUBLISH_EVERY_MS 50
+#define PUBLISH_BURST 8
+
 struct transport {
 	struct worker *worker;
 	struct serving *serving;
 	struct xds_identity *identity; /* NULL: weft's own */
 	struct xds_stream *stream;     /* NULL until a certificate is there */
 	struct event *flush_event;     /* when what has come was read */
+	struct xds_pace pace;          /* of publishing what was gathered */
 	char *name;
 };
 
@@ -57,6 +63,18 @@ static void on_opened(struct xds_stream *stream, void *context)
 	}
 }
 
+/* After this read, which may bring more; or when it is time. */
+static void flush_soon(struct transport *transport)
+{
+	uint32_t wait_ms = xds_pace_wait(&transport->pace, worker_now_ms());
+	const struct timeval wait = { .tv_usec = (suseconds_t)wait_ms * 1000 };
+
+	if (!wait_ms || !xds_scope_has_gathered(transport->serving->stream))
+		event_active(transport->flush_event, EV_TIMEOUT, 0);
+	else if (!evtimer_pending(transport->flush_event, NULL))
+		evtimer_add(transport->flush_event, &wait);
+}
+
 static void on_message(struct xds_stream *stream, const void *bytes, size_t size, void *context)
 {
 	struct transport *transport = context;
@@ -67,17 +85,21 @@ static void on_message(struct xds_stream *stream, const void *bytes, size_t size
 		xds_stream_restart(stream);
 		return;
 	}
-	/* after this read, which may bring more */
-	event_active(transport->flush_event, EV_TIMEOUT, 0);
+	flush_soon(transport);
 }
 
 static void on_flush(evutil_socket_t fd, short what, void *arg)
 {
 	struct transport *transport = arg;
-	int r = xds_scope_flush(transport->serving->stream, worker_now_ms());
+	uint64_t now_ms = worker_now_ms();
+	int r;
 
 	(void)fd;
 	(void)what;
+	if (!xds_scope_has_gathered(transport->serving->stream))
+		return;
+	xds_pace_done(&transport->pace, now_ms);
+	r = xds_scope_flush(transport->serving->stream, now_ms);
 	if (r) {
 		log_err(r, "%s: publishing endpoints; the stream begins anew", transport->name);
 		xds_stream_restart(transport->stream);
@@ -153,6 +175,7 @@ static int begin(struct worker *worker, struct serving *serving)
 		return -ENOMEM;
 	transport->worker = worker;
 	transport->serving = serving;
+	transport->pace = (struct xds_pace){ .every_ms = PUBLISH_EVERY_MS, .burst = PUBLISH_BURST };
 	if (asprintf(&transport->name, "namespace %s", serving->name) < 0) {
 		transport->name = NULL;
 		return -ENOMEM;

@@ -477,6 +477,11 @@ void xds_scope_gather(struct xds_scope *scope)
 	scope->gathers = true;
 }
 
+bool xds_scope_has_gathered(const struct xds_scope *scope)
+{
+	return scope->has_gathered;
+}
+
 int xds_scope_flush(struct xds_scope *scope, uint64_t now_ms)
 {
 	_cleanup_(strbuf_release) struct strbuf detail = STRBUF_INIT;

@@ -60,6 +60,7 @@ int xds_scope_response(struct xds_scope *scope, const void *bytes, size_t size, 
 /* From now on endpoints alone are published by xds_scope_flush(), and answered then: of several responses the last, which stands for all. To be called
  * when no more of them lie ready. What comes faster than it can be published would pile up otherwise. Other responses flush by themselves. */
 void xds_scope_gather(struct xds_scope *scope);
+bool xds_scope_has_gathered(const struct xds_scope *scope); /* there is something to flush */
 int xds_scope_flush(struct xds_scope *scope, uint64_t now_ms); /* as xds_scope_response() */
 
 /* From time to time, once a second or so: what waits may have waited long enough. */

@@ -665,6 +665,7 @@ struct weft_retry {
 	u32 back_off_base_ms;
 	u32 back_off_max_ms;
 	u32 other_hosts;         /* further picks for one that was not tried yet; 0: any will do */
+	u32 priorities_after;    /* tries, after each so many of which the priorities that were tried are left; 0: they are not */
 	weft_ref codes;          /* u32[code_count], contiguous */
 	u32 code_count;
 	weft_ref headers;        /* struct weft_condition[header_count] on the response, contiguous: one that holds is enough */
@@ -708,7 +709,7 @@ struct weft_cluster {
 	u8 verdict;
 	u8 choices;            /* LEAST_REQUEST: endpoints that are compared (choice_count) */
 	u32 connect_timeout_ms;
-	u32 endpoint_count;    /* those that get requests now */
+	u32 endpoint_count;    /* those that get requests now, and then those of `priorities` alone */
 	weft_ref endpoints;    /* struct weft_endpoint[endpoint_count], contiguous in one page */
 	u32 schedule_len;      /* weighted round-robin order: u16 indexes; equal weights: endpoint_count entries */
 	weft_ref schedule;     /* u16[schedule_len], contiguous in one page */
@@ -717,6 +718,19 @@ struct weft_cluster {
 	weft_ref reason;
 	u32 hash_level_count;
 	weft_ref hash_levels;  /* HASH: struct weft_hash_level[hash_level_count], contiguous */
+	u32 priority_count;
+	weft_ref priorities;   /* struct weft_priority[priority_count], contiguous: for tries that leave priorities; none where there is one priority */
+};
+
+#define WEFT_PRIORITIES_MAX 64u
+
+/* The healthy or the degraded endpoints of a priority: all healthy ones come first, in the order of priorities. */
+struct weft_priority {
+	u32 priority;
+	u32 percent;      /* availability, overprovisioned: 1 to 100 */
+	u32 is_degraded;
+	u32 schedule_len;
+	weft_ref schedule; /* as a cluster's */
 };
 
 #define WEFT_ENDPOINT_MTLS_CAPABLE 0x01u /* EDS tlsMode istio: reached in plaintext, counted */

@@ -102,8 +102,27 @@ count_agrees() {
 	equal "$mode: a request that its route makes shorter has the size that the client sent" "$sent" "$(($(by_workload istio_request_bytes_sum) - before_bytes))"
 }
 
+# Requests whose client gave up, and upstreams that were closed for it while the kernel carried the exchange.
+left() {
+	by_workload istio_requests_total 'response_code="0"' 'response_flags="DC"' 'destination_service_name="script"'
+}
+
+freed() {
+	metric 'weft_upstream_closes_total{reason="client_gone"}'
+}
+
+kernel_is_left() {
+	client --max-time 1 http://script:8000/delay/0 http://script:8000/delay/20000 >/dev/null 2>&1
+	[ "$(freed)" -gt "$before_freed" ]
+}
+
 begin
 count_agrees on
+before_freed=$(freed)
+before_left=$(left)
+check "on: a client gives up while the kernel carries its exchange" wait_until 30 kernel_is_left
+freed=$(freed)
+between "on: which counts as a request without a response" $((freed - before_freed)) 100 "$(($(left) - before_left))"
 between "on: most of them in the kernel" $((requests / 2)) 1000000 "$(($(metric 'weft_requests_total{path="bypass"}') + $(metric 'weft_requests_total{path="remote"}')))"
 
 equal "live" "live 200" "$(ask "http://127.0.0.1:$health_port/healthz/live") $(code_of "http://127.0.0.1:$health_port/healthz/live")"
@@ -127,7 +146,7 @@ equal "only POST changes something" "pool: warning" "$(ask "http://127.0.0.1:$ad
 documented=$(metrics | awk '$1 == "#" && $2 == "TYPE" { print $3 }')
 
 kill -9 "$(status_of .worker.pid)"
-check "a next worker listens at the same address" wait_until 10 eval '[ "$(code_of "http://127.0.0.1:$health_port/healthz/ready")" = 200 ]'
+check "a next worker listens at the same address" wait_until 30 eval '[ "$(code_of "http://127.0.0.1:$health_port/healthz/ready")" = 200 ]'
 equal "and counts on" 1 "$(metric weft_worker_restarts_total)"
 # what holds a stream open here lingers, and must not answer any more
 client --limit-rate 1M http://script:8000/bytes/16777216 >/dev/null 2>&1 &

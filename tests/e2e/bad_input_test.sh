@@ -142,10 +142,10 @@ weft_start "$config" || exit 1
 equal 'without pods everybody is left alone' v1 "$(who "http://$(topology show ip v1)/")"
 edit_config "c['pods'] = __import__('yaml').safe_load(open('$(weft_state)/good.yaml'))['pods']"
 reload
-check 'pods that come later are enrolled' wait_until 5 sh -c "[ \"\$('$weftctl' --control '$(weft_state)/weft.sock' status -o json | jq '.pods | length')\" = 4 ]"
+check 'pods that come later are enrolled' wait_until 30 sh -c "[ \"\$('$weftctl' --control '$(weft_state)/weft.sock' status -o json | jq '.pods | length')\" = 4 ]"
 equal 'and served' v1 "$(who http://reviews/stable/1)"
 edit_config "c['pods'] = []"
 reload
-check 'pods that leave are let go' wait_until 5 sh -c "[ \"\$('$weftctl' --control '$(weft_state)/weft.sock' status -o json | jq '.pods | length')\" = 0 ]"
+check 'pods that leave are let go' wait_until 30 sh -c "[ \"\$('$weftctl' --control '$(weft_state)/weft.sock' status -o json | jq '.pods | length')\" = 0 ]"
 equal 'and left alone' v1 "$(who "http://$(topology show ip v1)/")"
 check 'weftd ends cleanly' weft_stop

@@ -9,7 +9,7 @@ istiod_up() {
 	file=$(weft_state)/istiod.port
 	"$python" "$repository/tests/xds/istiod.py" --config "$config" --port-file "$file" --log "$(weft_state)/istiod.log" --port 0 >>"$(weft_state)/istiod.err" 2>&1 &
 	istiod_pid=$!
-	wait_until 10 test -s "$file" || { cat "$(weft_state)/istiod.err"; exit 1; }
+	wait_until 30 test -s "$file" || { cat "$(weft_state)/istiod.err"; exit 1; }
 	istiod_port=$(cat "$file")
 }
 
@@ -20,7 +20,7 @@ api_up() {
 	rm -f "$file"
 	python3 "$repository/tests/kube/apiserver.py" --port-file "$file" --port "${1:-0}" >>"$(weft_state)/api.err" 2>&1 &
 	api_pid=$!
-	wait_until 10 test -s "$file" || { cat "$(weft_state)/api.err"; exit 1; }
+	wait_until 30 test -s "$file" || { cat "$(weft_state)/api.err"; exit 1; }
 	api_port=$(cat "$file")
 }
 

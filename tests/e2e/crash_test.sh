@@ -28,7 +28,7 @@ life_until() {
 	weft_start "$config" >/dev/null 2>&1 && weft_stop >/dev/null 2>&1
 	weft_pid=
 	WEFT_STOP_AT=
-	wait_until 5 nobody_is_left
+	wait_until 30 nobody_is_left
 	has_stopped
 }
 

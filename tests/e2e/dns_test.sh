@@ -50,14 +50,14 @@ options timeout:1 attempts:1" >"$(weft_state)/resolv.conf"
 server=$!
 weft_start "$config" --resolv-conf "$(weft_state)/resolv.conf" || exit 1
 
-check 'every address of the name is an endpoint' wait_until 5 answers http://reviews/strict/100B 'v1 v2'
+check 'every address of the name is an endpoint' wait_until 30 answers http://reviews/strict/100B 'v1 v2'
 equal 'a logical host is the first of them' v2 "$(who_all http://reviews/logical/100B)"
 equal 'a name that does not exist has none' 503 "$(status_code http://reviews/nowhere/100B)"
 equal 'the names are counted' '2 0' "$(status_of '"\(.names.asked) \(.names.without_answer)"')"
 
 say "some.test 1 $v3"
-check 'a change is followed when the records end' wait_until 5 answers http://reviews/strict/100B v3
-check 'by a logical host too' wait_until 5 answers http://reviews/logical/100B v3
+check 'a change is followed when the records end' wait_until 30 answers http://reviews/strict/100B v3
+check 'by a logical host too' wait_until 30 answers http://reviews/logical/100B v3
 
 say 'some.test servfail'
 sleep 3
@@ -67,13 +67,13 @@ wait "$server" 2>/dev/null
 sleep 3
 equal 'nor one that is gone' v3 "$(who_all http://reviews/strict/100B)"
 kill -KILL "$(status_of .worker.pid)"
-check 'nor a worker that dies meanwhile' wait_until 5 answers http://reviews/strict/100B v3
-check 'for a logical host likewise' wait_until 5 answers http://reviews/logical/100B v3
+check 'nor a worker that dies meanwhile' wait_until 30 answers http://reviews/strict/100B v3
+check 'for a logical host likewise' wait_until 30 answers http://reviews/logical/100B v3
 
 say "other.test 1 $v1"
 "$here/dns_server.py" $port "$records" &
 server=$!
-check 'that the name is gone is an answer' wait_until 20 is_refused http://reviews/strict/100B
+check 'that the name is gone is an answer' wait_until 30 is_refused http://reviews/strict/100B
 equal 'which a logical host does not believe' v3 "$(who_all http://reviews/logical/100B)"
 kill "$server"
 check 'weftd ends cleanly' weft_stop

@@ -29,7 +29,7 @@ requests_reach() {
 
 stop_nginx() {
 	in_pod "$1" sh -c "kill -QUIT \$(cat $(weft_state)/$1.nginx.pid)"
-	wait_until 5 nobody_listens "$1"
+	wait_until 30 nobody_listens "$1"
 }
 
 nobody_listens() {
@@ -49,27 +49,27 @@ for_mode() {
 	sleep 1
 
 	endpoints v1 v3
-	check "$mode: v2 is out" wait_until 5 answer_is 'v1 v3'
+	check "$mode: v2 is out" wait_until 30 answer_is 'v1 v3'
 	equal "$mode: v2 gets nothing more" 0 "$(requests_reach v2)"
 	sleep 1
 	stop_nginx v2
 	check "$mode: with its server gone the others answer" answer_is 'v1 v3'
 	start_nginx v2
 	endpoints v1 v2 v3
-	check "$mode: v2 is back" wait_until 5 answer_is 'v1 v2 v3'
+	check "$mode: v2 is back" wait_until 30 answer_is 'v1 v2 v3'
 	endpoints v2
-	check "$mode: v2 alone" wait_until 5 answer_is 'v2'
+	check "$mode: v2 alone" wait_until 30 answer_is 'v2'
 	endpoints v1 v2 v3
-	check "$mode: all three again" wait_until 5 answer_is 'v1 v2 v3'
+	check "$mode: all three again" wait_until 30 answer_is 'v1 v2 v3'
 
 	wait "$wrk"
 	report=$(cat "$(weft_state)/load.json")
 	equal "$mode: no error in $(requests_of "$report") requests meanwhile" 0 "$(errors_of "$report")"
 
 	endpoints
-	check "$mode: no endpoint left is 503, not a hang" wait_until 5 test_status 503
+	check "$mode: no endpoint left is 503, not a hang" wait_until 30 test_status 503
 	endpoints v1 v2 v3
-	check "$mode: and back" wait_until 5 answer_is 'v1 v2 v3'
+	check "$mode: and back" wait_until 30 answer_is 'v1 v2 v3'
 	check "$mode: weftd ends cleanly" weft_stop
 }
 

@@ -28,7 +28,7 @@ for feature in "${features[@]}"; do
 	weft_start "$config" --disable "$feature" || exit 1
 	case $feature in
 	sockmap | fionread_redirected) ;;
-	*) check "without $feature: upstreams are dialled" wait_until 10 is_warm ;;
+	*) check "without $feature: upstreams are dialled" wait_until 30 is_warm ;;
 	esac
 	served "without $feature"
 	like "without $feature: status says so" "$feature +off +disabled by option" "$(weft_control status)"
@@ -59,7 +59,7 @@ done
 # Where FIONREAD would make applications hang the fast path is off, unless it is asked for by name.
 for mode in on remote; do
 	weft_start "$config" --fast-path "$mode" --disable fionread_redirected || exit 1
-	check "$mode by name: upstreams are dialled" wait_until 10 is_warm
+	check "$mode by name: upstreams are dialled" wait_until 30 is_warm
 	equal "$mode by name: in force" "$mode" "$(status_of .fast_path)"
 	like "$mode by name: the log names who is affected" "--fast-path $mode was asked for: applications that wait for FIONREAD" "$(cat "$(weft_state)/weft.log")"
 	check "$mode by name: weftd ends cleanly" weft_stop

@@ -35,8 +35,8 @@ weft_start "$config" --limit connections=20,upstreams=3,pools=2,pod-connections=
 equal 'status tells the limits' '20 3 2' "$(status_of '.limits | "\(.connections.value) \(.upstreams.value) \(.pools.value)"')"
 equal '60 connections at once, of which 20 find a place: all are served' 200:120 "$(hold 60 "$(topology show ip v1)" 80)"
 equal 'the others were left alone' 40 "$(status_of .kernel.connections_map_full)"
-check 'the log says so, and what to do' wait_until 5 logged 'table of connections is full: 40 .*--limit connections=N'
-check 'they leave nothing behind' wait_until 5 sh -c "[ \"\$('$weftctl' --control '$(weft_state)/weft.sock' status -o json | jq .connections)\" = 0 ]"
+check 'the log says so, and what to do' wait_until 30 logged 'table of connections is full: 40 .*--limit connections=N'
+check 'they leave nothing behind' wait_until 30 sh -c "[ \"\$('$weftctl' --control '$(weft_state)/weft.sock' status -o json | jq .connections)\" = 0 ]"
 equal 'there is room again: the next one is meshed' v1 "$(who http://reviews/stable/1)"
 
 report=$(load 2 16 http://10.96.0.11/stable/100B)

@@ -66,13 +66,13 @@ equal "$count connections that say nothing: all find somebody" "connected $count
 equal 'the mesh took as many as a pod may have' "$share" "$(pod_status .connections)"
 equal 'the others were left alone' $((count - share)) "$(pod_status .connections_left_alone)"
 equal 'status counts them under the limit' "$share $((count - share))" "$(status_of '.limits.pod_connections | "\(.used) \(.beyond)"')"
-check 'the log names the pod and the option' wait_until 5 logged "cli2 has as many connections as one pod may have: .*--limit pod-connections=N"
+check 'the log names the pod and the option' wait_until 30 logged "cli2 has as many connections as one pod may have: .*--limit pod-connections=N"
 equal 'the table of all is not full' 0 "$(kernel connections_map_full)"
 victim
 equal "beside them another pod has no error in $(requests_of "$report") requests" 0 "$(errors_of "$report")"
 echo "        p50 beside idle connections: $(jq -r ".p50_us / $before * 100 | round / 100" <<<"$report") of before"
 release
-check 'they leave nothing behind' wait_until 20 no_connection_is_left
+check 'they leave nothing behind' wait_until 30 no_connection_is_left
 
 hold stall $((share / 2)) 10.96.0.11 80 reviews /canary/1MB
 equal "$((share / 2)) answers that nobody reads: all came" "answered $((share / 2)) silent 0 failed 0" "$line"
@@ -82,7 +82,7 @@ victim
 equal "beside them another pod has no error in $(requests_of "$report") requests" 0 "$(errors_of "$report")"
 echo "        p50 beside stalled connections: $(jq -r ".p50_us / $before * 100 | round / 100" <<<"$report") of before"
 release
-check 'they leave nothing behind' wait_until 20 no_connection_is_left
+check 'they leave nothing behind' wait_until 30 no_connection_is_left
 
 port=$(pod_status .listener_port) unknown=$(status_of .proxy.connections_unknown)
 equal 'who dials the daemon itself is closed' closed:2000 "$(hostile direct 2000 "$port")"
@@ -92,7 +92,7 @@ equal 'so are those of one source port, each connection cut off by the next' 200
 equal 'loopback tricks get what they get without a mesh, or the mesh' \
 	'from_loopback=200 from_127.9.9.9=200 from_own=200 to_own=refused to_127.0.0.2=refused to_0.0.0.0=0' \
 	"$(hostile odd 10.96.0.11 80 reviews /stable/100B "$(topology show ip cli2)")"
-check 'they leave nothing behind' wait_until 20 no_connection_is_left
+check 'they leave nothing behind' wait_until 30 no_connection_is_left
 
 # Addresses of others, in a network namespace of its own: as the client whose upstream it pretends to be, and as the server.
 in_pod cli wrk -t1 -c8 -d4 http://10.96.0.11/stable/100B >"$(weft_state)/forged.load" &
@@ -113,6 +113,6 @@ like 'meanwhile every request is answered' 'Requests/sec' "$(<"$(weft_state)/for
 equal 'and by whom it was for' 0 "$(grep -c -e 'Socket errors' -e 'Non-2xx' "$(weft_state)/forged.load")"
 equal 'nobody heard what was forged' v1 "$(who http://reviews/stable/1)"
 
-check 'they leave nothing behind' wait_until 20 no_connection_is_left
+check 'they leave nothing behind' wait_until 30 no_connection_is_left
 equal 'no worker died' 0 "$(status_of .worker.restarts)"
 check 'weftd ends cleanly' weft_stop

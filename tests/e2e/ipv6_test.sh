@@ -131,14 +131,14 @@ nothing_is_left() {
 quota() {
 	local out end before=$(counted connections_over_quota)
 	out=$(weft_state)/held
-	wait_until 20 nothing_is_left || failed "connections are over"
+	wait_until 30 nothing_is_left || failed "connections are over"
 	mkfifo "$out.in"
 	in_pod cli "$here/ipv6.py" hold 20 8000 "$(topology show ip6 v1)" "::ffff:$(topology show ip v1)" <"$out.in" >"$out" &
 	exec {end}>"$out.in"
 	wait_until 30 test -s "$out"
 	equal "quota: 16 of 20 connections find a place" "16 16 4" "$(<"$out") $(connections_of cli) $(($(counted connections_over_quota) - before))"
 	exec {end}>&-
-	check "quota: they leave nothing behind" wait_until 20 nothing_is_left
+	check "quota: they leave nothing behind" wait_until 30 nothing_is_left
 }
 
 metrics_port=$((20000 + RANDOM % 10000))

@@ -21,8 +21,8 @@ istiod_up() {
 	"$python" "$repository/tests/xds/istiod.py" --config "$config" --port-file "$file" --log "$(weft_state)/istiod.log" --port "$upstream" --ca "$ca" \
 		>>"$(weft_state)/istiod.err" 2>&1 &
 	"$envoy" -c "$ca/envoy.json" --concurrency 1 --disable-hot-restart --log-level error >>"$(weft_state)/envoy.log" 2>&1 &
-	wait_until 10 test -s "$file" || { cat "$(weft_state)/istiod.err"; exit 1; }
-	wait_until 10 listens "$port" || { cat "$(weft_state)/envoy.log"; exit 1; }
+	wait_until 30 test -s "$file" || { cat "$(weft_state)/istiod.err"; exit 1; }
+	wait_until 30 listens "$port" || { cat "$(weft_state)/envoy.log"; exit 1; }
 }
 
 listens() {
@@ -60,14 +60,14 @@ END
 echo bad >"$(weft_state)/token"
 weft_start "$(weft_state)/pods.yaml" --xds "grpcs://127.0.0.1:$port" --xds-root-cert "$ca/root.pem" --xds-token "$(weft_state)/token" --xds-cache "" || exit 1
 
-check "a token that istiod does not take is told, with what to set" wait_until 10 error_says CA_TRUSTED_NODE_ACCOUNTS
+check "a token that istiod does not take is told, with what to set" wait_until 30 error_says CA_TRUSTED_NODE_ACCOUNTS
 check "in the words of istiod" error_says 'request authenticate failure'
 equal "no stream was tried without a certificate" 0 "$(said 'stream REFUSED')"
 
 echo good >"$(weft_state)/token"
-check "the rotated token is taken" wait_until 15 answer_is 'v1 v2 v3'
-check "the stream of one namespace is open" wait_until 10 connection_is default true
-check "and that of the other" wait_until 10 connection_is shop true
+check "the rotated token is taken" wait_until 30 answer_is 'v1 v2 v3'
+check "the stream of one namespace is open" wait_until 30 connection_is default true
+check "and that of the other" wait_until 30 connection_is shop true
 equal "a certificate was signed for a workload of the one" 1 "$(said '^certificate SIGNED spiffe://cluster.local/ns/default/sa/default$')"
 equal "and one for the other's" 1 "$(said '^certificate SIGNED spiffe://cluster.local/ns/shop/sa/reviews$')"
 check "each stream is of its own namespace" test "$(said '^CDS ACK .*~reviews-v3\.shop~')" -gt 0
@@ -75,7 +75,7 @@ equal "none was refused" 0 "$(said 'stream REFUSED')"
 equal "no secret is in the log" 0 "$(grep -c 'Bearer\|PRIVATE KEY' "$(weft_state)/weft.log")"
 
 printf 'this is no protobuf' >"$(weft_state)/FAULT"
-check "bytes that are no response end the stream" wait_until 5 grep -q 'are no DiscoveryResponse' "$(weft_state)/weft.log"
-check "which begins anew" wait_until 5 connection_is default true
+check "bytes that are no response end the stream" wait_until 30 grep -q 'are no DiscoveryResponse' "$(weft_state)/weft.log"
+check "which begins anew" wait_until 30 connection_is default true
 check "and what served serves" answer_is 'v1 v2 v3'
 check "weftd ends cleanly" weft_stop

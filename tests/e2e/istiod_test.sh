@@ -20,7 +20,7 @@ istiod_start() {
 	"$python" "$repository/tests/xds/istiod.py" --config "$config" --port-file "$file" --log "$(weft_state)/istiod.log" --port "${1:-0}" \
 		>>"$(weft_state)/istiod.err" 2>&1 &
 	istiod_pid=$!
-	wait_until 10 test -s "$file" || { cat "$(weft_state)/istiod.err"; exit 1; }
+	wait_until 30 test -s "$file" || { cat "$(weft_state)/istiod.err"; exit 1; }
 	port=$(cat "$file")
 }
 
@@ -75,7 +75,7 @@ pods_only
 istiod_start
 weft_from "grpc://127.0.0.1:$port" || exit 1
 
-check "what istiod pushes serves" wait_until 10 answer_is 'v1 v2 v3'
+check "what istiod pushes serves" wait_until 30 answer_is 'v1 v2 v3'
 check "the stream is open" connection_is true
 equal "it is that of the pods' namespace" default "$(weft_control status -o json | jq -r '.scopes[0].scope')"
 like "a pod of it stands for it" '^sidecar~.*~cli\.default~default\.svc\.cluster\.local$' "$(awk '$2 == "ACK" { print $4; exit }' "$(weft_state)/istiod.log")"
@@ -88,31 +88,31 @@ wrk=$!
 sleep 1
 acks=$(said '^EDS ACK')
 endpoints v1 v3
-check "a push of endpoints is acknowledged" wait_until 5 acknowledged EDS "$acks"
+check "a push of endpoints is acknowledged" wait_until 30 acknowledged EDS "$acks"
 equal "from then on the endpoint that it took away gets nothing" 0 "$(requests_reach v2)"
 in_pod v2 sh -c "kill -QUIT \$(cat $(weft_state)/v2.nginx.pid)"
 check "with its server gone the others answer" answer_is 'v1 v3'
 
 istiod_kill
-check "that istiod is gone is seen" wait_until 5 connection_is false
+check "that istiod is gone is seen" wait_until 30 connection_is false
 check "and nothing changes" answer_is 'v1 v3'
 like "status has the reason" 'connection' "$(connection last_error)"
 endpoints v1
 istiod_start "$port"
-check "istiod is back and what changed meanwhile serves" wait_until 20 answer_is 'v1'
+check "istiod is back and what changed meanwhile serves" wait_until 30 answer_is 'v1'
 check "on a new stream" connection_is true
 wait "$wrk"
 report=$(cat "$(weft_state)/load.json")
 equal "no error in $(requests_of "$report") requests meanwhile" 0 "$(errors_of "$report")"
 
 kill -9 "$(status_of .worker.pid)"
-check "a worker that is killed is followed by one that opens the stream again" wait_until 10 connection_is true
-check "with what served before" wait_until 5 answer_is 'v1'
+check "a worker that is killed is followed by one that opens the stream again" wait_until 30 connection_is true
+check "with what served before" wait_until 30 answer_is 'v1'
 equal "and leaves no connection behind" 1 "$(ss -Htn state established "dport = :$port" | wc -l)"
 
 nacks=$(said '^RDS NACK')
 edit_config "resource('RouteConfiguration', '8000')['virtual_hosts'].append({'name': 'again', 'domains': ['pool'], 'routes': [{'match': {'prefix': '/'}, 'direct_response': {'status': 200}}]})"
-check "a route configuration that Envoy would refuse is refused" wait_until 5 eval "[ \"\$(said '^RDS NACK')\" -gt $nacks ]"
+check "a route configuration that Envoy would refuse is refused" wait_until 30 eval "[ \"\$(said '^RDS NACK')\" -gt $nacks ]"
 like "and named" 'NACK .*8000' "$(grep '^RDS NACK' "$(weft_state)/istiod.log" | tail -n 1)"
 check "the last good one serves" answer_is 'v1'
 edit_config "resource('RouteConfiguration', '8000')['virtual_hosts'].pop()"
@@ -136,11 +136,11 @@ for endpoint in resource('ClusterLoadAssignment', cluster['name'])['endpoints'][
     endpoint['metadata'] = {'filter_metadata': {'envoy.transport_socket_match': {'tlsMode': 'istio'}}}"
 istiod_start
 weft_from "grpc://127.0.0.1:$port" || exit 1
-check "endpoints that could speak mutual TLS are reached in plaintext" wait_until 5 answer_is 'v1 v3'
+check "endpoints that could speak mutual TLS are reached in plaintext" wait_until 30 answer_is 'v1 v3'
 equal "and counted" 2 "$(status_of .plaintext.endpoints_that_could_take_mtls)"
 check "weftd ends cleanly" weft_stop
 weft_from "grpc://127.0.0.1:$port" --require-mtls || exit 1
-check "and refused with --require-mtls" wait_until 5 eval '[ "$(status_code http://pool:8000/)" = 503 ]'
+check "and refused with --require-mtls" wait_until 30 eval '[ "$(status_code http://pool:8000/)" = 503 ]'
 check "others are not" eval '[ "$(status_code http://script:8000/)" != 503 ]'
 check "weftd ends cleanly" weft_stop
 

@@ -22,25 +22,25 @@ pod other 4444 10.9.9.8
 weft_start '' --kubernetes --kubeconfig "$(weft_state)/kubeconfig" --node-name node-a --cgroup-root "$cgroups" \
 	--xds "grpc://127.0.0.1:$istiod_port" --xds-cache "$(weft_state)/cache" || exit 1
 
-check "a labelled pod is served what istiod has" wait_until 10 is_meshed
+check "a labelled pod is served what istiod has" wait_until 30 is_meshed
 between "by programs at its cgroup" 1 10 "$(weft_pins | grep -c "/links/cgroup$folder_number-")"
 equal "it is shown as serving" 'serving ' "$(state_of cli)"
 equal "one of the node's network is not enrolled, with the reason" 'skipped host_network' "$(state_of host)"
 equal "one without an address waits" 'waiting no_ip' "$(state_of early)"
 equal "one that is not on this machine waits" 'waiting no_cgroup' "$(state_of nowhere)"
 equal "nobody wants the other" 'unasked not_labelled' "$(state_of other)"
-check "the user is told by an Event" wait_until 5 eval '[ "$(api_count "events[] | select(.involvedObject.name == \"host\") | .reason")" = NotEnrolled ]'
+check "the user is told by an Event" wait_until 30 eval '[ "$(api_count "events[] | select(.involvedObject.name == \"host\") | .reason")" = NotEnrolled ]'
 like "for people, too" 'default +host .*skipped +it has the network namespace of the node' "$(weft_control pods)"
 equal "the connection to the API server is shown" true "$(status_of .kubernetes.pods.is_watching)"
 
 pod cli "$uid" "$(topology show ip cli)"
-check "without its label it is not enrolled any more" wait_until 5 is_not_meshed
+check "without its label it is not enrolled any more" wait_until 30 is_not_meshed
 namespace default "$weft_label"
-check "with that of its namespace it is again" wait_until 5 is_meshed
+check "with that of its namespace it is again" wait_until 30 is_meshed
 pod cli "$uid" "$(topology show ip cli)" '"istio.io/dataplane-mode": "none"'
-check "its own \`none\` wins" wait_until 5 is_not_meshed
+check "its own \`none\` wins" wait_until 30 is_not_meshed
 pod cli "$uid" "$(topology show ip cli)"
-check "and gone, the namespace's label counts" wait_until 5 is_meshed
+check "and gone, the namespace's label counts" wait_until 30 is_meshed
 
 # Connections that are open stay; new ones go where they would without a mesh: to an address that a pod has.
 in_container wrk -t1 -c8 -d4 --latency -s "$repository/tests/topology/report.lua" http://10.96.0.21:8000/100B | sed -n 's/^JSON //p' >"$(weft_state)/kept.json" &
@@ -58,7 +58,7 @@ done
 wait "$kept" "$fresh"
 equal "no error in $(requests_of "$(cat "$(weft_state)/kept.json")") requests on connections that stay open while the label comes and goes" 0 "$(errors_of "$(cat "$(weft_state)/kept.json")")"
 equal "nor in $(requests_of "$(cat "$(weft_state)/fresh.json")") on new ones" 0 "$(errors_of "$(cat "$(weft_state)/fresh.json")")"
-check "then it serves" wait_until 5 state_is cli 'serving '
+check "then it serves" wait_until 30 state_is cli 'serving '
 
 in_container wrk -t1 -c8 -d5 --latency -s "$repository/tests/topology/report.lua" http://10.96.0.21:8000/100B | sed -n 's/^JSON //p' >"$(weft_state)/gone.json" &
 load=$!
@@ -67,9 +67,9 @@ api '{"drop": true}'
 wait_out "$api_pid"
 sleep 1
 check "with the API server gone, pods are served" is_meshed
-like "and the reason is shown" 'connect' "$(wait_until 5 eval '[ "$(status_of .kubernetes.pods.last_error)" != "" ]'; status_of .kubernetes.pods.last_error)"
+like "and the reason is shown" 'connect' "$(wait_until 30 eval '[ "$(status_of .kubernetes.pods.last_error)" != "" ]'; status_of .kubernetes.pods.last_error)"
 kill -9 "$(status_of .worker.pid)"
-check "a worker that begins without it serves them too" wait_until 10 is_meshed
+check "a worker that begins without it serves them too" wait_until 30 is_meshed
 api_up "$api_port"
 namespace default "$weft_label"
 pod cli "$uid" "$(topology show ip cli)"
@@ -79,15 +79,15 @@ check "requests went on meanwhile" [ "$(requests_of "$(cat "$(weft_state)/gone.j
 
 lists=$(api_count lists)
 api '{"expire": true, "drop": true, "put": {"kind": "Pod", "metadata": {"name": "late", "namespace": "default"}, "spec": {"nodeName": "node-a"}}}'
-check "what the server has forgotten is listed again" wait_until 10 state_is late 'waiting no_ip'
+check "what the server has forgotten is listed again" wait_until 30 state_is late 'waiting no_ip'
 between "once for each kind, at most" $((lists + 1)) $((lists + 2)) "$(api_count lists)"
 
 api '{"delete": "default/cli"}'
-check "a pod that is deleted is not served" wait_until 5 is_not_meshed
+check "a pod that is deleted is not served" wait_until 30 is_not_meshed
 wait_out "$sandbox_pid"
-check "nor listed" wait_until 5 eval '[ -z "$(state_of cli)" ]'
-wait_until 5 find "$folder" -depth -type d -exec rmdir {} +
-check "and no pin of its links is left" wait_until 6 eval '[ "$(weft_pins | grep -c "/links/\(cgroup$folder_number-\|pod\)")" = 0 ]'
+check "nor listed" wait_until 30 eval '[ -z "$(state_of cli)" ]'
+wait_until 30 find "$folder" -depth -type d -exec rmdir {} +
+check "and no pin of its links is left" wait_until 30 eval '[ "$(weft_pins | grep -c "/links/\(cgroup$folder_number-\|pod\)")" = 0 ]'
 check "weftd ends cleanly" weft_stop
 wait_out "$api_pid"
 wait_out "$istiod_pid"

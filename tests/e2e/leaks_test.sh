@@ -20,13 +20,13 @@ connections() {
 begin
 weft_start "$config" || exit 1
 connections $warm_up
-check 'all warm-up connections end' wait_until 10 nothing_is_captured
+check 'all warm-up connections end' wait_until 30 nothing_is_captured
 descriptors_before=$(descriptors)
 resident_before=$(resident_kb)
 slab_before=$(slab_objects)
 
 connections $count
-check 'all connections end' wait_until 10 nothing_is_captured
+check 'all connections end' wait_until 30 nothing_is_captured
 sleep 1 # closed slots rest for a moment
 for map in connections connection_ports client_sockets; do
 	equal "map $map: no entry is left" 0 "$(entries $map)"
@@ -41,6 +41,6 @@ between 'sockets in the client pod: those of upstreams' 0 $((pooled + $(status_o
 equal 'buffers of the proxy' 0 "$(status_of .memory.proxy_buffers_bytes)"
 between "memory of the worker, KB (before: $resident_before)" 0 $((resident_before + 2048)) "$(resident_kb)"
 # Beside other work on the machine this is rough; what leaked would be thousands of each.
-check "kernel objects of sockets (before: $slab_before, now: $(slab_objects))" wait_until 20 slab_is_below $((slab_before + count / 5))
+check "kernel objects of sockets (before: $slab_before, now: $(slab_objects))" wait_until 30 slab_is_below $((slab_before + count / 5))
 equal 'no worker died' 0 "$(status_of .worker.restarts)"
 check 'weftd ends cleanly' weft_stop

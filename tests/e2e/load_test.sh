@@ -32,23 +32,23 @@ check 'one request after the other is served' serves_again
 begin_long 'before the worker dies'
 worker=$(status_of .worker.pid)
 kill -9 "$worker"
-check 'there is another worker' wait_until 10 other_worker "$worker"
-check 'what ended with it counts no more' wait_until 5 serves_again
+check 'there is another worker' wait_until 30 other_worker "$worker"
+check 'what ended with it counts no more' wait_until 30 serves_again
 
 begin_long 'before a replacement'
 check 'another weftd takes over' weft_replace "$config" --fast-path off
 equal 'what the old one still has under way counts' 503 "$(status_code http://script:8000/hello)"
 kill -9 "$weft_former"
-check 'the old one is gone' wait_until 10 is_over "$weft_former"
-check 'what ended with it counts no more' wait_until 5 serves_again
+check 'the old one is gone' wait_until 30 is_over "$weft_former"
+check 'what ended with it counts no more' wait_until 30 serves_again
 
 begin_long 'before two replacements'
 check 'another weftd takes over' weft_replace "$config" --fast-path off
 first=$weft_former
 check 'and another one' weft_replace "$config" --fast-path off
-check 'the second one has nothing to stay for' wait_until 10 is_over "$weft_former"
+check 'the second one has nothing to stay for' wait_until 30 is_over "$weft_former"
 equal 'what the first one has under way counts' 503 "$(status_code http://script:8000/hello)"
 kill -TERM "$first"
-check 'the first one is gone' wait_until 10 is_over "$first"
-check 'what ended with it counts no more' wait_until 5 serves_again
+check 'the first one is gone' wait_until 30 is_over "$first"
+check 'what ended with it counts no more' wait_until 30 serves_again
 check 'weftd ends cleanly' weft_stop

@@ -11,7 +11,7 @@ istiod_up() {
 	file=$(weft_state)/istiod.port
 	"$python" "$repository/tests/xds/istiod.py" --config "$config" --port-file "$file" --log "$(weft_state)/istiod.log" --port 0 >>"$(weft_state)/istiod.err" 2>&1 &
 	istiod_pid=$!
-	wait_until 10 test -s "$file" || { cat "$(weft_state)/istiod.err"; exit 1; }
+	wait_until 30 test -s "$file" || { cat "$(weft_state)/istiod.err"; exit 1; }
 	port=$(cat "$file")
 }
 
@@ -49,9 +49,9 @@ for pod in pods:
 yaml.safe_dump({"pods": pods}, sys.stdout)
 END
 weft_start "$(weft_state)/pods.yaml" --xds "grpc://127.0.0.1:$port" --xds-cache "$(weft_state)/cache" || exit 1
-check "each namespace has a stream that serves" wait_until 10 status_is '[.scopes[] | select(.ready) | .scope] | sort | join(" ")' 'default shop'
-check "pods of the one are served" wait_until 5 answer_is 'v1 v2 v3'
-check "and those of the other" wait_until 5 v1_is_answered
+check "each namespace has a stream that serves" wait_until 30 status_is '[.scopes[] | select(.ready) | .scope] | sort | join(" ")' 'default shop'
+check "pods of the one are served" wait_until 30 answer_is 'v1 v2 v3'
+check "and those of the other" wait_until 30 v1_is_answered
 one=$(weft_control dump --config-dump --namespace default | jq '[.configs[].dynamic_active_clusters // [] | length] | add')
 between "the resources of a stream are shown" 3 1000 "$one"
 weft_control dump --config-dump --namespace shop >"$(weft_state)/dump.json"
@@ -63,10 +63,10 @@ equal "the same content is one image of routes, and one of endpoints" '1 1' "$(s
 
 worker=$(status .worker.pid)
 kill -9 "$worker"
-check "a worker that dies is followed by one" wait_until 10 status_is '.worker.restarts' 1
-check "which serves the one namespace" wait_until 10 answer_is 'v1 v2 v3'
-check "and the other" wait_until 10 v1_is_answered
-check "from streams of its own" wait_until 10 status_is '[.scopes[] | select(.open) | .scope] | sort | join(" ")' 'default shop'
+check "a worker that dies is followed by one" wait_until 30 status_is '.worker.restarts' 1
+check "which serves the one namespace" wait_until 30 answer_is 'v1 v2 v3'
+check "and the other" wait_until 30 v1_is_answered
+check "from streams of its own" wait_until 30 status_is '[.scopes[] | select(.open) | .scope] | sort | join(" ")' 'default shop'
 equal "no pod waits" 0 "$(status '[.pods[] | select(.state != "serving")] | length')"
 check "weftd ends cleanly" weft_stop
 kill -9 "$istiod_pid"

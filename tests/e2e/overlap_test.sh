@@ -21,7 +21,7 @@ add chain ip hand out { type filter hook output priority 0; }
 add rule ip hand out tcp sport 8080 tcp flags & rst == rst drop
 END
 in_pod ratings "$repository/tests/topology/by_hand.py" "$address" 8080 1 &
-check 'the server by hand answers' wait_until 5 [ "$({ get "http://$address:8080/"; echo; } | sha256sum | cut -c 1-64)" = "$wanted" ]
+check 'the server by hand answers' wait_until 30 [ "$({ get "http://$address:8080/"; echo; } | sha256sum | cut -c 1-64)" = "$wanted" ]
 for twice in 1 100 1300; do
 	kill %% && wait %% 2>/dev/null
 	in_pod ratings "$repository/tests/topology/by_hand.py" "$address" 8080 "$twice" &

@@ -21,7 +21,7 @@ under_load() {
 		generation=$(status_of .generation)
 		stable_to "$version"
 		reload
-		check "SIGHUP: /stable/ is $version from now on" wait_until 5 answered_by "$version"
+		check "SIGHUP: /stable/ is $version from now on" wait_until 30 answered_by "$version"
 		check "SIGHUP: the generation rises" generation_is_after "$generation"
 		sleep 0.5
 	done
@@ -33,14 +33,14 @@ under_load() {
 
 by_change() {
 	stable_to v2
-	check 'a file that is replaced is read by itself' wait_until 5 answered_by v2
+	check 'a file that is replaced is read by itself' wait_until 30 answered_by v2
 	cp "$config" "$(weft_state)/before.yaml"
 	stable_to v3
 	cp "$config" "$(weft_state)/after.yaml"
 	cp "$(weft_state)/before.yaml" "$config"
-	check 'and when the old one is back' wait_until 5 answered_by v2
+	check 'and when the old one is back' wait_until 30 answered_by v2
 	cat "$(weft_state)/after.yaml" >"$config"
-	check 'a file that is written in place likewise' wait_until 5 answered_by v3
+	check 'a file that is written in place likewise' wait_until 30 answered_by v3
 }
 
 # refused WHAT PATTERN: with a bad file in place nothing changes, and the log says what is wrong.
@@ -48,7 +48,7 @@ refused() {
 	local generation=$1 what=$2 pattern=$3 lines
 	lines=$(wc -l <"$(weft_state)/weft.log")
 	reload
-	check "$what: the log says so" wait_until 5 logged_since "$lines" "$pattern"
+	check "$what: the log says so" wait_until 30 logged_since "$lines" "$pattern"
 	equal "$what: the generation stays" "$generation" "$(status_of .generation)"
 	equal "$what: the last good one keeps serving" v3 "$(who http://reviews/stable/1)"
 }
@@ -90,4 +90,4 @@ equal 'and under load nobody noticed' 0 "$(errors_of "$(cat "$(weft_state)/load.
 
 cp "$(weft_state)/good.yaml" "$config"
 stable_to v1
-check 'a good file after bad ones is taken' wait_until 5 answered_by v1
+check 'a good file after bad ones is taken' wait_until 30 answered_by v1

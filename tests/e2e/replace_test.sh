@@ -67,7 +67,7 @@ under_load() {
 	equal 'a stream in the proxy arrives whole' '200 0 67108864' "$(cat "$state/stream")"
 	equal 'a relayed response arrives whole' '200 0 12000000' "$(cat "$state/relayed")"
 	for former in "${formers[@]}"; do
-		check 'a former weftd ends when nothing is left to it' wait_until 5 is_over "$former"
+		check 'a former weftd ends when nothing is left to it' wait_until 30 is_over "$former"
 		code=0
 		wait "$former" || code=$?
 		equal 'with status 0' 0 "$code"
@@ -120,7 +120,7 @@ gives_up() {
 	fi
 	passed "$what: it does not take over"
 	like "$what: it says why" "$pattern" "$(tail -n 40 "$(weft_state)/weft.log")"
-	check "$what: the one before serves" wait_until 5 serves
+	check "$what: the one before serves" wait_until 30 serves
 	equal "$what: as it did before" "$mode" "$(status_of .fast_path)"
 }
 
@@ -162,7 +162,7 @@ s.send(struct.pack("<IIQQ", 3, 0, 0, 0))
 while s.recv(65536):
     pass' "$(weft_state)/weft.sock.replace" || code=$?
 	equal 'one that hangs with all that it was given is killed' 137 "$code"
-	check 'and the one before serves' wait_until 5 serves
+	check 'and the one before serves' wait_until 30 serves
 }
 
 # The worker of the old one is killed when it has given all away: the new one has it, and no other worker of the old one begins.
@@ -194,7 +194,7 @@ loading=$!
 sleep 1
 weft_replace "$config" --cgroup "$(topology show cgroup daemon)/other"
 check 'a weftd in another cgroup takes over' test -d "$(topology show cgroup daemon)/other"
-check 'the former cgroup is gone' wait_until 5 test ! -d "$(topology show cgroup daemon)/weft"
+check 'the former cgroup is gone' wait_until 30 test ! -d "$(topology show cgroup daemon)/weft"
 wait "$loading"
 equal "no error in $(requests_of "$(cat "$(weft_state)/bypass.json")") requests meanwhile" 0 "$(errors_of "$(cat "$(weft_state)/bypass.json")")"
 between 'no former upstream is used any more' 8 1000 "$(status_of '.upstreams.closes.adoption')"

@@ -78,9 +78,9 @@ pod cli "$uid" "$(topology show ip cli)"
 node_pod first
 first=$pod_pid
 weft_pid=$pod_pid
-check "the first pod is ready" wait_until 20 is_ready first "$first"
-check "with all programs" wait_until 20 is_loaded
-check "and serves" wait_until 10 is_meshed
+check "the first pod is ready" wait_until 30 is_ready first "$first"
+check "with all programs" wait_until 30 is_loaded
+check "and serves" wait_until 30 is_meshed
 
 in_container wrk -t1 -c8 -d12 --latency -s "$repository/tests/topology/report.lua" http://10.96.0.21:8000/100B | sed -n 's/^JSON //p' >"$(weft_state)/load.json" &
 load=$!
@@ -88,7 +88,7 @@ in_container wrk -t1 -c2 -d12 --latency -H 'connection: close' -s "$repository/t
 fresh=$!
 stream 2M >"$(weft_state)/stream" &
 stream=$!
-check "a stream is under way" wait_until 10 test -s "$(weft_state)/stream.body"
+check "a stream is under way" wait_until 30 test -s "$(weft_state)/stream.body"
 check "a probe of the second pod fails while the first one serves" eval '! WEFT_INSTANCE=second weft_control ready >/dev/null 2>&1'
 node_pod second
 second=$pod_pid
@@ -100,7 +100,7 @@ kill -TERM "$first"
 weft_pid=$second
 wait "$stream"
 equal "a stream that was in its proxy arrives whole" '200 0 12000000' "$(cat "$(weft_state)/stream")"
-check "told to end, it does when nothing is open there any more" wait_until 20 is_over "$first"
+check "told to end, it does when nothing is open there any more" wait_until 30 is_over "$first"
 code=0
 wait "$first" || code=$?
 equal "with status 0" 0 "$code"

@@ -50,7 +50,7 @@ for round in 1 2; do
 	sleep 1
 	check "round $round: SIGTERM ends weftd with status 0" weft_stop
 	equal "round $round: nothing is left" '' "$(weft_left)"
-	check "round $round: its programs and maps are gone from the kernel" wait_until 10 all_gone "$objects"
+	check "round $round: its programs and maps are gone from the kernel" wait_until 30 all_gone "$objects"
 	equal "round $round: the pods listen where they did before" "$listening" "$(listeners)"
 	equal "round $round: pods talk without a mesh" v1 "$(who "http://$(topology show ip v1):8080/")"
 	like "round $round: nobody answers for a service" "Couldn't connect|No route|Failed to connect" "$(get http://reviews/)"

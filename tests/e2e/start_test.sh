@@ -29,7 +29,7 @@ like "and weftctl says so" 'when the kernel has verified its programs' "$(weft_c
 load 4 16 http://10.96.0.21:8000/100B >"$(weft_state)/load.json" &
 wrk=$!
 equal "and serves" 'v1 v2 v3' "$(who 'http://pool:8000/[1-12]' | sort -u | xargs)"
-check "they are loaded in the end" wait_until 10 is_loaded
+check "they are loaded in the end" wait_until 30 is_loaded
 wait "$wrk"
 report=$(cat "$(weft_state)/load.json")
 equal "no error in $(requests_of "$report") requests meanwhile" 0 "$(errors_of "$report")"
@@ -46,14 +46,14 @@ weft_start "$config" || exit 1
 worker=$(status_of .worker.pid)
 check "loading once more" is_loading
 kill -9 "$worker"
-check "the next worker serves" wait_until 10 eval '[ "$(status_of .worker.pid)" != "$worker" ] && [ "$(status_code http://pool:8000/)" = 200 ]'
-check "and loads what the former one could not" wait_until 10 is_loaded
-check "so that the kernel carries requests" wait_until 5 kernel_carries
+check "the next worker serves" wait_until 30 eval '[ "$(status_of .worker.pid)" != "$worker" ] && [ "$(status_code http://pool:8000/)" = 200 ]'
+check "and loads what the former one could not" wait_until 30 is_loaded
+check "so that the kernel carries requests" wait_until 30 kernel_carries
 check "weftd ends cleanly" weft_stop
 
 weft_start "$config" || exit 1
 check "loading when somebody takes over" is_loading
 check "the next one takes over" weft_replace "$config"
-check "who then serves with all programs" wait_until 10 is_loaded
-check "so that the kernel carries requests" wait_until 5 kernel_carries
+check "who then serves with all programs" wait_until 30 is_loaded
+check "so that the kernel carries requests" wait_until 30 kernel_carries
 check "weftd ends cleanly" weft_stop

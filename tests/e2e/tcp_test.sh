@@ -123,10 +123,10 @@ all_closed() {
 # What 50 connections add to the metrics: the same whoever carries them.
 by_workload() {
 	local -a before
-	wait_until 10 all_closed || failed "$1: connections are over"
+	wait_until 30 all_closed || failed "$1: connections are over"
 	before=("$(tcp_metric connections_opened)" "$(tcp_metric received_bytes)" "$(tcp_metric sent_bytes)")
 	ask 10.96.0.31 9000 --text hello --count 50 >"$(weft_state)/answers"
-	wait_until 10 all_closed || failed "$1: connections are over"
+	wait_until 30 all_closed || failed "$1: connections are over"
 	equal "$1: metrics count connections and the bytes of both ways" "50 $((50 * 5)) $(stat -c %s "$(weft_state)/answers")" \
 		"$(($(tcp_metric connections_opened) - before[0])) $(($(tcp_metric received_bytes) - before[1])) $(($(tcp_metric sent_bytes) - before[2]))"
 }
@@ -136,7 +136,7 @@ add_listeners
 for pod in v1 v2 v3; do
 	in_pod "$pod" "$here/tcp.py" serve "$pod" &
 done
-wait_until 10 in_pod cli bash -c "for pod in $(topology show ip v1) $(topology show ip v2) $(topology show ip v3); do : </dev/tcp/\$pod/7001 || exit 1; done" || exit 1
+wait_until 30 in_pod cli bash -c "for pod in $(topology show ip v1) $(topology show ip v2) $(topology show ip v3); do : </dev/tcp/\$pod/7001 || exit 1; done" || exit 1
 for mode in on off; do
 	metrics_port=$((20000 + RANDOM % 10000))
 	weft_start "$config" --fast-path "$mode" --metrics-address "127.0.0.1:$metrics_port" || exit 1

@@ -17,7 +17,7 @@ as_said() {
 	like "$method $url $*: and in words" "path +$path" "$(weft_control explain "$method" "$url" "$@")"
 	# The first one may find no connection in the pool.
 	client --request "$method" "$@" "$url" >/dev/null 2>&1
-	wait_until 5 is_warm
+	wait_until 30 is_warm
 	read -ra before <<<"$(counts)"
 	client --request "$method" "$@" "$url?n=[1-10]" >/dev/null 2>&1
 	read -ra after <<<"$(counts)"

@@ -27,7 +27,7 @@ kill_workers() {
 		pid=$(worker)
 		start=${EPOCHREALTIME/./}
 		kill -KILL "$pid"
-		wait_until 5 is_another_worker "$pid" || failed "kill $round: another worker takes over"
+		wait_until 30 is_another_worker "$pid" || failed "kill $round: another worker takes over"
 		took=$(((${EPOCHREALTIME/./} - start) / 1000))
 		[ "$took" -le "$slowest" ] || slowest=$took
 		sleep 0.3

@@ -282,8 +282,12 @@ def main():
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--port-file", required=True)
     parser.add_argument("--history", type=int, default=100000)
+    parser.add_argument("--begin-with", metavar="FILE", help="objects that it has from its first answer on, as one {\"put\": ...}")
     arguments = parser.parse_args()
     Handler.cluster = Cluster(arguments.history)
+    if arguments.begin_with:
+        with open(arguments.begin_with, encoding="utf-8") as file:
+            Handler.cluster.order(json.load(file))
     server = Server(("127.0.0.1", arguments.port), Handler)
     with open(arguments.port_file + ".new", "w", encoding="ascii") as out:
         out.write(str(server.server_address[1]))

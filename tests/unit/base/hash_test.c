@@ -34,11 +34,28 @@ static void test_each_bit_and_the_length_count(void **state)
 	}
 }
 
+/* Python hashes bytes so, with this key where PYTHONHASHSEED is 0. */
+static void test_the_keyed_hash_is_siphash_1_3(void **state)
+{
+	static const uint64_t key[2] = { 0, 0 };
+	uint8_t bytes[64];
+
+	for (uint8_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = i;
+	assert_true(sip_hash(key, "a", 1) == 0x407448d2b89b1813ull);
+	assert_true(sip_hash(key, bytes, 15) == 0xf30eb725bb91c9eaull);
+	assert_true(sip_hash(key, bytes, 64) == 0x75e05fd5bbc870c6ull);
+	assert_true(keyed_hash(bytes, 64) == keyed_hash(bytes, 64));
+	assert_true(keyed_hash(bytes, 64) != keyed_hash(bytes, 63));
+	assert_true(keyed_hash(bytes, 64) != 0x75e05fd5bbc870c6ull);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_same_bytes_have_the_same_hash_wherever_they_stand),
 		cmocka_unit_test(test_each_bit_and_the_length_count),
+		cmocka_unit_test(test_the_keyed_hash_is_siphash_1_3),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #include "fixture.h"
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "base/strbuf.h"
 #include "compile/compile.h"
 #include "mesh/mesh.h"
@@ -21,6 +22,7 @@ struct member {
 struct cluster {
 	uint32_t policy, count;
 	bool exists, has_assignment;
+	uint32_t priorities;  /* of its members, in turn */
 	struct member members[6];
 };
 
@@ -28,7 +30,8 @@ static void change(struct cluster *cluster, uint64_t *random)
 {
 	struct member *member = &cluster->members[random_below(random, 6)];
 
-	switch (random_below(random, 6)) {
+	switch (random_below(random, 7)) {
+	case 6: cluster->priorities = random_below(random, 3); break;
 	case 0: cluster->exists = !cluster->exists; break;
 	case 1: cluster->policy = random_below(random, 4); break;
 	case 2: cluster->count = random_below(random, 7); break;
@@ -56,7 +59,8 @@ static struct mesh *build(const struct cluster *clusters)
 			continue;
 		strbuf_printf(&text, "- {" TYPE "endpoint.v3.ClusterLoadAssignment, cluster_name: c%u, endpoints: [{lb_endpoints: [", i);
 		for (uint32_t j = 0; j < cluster->count; j++)
-			strbuf_printf(&text, "{endpoint: {address: {socket_address: {address: 10.0.0.%u, port_value: 80}}}, load_balancing_weight: %u, health_status: %s}, ",
+			strbuf_printf(&text, "%s{endpoint: {address: {socket_address: {address: 10.0.0.%u, port_value: 80}}}, load_balancing_weight: %u, health_status: %s}, ",
+				      !cluster->priorities || !j ? "" : j % (cluster->priorities + 1) ? "]}, {priority: 1, lb_endpoints: [" : "]}, {lb_endpoints: [",
 				      cluster->members[j].address, cluster->members[j].weight, cluster->members[j].is_healthy ? "HEALTHY" : "UNHEALTHY");
 		strbuf_append_text(&text, "]}]}\n");
 	}
@@ -153,6 +157,86 @@ static void test_endpoints_compile_no_route(void **state)
 	assert_true(key == key_of(LISTENER("80") ROUTES("c") STATIC("c", MEMBER("10.0.0.1")) EDS("e")));
 }
 
+/* A field of a protobuf message that is bytes or a message, of less than 128 bytes. */
+static void put(struct strbuf *out, uint8_t field, const void *bytes, size_t size)
+{
+	const uint8_t head[] = { (uint8_t)(field << 3 | 2), (uint8_t)size };
+
+	assert_true(size < 128);
+	strbuf_append(out, head, sizeof(head));
+	strbuf_append(out, bytes, size);
+}
+
+/* A route configuration whose only answer is `body`, which begins at a multiple of eight bytes. */
+static void configuration(const uint64_t body[2], struct strbuf *out, size_t *place)
+{
+	static const uint8_t match[] = { 1 << 3 | 2, 1, '/' }, status[] = { 1 << 3, 200, 1 };
+
+	for (size_t padding = 0; padding < 8; padding++) {
+		_cleanup_(strbuf_release) struct strbuf source = STRBUF_INIT, direct = STRBUF_INIT, route = STRBUF_INIT, host = STRBUF_INIT;
+
+		put(&source, 2, body, 16);
+		strbuf_append(&direct, status, sizeof(status));
+		put(&direct, 2, strbuf_text(&source), source.size);
+		put(&route, 1, match, sizeof(match));
+		put(&route, 7, strbuf_text(&direct), direct.size);
+		put(&host, 1, "v", 1);
+		put(&host, 2, "*", 1);
+		put(&host, 3, strbuf_text(&route), route.size);
+		strbuf_truncate(out, 0);
+		put(out, 1, "rrrrrrrr", padding + 1);
+		put(out, 2, strbuf_text(&host), host.size);
+		*place = out->size - 16;
+		if (*place % 8 == 0)
+			return;
+	}
+	fail_msg("no padding fits");
+}
+
+/* What content_hash() has of the words so far. */
+static uint64_t hashed(const char *bytes, size_t size, size_t place)
+{
+	uint64_t hash = 0xcbf29ce484222325ull ^ size, word;
+
+	for (size_t at = 0; at < place; at += 8) {
+		memcpy(&word, bytes + at, 8);
+		hash = (hash ^ word) * 0x9fb21c651e98df25ull;
+		hash ^= hash >> 29;
+	}
+	return hash;
+}
+
+static uint64_t key_of_bytes(const struct strbuf *bytes)
+{
+	struct mesh *mesh = NULL;
+	uint64_t key;
+
+	assert_int_equal(mesh_new(&mesh), 0);
+	assert_int_equal(mesh_add_resource(mesh, mesh_kind_type_url(MESH_ROUTE_CONFIG), strbuf_text(bytes), bytes->size, NULL), 0);
+	key = compile_routes_key(mesh);
+	mesh_free(&mesh);
+	return key;
+}
+
+/* Scopes with one key share an image. The plain hash of content is nothing that holds against somebody who looks for a second content. */
+static void test_a_made_collision_is_not_taken_for_the_same_routes(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf one = STRBUF_INIT, other = STRBUF_INIT;
+	uint64_t body[2] = { 0x6f206f6e20736179ull, 0x2165796220796173ull };
+	size_t place;
+
+	configuration(body, &one, &place);
+	body[0]++;
+	configuration(body, &other, &place);
+	body[1] ^= hashed(strbuf_text(&one), one.size, place + 8) ^ hashed(strbuf_text(&other), other.size, place + 8);
+	configuration(body, &other, &place);
+	assert_int_equal(one.size, other.size);
+	assert_memory_not_equal(strbuf_text(&one), strbuf_text(&other), one.size);
+	assert_true(content_hash(strbuf_text(&one), one.size) == content_hash(strbuf_text(&other), other.size));
+	assert_true(key_of_bytes(&one) == key_of_bytes(&one));
+	assert_true(key_of_bytes(&one) != key_of_bytes(&other));
+}
+
 static void test_the_same_input_gives_the_same_images(void **state)
 {
 	static const char *const recordings[] = { "bookshop-lds", "bookshop-rds", "bookshop-cds", "bookshop-eds", "routing-rds", "balancing-cds" };
@@ -191,6 +275,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_taken_over_is_what_would_be_made),
 		cmocka_unit_test(test_routes_are_compiled_for_what_they_are_made_of),
 		cmocka_unit_test(test_endpoints_compile_no_route),
+		cmocka_unit_test(test_a_made_collision_is_not_taken_for_the_same_routes),
 		cmocka_unit_test(test_the_same_input_gives_the_same_images),
 	};
 

@@ -45,6 +45,45 @@ static void test_a_name_keeps_its_id_over_generations(void **state)
 	ids_free(&ids);
 }
 
+/* Names are looked up only where they come in another order than their ids: what they get is the same. */
+static void test_ids_do_not_depend_on_the_order_of_names(void **state)
+{
+	struct ids_claim *first = NULL, *second = NULL;
+	uint64_t random = 7;
+	struct ids *ids = NULL;
+	uint32_t given[40];
+	char name[24];
+
+	assert_int_equal(ids_new(&ids, NULL), 0);
+	assert_int_equal(ids_claim_new(ids, &first), 0);
+	for (uint32_t i = 0; i < 40; i++) {
+		snprintf(name, sizeof(name), "c%u", i);
+		given[i] = cluster(first, name);
+	}
+	for (int round = 0; round < 200; round++) {
+		uint32_t at = random_below(&random, 40);
+
+		assert_int_equal(ids_claim_new(ids, &second), 0);
+		for (uint32_t i = 0; i < 40; i++) {
+			snprintf(name, sizeof(name), "c%u", at);
+			assert_int_equal(cluster(second, name), given[at]);
+			if (!random_below(&random, 10))
+				(void)cluster(second, strcat(name, "-new"));
+			at = random_below(&random, 4) ? (at + 1) % 40 : random_below(&random, 40);
+		}
+		ids_claim_release(&first);
+		first = second;
+		second = NULL;
+		/* All of them stay claimed by somebody. */
+		for (uint32_t i = 0; i < 40; i++) {
+			snprintf(name, sizeof(name), "c%u", i);
+			assert_int_equal(cluster(first, name), given[i]);
+		}
+	}
+	ids_claim_release(&first);
+	ids_free(&ids);
+}
+
 static void test_an_id_rests_before_it_is_given_to_another(void **state)
 {
 	struct ids *ids = NULL;
@@ -103,6 +142,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_name_keeps_its_id_over_generations),
+		cmocka_unit_test(test_ids_do_not_depend_on_the_order_of_names),
 		cmocka_unit_test(test_an_id_rests_before_it_is_given_to_another),
 		cmocka_unit_test(test_an_id_held_by_two_images_rests_only_after_the_second),
 	};

@@ -197,6 +197,36 @@ static void test_a_report_prints_what_a_person_needs(void **state)
 	assert_string_equal(text, "test.yaml:2:72: error: resources[0].name: expected a text, found a list\n");
 }
 
+/* Clusters and assignments in any order, one or the other missing, sorted or as they came: in turn as by name. */
+static void test_assignments_are_found_in_turn_as_by_name(void **state)
+{
+	static const char *const names[] = { "d", "a", "c", "e", "b", "g", "f" };
+	uint32_t random = 1;
+
+	for (int round = 0; round < 300; round++) {
+		struct mesh *mesh = NULL;
+		size_t at = 0;
+
+		assert_int_equal(round & 1 ? mesh_new_sorted(&mesh) : mesh_new(&mesh), 0);
+		for (int i = 0; i < 20; i++) {
+			const char *name = names[(random >> 24) % ARRAY_SIZE(names)];
+			const char cluster[] = { 1 << 3 | 2, 1, *name, 2 << 3, 3, 3 << 3 | 2, 4, 1 << 3 | 2, 2, 0x1a, 0 };
+			const char assignment[] = { 1 << 3 | 2, 1, *name };
+			bool is_cluster = random >> 20 & 1;
+
+			if (random >> 21 & 1)
+				assert_int_equal(mesh_add_resource(mesh, mesh_kind_type_url(is_cluster ? MESH_CLUSTER : MESH_LOAD_ASSIGNMENT),
+								   is_cluster ? cluster : assignment, is_cluster ? sizeof(cluster) : sizeof(assignment), NULL), 0);
+			else
+				(void)mesh_remove_resource(mesh, is_cluster ? MESH_CLUSTER : MESH_LOAD_ASSIGNMENT, name);
+			random = random * 1664525 + 1013904223;
+		}
+		for (size_t i = 0; i < mesh->cluster_count; i++)
+			assert_ptr_equal(mesh_next_endpoints(mesh, mesh->clusters[i], &at), mesh_cluster_endpoints(mesh, mesh->clusters[i]));
+		mesh_free(&mesh);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -210,6 +240,7 @@ int main(void)
 		cmocka_unit_test(test_resources_are_replaced_in_place_and_removed),
 		cmocka_unit_test(test_a_refusal_keeps_the_last_good_one_until_it_is_mended),
 		cmocka_unit_test(test_broken_bytes_and_other_types_are_told_apart),
+		cmocka_unit_test(test_assignments_are_found_in_turn_as_by_name),
 		cmocka_unit_test(test_a_report_prints_what_a_person_needs),
 	};
 

@@ -148,6 +148,22 @@ static void test_forwarding_keeps_rewrites_weights_and_hashing(void **state)
 	assert_int_equal(forward->host_rewrite, MESH_HOST_AUTO);
 }
 
+#define PRIORITY(config) \
+	CONFIG "  virtual_hosts:\n  - {name: v, domains: [a], routes: [{match: {prefix: /}, route: {cluster: c, retry_policy: {retry_on: 5xx, retry_priority: {name: p, " \
+	       "typed_config: {'@type': type.googleapis.com/" config "}}}}}]}\n"
+
+static void test_retries_may_leave_priorities(void **state)
+{
+	LOADED(istio, PRIORITY("envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig, update_frequency: 2"));
+	LOADED(never, PRIORITY("envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig, update_frequency: 0"));
+	LOADED(other, PRIORITY("xds.type.v3.TypedStruct, type_url: t/some.Other"));
+
+	assert_int_equal(first_host(&istio)->routes[0].forward.retry->priorities_after, 2);
+	assert_int_equal(first_host(&istio)->routes[0].reasons.count, 0);
+	find_message(&never, MESH_ERROR, "update_frequency must be more than 0");
+	assert_int_equal(first_host(&other)->routes[0].reasons.count, 1);
+}
+
 static void test_routes_take_the_retry_policy_and_mirrors_from_above(void **state)
 {
 	LOADED(l, CONFIG "  request_mirror_policies: [{cluster: top}]\n  virtual_hosts:\n"
@@ -364,6 +380,7 @@ int main(void)
 		cmocka_unit_test(test_query_conditions_and_fractions_are_kept),
 		cmocka_unit_test(test_forwarding_has_envoys_defaults),
 		cmocka_unit_test(test_forwarding_keeps_rewrites_weights_and_hashing),
+		cmocka_unit_test(test_retries_may_leave_priorities),
 		cmocka_unit_test(test_routes_take_the_retry_policy_and_mirrors_from_above),
 		cmocka_unit_test(test_redirects_and_direct_responses_are_kept),
 		cmocka_unit_test(test_header_edits_stand_at_every_level),

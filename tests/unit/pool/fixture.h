@@ -35,14 +35,14 @@
 #define AWAIT(fx, condition) \
 	do { \
 		for (int turns_ = 0; !(condition); turns_++) { \
-			if (turns_ > 400) \
+			if (turns_ > 4000) \
 				fail_msg("after %d ms still not: %s", turns_ * 5, #condition); \
 			fixture_run(fx, 5); \
 		} \
 	} while (0)
 
 struct told { /* the last callback, and how many */
-	unsigned relays, failed, cuts;
+	unsigned relays, failed, cuts, left;
 	unsigned status;
 	int fd, relay_answer;
 	struct pool_exchange exchange;
@@ -149,6 +149,14 @@ static void fake_exchange_cut(void *arg, const struct pool_exchange *exchange)
 	struct fixture *fx = arg;
 
 	fx->told.cuts++;
+	fx->told.exchange = *exchange;
+}
+
+static void fake_exchange_left(void *arg, const struct pool_exchange *exchange)
+{
+	struct fixture *fx = arg;
+
+	fx->told.left++;
 	fx->told.exchange = *exchange;
 }
 
@@ -299,7 +307,8 @@ static struct fixture *fixture_new(void)
 			.insert = fake_insert,
 			.client_exchange = fake_client_exchange,
 		},
-		.callbacks = { .arg = fx, .relay = fake_relay, .exchange_failed = fake_exchange_failed, .exchange_cut = fake_exchange_cut },
+		.callbacks = { .arg = fx, .relay = fake_relay, .exchange_failed = fake_exchange_failed, .exchange_cut = fake_exchange_cut,
+			       .exchange_left = fake_exchange_left },
 		.redirect_limit_bytes = 65536,
 		.pod_quota = 200,
 		.pod_pools = POOLS,

@@ -162,6 +162,8 @@ static void test_a_response_whose_client_is_gone_is_not_handed_over(void **state
 	fx->is_client_gone = true;
 	assert_true(move(fx, slot, WEFT_UPSTREAM_LENT, WEFT_UPSTREAM_RELAYED));
 	AWAIT(fx, stats_of(fx).closes[POOL_CLOSE_CLIENT_GONE] == 1);
+	assert_int_equal(fx->told.left, 1);
+	assert_int_equal(WEFT_STATE(fx->told.exchange.record.state), WEFT_UPSTREAM_RELAYED);
 	assert_int_equal(fx->told.relays, 0);
 	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
 }
@@ -307,8 +309,12 @@ static void test_an_exchange_whose_client_went_frees_its_upstream(void **state)
 	pool_client_gone(fx->pool, CLIENT, 0);
 	fixture_run(fx, 20);
 	assert_int_equal(state_of(fx, slot), WEFT_UPSTREAM_LENT);
+	assert_int_equal(fx->told.left, 0);
 	pool_client_gone(fx->pool, CLIENT, exchange);
 	AWAIT(fx, stats_of(fx).closes[POOL_CLOSE_CLIENT_GONE] == 1);
+	assert_int_equal(fx->told.left, 1);
+	assert_true(fx->told.exchange.exchange == exchange);
+	assert_int_equal(WEFT_STATE(fx->told.exchange.record.state), WEFT_UPSTREAM_LENT);
 	assert_int_equal(fx->told.failed + fx->told.cuts, 0);
 	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
 }
@@ -321,6 +327,8 @@ static void test_the_sweep_finds_a_client_that_went_unnoticed(void **state)
 	assert_true(move(fx, slot, WEFT_UPSTREAM_LENT, WEFT_UPSTREAM_REPLYING));
 	fx->is_client_gone = true;
 	AWAIT(fx, stats_of(fx).closes[POOL_CLOSE_CLIENT_GONE] == 1);
+	assert_int_equal(fx->told.left, 1);
+	assert_int_equal(WEFT_STATE(fx->told.exchange.record.state), WEFT_UPSTREAM_REPLYING);
 	assert_int_equal(fx->told.cuts, 0);
 }
 

@@ -9,6 +9,7 @@ static const char routes[] =
 	ROUTE "https\n            match: {path: /https}\n            redirect: {https_redirect: true}\n"
 	ROUTE "path\n            match: {path: /path}\n            redirect: {path_redirect: /new, response_code: FOUND}\n"
 	ROUTE "query\n            match: {path: /query}\n            redirect: {path_redirect: \"/new?a=1\"}\n"
+	ROUTE "slash\n            match: {prefix: /slash/}\n            redirect: {regex_rewrite: {pattern: {regex: \"^/slash/\"}, substitution: \"\"}}\n"
 	ROUTE "prefix\n            match: {prefix: /pre}\n            redirect: {prefix_rewrite: /post, port_redirect: 8080, strip_query: true}\n"
 	ROUTE "located\n            match: {path: /located}\n            direct_response: {status: 302, body: {inline_string: x}}\n"
 	"            response_headers_to_add: [{header: {key: location, value: /there}}, {header: {key: content-type, value: text/html}}]\n"
@@ -83,6 +84,7 @@ static void test_redirects_keep_what_they_do_not_set(void **state)
 	expect_location(h, "GET /query?a=b HTTP/1.1\r\nHost: old.test\r\n\r\n", 301, "http://old.test/new?a=1");
 	expect_location(h, "GET /prex/y?a=b HTTP/1.1\r\nHost: [::1]:81\r\n\r\n", 301, "http://[::1]:8080/postx/y");
 	expect_location(h, "HEAD /path HTTP/1.1\r\nHost: old.test\r\n\r\n", 302, "http://old.test/new");
+	expect_location(h, "GET /slash/y?a=b HTTP/1.1\r\nHost: old.test\r\n\r\n", 301, "http://old.test/y?a=b");
 	expect_location(h, "GET http://abs.test/path HTTP/1.1\r\nHost: old.test\r\n\r\n", 302, "http://abs.test/new");
 }
 

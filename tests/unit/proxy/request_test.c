@@ -649,7 +649,7 @@ static void test_a_client_that_resets_in_mid_exchange_ends_it(void **state)
 		usleep(10000);
 	}
 	reset(client);
-	for (int turns = 0; turns < 200; turns++) {
+	for (int turns = 0; turns < 1000; turns++) {
 		proxy_stats(h->proxy, &stats);
 		if (!stats.connections)
 			break;

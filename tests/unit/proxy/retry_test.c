@@ -6,6 +6,10 @@
 	"          - name: " name "\n            match: {prefix: /" name "}\n            route: {cluster: " cluster ", " more "}\n"
 #define RETRY(more) "timeout: 0s, retry_policy: {retry_back_off: {base_interval: 0.002s, max_interval: 0.004s}, " more "}"
 
+#define LEAVES(after) \
+	"retry_priority: {name: envoy.retry_priorities.previous_priorities, typed_config: " \
+	"{\"@type\": type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig, update_frequency: " after "}}"
+
 static const char routes[] =
 	ROUTE("5xx", "up", RETRY("retry_on: 5xx, num_retries: 2"))
 	ROUTE("gateway", "up", RETRY("retry_on: gateway-error, num_retries: 1"))
@@ -20,6 +24,9 @@ static const char routes[] =
 	ROUTE("other", "either", RETRY("retry_on: connect-failure, num_retries: 1, host_selection_retry_max_attempts: 50, "
 				       "retry_host_predicate: [{name: envoy.retry_host_predicates.previous_hosts, typed_config: "
 				       "{\"@type\": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate}}]"))
+	ROUTE("leave", "levels", RETRY("retry_on: 5xx, num_retries: 3, " LEAVES("1")))
+	ROUTE("by-two", "levels", RETRY("retry_on: 5xx, num_retries: 5, " LEAVES("2")))
+	ROUTE("stay", "up", RETRY("retry_on: 5xx, num_retries: 1, " LEAVES("1")))
 	ROUTE("mirror", "up", "timeout: 0s, request_mirror_policies: [{cluster: either, runtime_fraction: {default_value: {numerator: 0}}}, {cluster: second}]")
 	ROUTE("same", "up", "timeout: 0s, request_mirror_policies: [{cluster: second, disable_shadow_host_suffix_append: true}]")
 	ROUTE("gone", "up", "timeout: 0s, request_mirror_policies: [{cluster: down}, {cluster: nowhere}]")
@@ -28,13 +35,17 @@ static const char routes[] =
 static int setup(void **state)
 {
 	struct harness *h = harness_new(&(struct harness_options){.has_no_images = true});
-	char more[512];
+	char more[1024];
 
 	snprintf(more, sizeof(more),
 		 "  - \"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster\n    name: second\n    type: STATIC\n"
 		 "    load_assignment: {cluster_name: second, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: "
+		 "{address: 127.0.0.1, port_value: %u}}}}]}]}\n"
+		 "  - \"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster\n    name: levels\n    type: STATIC\n"
+		 "    load_assignment: {cluster_name: levels, endpoints: [{priority: 0, lb_endpoints: [{endpoint: {address: {socket_address: "
+		 "{address: 127.0.0.1, port_value: %u}}}}]}, {priority: 1, lb_endpoints: [{endpoint: {address: {socket_address: "
 		 "{address: 127.0.0.1, port_value: %u}}}}]}]}\n",
-		 h->ports[1]);
+		 h->ports[1], h->ports[0], h->ports[1]);
 	harness_publish_more(h, routes, more);
 	*state = h;
 	return 0;
@@ -225,6 +236,31 @@ static void test_a_further_try_avoids_hosts_that_were_tried(void **state)
 	}
 }
 
+/* Which server gets each try, the last of which is answered well. */
+static void expect_tries(struct harness *h, const char *request, const char *servers)
+{
+	int client = client_new(h);
+
+	put_text(client, request);
+	for (; *servers; servers++) {
+		int server = server_accept(h, *servers - '0');
+
+		free(get_head(server));
+		put_text(server, servers[1] ? FAILS : LAST);
+		close(server);
+	}
+	expect_reply(client, 200, "ok");
+	close(client);
+}
+
+/* Envoy: when all priorities have been tried, all of them are there again, and what follows begins anew. */
+static void test_a_retry_leaves_the_priorities_that_were_tried(void **state)
+{
+	expect_tries(*state, "GET /leave HTTP/1.1\r\nhost: a\r\n\r\n", "0101");
+	expect_tries(*state, "GET /by-two HTTP/1.1\r\nhost: a\r\n\r\n", "00110");
+	expect_tries(*state, "GET /stay HTTP/1.1\r\nhost: a\r\n\r\n", "00");
+}
+
 static void test_a_mirror_gets_what_the_server_gets(void **state)
 {
 	struct harness *h = *state;
@@ -276,6 +312,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_routes_timeout_ends_the_wait_for_a_try, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_body_of_more_than_a_mebibyte_is_sent_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_further_try_avoids_hosts_that_were_tried, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_retry_leaves_the_priorities_that_were_tried, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_mirror_gets_what_the_server_gets, setup, teardown),
 	};
 

@@ -25,6 +25,7 @@ $(BUILD)/torture/torture-server: $(TORTURE_SERVER:%=$(BUILD)/torture/%.o)
 FORGIVE_EAGAIN ?= yes
 
 TEST_TORTURE_TIME ?= 120
+TEST_TORTURE_IPV6_TIME ?= 15
 # tests/e2e/stall_test.sh is the torture's.
 e2e e2e-alone: $(TORTURE_BIN)
 
@@ -32,6 +33,10 @@ e2e e2e-alone: $(TORTURE_BIN)
 torture-test: all $(TORTURE_BIN)
 	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/leaves_nothing_test.sh
 	$(MAKE) --no-print-directory torture TIME=$(TEST_TORTURE_TIME)
+
+.PHONY: torture-ipv6-test
+torture-ipv6-test: all $(TORTURE_BIN)
+	$(MAKE) --no-print-directory torture IPV6=yes TIME=$(TEST_TORTURE_IPV6_TIME)
 
 .PHONY: torture
 torture: all $(TORTURE_BIN) ## Check every byte under seeded random schedules (root; SEED=n TIME=s IPV6=yes FAST_PATH=auto|on|remote|off DISABLE=features)

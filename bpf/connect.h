@@ -159,6 +159,14 @@ static __always_inline int passed(u32 counter)
 	return 1;
 }
 
+/* Have the pod's operators excepted this destination? By itself for the sake of the stack. */
+static __noinline int is_excepted(const struct weft_pod *pod, const struct weft_address *address, u32 port_be)
+{
+	u32 pod_id = pod->pod_id;
+
+	return weft_is_excepted(bpf_map_lookup_elem(&exceptions, &pod_id), address, port_be);
+}
+
 /* `socket_family`: of the hook. What decides is the family of the address that is asked for. */
 static __always_inline int connect_step(struct bpf_sock_addr *ctx, u32 socket_family)
 {
@@ -201,6 +209,8 @@ static __always_inline int connect_step(struct bpf_sock_addr *ctx, u32 socket_fa
 	}
 	if (pod->flags & WEFT_POD_PAUSED || is_own_address(&address, own))
 		return passed(WEFT_COUNTER_PASSED_CONNECTS);
+	if (pod->flags & WEFT_POD_EXCEPTIONS && is_excepted(pod, &address, port_be))
+		return passed(WEFT_COUNTER_EXCEPTED_CONNECTS);
 	/* Bound to a device it can't reach the loopback. */
 	if (sk->bound_dev_if)
 		return passed(WEFT_COUNTER_PASSED_CONNECTS);

@@ -28,7 +28,7 @@ $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
 	$(CC) $(CPPFLAGS) -I$(BUILD)/gen/proto $(CFLAGS) $(GEN_CFLAGS) -c $< -o $@
 
 # Who replaces a running weftd must have its very layout, whatever WEFT_ABI_VERSION says.
-ABI_FILES := $(addprefix include/weft/,abi.h address.h balance.h head.h image.h reason.h traffic.h) bpf/maps.h bpf/memo.h bpf/kernel.h daemon/keeper/table.h daemon/keeper/pass.h
+ABI_FILES := $(addprefix include/weft/,abi.h address.h balance.h exceptions.h head.h image.h reason.h traffic.h) bpf/maps.h bpf/memo.h bpf/kernel.h daemon/keeper/table.h daemon/keeper/pass.h
 $(BUILD)/gen/abi_layout.h: $(ABI_FILES) scripts/abi-layout.sh
 	scripts/abi-layout.sh $@ $(ABI_FILES)
 $(foreach d,obj asan,$(addprefix $(BUILD)/$(d)/daemon/,keeper/succeed.o worker/succession.o)): $(BUILD)/gen/abi_layout.h

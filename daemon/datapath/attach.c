@@ -144,11 +144,19 @@ int datapath_attach_worker(struct datapath *dp, const char *cgroup)
 	return r ? r : link_create(dp, PROGRAM_SOCKOPS, BPF_CGROUP_SOCK_OPS, cgroup, owner, "sockops");
 }
 
+static int write_exceptions(struct datapath *dp, uint32_t pod_id, const struct weft_exceptions *exceptions)
+{
+	if (!exceptions)
+		return 0;
+	return bpf_map_update_elem(dp->maps[MAP_EXCEPTIONS], &pod_id, exceptions, BPF_ANY) ? -errno : 0;
+}
+
 int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod)
 {
 	struct weft_pod entry = {
 		.pod_id = pod->pod_id,
 		.scope = pod->scope,
+		.flags = pod->exceptions ? WEFT_POD_EXCEPTIONS : 0,
 	};
 	const struct weft_pod_usage none = { 0 };
 	char owner[32];
@@ -162,10 +170,15 @@ int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod)
 	/* One that was there before has its connections still. */
 	if (bpf_map_update_elem(dp->maps[MAP_POD_USAGE], &pod->pod_id, &none, BPF_NOEXIST) && errno != EEXIST)
 		return log_err(-errno, "counting the connections of pod %" PRIu32, pod->pod_id);
+	r = write_exceptions(dp, pod->pod_id, pod->exceptions);
+	if (r)
+		return log_err(r, "excepting connections of pod %" PRIu32, pod->pod_id);
 	if (bpf_map_update_elem(dp->maps[MAP_PODS], &pod->netns_cookie, &entry, BPF_ANY)) {
 		r = -errno;
 		return log_err(r == -E2BIG ? -ENOSPC : r, "enrolling pod %" PRIu32 " (limit: %u pods)", pod->pod_id, WEFT_PODS_MAX);
 	}
+	if (!pod->exceptions)
+		bpf_map_delete_elem(dp->maps[MAP_EXCEPTIONS], &pod->pod_id); /* of before */
 	step("attach: a pod in the map");
 	for (size_t i = 0; i < ARRAY_SIZE(pod_hooks); i++) {
 		r = hook_owner(pod, pod_hooks[i].program, owner);
@@ -175,33 +188,45 @@ int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod)
 			pod_detach(dp, pod->pod_id);
 			bpf_map_delete_elem(dp->maps[MAP_PODS], &pod->netns_cookie);
 			bpf_map_delete_elem(dp->maps[MAP_POD_USAGE], &pod->pod_id);
+			bpf_map_delete_elem(dp->maps[MAP_EXCEPTIONS], &pod->pod_id);
 			return r;
 		}
 	}
 	return 0;
 }
 
-static int set_paused(struct datapath *dp, uint64_t netns_cookie, bool is_paused)
+static int set_flag(struct datapath *dp, uint64_t netns_cookie, uint16_t flag, bool is_set)
 {
 	struct weft_pod entry;
 
 	if (bpf_map_lookup_elem(dp->maps[MAP_PODS], &netns_cookie, &entry))
 		return -errno;
-	if (is_paused)
-		entry.flags |= WEFT_POD_PAUSED;
+	if (is_set)
+		entry.flags |= flag;
 	else
-		entry.flags &= ~WEFT_POD_PAUSED;
+		entry.flags &= (uint16_t)~flag;
 	return bpf_map_update_elem(dp->maps[MAP_PODS], &netns_cookie, &entry, BPF_EXIST) ? -errno : 0;
 }
 
 int datapath_pod_pause(struct datapath *dp, uint64_t netns_cookie)
 {
-	return set_paused(dp, netns_cookie, true);
+	return set_flag(dp, netns_cookie, WEFT_POD_PAUSED, true);
 }
 
 int datapath_pod_resume(struct datapath *dp, uint64_t netns_cookie)
 {
-	return set_paused(dp, netns_cookie, false);
+	return set_flag(dp, netns_cookie, WEFT_POD_PAUSED, false);
+}
+
+int datapath_pod_except(struct datapath *dp, uint32_t pod_id, uint64_t netns_cookie, const struct weft_exceptions *exceptions)
+{
+	int r = write_exceptions(dp, pod_id, exceptions);
+
+	if (!r)
+		r = set_flag(dp, netns_cookie, WEFT_POD_EXCEPTIONS, exceptions);
+	if (!r && !exceptions)
+		bpf_map_delete_elem(dp->maps[MAP_EXCEPTIONS], &pod_id);
+	return r;
 }
 
 int datapath_pod_remove(struct datapath *dp, uint32_t pod_id, uint64_t netns_cookie)
@@ -210,6 +235,7 @@ int datapath_pod_remove(struct datapath *dp, uint32_t pod_id, uint64_t netns_coo
 	step("attach: a pod detached");
 	dp->has_removed = true;
 	bpf_map_delete_elem(dp->maps[MAP_POD_USAGE], &pod_id);
+	bpf_map_delete_elem(dp->maps[MAP_EXCEPTIONS], &pod_id);
 	if (bpf_map_delete_elem(dp->maps[MAP_PODS], &netns_cookie) && errno != ENOENT)
 		return -errno;
 	return 0;

@@ -77,11 +77,14 @@ struct datapath_pod {
 	uint16_t listener_ports[WEFT_FAMILIES]; /* host order; 0: none */
 	uint64_t netns_cookie;
 	const char *cgroup;      /* cgroup v2 directory */
+	const struct weft_exceptions *exceptions; /* NULL: none */
 };
 int datapath_pod_add(struct datapath *dp, const struct datapath_pod *pod);
 int datapath_pod_pause(struct datapath *dp, uint64_t netns_cookie); /* new connections are left alone from now on */
 int datapath_pod_resume(struct datapath *dp, uint64_t netns_cookie); /* after a pause: they are meshed again */
 int datapath_pod_remove(struct datapath *dp, uint32_t pod_id, uint64_t netns_cookie);
+/* Others than it was added with. NULL: none. */
+int datapath_pod_except(struct datapath *dp, uint32_t pod_id, uint64_t netns_cookie, const struct weft_exceptions *exceptions);
 int datapath_pod_usage(const struct datapath *dp, uint32_t pod_id, struct weft_pod_usage *out); /* -ENOENT */
 /* After pods were removed, once for all of them: takes away the pins of links whose cgroup is gone. */
 void datapath_sweep(struct datapath *dp);

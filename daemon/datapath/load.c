@@ -25,6 +25,7 @@ const char *const datapath_map_names[MAP_COUNT] = {
 	[MAP_IMAGES] = "images",
 	[MAP_PODS] = "pods",
 	[MAP_POD_USAGE] = "pod_usage",
+	[MAP_EXCEPTIONS] = "exceptions",
 	[MAP_SOCKETS] = "sockets",
 	[MAP_CONNECTIONS] = "connections",
 	[MAP_CONNECTION_PORTS] = "connection_ports",

@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "kube/exceptions.h"
 
 #define SIDECAR_STATUS "sidecar.istio.io/status"
 #define SIDECAR_CONTAINER "istio-proxy"
-#define TRAFFIC "traffic.sidecar.istio.io/"
 
 static const char *const reason_names[] = {
 	[ENROL_NONE] = "",
@@ -87,28 +87,31 @@ static bool has_sidecar(const struct kube_pod *pod, struct enrol *out)
 	return false;
 }
 
-/* What of traffic a sidecar would leave alone. A value that leaves nothing alone, or says what is so anyway (weft stands in no pod's inbound
- * way), is as good as none. */
-static bool is_harmless(const char *name, const char *value)
+/* What of traffic a sidecar would leave alone: what weft leaves alone likewise (exceptions.h), and what is so anyway, since weft stands in no pod's
+ * inbound way. */
+static bool is_heeded(const char *name, const char *value)
 {
-	if (strcmp(name, "includeOutboundIPRanges") == 0)
-		return strcmp(value, "*") == 0;
-	if (strcmp(name, "includeInboundPorts") == 0 || strcmp(name, "excludeInboundPorts") == 0)
-		return true;
-	return !*value;
+	return exceptions_has(name) || strcmp(name, "includeInboundPorts") == 0 || strcmp(name, "excludeInboundPorts") == 0 || !*value;
 }
 
-static bool has_exceptions(const struct kube_pod *pod, struct enrol *out)
+static bool has_unmet_exceptions(const struct kube_pod *pod, struct enrol *out)
 {
+	struct weft_exceptions exceptions;
+	char problem[200] = "";
+
 	for (size_t i = 0; i < pod->annotation_count; i++) {
 		const char *key = pod->annotations[i].key;
 
-		if (strncmp(key, TRAFFIC, strlen(TRAFFIC)) != 0 || is_harmless(key + strlen(TRAFFIC), pod->annotations[i].value))
+		if (strncmp(key, EXCEPTIONS_PREFIX, strlen(EXCEPTIONS_PREFIX)) != 0 || is_heeded(key + strlen(EXCEPTIONS_PREFIX), pod->annotations[i].value))
 			continue;
-		set(out, ENROL_SKIPPED, ENROL_TRAFFIC_ANNOTATION, "weft makes no exceptions of traffic yet: the annotation %.100s: %.60s", key, pod->annotations[i].value);
+		set(out, ENROL_SKIPPED, ENROL_TRAFFIC_ANNOTATION, "weft does not make this exception of traffic: the annotation %.100s: %.60s", key,
+		    pod->annotations[i].value);
 		return true;
 	}
-	return false;
+	if (!exceptions_read(pod, &exceptions, problem, sizeof(problem)))
+		return false;
+	set(out, ENROL_SKIPPED, ENROL_TRAFFIC_ANNOTATION, "%s", problem[0] ? problem : "no memory for its exceptions of traffic");
+	return true;
 }
 
 void enrol_judge(const struct kube_pod *pod, const struct kube_namespace *name, struct enrol *out)
@@ -122,7 +125,7 @@ void enrol_judge(const struct kube_pod *pod, const struct kube_namespace *name, 
 		return;
 	else if (strcmp(pod->phase, "Succeeded") == 0 || strcmp(pod->phase, "Failed") == 0)
 		set(out, ENROL_SKIPPED, ENROL_TERMINATED, "it has ended (%s)", pod->phase);
-	else if (has_exceptions(pod, out))
+	else if (has_unmet_exceptions(pod, out))
 		return;
 	else if (!pod->ip_count)
 		set(out, ENROL_WAITING, ENROL_NO_IP, "it has no address yet");

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "kube/exceptions.h"
 #include "kube/http.h"
 #include "kube/report.h"
 
@@ -222,6 +223,10 @@ static uint64_t fingerprint(const struct kube_node *node)
 			mix_text(&hash, pod->labels[i].key);
 			mix_text(&hash, pod->labels[i].value);
 		}
+		for (size_t i = 0; i < pod->annotation_count; i++) {
+			mix_text(&hash, pod->annotations[i].key);
+			mix_text(&hash, pod->annotations[i].value);
+		}
 	}
 	return hash;
 }
@@ -355,6 +360,8 @@ static int begin_side(struct kube_node *node, enum kube_kind kind)
 
 static int add_pod(struct pods *pods, const struct kube_pod *pod, const struct entry *entry)
 {
+	struct weft_exceptions exceptions;
+	char problem[200];
 	struct pod_ip ips[8];
 	struct pod enrolled = {
 		.name = pod->name,
@@ -371,7 +378,11 @@ static int add_pod(struct pods *pods, const struct kube_pod *pod, const struct e
 
 	for (size_t i = 0; i < pod->ip_count && i < ARRAY_SIZE(ips); i++)
 		ips[enrolled.ip_count++] = (struct pod_ip){ .text = pod->ips[i] };
-	r = pods_add(pods, &enrolled);
+	r = exceptions_read(pod, &exceptions, problem, sizeof(problem)); /* it was judged by them */
+	if (!exceptions_are_none(&exceptions))
+		enrolled.exceptions = &exceptions;
+	if (!r)
+		r = pods_add(pods, &enrolled);
 	/* An address is given to another pod while the server still lists its former one. */
 	if (r == -EEXIST || r == -EINVAL) {
 		log_warn(r, "pod %s/%s (%s) is not enrolled now", pod->namespace_name, pod->name, pod->ips[0]);

@@ -13,6 +13,7 @@
 
 #include "base/arena.h"
 #include "base/cleanup.h"
+#include "weft/exceptions.h"
 
 struct by_name {
 	char *key;                 /* namespace/name */
@@ -152,6 +153,20 @@ static int copy_texts(struct arena *arena, const struct pod *from, struct pod *t
 	return to->name && to->namespace_name && to->service_account && to->network_namespace && to->cgroup && to->file ? 0 : -ENOMEM;
 }
 
+static int copy_exceptions(struct arena *arena, const struct pod *from, struct pod *to)
+{
+	struct weft_exceptions *copy;
+
+	if (!from->exceptions)
+		return 0;
+	copy = arena_new(arena, struct weft_exceptions);
+	if (!copy)
+		return -ENOMEM;
+	*copy = *from->exceptions;
+	to->exceptions = copy;
+	return 0;
+}
+
 static int items_reserve(struct pods *pods)
 {
 	size_t capacity = pods->capacity ? pods->capacity * 2 : 16;
@@ -198,6 +213,8 @@ int pods_add(struct pods *pods, const struct pod *pod)
 		r = copy_labels(&pods->arena, pod, copy);
 	if (!r)
 		r = copy_ips(pods, pod, copy);
+	if (!r)
+		r = copy_exceptions(&pods->arena, pod, copy);
 	if (!r)
 		r = items_reserve(pods);
 	if (!r)

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct weft_exceptions; /* weft/exceptions.h */
+
 struct pod_label {
 	const char *key;
 	const char *value;
@@ -30,6 +32,7 @@ struct pod {
 	size_t ip_count;
 	struct pod_label *labels;        /* sorted by key */
 	size_t label_count;
+	const struct weft_exceptions *exceptions; /* what of its outbound connections is left alone; NULL: nothing */
 	const char *file;                /* where it was read; "" for none */
 	uint32_t line, column;
 };

@@ -155,6 +155,7 @@ struct node_pod {
 	} listeners[WEFT_FAMILIES];
 	struct file_identity netns_identity, cgroup_identity;
 	uint32_t added;          /* enum node_pod_added */
+	struct weft_exceptions *exceptions; /* NULL: none */
 };
 
 enum node_pod_added { ADDED_PROXY = 1, ADDED_POOL = 2, ADDED_DATAPATH = 4 };

@@ -2,6 +2,7 @@
 /* Pods as Kubernetes has them: those that are to be enrolled reach pods.c and scopes.c as a list, the whole of it each time. */
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -10,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "keeper/options.h"
+#include "kube/exceptions.h"
 #include "kube/node.h"
 #include "worker/internal.h"
 
@@ -25,6 +27,34 @@ static void free_json(json_t **value)
 	json_decref(*value);
 }
 
+/* As their bytes: who reads it has the same layout. */
+static json_t *describe_exceptions(const struct weft_exceptions *exceptions)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	size_t size = exceptions ? exceptions_size(exceptions) : 0;
+
+	for (size_t i = 0; i < size; i++)
+		strbuf_printf(&text, "%02x", ((const uint8_t *)exceptions)[i]);
+	return json_string(strbuf_text(&text));
+}
+
+/* False: there are none, or they can't be read. */
+static bool read_exceptions(const char *text, struct weft_exceptions *out)
+{
+	size_t size = strlen(text) / 2;
+	unsigned int byte;
+
+	memset(out, 0, sizeof(*out));
+	if (!size || size > sizeof(*out))
+		return false;
+	for (size_t i = 0; i < size; i++) {
+		if (sscanf(text + 2 * i, "%2x", &byte) != 1)
+			return false;
+		((uint8_t *)out)[i] = (uint8_t)byte;
+	}
+	return out->count <= WEFT_EXCEPTIONS_MAX && exceptions_size(out) == size;
+}
+
 static json_t *describe_kept(const struct pod *pod)
 {
 	json_t *ips = json_array(), *labels = json_object();
@@ -33,9 +63,9 @@ static json_t *describe_kept(const struct pod *pod)
 		json_array_append_new(ips, json_string(pod->ips[i].text));
 	for (size_t i = 0; i < pod->label_count; i++)
 		json_object_set_new(labels, pod->labels[i].key, json_string(pod->labels[i].value));
-	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:o}", "name", pod->name, "namespace", pod->namespace_name, "service_account", pod->service_account,
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:o, s:o}", "name", pod->name, "namespace", pod->namespace_name, "service_account", pod->service_account,
 			 "network_namespace", pod->network_namespace, "netns_inode", (json_int_t)pod->netns_inode, "cgroup", pod->cgroup, "ips", ips,
-			 "labels", labels);
+			 "labels", labels, "exceptions", describe_exceptions(pod->exceptions));
 }
 
 /* A worker that follows needs to know at once whose connections it takes over: the server's lists come later. */
@@ -58,14 +88,16 @@ static int read_kept(const json_t *object, struct pods *pods)
 	struct pod_label labels[64];
 	struct pod_ip ips[8];
 	struct pod pod = { .ips = ips, .labels = labels };
+	struct weft_exceptions exceptions;
+	const char *excepted;
 	json_int_t inode;
 	json_t *all_ips, *all_labels, *value;
 	const char *key;
 	size_t i;
 
-	if (json_unpack((json_t *)object, "{s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:o}", "name", &pod.name, "namespace", &pod.namespace_name, "service_account",
+	if (json_unpack((json_t *)object, "{s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:o, s:s}", "name", &pod.name, "namespace", &pod.namespace_name, "service_account",
 			&pod.service_account, "network_namespace", &pod.network_namespace, "netns_inode", &inode, "cgroup", &pod.cgroup, "ips", &all_ips,
-			"labels", &all_labels))
+			"labels", &all_labels, "exceptions", &excepted))
 		return -EBADMSG;
 	pod.netns_inode = (uint64_t)inode;
 	json_array_foreach(all_ips, i, value)
@@ -74,6 +106,8 @@ static int read_kept(const json_t *object, struct pods *pods)
 	json_object_foreach(all_labels, key, value)
 		if (pod.label_count < ARRAY_SIZE(labels))
 			labels[pod.label_count++] = (struct pod_label){ key, json_string_value(value) };
+	if (read_exceptions(excepted, &exceptions))
+		pod.exceptions = &exceptions;
 	return pods_add(pods, &pod);
 }
 

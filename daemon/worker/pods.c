@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/step.h"
 #include "datapath/datapath.h"
+#include "kube/exceptions.h"
 #include "kube/pods.h"
 #include "mesh/mesh.h"
 #include "pool/pool.h"
@@ -46,6 +47,7 @@ static void node_pod_free(struct node_pod **pod)
 	free((*pod)->cgroup);
 	free((*pod)->ip);
 	free((*pod)->source_labels);
+	free((*pod)->exceptions);
 	free(*pod);
 	*pod = NULL;
 }
@@ -271,6 +273,7 @@ static int add_everywhere(struct worker *worker, struct node_pod *pod)
 		.scope = pod->scope,
 		.netns_cookie = pod->netns_cookie,
 		.cgroup = pod->cgroup,
+		.exceptions = pod->exceptions,
 	};
 	int r;
 
@@ -529,6 +532,30 @@ static int follow_process(struct node_pod *pod, const struct pod *want)
 	return 0;
 }
 
+/* Connections that are open stay as they are. */
+static int follow_exceptions(struct worker *worker, struct node_pod *pod, const struct pod *want)
+{
+	_cleanup_free_ struct weft_exceptions *copy = NULL;
+	int r;
+
+	if (exceptions_are_equal(pod->exceptions, want->exceptions))
+		return 0;
+	if (want->exceptions) {
+		copy = malloc(sizeof(*copy));
+		if (!copy)
+			return -ENOMEM;
+		*copy = *want->exceptions;
+	}
+	if (pod->added & ADDED_DATAPATH) {
+		r = datapath_pod_except(worker->datapath, pod->pod_id, pod->netns_cookie, copy);
+		if (r)
+			return log_err(r, "pod %s/%s: its new exceptions of traffic", pod->namespace_name, pod->name);
+	}
+	free(pod->exceptions);
+	pod->exceptions = TAKE_PTR(copy);
+	return 0;
+}
+
 static int add_new(struct worker *worker, const struct pods *pods)
 {
 	for (size_t i = 0; i < pods_count(pods); i++) {
@@ -548,6 +575,8 @@ static int add_new(struct worker *worker, const struct pods *pods)
 		}
 		pod->is_configured = true;
 		r = follow_process(pod, want);
+		if (!r)
+			r = follow_exceptions(worker, pod, want);
 		if (r)
 			return r;
 	}

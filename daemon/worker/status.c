@@ -84,6 +84,8 @@ static json_t *pods(const struct worker *worker)
 
 		if (pod->added) {
 			set_number(object, "id", pod->pod_id);
+			if (pod->exceptions)
+				set_number(object, "exceptions", pod->exceptions->count);
 			for (int f = 0; f < WEFT_FAMILIES; f++)
 				if (pod->listeners[f].port)
 					set_number(object, f == WEFT_FAMILY_4 ? "listener_port" : "listener_port_ipv6", pod->listeners[f].port);
@@ -153,6 +155,7 @@ static json_t *kernel_counters(const uint64_t counters[WEFT_COUNTERS])
 		{ "connections_over_quota", WEFT_COUNTER_CONNECTIONS_QUOTA },
 		{ "connects_sent_to_endpoints", WEFT_COUNTER_TCP_CONNECTS },
 		{ "connects_left_alone", WEFT_COUNTER_PASSED_CONNECTS },
+		{ "connects_excepted", WEFT_COUNTER_EXCEPTED_CONNECTS },
 		{ "connects_refused", WEFT_COUNTER_BLOCKED_CONNECTS },
 		{ "connects_of_unknown_family", WEFT_COUNTER_FAMILY_CONNECTS },
 		{ "connects_from_another_netns", WEFT_COUNTER_FOREIGN_NETNS },
@@ -261,17 +264,21 @@ static void set_counted_limit(json_t *limits, const char *name, uint64_t value, 
 /* Of one pod; used: by the pod that has the most. */
 static void set_pod_limits(const struct worker *worker, json_t *limits, const struct pool_stats *pool, const uint64_t counters[WEFT_COUNTERS])
 {
-	uint32_t most = 0;
+	uint32_t most = 0, most_exceptions = 0;
 
 	for (size_t i = 0; i < worker->pods.count; i++) {
+		const struct weft_exceptions *exceptions = worker->pods.items[i]->exceptions;
 		struct weft_pod_usage usage;
 
+		if (exceptions)
+			most_exceptions = WEFT_MAX(most_exceptions, exceptions->count);
 		if (worker->pods.items[i]->added && !datapath_pod_usage(worker->datapath, worker->pods.items[i]->pod_id, &usage))
 			most = WEFT_MAX(most, connections_of(&usage));
 	}
 	set_counted_limit(limits, "pod_connections", worker->shares.connections, most, counters[WEFT_COUNTER_CONNECTIONS_QUOTA]);
 	set_counted_limit(limits, "pod_upstreams", worker->shares.upstreams, pool->pod_upstreams_most, pool->dials_refused_quota);
 	set_counted_limit(limits, "pod_pools", worker->shares.pools, pool->pod_pools_most, pool->pools_refused_quota);
+	set_limit(limits, "pod_exceptions", WEFT_EXCEPTIONS_MAX, most_exceptions);
 	set_counted_limit(limits, "endpoint_upstreams", worker->config->options->limits.endpoint_upstreams, pool->pool_upstreams_most,
 			  pool->dials_refused_endpoint);
 }

@@ -10,6 +10,7 @@
 #include "weft/address.h"
 #include "weft/balance.h"
 #include "weft/base.h"
+#include "weft/exceptions.h"
 #include "weft/head.h"
 #include "weft/image.h"
 #include "weft/traffic.h"
@@ -69,7 +70,8 @@ struct weft_pod { /* hash `pods`; key: network namespace cookie (u64) */
 	u16 zero;
 	u64 source_hashes[WEFT_FAMILIES]; /* xxHash64 of its addresses as text, for hash policies */
 };
-#define WEFT_POD_PAUSED 0x1u /* being removed: new connections are left alone */
+#define WEFT_POD_PAUSED 0x1u     /* being removed: new connections are left alone */
+#define WEFT_POD_EXCEPTIONS 0x2u /* it has an entry in `exceptions`: weft/exceptions.h */
 
 struct weft_pod_usage { /* hash `pod_usage`; key: pod_id (u32). Made and taken away by the worker, changed by the programs */
 	u32 connections;      /* records that it has */
@@ -295,6 +297,7 @@ enum weft_counter {
 	WEFT_COUNTER_FAMILY_CONNECTS,      /* left alone: the pod has no address of the destination's family that weft knows of, or no loopback */
 	WEFT_COUNTER_STATUS = 160,         /* + status / 100: responses of the kernel paths */
 	WEFT_COUNTER_EVENTS_LOST = 170,
+	WEFT_COUNTER_EXCEPTED_CONNECTS,    /* left alone: exceptions of the pod */
 	WEFT_COUNTERS = 192,
 };
 

@@ -85,6 +85,15 @@ int engine_find_listener(struct __sk_buff *skb)
 }
 
 SEC("tc")
+int engine_is_excepted(struct __sk_buff *skb)
+{
+	struct weft_address address = io.address;
+
+	io.result = weft_is_excepted(&io.exceptions, &address, io.port_be);
+	return 0;
+}
+
+SEC("tc")
 int engine_pick_endpoint(struct __sk_buff *skb)
 {
 	struct weft_balance_query query = {

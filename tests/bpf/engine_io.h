@@ -3,6 +3,7 @@
 #ifndef WEFT_TEST_ENGINE_IO_H
 #define WEFT_TEST_ENGINE_IO_H
 
+#include "weft/exceptions.h"
 #include "weft/hash.h"
 #include "weft/head.h"
 #include "weft/router.h"
@@ -31,6 +32,7 @@ struct engine_io {
 	u64 source_hash;
 	struct weft_address address;
 	u32 port_be;
+	struct weft_exceptions exceptions;
 	u8 bytes[WEFT_KERNEL_HEAD_MAX + WEFT_HEAD_SLACK] __attribute__((aligned(8)));
 	struct engine_head head __attribute__((aligned(8)));
 	struct weft_route_result route;

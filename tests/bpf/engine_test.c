@@ -253,6 +253,45 @@ static void test_chunked_ends_are_found_as_on_the_host(void **state)
 
 /* ---- images ------------------------------------------------------------------------------------------------------------------------- */
 
+/* Of few addresses and ports, so that many are taken; the last of 64 too. */
+static void test_exceptions_are_made_as_on_the_host(void **state)
+{
+	struct engine *engine = engine_of(state);
+	u32 random = SEED, taken = 0, i, k;
+
+	for (i = 0; i < 3000; i++) {
+		struct weft_exceptions *exceptions = &engine->io->exceptions;
+		struct weft_address address = random_next(&random) % 2 ? WEFT_IP4(random_next(&random) % 64) : (struct weft_address){{1, 2, 3, random_next(&random) % 64}};
+		int host;
+
+		memset(exceptions, 0, sizeof(*exceptions));
+		exceptions->count = random_next(&random) % (WEFT_EXCEPTIONS_MAX + 1);
+		exceptions->leaves_rest = random_next(&random) % 2;
+		for (k = 0; k < exceptions->count; k++) {
+			struct weft_exception *item = &exceptions->items[k];
+
+			item->mask = (struct weft_address){{~0u, ~0u, ~0u, random_next(&random) % 4 ? ~0u : 0x30}};
+			item->network = random_next(&random) % 2 ? WEFT_IP4(random_next(&random) % 64) : (struct weft_address){{1, 2, 3, random_next(&random) % 64}};
+			item->network.be[3] &= item->mask.be[3];
+			item->port_be = random_next(&random) % 3;
+			item->families = random_next(&random) % 4;
+			item->is_meshed = random_next(&random) % 2;
+		}
+		engine->io->address = address;
+		engine->io->port_be = 1 + random_next(&random) % 3;
+		host = weft_is_excepted(exceptions, &address, engine->io->port_be);
+		run(engine, "engine_is_excepted", 1);
+		assert_int_equal(engine->io->result, host);
+		taken += host != (int)exceptions->leaves_rest;
+	}
+	assert_in_range(taken, 300, 2700);
+	memset(&engine->io->exceptions, 0, sizeof(engine->io->exceptions));
+	engine->io->exceptions.count = WEFT_EXCEPTIONS_MAX;
+	engine->io->exceptions.items[WEFT_EXCEPTIONS_MAX - 1] = (struct weft_exception){.families = 3};
+	run(engine, "engine_is_excepted", 1);
+	assert_int_equal(engine->io->result, 1);
+}
+
 static void test_listeners_and_endpoints_are_found_as_on_the_host(void **state)
 {
 	static const struct weft_listener listeners[] = {{.key = {WEFT_IP4(10), 80, 0}, .kind = 1}, {.key = {WEFT_IP4(0), 80, 0}, .kind = 2}, {.key = {WEFT_IP4(11), 81, 0}, .kind = 3},
@@ -343,6 +382,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_heads_at_the_limits_of_the_kernel),
 		cmocka_unit_test(test_heads_that_are_read_in_pieces),
 		cmocka_unit_test(test_chunked_ends_are_found_as_on_the_host),
+		cmocka_unit_test(test_exceptions_are_made_as_on_the_host),
 		cmocka_unit_test(test_listeners_and_endpoints_are_found_as_on_the_host),
 		cmocka_unit_test(test_every_program_leaves_the_verifier_a_quarter_of_its_budget),
 	};

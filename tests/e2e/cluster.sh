@@ -40,11 +40,11 @@ namespace() {
 
 weft_label='"istio.io/dataplane-mode": "weft"'
 
-# pod NAME UID IP [LABEL] [SPEC]
+# pod NAME UID IP [LABEL] [SPEC] [ANNOTATION]
 pod() {
 	local ips=
 	[ -z "$3" ] || ips="{\"ip\": \"$3\"}"
-	api "{\"put\": {\"kind\": \"Pod\", \"metadata\": {\"name\": \"$1\", \"namespace\": \"default\", \"uid\": \"$2\", \"labels\": {\"app\": \"$1\"${4:+, $4}}},
+	api "{\"put\": {\"kind\": \"Pod\", \"metadata\": {\"name\": \"$1\", \"namespace\": \"default\", \"uid\": \"$2\", \"labels\": {\"app\": \"$1\"${4:+, $4}}, \"annotations\": {${6:-}}},
 		\"spec\": {\"nodeName\": \"node-a\", \"containers\": [{\"name\": \"main\"}]${5:+, $5}}, \"status\": {\"phase\": \"Running\", \"podIPs\": [$ips]}}}"
 }
 
@@ -62,17 +62,19 @@ in_container() {
 	sh -c "echo \$\$ >$folder/main/cgroup.procs && exec nsenter --net=/run/netns/$prefix-cli \"\$@\"" sh "$@"
 }
 
+# The mesh takes any address at that port. code [ADDRESS]
 code() {
-	in_container curl -s -o /dev/null -w '%{http_code}' --max-time 5 -H 'host: pool' http://10.96.0.21:8000/
+	in_container curl -s -o /dev/null -w '%{http_code}' --max-time 5 -H 'host: pool' "http://${1:-10.96.0.21}:8000/"
 }
 
+# is_meshed [ADDRESS]
 is_meshed() {
-	[ "$(code)" = 200 ]
+	[ "$(code "$@")" = 200 ]
 }
 
 # Service addresses exist in no namespace: only the mesh makes them answer.
 is_not_meshed() {
-	[ "$(code)" = 000 ]
+	[ "$(code "$@")" = 000 ]
 }
 
 state_of() {

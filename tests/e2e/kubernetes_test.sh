@@ -6,6 +6,16 @@
 # shellcheck source=cluster.sh
 . "$(dirname "$0")/cluster.sh"
 
+# excepting ANNOTATION VALUE: pod `cli`, with that annotation alone
+excepting() {
+	pod cli "$uid" "$(topology show ip cli)" '' '' "\"traffic.sidecar.istio.io/$1\": \"$2\""
+}
+
+# exceptions_are TAKEN LEFT: of two addresses
+exceptions_are() {
+	is_meshed "$1" && is_not_meshed "$2"
+}
+
 begin
 istiod_up
 api_up
@@ -19,6 +29,8 @@ pod host 1111 192.0.2.1 "$weft_label" '"hostNetwork": true'
 pod early 2222 '' "$weft_label"
 pod nowhere 3333 10.9.9.9 "$weft_label"
 pod other 4444 10.9.9.8
+pod odd 5555 10.9.9.7 "$weft_label" '' '"traffic.sidecar.istio.io/excludeOutboundPorts": "3306,mysql"'
+pod many 6666 10.9.9.6 "$weft_label" '' "\"traffic.sidecar.istio.io/excludeOutboundPorts\": \"$(seq -s, 1 65)\""
 weft_start '' --kubernetes --kubeconfig "$(weft_state)/kubeconfig" --node-name node-a --cgroup-root "$cgroups" \
 	--xds "grpc://127.0.0.1:$istiod_port" --xds-cache "$(weft_state)/cache" || exit 1
 
@@ -30,6 +42,13 @@ equal "one without an address waits" 'waiting no_ip' "$(state_of early)"
 equal "one that is not on this machine waits" 'waiting no_cgroup' "$(state_of nowhere)"
 equal "nobody wants the other" 'unasked not_labelled' "$(state_of other)"
 check "the user is told by an Event" wait_until 30 eval '[ "$(api_count "events[] | select(.involvedObject.name == \"host\") | .reason")" = NotEnrolled ]'
+equal "one whose exceptions can't be read is not enrolled" 'skipped traffic_annotation' "$(state_of odd)"
+like "which is said" 'default +odd .*excludeOutboundPorts can.t be read: mysql' "$(weft_control pods)"
+equal "nor one that has more of them than there is room for" 'skipped traffic_annotation' "$(state_of many)"
+like "which is said, too" 'default +many .*name more than 64 ports and ranges' "$(weft_control pods)"
+for each in odd many; do
+	check "an Event on $each tells its user" wait_until 30 eval '[ "$(api_count "events[] | select(.involvedObject.name == \"$each\") | .reason")" = NotEnrolled ]'
+done
 like "for people, too" 'default +host .*skipped +it has the network namespace of the node' "$(weft_control pods)"
 equal "the connection to the API server is shown" true "$(status_of .kubernetes.pods.is_watching)"
 
@@ -41,6 +60,23 @@ pod cli "$uid" "$(topology show ip cli)" '"istio.io/dataplane-mode": "none"'
 check "its own \`none\` wins" wait_until 30 is_not_meshed
 pod cli "$uid" "$(topology show ip cli)"
 check "and gone, the namespace's label counts" wait_until 30 is_meshed
+
+excepted=$(status_of .kernel.connects_excepted)
+excepting excludeOutboundPorts 3306,8000
+check "a port that its annotation excludes is left alone" wait_until 30 is_not_meshed
+equal "its pod is served" 'serving ' "$(state_of cli)"
+check "they are counted" [ "$(status_of .kernel.connects_excepted)" -gt "$excepted" ]
+equal "and shown under the pod" 2 "$(status_of '.pods[] | select(.name == "cli") | .exceptions')"
+excepting excludeOutboundIPRanges 192.0.2.0/24,10.96.0.20/32
+check "so are addresses that it excludes, and no others" wait_until 30 exceptions_are 10.96.0.21 10.96.0.20
+excepting includeOutboundIPRanges 10.96.0.20/32
+check "with ranges that it includes all others are" wait_until 30 exceptions_are 10.96.0.20 10.96.0.21
+excepting excludeOutboundPorts http
+check "with an exception that can't be read it is not enrolled any more" wait_until 30 state_is cli 'skipped traffic_annotation'
+excepting includeOutboundIPRanges '*'
+check "without any it is meshed as before" wait_until 30 eval 'is_meshed 10.96.0.20 && is_meshed 10.96.0.21'
+equal "and has none" null "$(status_of '.pods[] | select(.name == "cli") | .exceptions')"
+excepting excludeOutboundIPRanges 10.96.0.20/32
 
 # Connections that are open stay; new ones go where they would without a mesh: to an address that a pod has.
 in_container wrk -t1 -c8 -d4 --latency -s "$repository/tests/topology/report.lua" http://10.96.0.21:8000/100B | sed -n 's/^JSON //p' >"$(weft_state)/kept.json" &
@@ -70,6 +106,7 @@ check "with the API server gone, pods are served" is_meshed
 like "and the reason is shown" 'connect' "$(wait_until 30 eval '[ "$(status_of .kubernetes.pods.last_error)" != "" ]'; status_of .kubernetes.pods.last_error)"
 kill -9 "$(status_of .worker.pid)"
 check "a worker that begins without it serves them too" wait_until 30 is_meshed
+check "with their exceptions" is_not_meshed 10.96.0.20
 api_up "$api_port"
 namespace default "$weft_label"
 pod cli "$uid" "$(topology show ip cli)"

@@ -102,15 +102,15 @@ static void test_what_has_no_network_of_its_own_is_skipped(void **state)
 	assert_verdict(&pod, LABELLED, ENROL_WANTED, ENROL_NONE);
 }
 
-static void test_exceptions_of_traffic_that_are_not_made_keep_a_pod_out(void **state)
+static void test_exceptions_of_traffic_that_cannot_be_made_keep_a_pod_out(void **state)
 {
 	static const struct {
 		const char *name, *value;
-		bool is_harmless;
+		bool is_made;
 	} cases[] = {
-		{ "excludeOutboundPorts", "3306,6379", false }, { "excludeOutboundPorts", "", true }, { "excludeOutboundIPRanges", "10.0.0.0/8", false },
-		{ "includeOutboundIPRanges", "*", true }, { "includeOutboundIPRanges", "10.0.0.0/8", false }, { "includeOutboundIPRanges", "", false },
-		{ "includeOutboundPorts", "80", false }, { "excludeInboundPorts", "9090", true }, { "includeInboundPorts", "*", true },
+		{ "excludeOutboundPorts", "3306,6379", true }, { "excludeOutboundPorts", "", true }, { "excludeOutboundPorts", "all", false },
+		{ "excludeOutboundIPRanges", "10.0.0.0/8", true }, { "excludeOutboundIPRanges", "10.0.0.0", false }, { "includeOutboundIPRanges", "*", true },
+		{ "includeOutboundIPRanges", "10.0.0.0/8", true }, { "includeOutboundIPRanges", "", true }, { "includeOutboundPorts", "80", true }, { "excludeInboundPorts", "9090", true }, { "includeInboundPorts", "*", true },
 		{ "kubevirtInterfaces", "net1", false },
 	};
 
@@ -120,7 +120,7 @@ static void test_exceptions_of_traffic_that_are_not_made_keep_a_pod_out(void **s
 		struct kube_pod pod = pod_of(NULL, 0, annotation, 1);
 
 		snprintf(key, sizeof(key), "traffic.sidecar.istio.io/%s", cases[i].name);
-		assert_verdict(&pod, LABELLED, cases[i].is_harmless ? ENROL_WANTED : ENROL_SKIPPED, cases[i].is_harmless ? ENROL_NONE : ENROL_TRAFFIC_ANNOTATION);
+		assert_verdict(&pod, LABELLED, cases[i].is_made ? ENROL_WANTED : ENROL_SKIPPED, cases[i].is_made ? ENROL_NONE : ENROL_TRAFFIC_ANNOTATION);
 	}
 }
 
@@ -200,7 +200,7 @@ int main(void)
 		cmocka_unit_test(test_another_mesh_keeps_its_pods),
 		cmocka_unit_test(test_a_pod_with_a_sidecar_is_skipped),
 		cmocka_unit_test(test_what_has_no_network_of_its_own_is_skipped),
-		cmocka_unit_test(test_exceptions_of_traffic_that_are_not_made_keep_a_pod_out),
+		cmocka_unit_test(test_exceptions_of_traffic_that_cannot_be_made_keep_a_pod_out),
 		cmocka_unit_test(test_pods_of_a_recorded_node),
 	};
 

@@ -223,7 +223,7 @@ def configuration(r):
 def endpoints():
     """Addresses by cluster."""
     names = [f"c{n}" for n in range(CLUSTERS)] + SHADOWS + list(FLAKY)
-    places = {name: [f"127.78.{number}.1:18081"] for number, name in enumerate(names)}
+    places = {name: [f"127.78.{number}.1:{18082 if FLAKY.get(name) == 'refuse' else 18081}"] for number, name in enumerate(names)}
     for number, name in enumerate([*HASHED, LEVELS], len(names)):
         places[name] = [f"127.78.{number}.{index + 1}:18081" for index in range(2 if name == LEVELS else 3)]
     return places

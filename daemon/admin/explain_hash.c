@@ -52,6 +52,13 @@ static bool uses_source(const struct explain_world *world, const struct weft_has
 	return false;
 }
 
+static bool changes_requests(const struct explain_world *world, const struct weft_route *route)
+{
+	const struct weft_route_extras *extras = route->extras ? weft_at(&world->routes, route->extras) : NULL;
+
+	return extras && (extras->rewrite || extras->request_edits || extras->weights);
+}
+
 void explain_hash(const struct explain_world *world, const struct weft_route *route, const struct weft_head_bytes *bytes,
 		  const struct weft_head *head, const uint8_t *target, uint32_t target_len, uint32_t cluster_id, const struct weft_address *client,
 		  struct explain_hash *out)
@@ -66,6 +73,10 @@ void explain_hash(const struct explain_world *world, const struct weft_route *ro
 	out->is_for_proxy = policies && policies->flags & WEFT_HASH_POLICIES_PROXY;
 	if (!policies) {
 		out->why = "the route has no hash policy: any endpoint";
+		return;
+	}
+	if (out->is_for_proxy && changes_requests(world, route)) {
+		out->why = "the proxy hashes the request as this route changes it: it is not worked out here";
 		return;
 	}
 	query.policies = route->hash_policies;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/cleanup.h"
 #include "compile/routes.h"
@@ -41,6 +42,48 @@ static bool is_for_kernel(const struct mesh_hash_policy *policy)
 	}
 }
 
+static bool edits_request(const struct mesh_header_edits *edits, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < edits->request_add_count; i++)
+		if (!strcasecmp(edits->request_add[i].name, name))
+			return true;
+	for (i = 0; i < edits->request_remove.count; i++)
+		if (!strcasecmp(edits->request_remove.items[i], name))
+			return true;
+	return false;
+}
+
+static bool edits_header(const struct route_context *context, const struct mesh_route *route, const char *name)
+{
+	bool found = edits_request(&route->edits, name) || edits_request(&context->virtual_host->edits, name) || edits_request(&context->config->edits, name);
+	size_t i;
+
+	for (i = 0; !found && i < route->forward.weighted_count; i++)
+		found = edits_request(&route->forward.weighted[i].edits, name);
+	return found;
+}
+
+/* Envoy hashes the request as it goes upstream. */
+static bool is_of_changed(const struct route_context *context, const struct mesh_route *route, const struct mesh_hash_policy *policy)
+{
+	const struct mesh_forward *forward = &route->forward;
+	bool has_host = forward->host_rewrite != MESH_HOST_KEEP;
+	size_t i;
+
+	for (i = 0; i < forward->weighted_count; i++)
+		has_host = has_host || *forward->weighted[i].host_rewrite;
+	switch (kind_of(policy)) {
+	case WEFT_HASH_HEADER: return edits_header(context, route, policy->name);
+	case WEFT_HASH_AUTHORITY: return has_host;
+	case WEFT_HASH_PATH: return *forward->prefix_rewrite || forward->regex_rewrite.pattern;
+	case WEFT_HASH_QUERY:
+		return strchr(forward->prefix_rewrite, '?') || (forward->regex_rewrite.pattern && strchr(forward->regex_rewrite.substitution, '?'));
+	default: return false;
+	}
+}
+
 void hash_policies_judge(const struct mesh_forward *forward, struct strbuf *reason)
 {
 	size_t i;
@@ -59,8 +102,9 @@ void hash_policies_judge(const struct mesh_forward *forward, struct strbuf *reas
 	}
 }
 
-void hash_policies_remark(const struct mesh_forward *forward, struct strbuf *remark)
+void hash_policies_remark(const struct route_context *context, const struct mesh_route *route, struct strbuf *remark)
 {
+	const struct mesh_forward *forward = &route->forward;
 	static const char *const kinds[] = {
 		[MESH_HASH_HEADER] = "header", [MESH_HASH_COOKIE] = "cookie", [MESH_HASH_SOURCE_IP] = "source address", [MESH_HASH_QUERY] = "query parameter",
 		[MESH_HASH_OTHER] = "",
@@ -78,6 +122,8 @@ void hash_policies_remark(const struct mesh_forward *forward, struct strbuf *rem
 		if (kind_of(policy) && !is_for_kernel(policy))
 			reason_add(remark, "hash policy by %s %s%s: the proxy balances where the cluster hashes", kinds[policy->kind], policy->name,
 				   policy->rewrite.pattern ? ", rewritten" : "");
+		else if (kind_of(policy) && is_of_changed(context, route, policy))
+			reason_add(remark, "hash policy by %s %s, which the route changes: the proxy balances where the cluster hashes", kinds[policy->kind], policy->name);
 	}
 }
 
@@ -126,8 +172,9 @@ static void write_policy(struct builder *builder, const struct mesh_hash_policy 
 	}
 }
 
-int hash_policies_compile(struct routes_compile *c, const struct mesh_forward *forward, weft_ref *out)
+int hash_policies_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, weft_ref *out)
 {
+	const struct mesh_forward *forward = &route->forward;
 	_cleanup_free_ struct weft_hash_policies *policies = NULL;
 	size_t i, used = 0;
 
@@ -142,7 +189,7 @@ int hash_policies_compile(struct routes_compile *c, const struct mesh_forward *f
 	for (i = 0; i < forward->hash_policy_count; i++) {
 		if (!kind_of(&forward->hash_policies[i]))
 			continue;
-		if (!is_for_kernel(&forward->hash_policies[i]))
+		if (!is_for_kernel(&forward->hash_policies[i]) || is_of_changed(context, route, &forward->hash_policies[i]))
 			policies->flags |= WEFT_HASH_POLICIES_PROXY;
 		write_policy(&c->builder, &forward->hash_policies[i], &policies->items[used++]);
 	}

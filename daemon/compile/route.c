@@ -162,7 +162,7 @@ static void judge_action(const struct route_context *context, const struct mesh_
 	case MESH_ACTION_CLUSTER_HEADER:
 	case MESH_ACTION_WEIGHTED:
 		judge_forward(route, &draft->action);
-		hash_policies_remark(&route->forward, &draft->hash);
+		hash_policies_remark(context, route, &draft->hash);
 		break;
 	case MESH_ACTION_DIRECT_RESPONSE: direct_judge(&route->direct, &draft->action, &draft->proxy); break;
 	case MESH_ACTION_REDIRECT: break;
@@ -193,7 +193,8 @@ static void judge_reasons(const struct mesh_reasons *reasons, struct draft *draf
 	}
 }
 
-static int write_forward(struct routes_compile *c, const struct mesh_route *source, const struct route_effects *effects, struct weft_route *route)
+static int write_forward(struct routes_compile *c, const struct route_context *context, const struct mesh_route *source,
+			 const struct route_effects *effects, struct weft_route *route)
 {
 	const struct mesh_forward *forward = &source->forward;
 	_cleanup_free_ struct choice_item *items = NULL;
@@ -215,7 +216,7 @@ static int write_forward(struct routes_compile *c, const struct mesh_route *sour
 	}
 	route->timeout_ms = (uint32_t)WEFT_MIN(forward->timeout_ms, (int64_t)UINT32_MAX);
 	route->missing_status = forward->cluster_not_found_status;
-	r = hash_policies_compile(c, forward, &route->hash_policies);
+	r = hash_policies_compile(c, context, source, &route->hash_policies);
 	if (r)
 		return r;
 	if (forward->retry && forward->retry->retry_on)
@@ -223,7 +224,8 @@ static int write_forward(struct routes_compile *c, const struct mesh_route *sour
 	return choice_compile(c, items, count, &route->choice);
 }
 
-static int write_action(struct routes_compile *c, const struct mesh_route *source, const struct draft *draft, struct weft_route *route)
+static int write_action(struct routes_compile *c, const struct route_context *context, const struct mesh_route *source, const struct draft *draft,
+			struct weft_route *route)
 {
 	bool is_direct = source->action == MESH_ACTION_DIRECT_RESPONSE, is_redirect = source->action == MESH_ACTION_REDIRECT;
 	const struct route_effects *effects = &draft->effects;
@@ -251,7 +253,7 @@ static int write_action(struct routes_compile *c, const struct mesh_route *sourc
 	if (is_redirect)
 		return 0;
 	return is_direct ? direct_compile(c, &source->direct, &effects->lines, &route->direct)
-			 : write_forward(c, source, draft->proxy.size ? NULL : effects, route);
+			 : write_forward(c, context, source, draft->proxy.size ? NULL : effects, route);
 }
 
 static void collect_reason(const struct draft *draft, struct strbuf *reason)
@@ -322,7 +324,7 @@ static int write_route(struct routes_compile *c, const struct route_context *con
 	if (!draft->can_hold)
 		out->place = PLACE_NOWHERE;
 
-	r = write_action(c, source, draft, &route);
+	r = write_action(c, context, source, draft, &route);
 	if (r)
 		return r;
 	collect_reason(draft, &reason);

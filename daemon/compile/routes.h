@@ -67,11 +67,11 @@ struct choice_item {
 int choice_compile(struct routes_compile *c, const struct choice_item *items, size_t count, weft_ref *out);
 
 /* struct weft_hash_policies; 0: none. */
-int hash_policies_compile(struct routes_compile *c, const struct mesh_forward *forward, weft_ref *out);
+int hash_policies_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, weft_ref *out);
 /* What is wrong with them ("" when nothing is). */
 void hash_policies_judge(const struct mesh_forward *forward, struct strbuf *reason);
 /* What of them only the proxy finds ("" when the kernel does). */
-void hash_policies_remark(const struct mesh_forward *forward, struct strbuf *remark);
+void hash_policies_remark(const struct route_context *context, const struct mesh_route *route, struct strbuf *remark);
 
 /* struct weft_condition[*count]. `tests_path`: its path is a regular expression that must be one of them. `is_complete` false: something can't
  * be expressed; `can_hold` false: never true. `limits` tells what only the proxy walks. */

@@ -93,6 +93,26 @@ void hash_request(struct exchange *exchange, const struct weft_route *route, con
 	strbuf_release(&hashing.cookies);
 }
 
+int hash_changed(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image, const u8 *bytes, u32 len)
+{
+	_cleanup_free_ struct weft_head *head = NULL;
+	_cleanup_free_ u8 *copy = NULL;
+	const u8 *target;
+
+	if (!route || !route->hash_policies || !cluster_hashes(exchange->connection, exchange->cluster_id))
+		return 0;
+	head = calloc(1, sizeof(*head));
+	copy = calloc(1, len + WEFT_HEAD_SLACK);
+	if (!head || !copy)
+		return -ENOMEM;
+	memcpy(copy, bytes, len);
+	if (weft_parse_request((const struct weft_head_bytes *)copy, len, head) != WEFT_PARSE_DONE)
+		return 0; /* nothing to go by: any endpoint */
+	target = copy + head->path.off;
+	hash_request(exchange, route, image, (const struct weft_head_bytes *)copy, head, target, (u32)head->target.off + head->target.len - head->path.off);
+	return 0;
+}
+
 void exchange_hash_source(struct exchange *exchange, u32 listener_flags)
 {
 	if (!(listener_flags & WEFT_LISTENER_HASH_SOURCE_IP))

@@ -235,6 +235,17 @@ static void refuse_outgoing(struct connection *connection, const struct weft_hea
 		connection_abort(connection, PROXY_REASON_NO_MEMORY);
 }
 
+/* Envoy hashes the request as it goes upstream. */
+static int hash_outgoing(struct connection *connection, const struct weft_head *head, const struct outgoing *outgoing, const struct weft_route *route)
+{
+	struct exchange *exchange = &connection->own;
+
+	if (outgoing->lines)
+		return hash_changed(exchange, route, &outgoing->image, buffer_bytes(&connection->request.out), buffer_len(&connection->request.out));
+	hash_request(exchange, route, &outgoing->image, outgoing->plan->bytes, head, outgoing->target.bytes, outgoing->target.len);
+	return 0;
+}
+
 static void send_on(struct connection *connection, const struct weft_head *head, const struct request_plan *plan, struct outgoing *outgoing,
 		    const struct weft_route_result *result)
 {
@@ -248,13 +259,14 @@ static void send_on(struct connection *connection, const struct weft_head *head,
 	exchange->missing_status = route && route->missing_status ? (u16)route->missing_status : 503;
 	exchange->is_upgrade = plan->is_upgrade;
 	exchange->content_length = head->flags & WEFT_HEAD_CONTENT_LENGTH ? head->content_length : 0;
-	hash_request(exchange, route, &outgoing->image, plan->bytes, head, outgoing->target.bytes, outgoing->target.len);
 	outgoing->is_listed = policies_need_lines(exchange);
 	r = outgoing_edit(outgoing, result);
 	if (!r) {
 		outgoing->is_changed |= outgoing->lines != NULL;
 		r = begin_request(connection, head, plan, outgoing);
 	}
+	if (!r)
+		r = hash_outgoing(connection, head, outgoing, route);
 	if (r) {
 		refuse_outgoing(connection, head, r);
 		return;

@@ -57,6 +57,7 @@ static const char config[] =
 	"    - {name: far, match: {prefix: /far/}, route: {cluster: far}}\n"
 	"    - {name: split, match: {prefix: /split}, route: {weighted_clusters: {clusters: [{name: near, weight: 30}, {name: far, weight: 70}]}}}\n"
 	"    - {name: hashed, match: {prefix: /hashed}, route: {cluster: ring, hash_policy: [{header: {header_name: x-user}}]}}\n"
+	"    - {name: changed, match: {prefix: /changed}, route: {cluster: ring, prefix_rewrite: /x, hash_policy: [{header: {header_name: ':path'}}]}}\n"
 	"    - {name: sticky, match: {prefix: /sticky}, route: {cluster: ring, hash_policy: [{cookie: {name: sid, ttl: 0s}}]}}\n"
 	"    - {name: empty, match: {prefix: /empty}, route: {cluster: empty}}\n"
 	"    - {name: missing, match: {prefix: /missing}, route: {cluster: nowhere}}\n"
@@ -291,6 +292,11 @@ static void test_a_hashing_cluster_is_told_with_the_endpoint_of_this_request(voi
 	cluster = json_array_get(json_object_get(answer, "clusters"), 0);
 	assert_null(json_object_get(cluster, "hashed_to"));
 	assert_non_null(strstr(text(cluster, "hash"), "any endpoint"));
+	json_decref(answer);
+	answer = ask(&scene->world, "GET", "http://shop/changed", NULL);
+	cluster = json_array_get(json_object_get(answer, "clusters"), 0);
+	assert_null(json_object_get(cluster, "hashed_to"));
+	assert_non_null(strstr(text(cluster, "hash"), "as this route changes it"));
 	json_decref(answer);
 	explains(&scene->world, "GET", "http://shop/sticky", NULL, "any|shop|sticky|0|slow|balance_proxy");
 }

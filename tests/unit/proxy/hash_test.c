@@ -15,6 +15,10 @@ static const char routes[] =
 	POLICY("{cookie: {name: sid, ttl: 60s, path: /app, attributes: [{name: SameSite, value: Strict}, {name: Secure}]}}") "}}\n"
 	"          - {name: session, match: {path: /session}, route: {cluster: ring, timeout: 0s, " POLICY("{cookie: {name: s, ttl: 0s}}") "}}\n"
 	"          - {name: passive, match: {path: /passive}, route: {cluster: ring, timeout: 0s, " POLICY("{cookie: {name: s}}") "}}\n"
+	"          - {name: set, match: {path: /set}, route: {cluster: ring, timeout: 0s, " POLICY("{header: {header_name: x-user}}") "}, "
+	"request_headers_to_add: [{header: {key: x-user, value: fixed}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}]}\n"
+	"          - {name: moved, match: {prefix: /moved/}, route: {cluster: ring, timeout: 0s, prefix_rewrite: /to/, " POLICY("{header: {header_name: ':path'}}") "}}\n"
+	"          - {name: named, match: {prefix: /named/}, route: {cluster: ring, timeout: 0s, host_rewrite_literal: new.test, " POLICY("{header: {header_name: ':authority'}}") "}}\n"
 	"          - {name: turns, match: {path: /turns}, route: {cluster: both, timeout: 0s, " POLICY("{cookie: {name: sid, ttl: 60s}}") "}}\n"
 	"          - {name: dead, match: {path: /dead}, route: {cluster: half-dead, timeout: 0s, " POLICY("{header: {header_name: x-user}}") ", "
 	"retry_policy: {retry_on: connect-failure, num_retries: 2, retry_host_predicate: [{name: envoy.retry_host_predicates.previous_hosts, typed_config: "
@@ -83,6 +87,23 @@ static int ask(struct harness *h, const char *target, const char *lines, char **
 	close(server);
 	close(client);
 	return which;
+}
+
+/* Envoy: of the request as it goes upstream. */
+static void test_the_hash_is_of_what_the_route_has_changed(void **state)
+{
+	struct harness *h = *state;
+
+	for (int i = 0; i < 12; i++) {
+		char line[64], path[64];
+
+		snprintf(line, sizeof(line), "x-user: user-%d\r\n", i);
+		assert_int_equal(ask(h, "/set", line, NULL), server_for(h, "ring", "fixed", 0));
+		snprintf(line, sizeof(line), "/moved/%d?a=%d", i, i);
+		snprintf(path, sizeof(path), "/to/%d?a=%d", i, i);
+		assert_int_equal(ask(h, line, "", NULL), server_for(h, "ring", path, 0));
+		assert_int_equal(ask(h, "/named/x", "", NULL), server_for(h, "ring", "new.test", 0));
+	}
 }
 
 static void test_requests_reach_the_server_that_their_hash_says(void **state)
@@ -184,6 +205,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_repeated_lines_are_hashed_in_order_of_their_values, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_cookie_is_made_and_leads_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_session_cookie_has_no_age_and_one_without_ttl_is_not_made, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_hash_is_of_what_the_route_has_changed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_dead_server_gives_way_to_the_next_on_the_ring, setup, teardown),
 	};
 

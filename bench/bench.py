@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """sudo make bench: weft against no mesh, HAProxy, nginx and an Envoy sidecar pair, on the demo's topology.
 
+`bare` is the kernel's redirection between sockets with programs that do nothing else: what weft's two paths could cost at least on this machine.
+
 Every round starts each system in turn, in another order each time, and runs every case with one wrk thread; a measurement during which
 others used the machine (more than 10 % of its CPU, or 15 % stolen by the host) is left out and tried again. Figures are medians over
 rounds, ratios are medians of ratios within a round. Prints a Markdown table; writes BUILD/bench.json.
 
-Environment: BUILD (build), QUICK=1 (under a minute: one round of one second, four cases), ROUNDS (5), DURATION (2, seconds a
+Environment: BUILD (build), QUICK=1 (under a minute: one round of one second, four cases, no `bare`), ROUNDS (5), DURATION (2, seconds a
 measurement), SYSTEMS and CASES (comma-separated names), PREFIX (weft-bench).
 """
 import json
@@ -75,7 +77,7 @@ def one_round(stage, systems, cases, seconds, number, repeats, samples):
         try:
             # warms pools, caches and branch predictors; nothing is measured
             wrk(stage, system, "c64-100B", 1)
-            for case in cases:
+            for case in [c for c in cases if not system.cases or c in system.cases]:
                 for attempt in range(repeats + 1):
                     sample = measure(stage, system, case, seconds, number)
                     if sample["is_clean"] or attempt == repeats:
@@ -112,7 +114,7 @@ def main():
     stage = Stage(setting("PREFIX", "weft-bench"), build)
     wanted = setting("SYSTEMS", "")
     samples, start = [], time.monotonic()
-    systems = [s for s in all_systems(stage, install=not quick) if not wanted or s.name in wanted.split(",")]
+    systems = [s for s in all_systems(stage, install=not quick) if (s.name in wanted.split(",") if wanted else not (quick and s.is_extra))]
     try:
         stage.up()
         for system in [s for s in systems if s.why_not()]:

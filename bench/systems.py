@@ -59,6 +59,9 @@ class Stage:
 class System:
     """One row of the table. start() and stop() are called once a round."""
 
+    cases = None  # all
+    is_extra = False  # left out where time is short
+
     def __init__(self, stage):
         self.stage = stage
 
@@ -130,6 +133,44 @@ class Weft(System):
 
     def paths(self):
         return self.control().get("requests", {})
+
+
+class Bare(System):
+    """The kernel's redirection by itself: sockets that are paired by programs that do nothing else. Reads no HTTP, keeps no order, knows one server."""
+
+    PORT = 8091
+    cases = ("c1-100B", "c64-100B", "c16-10KB", "c8-1MB")
+    is_extra = True
+
+    def __init__(self, stage, name, is_remote):
+        super().__init__(stage)
+        self.name, self.is_remote, self.process = name, is_remote, None
+
+    def why_not(self):
+        return None if (self.stage.build / "bench" / "bare" / "bare").exists() else "bench/bare/bare not built"
+
+    def target(self):
+        return f"127.0.0.1:{self.PORT}" if self.is_remote else f"{self.stage.address['v1']}:8080"
+
+    def start(self):
+        program, client, server = self.stage.build / "bench" / "bare" / "bare", self.stage.cgroup / "cli", self.stage.cgroup / "v1"
+        words = ("remote", self.PORT, self.stage.address["v1"], client) if self.is_remote else ("bypass", 8080, client, server)
+        log = self.stage.state / f"{self.name}.log"
+        log.unlink(missing_ok=True)
+        self.process = self.stage.start("cli", self.name, program, f"{program}.bpf.o", *words)
+        for _ in range(200):
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{self.name} does not start:\n{self.stage.tail(self.name)}")
+            if log.exists() and "ready" in log.read_text(errors="replace"):
+                return
+            time.sleep(0.05)
+        raise RuntimeError(f"{self.name} is not ready:\n{self.stage.tail(self.name)}")
+
+    def stop(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
 
 
 class OnNode(System):
@@ -237,4 +278,5 @@ class EnvoyPair(System):
 
 def all_systems(stage, install):
     return [Direct(stage), Weft(stage, "weft-bypass", "on"), Weft(stage, "weft-remote", "remote"), Weft(stage, "weft-slow", "off"),
+            Bare(stage, "bare-bypass", False), Bare(stage, "bare-remote", True),
             HAProxy(stage), NodeNginx(stage), EnvoyPair(stage, install)]

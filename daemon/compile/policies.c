@@ -201,6 +201,13 @@ _Static_assert((int)MESH_RETRY_5XX == WEFT_RETRY_5XX && (int)MESH_RETRY_RESET ==
 	(WEFT_RETRY_5XX | WEFT_RETRY_GATEWAY_ERROR | WEFT_RETRY_RESET | WEFT_RETRY_RATELIMITED | WEFT_RETRY_4XX | WEFT_RETRY_STATUS_CODES | \
 	 WEFT_RETRY_HEADERS | WEFT_RETRY_GRPC_DEADLINE_EXCEEDED | WEFT_RETRY_GRPC_INTERNAL | WEFT_RETRY_GRPC_RESOURCE_EXHAUSTED)
 
+/* gRPC's conditions without the failed connection that istiod names beside them are somebody's wish. */
+static bool is_by_proxy(u32 on)
+{
+	return on & RETRY_BY_PROXY ||
+	       (on & (WEFT_RETRY_GRPC_CANCELLED | WEFT_RETRY_GRPC_UNAVAILABLE) && !(on & WEFT_RETRY_CONNECT_FAILURE));
+}
+
 static uint32_t in_ms(int64_t ms)
 {
 	return (uint32_t)WEFT_MIN(ms, (int64_t)UINT32_MAX);
@@ -243,7 +250,7 @@ static int retry(struct policies_compile *p, const struct mesh_forward *forward,
 		made.on &= ~WEFT_RETRY_HEADERS;
 	if (source->request_header_count && !made.request_header_count)
 		made.on = 0; /* none of them ever holds */
-	if (made.count && made.on & RETRY_BY_PROXY)
+	if (made.count && is_by_proxy(made.on))
 		reason_add(p->proxy, "the proxy retries what has been sent");
 	if (made.try_timeout_ms)
 		reason_add(p->proxy, "the proxy gives each try %u ms", made.try_timeout_ms);

@@ -236,20 +236,28 @@ void features_count_redirected(struct datapath *dp, int message_stub, int verdic
 
 #define WHO_ASKS_FIONREAD "applications that wait for FIONREAD (Java, .NET, nginx as a proxy)"
 
+/* What an application would notice of the fast path here; NULL: nothing. */
+static const char *harm(const struct datapath *dp)
+{
+	if (!dp->features[FEATURE_FIONREAD_MEND].is_on)
+		return "nothing mends FIONREAD, nor reads after a reset";
+	return dp->features[FEATURE_FIONREAD_REDIRECTED].is_on ? NULL : "FIONREAD does not count redirected bytes";
+}
+
 enum weft_fast_path features_fast_path(const struct datapath *dp, enum weft_fast_path wanted)
 {
+	const char *what = harm(dp);
+
 	if (!dp->features[FEATURE_SOCKMAP].is_on)
 		return WEFT_FAST_PATH_OFF;
-	if (dp->features[FEATURE_FIONREAD_REDIRECTED].is_on)
+	if (!what)
 		return wanted == WEFT_FAST_PATH_AUTO ? WEFT_FAST_PATH_ON : wanted;
 	if (wanted == WEFT_FAST_PATH_AUTO) {
-		log_warning("FIONREAD does not count redirected bytes (%s): " WHO_ASKS_FIONREAD " would hang; the proxy serves everything; "
-			 "--fast-path on overrides this", dp->features[FEATURE_FIONREAD_REDIRECTED].detail);
+		log_warning("%s: " WHO_ASKS_FIONREAD " would hang; the proxy serves everything; --fast-path on overrides this", what);
 		return WEFT_FAST_PATH_OFF;
 	}
 	if (wanted != WEFT_FAST_PATH_OFF)
-		log_warning("FIONREAD does not count redirected bytes (%s), and --fast-path %s was asked for: " WHO_ASKS_FIONREAD " may hang",
-			 dp->features[FEATURE_FIONREAD_REDIRECTED].detail, wanted == WEFT_FAST_PATH_ON ? "on" : "remote");
+		log_warning("%s, and --fast-path %s was asked for: " WHO_ASKS_FIONREAD " may hang", what, wanted == WEFT_FAST_PATH_ON ? "on" : "remote");
 	return wanted;
 }
 

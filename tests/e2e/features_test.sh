@@ -27,14 +27,14 @@ begin
 for feature in "${features[@]}"; do
 	weft_start "$config" --disable "$feature" || exit 1
 	case $feature in
-	sockmap | fionread_redirected) ;;
+	sockmap | fionread_mend | fionread_redirected) ;;
 	*) check "without $feature: upstreams are dialled" wait_until 30 is_warm ;;
 	esac
 	served "without $feature"
 	like "without $feature: status says so" "$feature +off +disabled by option" "$(weft_control status)"
 	read -r bypass remote local_reply <<<"$(counts)"
 	case $feature in
-	sockmap | fionread_redirected)
+	sockmap | fionread_mend | fionread_redirected)
 		equal "without $feature: the proxy carries everything" '0 0 0' "$bypass $remote $local_reply"
 		equal "without $feature: the fast path is off" off "$(status_of .fast_path)"
 		;;
@@ -57,8 +57,9 @@ for feature in "${features[@]}"; do
 done
 
 # Where FIONREAD would make applications hang the fast path is off, unless it is asked for by name.
-for mode in on remote; do
-	weft_start "$config" --fast-path "$mode" --disable fionread_redirected || exit 1
+for asked in 'on fionread_redirected' 'remote fionread_redirected' 'on fionread_mend'; do
+	read -r mode feature <<<"$asked"
+	weft_start "$config" --fast-path "$mode" --disable "$feature" || exit 1
 	check "$mode by name: upstreams are dialled" wait_until 30 is_warm
 	equal "$mode by name: in force" "$mode" "$(status_of .fast_path)"
 	like "$mode by name: the log names who is affected" "--fast-path $mode was asked for: applications that wait for FIONREAD" "$(cat "$(weft_state)/weft.log")"

@@ -42,6 +42,19 @@ torture-ipv6-test: all $(TORTURE_BIN)
 torture: all $(TORTURE_BIN) ## Check every byte under seeded random schedules (root; SEED=n TIME=s IPV6=yes FAST_PATH=auto|on|remote|off DISABLE=features)
 	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through $(THROUGH) $(if $(IPV6),--ipv6) --fast-path $(FAST_PATH) $(if $(DISABLE),--disable $(DISABLE)) --seed $(SEED) --time $(TIME) $(if $(FORGIVE_EAGAIN),--forgive-eagain) $(if $(TORTURE_ARGS),-- $(TORTURE_ARGS))
 
+# Each fallback for a minute, one after the other: of every feature that weftd knows, whatever this kernel has.
+.PHONY: torture-fallbacks
+torture-fallbacks: TIME = 60
+torture-fallbacks: FAST_PATH = auto
+torture-fallbacks: all $(TORTURE_BIN) ## The torture without each feature that --disable takes, TIME seconds each (root; SEED=n)
+	@features=$$($(BUILD)/weftd --config none --disable none 2>&1 | sed -n 's/.*these are: //p' | tr -d , || true); \
+	test -n "$$features" || { echo "weftd names no features" >&2; exit 1; }; failed=; \
+	for feature in $$features; do \
+		echo "--- without $$feature"; \
+		$(MAKE) --no-print-directory torture DISABLE=$$feature FAST_PATH=$(FAST_PATH) TIME=$(TIME) || failed="$$failed $$feature"; \
+	done; \
+	echo "torture-fallbacks: $$(echo $$features | wc -w) features, $(TIME) s without each$${failed:+; it failed without$$failed}"; test -z "$$failed"
+
 # What the torture allows must be what plain TCP and a known-good proxy do. HAProxy 2.6 loses bytes behind a 1xx now and then, and resets
 # a connection that ends with pipelined requests unread, which destroys the answer before: these classes are left out for it.
 .PHONY: torture-self

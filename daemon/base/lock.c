@@ -93,12 +93,12 @@ static int append(int fd, const struct strbuf *line)
 	return fd_write_all(fd, strbuf_text(line), line->size);
 }
 
-int lock_sign(int fd)
+int lock_sign(int fd, pid_t holder)
 {
 	_cleanup_(strbuf_release) struct strbuf line = STRBUF_INIT;
 	int r;
 
-	r = strbuf_printf(&line, "%ld\n", (long)getpid());
+	r = strbuf_printf(&line, "%ld\n", (long)holder);
 	if (r)
 		return r;
 	if (ftruncate(fd, 0) < 0)

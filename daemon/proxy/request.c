@@ -235,17 +235,6 @@ static void refuse_outgoing(struct connection *connection, const struct weft_hea
 		connection_abort(connection, PROXY_REASON_NO_MEMORY);
 }
 
-/* Envoy hashes the request as it goes upstream. */
-static int hash_outgoing(struct connection *connection, const struct weft_head *head, const struct outgoing *outgoing, const struct weft_route *route)
-{
-	struct exchange *exchange = &connection->own;
-
-	if (outgoing->lines)
-		return hash_changed(exchange, route, &outgoing->image, buffer_bytes(&connection->request.out), buffer_len(&connection->request.out));
-	hash_request(exchange, route, &outgoing->image, outgoing->plan->bytes, head, outgoing->target.bytes, outgoing->target.len);
-	return 0;
-}
-
 static void send_on(struct connection *connection, const struct weft_head *head, const struct request_plan *plan, struct outgoing *outgoing,
 		    const struct weft_route_result *result)
 {
@@ -263,10 +252,13 @@ static void send_on(struct connection *connection, const struct weft_head *head,
 	r = outgoing_edit(outgoing, result);
 	if (!r) {
 		outgoing->is_changed |= outgoing->lines != NULL;
+		/* Envoy hashes the request as it goes upstream: by its changed lines once they are made, else before its bytes are given back. */
+		if (!outgoing->lines)
+			hash_request(exchange, route, &outgoing->image, outgoing->plan->bytes, head, outgoing->target.bytes, outgoing->target.len);
 		r = begin_request(connection, head, plan, outgoing);
 	}
-	if (!r)
-		r = hash_outgoing(connection, head, outgoing, route);
+	if (!r && outgoing->lines)
+		r = hash_changed(exchange, route, &outgoing->image, buffer_bytes(&connection->request.out), buffer_len(&connection->request.out));
 	if (r) {
 		refuse_outgoing(connection, head, r);
 		return;

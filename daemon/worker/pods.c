@@ -560,8 +560,11 @@ static int follow_exceptions(struct worker *worker, struct node_pod *pod, const 
 	}
 	if (pod->added & ADDED_DATAPATH) {
 		r = datapath_pod_except(worker->datapath, pod->pod_id, pod->netns_cookie, copy);
-		if (r)
-			return log_err(r, "pod %s/%s: its new exceptions of traffic", pod->namespace_name, pod->name);
+		if (r) {
+			/* The next time that pods are applied it is tried again; the other pods don't wait for this one. */
+			log_err(r, "pod %s/%s: its new exceptions of traffic", pod->namespace_name, pod->name);
+			return 0;
+		}
 	}
 	free(pod->exceptions);
 	pod->exceptions = TAKE_PTR(copy);

@@ -101,6 +101,14 @@ families() {
 	equal "$mode: what it asks of IPv4 is left alone and counted" 1 "$(($(counted connects_of_unknown_family) - before))"
 }
 
+# is_carried ADDRESS HOST PATH: of ten requests eight at least go that way; on a busy machine some may find a server that has not read the one before
+is_carried() {
+	local before
+	before=$(carried "$3")
+	for _ in 1 2 3 4 5; do six "$1" 8000 --host "$2" >/dev/null; done
+	[ $(($(carried "$3") - before)) -ge 8 ]
+}
+
 # requests_of_workloads SOURCE DESTINATION: what the metrics count between them
 requests_of_workloads() {
 	curl --silent --max-time 5 "http://127.0.0.1:$metrics_port/metrics" |
@@ -109,11 +117,13 @@ requests_of_workloads() {
 
 # Whoever asks, whoever answers, each of either family: the labels come from the pod and from the endpoint's address.
 workloads() {
-	local mode=$1 pod to
+	local mode=$1 pod to before
 	for pod in cli reviews-v3; do
 		for to in here dual6 dual; do
 			before=$(requests_of_workloads "$pod" "$to")
 			in_pod "${pod#reviews-}" "$here/ipv6.py" get fd00:96::20 8000 --host "$to" >"$(weft_state)/answer"
+			# An exchange of the proxy's is counted after the client has its answer.
+			wait_until 30 eval '[ "$(requests_of_workloads "$pod" "$to")" -ge $((before + 2)) ]'
 			equal "$mode: metrics count what $pod asks of $to" 2 $(($(requests_of_workloads "$pod" "$to") - before))
 		done
 	done
@@ -153,13 +163,9 @@ weft_start "$config" --fast-path on --metrics-address "127.0.0.1:$metrics_port" 
 http on
 http on >/dev/null # pools are filled
 for each in here:bypass there:remote dual:bypass dual6:bypass; do
-	before=$(carried "${each#*:}")
-	for _ in 1 2 3 4 5; do six fd00:96::20 8000 --host "${each%:*}" >/dev/null; done
-	between "on: the kernel carried requests for ${each%:*} by ${each#*:}" 8 10 $(($(carried "${each#*:}") - before))
+	check "on: the kernel carries requests for ${each%:*} by ${each#*:}" wait_until 30 is_carried fd00:96::20 "${each%:*}" "${each#*:}"
 done
-before=$(carried bypass)
-for _ in 1 2 3 4 5; do six ::ffff:10.96.0.20 8000 --host dual >/dev/null; done
-between "on: ... of clients that ask for mapped addresses too" 8 10 $(($(carried bypass) - before))
+check "on: ... of clients that ask for mapped addresses too" wait_until 30 is_carried ::ffff:10.96.0.20 dual bypass
 before=$(counted connects_sent_to_endpoints)
 plain on
 equal "on: connect() was sent to endpoints of its own family" 3 $(($(counted connects_sent_to_endpoints) - before))

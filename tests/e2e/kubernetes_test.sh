@@ -63,10 +63,10 @@ check "and gone, the namespace's label counts" wait_until 30 is_meshed
 
 excepted=$(status_of .kernel.connects_excepted)
 excepting excludeOutboundPorts 3306,8000
-check "a port that its annotation excludes is left alone" wait_until 30 is_not_meshed
+check "exceptions are shown under the pod" wait_until 30 eval '[ "$(status_of ".pods[] | select(.name == \"cli\") | .exceptions")" = 2 ]'
+check "a port that its annotation excludes is left alone" is_not_meshed
 equal "its pod is served" 'serving ' "$(state_of cli)"
 check "they are counted" [ "$(status_of .kernel.connects_excepted)" -gt "$excepted" ]
-equal "and shown under the pod" 2 "$(status_of '.pods[] | select(.name == "cli") | .exceptions')"
 excepting excludeOutboundIPRanges 192.0.2.0/24,10.96.0.20/32
 check "so are addresses that it excludes, and no others" wait_until 30 exceptions_are 10.96.0.21 10.96.0.20
 excepting includeOutboundIPRanges 10.96.0.20/32

@@ -42,29 +42,12 @@ static int take_over(const char *bpffs, int *lock_fd)
 	return -ETIMEDOUT;
 }
 
-/* A weftd that was replaced by one of another ABI, and serves what is open in it. */
-static int end_drainer(void *arg, const char *path)
-{
-	int lock_fd = -1, r;
-
-	(void)arg;
-	if (!pins_drainer(path))
-		return 0;
-	r = take_over(path, &lock_fd);
-	if (!r)
-		lock_give(LOCK_FOLDER, path, &lock_fd);
-	return r;
-}
-
 static int remove_everything(const struct ctl *ctl, int lock_fd)
 {
 	int r;
 
-	r = pins_each(ctl->bpffs, end_drainer, NULL);
-	step("uninstall: none drains");
 	/* Programs first: what they send to is about to go. */
-	if (!r)
-		r = pins_remove_all(ctl->bpffs);
+	r = pins_remove_all(ctl->bpffs);
 	step("uninstall: pins removed");
 	leftovers_clear(lock_fd);
 	step("uninstall: notes cleared");

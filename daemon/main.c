@@ -9,7 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "abi_layout.h"
 #include "admin/http.h"
 #include "admin/server.h"
 #include "base/cleanup.h"
@@ -17,7 +16,6 @@
 #include "base/leftovers.h"
 #include "base/lock.h"
 #include "base/log.h"
-#include "base/pins.h"
 #include "base/step.h"
 #include "base/strbuf.h"
 #include "compile/compile.h"
@@ -101,7 +99,7 @@ static int sign_and_note(const struct options *options, const char *own_cgroup, 
 	int r;
 
 	succession_path(options, succession);
-	r = lock_sign(lock_fd, getpid());
+	r = lock_sign(lock_fd);
 	if (!r)
 		r = lock_note(lock_fd, NOTE_CONTROL, options->control);
 	if (!r)
@@ -217,7 +215,6 @@ struct beginning {
 	struct table *table;
 	int control_fd;
 	bool is_replacement;
-	bool is_beside;      /* a replacement of one that has another ABI, and drains */
 	uint64_t generation; /* of the other one's configuration */
 };
 
@@ -231,8 +228,7 @@ static int serve(const struct options *options, uint32_t disabled, const struct 
 		.own_cgroup = with->own_cgroup,
 		.descriptors = with->descriptors,
 		.control_fd = with->control_fd,
-		.replaces = with->is_replacement && !with->is_beside,
-		.is_beside = with->is_beside,
+		.replaces = with->is_replacement,
 	};
 	const struct keeper_job job = { .name = "weft-worker", .work = worker_run, .arg = &config, .is_replacement = with->is_replacement,
 		.generation = with->generation, .stays_when_replaced = options->stays_when_replaced };
@@ -269,64 +265,12 @@ static int was_replaced(const struct beginning *with)
 	return EXIT_SUCCESS;
 }
 
-static int is_drained_still(pid_t drainer)
-{
-	log_error("a weftd of this one's ABI (process %d) was replaced and drains still: it ends within its --drain-time, try again then", (int)drainer);
-	return -EBUSY;
-}
-
-static void find_own_lock(void *arg, struct table_entry *entry)
-{
-	if (entry->kind == TABLE_KEEPER && entry->slot)
-		*(int *)arg = entry->fd;
-}
-
-/* The pins are its own still, with a lock of theirs; all else is that one's which serves. */
-static int has_drained(const struct options *options, const struct beginning *with)
-{
-	char path[PATH_MAX];
-	int lock_fd = -1;
-
-	table_each(with->table, find_own_lock, &lock_fd);
-	if (pins_path(options->bpffs, PASS_ABI, path) || lock_fd < 0 || pins_remove_locked(path, &lock_fd))
-		return EXIT_FAILURE;
-	return was_replaced(with);
-}
-
-/* How a weftd ended that had taken over, or needed not to. */
-static int after(int status, const struct options *options, const struct beginning *with, int lock_fd)
-{
-	if (status == KEEPER_EXIT_REPLACED)
-		return was_replaced(with);
-	if (status == KEEPER_EXIT_DRAINED || status == KEEPER_EXIT_DRAINED_STAYS) {
-		int r = has_drained(options, with);
-
-		if (status == KEEPER_EXIT_DRAINED_STAYS)
-			keeper_wait_for_end();
-		return r;
-	}
-	clear_away(options, with->own_cgroup);
-	lock_give(LOCK_FOLDER, options->bpffs, &lock_fd);
-	return status;
-}
-
-/* The one that replaced it has ended, too. */
-static int check_undrained(const struct options *options)
-{
-	pid_t drainer = 0;
-	char path[PATH_MAX];
-
-	if (pins_path(options->bpffs, PASS_ABI, path) == 0)
-		drainer = pins_drainer(path);
-	return drainer ? is_drained_still(drainer) : 0;
-}
-
 static int run_anew(const struct options *options, uint32_t disabled, struct beginning *with)
 {
 	_cleanup_close_ int control_fd = -1, succession_fd = -1;
 	int lock_fd = -1, r = EXIT_FAILURE;
 
-	if (check_undrained(options) || take_lock(options, with->own_cgroup, &lock_fd))
+	if (take_lock(options, with->own_cgroup, &lock_fd))
 		return EXIT_FAILURE;
 	step_keeper();
 	if (listen_control(options, &control_fd) == 0 && listen_succession(options, &succession_fd) == 0) {
@@ -334,7 +278,11 @@ static int run_anew(const struct options *options, uint32_t disabled, struct beg
 		with->control_fd = control_fd;
 		r = serve_anew(options, disabled, with, lock_fd, succession_fd);
 	}
-	return after(r, options, with, lock_fd);
+	if (r == KEEPER_EXIT_REPLACED)
+		return was_replaced(with);
+	clear_away(options, with->own_cgroup);
+	lock_give(LOCK_FOLDER, options->bpffs, &lock_fd);
+	return r;
 }
 
 /* ---- replacement ----------------------------------------------------------------------------------------------------------------- */
@@ -358,17 +306,16 @@ static int try_configuration(const char *path)
 }
 
 /* In a process of its own: nothing of it stays in the keeper's memory. */
-static int load_programs(const struct options *options, uint32_t disabled, int (*load)(const struct datapath_options *options))
+static int load_programs(const struct options *options, uint32_t disabled)
 {
-	const struct datapath_options datapath = { .bpffs = options->bpffs, .fast_path = options->fast_path, .disabled = disabled,
-		.connections_max = options->limits.connections };
+	const struct datapath_options datapath = { .bpffs = options->bpffs, .disabled = disabled, .connections_max = options->limits.connections };
 	pid_t pid = fork();
 	int status;
 
 	if (pid < 0)
 		return log_err(-errno, "making a process that loads the programs");
 	if (pid == 0)
-		_exit(load(&datapath) ? EXIT_FAILURE : EXIT_SUCCESS);
+		_exit(datapath_load_next(&datapath) ? EXIT_FAILURE : EXIT_SUCCESS);
 	if (waitpid(pid, &status, 0) < 0)
 		return -errno;
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EINVAL;
@@ -387,81 +334,18 @@ static int did_not_take_over(const struct options *options, const struct beginni
 	return EXIT_FAILURE;
 }
 
-/* ---- beside one of another ABI ----------------------------------------------------------------------------------------------------- */
-
-/* Until it serves its pins could be taken for what a killed one has left. */
-static int lock_own_pins(const struct options *options, const struct beginning *with)
-{
-	struct table_entry *entry;
-	char path[PATH_MAX];
-	pid_t holder = 0;
-	int fd = -1, r;
-
-	r = pins_path(options->bpffs, PASS_ABI, path);
-	if (!r)
-		r = pins_make(options->bpffs, PASS_ABI); /* a lock has a folder that tells of it */
-	if (!r)
-		r = lock_take(LOCK_FOLDER, path, &fd, &holder);
-	if (r == -EBUSY)
-		return is_drained_still(holder);
-	if (!r)
-		r = lock_sign(fd, getpid());
-	entry = r ? NULL : table_take(with->table, fd);
-	if (!entry)
-		return log_err(r ? r : -ENFILE, "taking the lock of %s in " LOCK_FOLDER, path);
-	entry->slot = 1;
-	table_publish(entry, TABLE_KEEPER);
-	return 0;
-}
-
-/* Nothing is another one's but the places, of which it has its own descriptors. */
-static int did_not_serve_beside(const struct options *options, const struct beginning *with)
-{
-	has_drained(options, with);
-	log_error("this weftd could not take over: the one that runs goes on");
-	return EXIT_FAILURE;
-}
-
-static int run_beside(const struct options *options, uint32_t disabled, struct beginning *with, int channel)
-{
-	struct succeed_kept kept = { -1, -1, 0 };
-	int r;
-
-	if (lock_own_pins(options, with))
-		return EXIT_FAILURE;
-	step_keeper();
-	r = load_programs(options, disabled, datapath_load_beside);
-	step("beside: programs loaded");
-	if (!r)
-		r = succeed_beside(channel, with->table, &kept);
-	if (!r)
-		r = sign_and_note(options, with->own_cgroup, kept.lock_fd);
-	if (r)
-		return did_not_serve_beside(options, with);
-	with->control_fd = kept.control_fd;
-	with->is_replacement = with->is_beside = true;
-	with->generation = kept.generation;
-	r = serve(options, disabled, with);
-	return r == KEEPER_EXIT_UNTAKEN ? did_not_serve_beside(options, with) : after(r, options, with, kept.lock_fd);
-}
-
-/* ---- replacement of one of the same ABI -------------------------------------------------------------------------------------------- */
-
 /* With what another weftd has handed over. */
 static int run_replacement(const struct options *options, uint32_t disabled, struct beginning *with, int channel)
 {
 	_cleanup_(strbuf_release) struct strbuf former_notes = STRBUF_INIT;
 	struct succeed_kept kept;
-	bool is_beside = false;
 	int r;
 
 	r = try_configuration(options->config);
 	if (!r)
-		r = succeed_greet(channel, options->bpffs, &is_beside);
-	if (!r && is_beside)
-		return run_beside(options, disabled, with, channel);
+		r = succeed_greet(channel, options->bpffs);
 	if (!r)
-		r = load_programs(options, disabled, datapath_load_next);
+		r = load_programs(options, disabled);
 	if (r)
 		return EXIT_FAILURE;
 	step_keeper();
@@ -479,7 +363,13 @@ static int run_replacement(const struct options *options, uint32_t disabled, str
 	with->is_replacement = true;
 	with->generation = kept.generation;
 	r = serve(options, disabled, with);
-	return r == KEEPER_EXIT_UNTAKEN ? did_not_take_over(options, with, kept.lock_fd, &former_notes) : after(r, options, with, kept.lock_fd);
+	if (r == KEEPER_EXIT_REPLACED)
+		return was_replaced(with);
+	if (r == KEEPER_EXIT_UNTAKEN)
+		return did_not_take_over(options, with, kept.lock_fd, &former_notes);
+	clear_away(options, with->own_cgroup);
+	lock_give(LOCK_FOLDER, options->bpffs, &kept.lock_fd);
+	return r;
 }
 
 static int run(const struct options *options, uint32_t disabled)

@@ -93,12 +93,12 @@ static int append(int fd, const struct strbuf *line)
 	return fd_write_all(fd, strbuf_text(line), line->size);
 }
 
-int lock_sign(int fd, pid_t holder)
+int lock_sign(int fd)
 {
 	_cleanup_(strbuf_release) struct strbuf line = STRBUF_INIT;
 	int r;
 
-	r = strbuf_printf(&line, "%ld\n", (long)holder);
+	r = strbuf_printf(&line, "%ld\n", (long)getpid());
 	if (r)
 		return r;
 	if (ftruncate(fd, 0) < 0)

@@ -14,7 +14,7 @@
 #define GREET_MS 5000
 #define TAKE_MS 15000
 
-int succeed_greet(int channel, const char *bpffs, bool *is_beside)
+int succeed_greet(int channel, const char *bpffs)
 {
 	struct pass_message message = { .kind = PASS_HELLO, .value = PASS_ABI };
 	int r;
@@ -28,16 +28,14 @@ int succeed_greet(int channel, const char *bpffs, bool *is_beside)
 		r = -EPROTO;
 	if (r)
 		return log_err(r, "talking to the weftd that runs");
-	if (message.cookie != pins_identity(bpffs, message.value))
+	if (message.value != PASS_ABI)
+		return log_err(-EPROTONOSUPPORT, "the weftd that runs (process %u) has another ABI between daemon and programs (version %u, layout %08x; this one %u, "
+			       "%08x): stop it, then start this one", message.count, (uint32_t)message.value, (uint32_t)(message.value >> 32),
+			       (unsigned)WEFT_ABI_VERSION, (uint32_t)WEFT_ABI_LAYOUT);
+	if (message.cookie != pins_identity(bpffs, WEFT_ABI_VERSION))
 		return log_err(-EINVAL, "the weftd that runs (process %u) has its pins elsewhere than in --bpffs %s: give this one that one's --bpffs",
 			       message.count, bpffs);
-	*is_beside = message.value != PASS_ABI;
-	if (*is_beside)
-		log_info("the weftd that runs (process %u) has another ABI between daemon and programs (version %u, layout %08x; this one %u, %08x): it is "
-			 "to drain beside this one", message.count, (uint32_t)message.value, (uint32_t)(message.value >> 32),
-			 (unsigned)WEFT_ABI_VERSION, (uint32_t)WEFT_ABI_LAYOUT);
-	else
-		log_info("taking over from the weftd that runs (process %u)", message.count);
+	log_info("taking over from the weftd that runs (process %u)", message.count);
 	return 0;
 }
 
@@ -108,41 +106,5 @@ int succeed_take(int channel, struct table *table, struct succeed_kept *kept)
 	if (r)
 		return log_err(r, "taking over what the weftd that runs has: it goes on");
 	table_begin_generation(table);
-	return 0;
-}
-
-static int import_place(struct table *table, enum table_kind kind, int fd)
-{
-	const struct table_entry entry = { .kind = kind, .fd = fd };
-
-	return table_import(table, &entry) ? 0 : -ENFILE;
-}
-
-int succeed_beside(int channel, struct table *table, struct succeed_kept *kept)
-{
-	static const enum table_kind kinds[PASS_PLACES_COUNT] = {
-		[PASS_PLACE_LOCK] = TABLE_KEEPER,
-		[PASS_PLACE_CONTROL] = TABLE_CONTROL,
-		[PASS_PLACE_SUCCESSION] = TABLE_SUCCESSION,
-	};
-	struct pass_message message = { .kind = PASS_YIELD, .value = PASS_ABI };
-	struct table_entry own = { .kind = TABLE_CHANNEL, .fd = channel, .cookie = new_name() };
-	int r;
-
-	r = pass_send_wait(channel, &message, GREET_MS);
-	if (!r)
-		r = pass_receive_wait(channel, &message, TAKE_MS);
-	if (r == -EPIPE)
-		return log_err(-EPROTONOSUPPORT, "the weftd that runs can't drain beside this one: stop it, then start this one");
-	if (!r && message.kind != PASS_PLACES)
-		r = -EPROTO;
-	step("beside: places taken");
-	for (int i = 0; !r && i < PASS_PLACES_COUNT; i++)
-		r = import_place(table, kinds[i], message.entries[i].fd);
-	if (!r && !table_import(table, &own))
-		r = -ENFILE;
-	if (r)
-		return log_err(r, "asking the weftd that runs to drain beside this one: it goes on");
-	*kept = (struct succeed_kept){ message.entries[PASS_PLACE_LOCK].fd, message.entries[PASS_PLACE_CONTROL].fd, message.value };
 	return 0;
 }

@@ -3,13 +3,11 @@
 #ifndef WEFT_KEEPER_SUCCEED_H
 #define WEFT_KEEPER_SUCCEED_H
 
-#include <stdbool.h>
-
 #include "keeper/table.h"
 
-/* -EINVAL: its pins are elsewhere. -EBUSY: it is about to end, or another one asks. Logged; it goes on in any case. `*is_beside`: it has another ABI, so that
- * it can only drain. */
-int succeed_greet(int channel, const char *bpffs, bool *is_beside);
+/* -EPROTONOSUPPORT: it has another version of the ABI. -EINVAL: its pins are elsewhere. -EBUSY: it is about to end, or another one asks. Logged; it goes on
+ * in any case. */
+int succeed_greet(int channel, const char *bpffs);
 
 struct succeed_kept {
 	int lock_fd, control_fd; /* named in the table, too */
@@ -18,7 +16,5 @@ struct succeed_kept {
 /* Takes all that it has into the table, as a former worker's, and the channel with it. An error (logged): what came is open until this process ends, and
  * then the other one goes on. */
 int succeed_take(int channel, struct table *table, struct succeed_kept *kept);
-/* Of one that is to drain: what only one may have, and the channel. Likewise; -EPROTONOSUPPORT: it does not know how to. */
-int succeed_beside(int channel, struct table *table, struct succeed_kept *kept);
 
 #endif

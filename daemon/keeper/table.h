@@ -16,7 +16,7 @@
 
 enum table_kind {
 	TABLE_FREE = 0,
-	TABLE_KEEPER,    /* the keeper's own: the node's lock, and with `slot` 1 that of its own pins, while it drains */
+	TABLE_KEEPER,    /* the keeper's own: never touched by a worker */
 	TABLE_CONTROL,   /* the control socket's listener */
 	TABLE_LISTENER,  /* a pod's loopback listener */
 	TABLE_NETNS,     /* a pod's network namespace */
@@ -25,7 +25,7 @@ enum table_kind {
 	TABLE_CONFIG,    /* a memfd: text of the configuration that serves */
 	TABLE_RESERVED,  /* taken, not yet meaningful */
 	TABLE_SUCCESSION, /* the listener where a weftd asks that is to replace this one */
-	TABLE_CHANNEL,   /* to the weftd that this one has replaced, while that finishes exchanges or drains */
+	TABLE_CHANNEL,   /* to the weftd that this one has replaced, while that finishes exchanges */
 	TABLE_KEPT,      /* an anchor or an upstream that is not handed to a replacement, since an exchange in the proxy needs it */
 	TABLE_ELSEWHERE, /* no descriptor (-1): the replaced weftd still has the upstream of `slot` */
 };

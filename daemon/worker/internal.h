@@ -26,7 +26,6 @@ struct pods;
 struct pool;
 struct proxy;
 struct proxy_load;
-struct beside;
 struct succession;
 struct telemetry;
 struct traffic;
@@ -180,8 +179,6 @@ void pods_release(struct worker *worker); /* frees the list; descriptors that th
 const struct node_pod *pods_find_name(const struct worker *worker, const char *name); /* "name" or "namespace/name" */
 const char *node_pod_state_name(enum node_pod_state state);
 
-/* Is every pod that the configuration names served, or refused? */
-bool pods_are_settled(const struct worker *worker);
 /* Has the namespace pods that drain? */
 bool pods_are_draining(const struct worker *worker, const char *namespace_name);
 
@@ -250,7 +247,6 @@ struct worker {
 	bool is_successor;           /* another worker ran before */
 	uint64_t cgroup_inode;       /* of the folder that it is in */
 	bool is_stopping;
-	bool is_draining;            /* another one, of another ABI, serves: this one captures no connection any more */
 	bool has_taken_over;         /* from another weftd, if one runs */
 
 	struct event_base *base;
@@ -263,7 +259,6 @@ struct worker {
 	uint64_t left_alone_told;    /* likewise, of pods that have as many as they may */
 	uint64_t left_alone_told_at;
 	struct pod_shares shares;
-	uint32_t sweeps_left;        /* how often to look, once a second, for what a weftd before this one has left */
 
 	struct datapath *datapath;
 	struct pool *pool;
@@ -275,7 +270,6 @@ struct worker {
 	struct ids *ids;
 	struct admin *admin;
 	struct succession *succession;
-	struct beside *beside;       /* NULL: none of another ABI has asked, or was asked */
 	struct http *health, *metrics, *administration; /* NULL: not asked for */
 
 	struct config_source source;
@@ -290,7 +284,6 @@ struct worker {
 };
 
 uint64_t worker_now_ms(void);
-void worker_stop(struct worker *worker); /* what is open gets a moment */
 
 /* publish.c: compiles what of the mesh differs from what serves the scope, and only if that is good publishes it. What another scope serves is shared. The
  * mesh stays the caller's. */
@@ -316,21 +309,8 @@ int succession_start(struct worker *worker);
 /* Before the first thing is done that could not be undone (what comes on a connection is read, a slot is judged): the weftd before this one, if there is
  * one, is told that it will not go on. Before that, an error makes it go on. */
 void succession_take_over(struct worker *worker);
-/* That itself, whatever it was told before. */
-void succession_tell(struct worker *worker);
-/* It hangs, and is killed. */
-void succession_end_follower(struct worker *worker, unsigned waited_ms);
 void succession_stop(struct worker *worker); /* asked to end: does not return when another one serves already */
 void succession_free(struct worker *worker);
-
-/* beside.c: the same with a weftd of another ABI, beside which the old one drains. */
-int beside_yield(struct worker *worker, int channel); /* gives away what only one may have */
-bool beside_is_yielding(const struct worker *worker);
-void beside_drain(struct worker *worker);             /* the new one serves */
-void beside_lost(struct worker *worker);              /* it is gone */
-int beside_start(struct worker *worker);              /* of the new one: the old one is told when all pods are served */
-void beside_free(struct worker *worker);
-json_t *beside_describe(const struct worker *worker); /* those that drain */
 
 /* names.c: the names of endpoints, and what was known of them by a former worker. */
 int names_start(struct worker *worker);

@@ -351,10 +351,6 @@ static void start(struct worker *worker, struct node_pod *pod)
 	_cleanup_close_ int netns_fd = -1;
 	int r;
 
-	if (worker->is_draining) {
-		set_state(pod, NODE_POD_WAITING, "another weftd serves");
-		return;
-	}
 	if (!serving || !serving->routes || !serving->endpoints) {
 		set_state(pod, NODE_POD_WAITING, "istiod has not sent all that its namespace needs yet");
 		return;
@@ -423,14 +419,6 @@ static void remove_drained(struct worker *worker)
 		node_pod_free(&pod);
 	}
 	pods->count = kept;
-}
-
-bool pods_are_settled(const struct worker *worker)
-{
-	for (size_t i = 0; i < worker->pods.count; i++)
-		if (worker->pods.items[i]->state == NODE_POD_WAITING)
-			return false;
-	return kube_is_synced(worker);
 }
 
 bool pods_are_draining(const struct worker *worker, const char *namespace_name)
@@ -642,7 +630,7 @@ static void judge(struct worker *worker, struct node_pod *pod, size_t index)
 			kube_report_refusal(worker, pod);
 		return;
 	}
-	if (pod->state == NODE_POD_DRAINING && pod->is_configured && !worker->is_draining) {
+	if (pod->state == NODE_POD_DRAINING && pod->is_configured) {
 		datapath_pod_resume(worker->datapath, pod->netns_cookie);
 		set_state(pod, NODE_POD_SERVING, "%s", "");
 	}

@@ -28,7 +28,6 @@
 #define LOOK_MS 2
 #define LINGER_LOOK_MS 50
 #define SEND_MS 5000
-#define SWEEPS 5           /* one that is killed has its locks for a moment longer than its connections */
 #define SERVE_MS 20000     /* who has all and has not taken over by then is ended */
 
 /* What is told when the new weftd serves. */
@@ -205,10 +204,8 @@ static void lost(struct succession *s)
 	if (s->peer >= 0)
 		close(s->peer);
 	s->peer = -1;
-	if (!s->is_leaving) {
-		beside_lost(s->worker);
+	if (!s->is_leaving)
 		return;
-	}
 	if (s->is_handed_over) {
 		log_warning("the weftd that replaced this one is gone");
 		return;
@@ -315,12 +312,10 @@ static void hand_over(struct succession *s)
 }
 
 /* It hangs, with connections that nobody serves meanwhile. This one can't go on beside it; the end of its process is the end of the channel. */
-void succession_end_follower(struct worker *worker, unsigned waited_ms)
+static void end_successor(struct succession *s)
 {
-	struct succession *s = worker->succession;
-
 	s->serve_until_ms = 0;
-	log_error("the weftd that was to replace this one has not begun to serve within %u s: %s", waited_ms / 1000,
+	log_error("the weftd that was to replace this one has not begun to serve within %u s: %s", SERVE_MS / 1000,
 		  s->peer >= 0 ? "it is killed" : "kill it, then this one goes on");
 	if (s->peer >= 0 && syscall(SYS_pidfd_send_signal, s->peer, SIGKILL, NULL, 0u) < 0 && errno != ESRCH)
 		log_err(-errno, "killing it");
@@ -341,7 +336,7 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	if (!s->is_handed_over && s->serve_until_ms && worker_now_ms() >= s->serve_until_ms)
-		succession_end_follower(s->worker, SERVE_MS);
+		end_successor(s);
 	if (s->is_handed_over && count == 0) {
 		tell_news(s);
 		log_info("all that was open here has ended");
@@ -401,7 +396,7 @@ static void it_serves(struct succession *s)
 static int answer(struct succession *s, const struct pass_message *message)
 {
 	struct pass_message welcome = { .kind = PASS_WELCOME, .count = (uint32_t)getppid(), .value = PASS_ABI,
-		.cookie = pins_identity(s->worker->config->options->bpffs, PASS_ABI) };
+		.cookie = pins_identity(s->worker->config->options->bpffs, WEFT_ABI_VERSION) };
 
 	switch (message->kind) {
 	case PASS_HELLO:
@@ -411,15 +406,8 @@ static int answer(struct succession *s, const struct pass_message *message)
 			return -EBUSY;
 		leave(s);
 		return 0;
-	case PASS_YIELD:
-		return beside_yield(s->worker, s->channel);
 	case PASS_SERVING:
-		if (beside_is_yielding(s->worker)) {
-			event_free(TAKE_PTR(s->listen_event));
-			beside_drain(s->worker);
-		} else {
-			it_serves(s);
-		}
+		it_serves(s);
 		return 0;
 	default:
 		return -EPROTO;
@@ -517,7 +505,6 @@ static void slot_is_over(void *arg, struct table_entry *entry)
 static void former_over(struct former *former)
 {
 	struct slot_search lost_slots = { former->worker, former->entry->cookie, UINT32_MAX, true };
-	struct worker *worker = former->worker;
 	struct former **at = &former->worker->succession->formers;
 	int fd = former->entry->fd;
 
@@ -532,9 +519,6 @@ static void former_over(struct former *former)
 	close(fd);
 	free(former);
 	log_info("the weftd before this one has ended");
-	worker->sweeps_left = SWEEPS;
-	if (!worker->is_draining)
-		(void)datapath_sweep_left(worker->config->options->bpffs);
 }
 
 static void take_news_of(struct former *former, const struct pass_message *message)
@@ -587,13 +571,8 @@ static void tell_former(void *arg, struct table_entry *entry)
 
 void succession_take_over(struct worker *worker)
 {
-	/* One of another ABI goes on meanwhile. */
-	if (!worker->has_taken_over && !worker->config->is_beside)
-		succession_tell(worker);
-}
-
-void succession_tell(struct worker *worker)
-{
+	if (worker->has_taken_over)
+		return;
 	worker->has_taken_over = true;
 	if (worker->config->replaces) {
 		step("replace: takes over");
@@ -650,8 +629,6 @@ int succession_start(struct worker *worker)
 	succession_take_over(worker);
 	table_each(worker->table, watch_former, worker);
 	load_settle_orphans(worker);
-	if (beside_start(worker))
-		return -ENOMEM;
 	table_each(worker->table, find_listener, &fd);
 	s->news_event = event_new(worker->base, s->news_fd, EV_READ | EV_PERSIST, on_news, s);
 	s->look_event = evtimer_new(worker->base, on_look, s);
@@ -666,7 +643,6 @@ void succession_free(struct worker *worker)
 {
 	struct succession *s = worker->succession;
 
-	beside_free(worker);
 	if (!s)
 		return;
 	stop_listening(s);

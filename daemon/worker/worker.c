@@ -71,8 +71,6 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 	limits_watch(worker);
 	if (worker->is_stopping)
 		return;
-	if (!worker->is_draining && worker->sweeps_left && worker->sweeps_left--)
-		(void)datapath_sweep_left(worker->config->options->bpffs);
 	scopes_tick(worker, worker_now_ms());
 	if (worker->seconds % LOOK_AGAIN_S == 0) {
 		kube_look_again(worker);
@@ -106,7 +104,7 @@ static void on_drain_look(evutil_socket_t fd, short what, void *arg)
 }
 
 /* New connections are left alone from here on, those that are open get a moment. */
-void worker_stop(struct worker *worker)
+static void stop(struct worker *worker)
 {
 	if (worker->is_stopping) {
 		succession_stop(worker);
@@ -127,7 +125,7 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo == SIGTERM)
-			worker_stop(worker);
+			stop(worker);
 		else if (info.ssi_signo == SIGHUP && !worker->is_stopping)
 			config_reload(worker, true);
 	}
@@ -189,12 +187,6 @@ static bool is_another_ones(const struct worker *worker)
 	return worker->config->replaces && !__atomic_load_n(&worker->state->has_served, __ATOMIC_RELAXED);
 }
 
-/* The keeper has loaded and pinned them. */
-static bool is_loaded(const struct worker *worker)
-{
-	return worker->is_successor || (worker->config->is_beside && !__atomic_load_n(&worker->state->has_served, __ATOMIC_RELAXED));
-}
-
 static int load_datapath(struct worker *worker)
 {
 	const struct options *options = worker->config->options;
@@ -206,15 +198,12 @@ static int load_datapath(struct worker *worker)
 		.connections_max = options->limits.connections,
 		.connections_each = worker->shares.connections,
 		.message_programs_later = true,
-		.adopt = is_loaded(worker),
+		.adopt = worker->is_successor,
 		.replaces = is_another_ones(worker),
 	};
 	int r;
 
-	/* One that died beside this one: its programs would capture for a listener of this one. */
-	if (worker->config->is_beside)
-		(void)datapath_sweep_left(options->bpffs);
-	if (!is_loaded(worker)) {
+	if (!worker->is_successor) {
 		handover_forget(worker);
 		r = datapath_uninstall(options->bpffs);
 		if (r)

@@ -19,7 +19,6 @@ struct worker_config {
 	uint32_t descriptors;      /* that may be open at once */
 	int control_fd;            /* the control socket's listener */
 	bool replaces;             /* `table` is another weftd's, and datapath_load_next() has been called */
-	bool is_beside;            /* a weftd of another ABI is to drain: it is at the table's channel, and datapath_load_beside() has been called */
 };
 
 struct mesh;

@@ -132,7 +132,7 @@ static void *talk(void *arg)
 	return NULL;
 }
 
-static int greet(struct other *other, bool *is_beside)
+static int greet(struct other *other)
 {
 	pthread_t thread;
 	int ends[2], r;
@@ -140,13 +140,13 @@ static int greet(struct other *other, bool *is_beside)
 	pair(ends);
 	other->channel = ends[1];
 	pthread_create(&thread, NULL, talk, other);
-	r = succeed_greet(ends[0], "/nowhere/at/all", is_beside); /* where no pins are */
+	r = succeed_greet(ends[0], "/nowhere/at/all"); /* where no pins are */
 	close(ends[0]);
 	pthread_join(thread, NULL);
 	return r;
 }
 
-static void test_only_the_same_abi_is_taken_over_and_only_the_same_pins(void **state)
+static void test_only_the_same_abi_and_pins_are_taken_over(void **state)
 {
 	struct other same = { .answers = { { .kind = PASS_WELCOME, .value = PASS_ABI } }, .answer_count = 1 };
 	struct other newer = { .answers = { { .kind = PASS_WELCOME, .value = PASS_ABI + 1 } }, .answer_count = 1 };
@@ -154,51 +154,11 @@ static void test_only_the_same_abi_is_taken_over_and_only_the_same_pins(void **s
 	struct other elsewhere = { .answers = { { .kind = PASS_WELCOME, .value = PASS_ABI, .cookie = 4711 } }, .answer_count = 1 };
 	struct other silent = { .answer_count = 0 };
 
-	bool is_beside = true;
-
-	assert_int_equal(greet(&same, &is_beside), 0);
-	assert_false(is_beside);
-	assert_int_equal(greet(&newer, &is_beside), 0);
-	assert_true(is_beside);
-	assert_int_equal(greet(&same, &is_beside), 0);
-	assert_int_equal(greet(&laid_out_otherwise, &is_beside), 0);
-	assert_true(is_beside);
-	assert_int_equal(greet(&elsewhere, &is_beside), -EINVAL);
-	assert_int_equal(greet(&silent, &is_beside), -EBUSY);
-}
-
-static int ask_beside(struct other *other, struct table **table, struct succeed_kept *kept)
-{
-	pthread_t thread;
-	int ends[2], r;
-
-	assert_int_equal(table_new(table, 16), 0);
-	pair(ends);
-	other->channel = ends[1];
-	pthread_create(&thread, NULL, talk, other);
-	r = succeed_beside(ends[0], *table, kept);
-	pthread_join(thread, NULL);
-	return r;
-}
-
-static void test_places_come_without_entries(void **state)
-{
-	_cleanup_(table_free) struct table *table = NULL, *none = NULL, *some = NULL;
-	struct other gives = { .answers = { { .kind = PASS_PLACES, .value = 9, .entries = { { .fd = 0 }, { .fd = 1 }, { .fd = 2 } } } }, .answer_count = 1 };
-	struct other old = { .answer_count = 0 }; /* which knows of no such thing */
-	struct other other_words = { .answers = { { .kind = PASS_END } }, .answer_count = 1 };
-	struct succeed_kept kept;
-
-	assert_int_equal(ask_beside(&gives, &table, &kept), 0);
-	assert_int_equal(inode_of(kept.lock_fd), inode_of(0));
-	assert_int_equal(inode_of(kept.control_fd), inode_of(1));
-	assert_int_equal(kept.generation, 9);
-	assert_int_equal(table_count(table, TABLE_KEEPER), 1);
-	assert_int_equal(table_count(table, TABLE_CONTROL), 1);
-	assert_int_equal(table_count(table, TABLE_SUCCESSION), 1);
-	assert_int_equal(table_count(table, TABLE_CHANNEL), 1);
-	assert_int_equal(ask_beside(&old, &none, &kept), -EPROTONOSUPPORT);
-	assert_int_equal(ask_beside(&other_words, &some, &kept), -EPROTO);
+	assert_int_equal(greet(&same), 0);
+	assert_int_equal(greet(&elsewhere), -EINVAL);
+	assert_int_equal(greet(&newer), -EPROTONOSUPPORT);
+	assert_int_equal(greet(&laid_out_otherwise), -EPROTONOSUPPORT);
+	assert_int_equal(greet(&silent), -EBUSY);
 }
 
 static int take(struct other *other, struct table **table, struct succeed_kept *kept)
@@ -297,8 +257,7 @@ int main(void)
 		cmocka_unit_test(test_descriptors_arrive_with_what_they_are),
 		cmocka_unit_test(test_what_is_cut_short_is_refused_and_leaves_nothing_open),
 		cmocka_unit_test(test_waiting_has_an_end),
-		cmocka_unit_test(test_only_the_same_abi_is_taken_over_and_only_the_same_pins),
-		cmocka_unit_test(test_places_come_without_entries),
+		cmocka_unit_test(test_only_the_same_abi_and_pins_are_taken_over),
 		cmocka_unit_test(test_what_is_taken_is_a_former_workers),
 		cmocka_unit_test(test_what_is_not_whole_is_not_taken),
 		cmocka_unit_test(test_a_kept_entry_says_what_it_was),

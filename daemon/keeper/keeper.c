@@ -245,6 +245,9 @@ static int supervise(struct keeper *keeper)
 				return KEEPER_EXIT_REPLACED;
 			}
 			say_how_it_ended(worker, status);
+			/* The one that replaced it is gone, and the request to end still stands. */
+			if (keeper->is_told_to_end)
+				return ending(keeper, KEEPER_EXIT_DONE);
 			/* The other one can go on, as long as it is sure that this one does not: no further try. */
 			if (is_untaken(keeper) || !plan_next(keeper, status, &delay_ms))
 				return ending(keeper, KEEPER_EXIT_FAILED);

@@ -431,6 +431,27 @@ static void test_one_that_stays_when_replaced_lets_its_worker_end_what_is_open(v
 	assert_int_equal(scene_end(&scene), KEEPER_EXIT_REPLACED);
 }
 
+static int give_all_away_in_vain(void *arg, struct keeper_state *state)
+{
+	give_all_away(arg, state);
+	state->is_replaced = 0;
+	return KEEPER_EXIT_FAILED;
+}
+
+static void test_one_that_was_told_to_end_does_not_go_on_when_its_successor_is_lost(void **state)
+{
+	struct scene scene;
+
+	begin_job(&scene, false, true, give_all_away_in_vain, 0);
+	wait_for(scene.notes->begun == 1);
+	kill(scene.keeper, SIGTERM);
+	nap(50);
+	kill(scene.notes->worker, SIGTERM);
+	wait_for(has_ended(&scene));
+	assert_int_equal(scene.notes->begun, 1);
+	assert_int_equal(scene_end(&scene), KEEPER_EXIT_DONE);
+}
+
 static void test_one_that_stays_when_replaced_ends_its_worker_when_told_twice(void **state)
 {
 	struct scene scene;
@@ -480,6 +501,7 @@ int main(void)
 		cmocka_unit_test(test_one_that_stays_when_replaced_ends_when_told_to),
 		cmocka_unit_test(test_one_that_stays_when_replaced_lets_its_worker_end_what_is_open),
 		cmocka_unit_test(test_one_that_stays_when_replaced_ends_its_worker_when_told_twice),
+		cmocka_unit_test(test_one_that_was_told_to_end_does_not_go_on_when_its_successor_is_lost),
 		cmocka_unit_test(test_one_that_would_stay_ends_when_told_to),
 	};
 

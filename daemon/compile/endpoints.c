@@ -14,6 +14,7 @@
 #include "compile/names.h"
 #include "compile/priorities.h"
 #include "compile/report.h"
+#include "compile/share_index.h"
 #include "weft/address_host.h"
 
 #define ENDPOINTS_MAX (BUILDER_OBJECT_MAX / sizeof(struct weft_endpoint)) /* of one cluster: they lie in one page */
@@ -61,35 +62,21 @@ static void remark_unusable(const struct mesh_load_assignment *assignment, struc
 		reason_add(reason, "and %zu more are left out", count - REPEATS_SHOWN);
 }
 
-static bool is_same_address(const struct share *a, const struct share *b)
-{
-	const struct mesh_address *left = &a->endpoint->address, *right = &b->endpoint->address;
-
-	return left->port == right->port && left->family == right->family && !memcmp(left->ip, right->ip, sizeof(left->ip));
-}
-
 /* Envoy keeps one host an address: the first of the assignment. */
 static int drop_repeated(struct share *shares, size_t *count)
 {
-	_cleanup_free_ uint32_t *seen = NULL; /* index in `shares` + 1; 0: free */
-	size_t i, kept = 0, mask = 15;
+	_cleanup_(share_index_release) struct share_index index;
+	size_t i, kept = 0;
 
-	while (mask < *count * 2)
-		mask = mask * 2 + 1;
-	seen = calloc(mask + 1, sizeof(*seen));
-	if (!seen)
+	if (share_index_init(&index, *count))
 		return -ENOMEM;
 	for (i = 0; i < *count; i++) {
-		const struct mesh_address *address = &shares[i].endpoint->address;
-		const struct weft_address key = weft_address_from(address->family, address->ip);
-		size_t at;
+		uint32_t *slot = share_index_slot(&index, shares, &shares[i].endpoint->address);
 
-		for (at = weft_listener_hash(&key, address->port) & mask; seen[at] && !is_same_address(&shares[seen[at] - 1], &shares[i]); at = (at + 1) & mask)
-			;
-		if (seen[at])
+		if (*slot)
 			continue;
 		shares[kept++] = shares[i];
-		seen[at] = (uint32_t)kept;
+		*slot = (uint32_t)kept;
 	}
 	*count = kept;
 	return 0;

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "compile/cluster.h"
 #include "compile/report.h"
+#include "compile/share_index.h"
 
 struct search {
 	const struct mesh *mesh;
@@ -17,7 +18,7 @@ struct search {
 	bool (*is_usable)(const struct mesh_endpoint *endpoint);
 	struct share *shares;
 	size_t count, limit;
-	size_t next;          /* where the next one stands if it is known: sources come in one order */
+	struct share_index known;
 	uint32_t group;
 	struct strbuf *reason;
 	bool has_failed;      /* `reason` says why */
@@ -31,12 +32,6 @@ void priorities_release(struct priorities *priorities)
 		free(priorities->items[i].turns);
 	free(priorities->items);
 	*priorities = (struct priorities){ 0 };
-}
-
-static bool is_same_address(const struct mesh_endpoint *a, const struct mesh_endpoint *b)
-{
-	return a->address.family == b->address.family && a->address.port == b->address.port &&
-	       memcmp(a->address.ip, b->address.ip, a->address.family == AF_INET ? 4 : 16) == 0;
 }
 
 static bool can_reach(struct search *search, const struct mesh_endpoint *endpoint)
@@ -53,20 +48,12 @@ static bool can_reach(struct search *search, const struct mesh_endpoint *endpoin
 /* Its index among the shares, where it is added if need be. False: another endpoint has its address, or it can't be used at all. */
 static bool place_of(struct search *search, const struct share *share, uint32_t group, uint16_t *out)
 {
-	size_t i, first = search->next;
+	uint32_t *slot = share_index_slot(&search->known, search->shares, &share->endpoint->address);
 
-	for (i = 0; i < search->count; i++) {
-		size_t at = (first + i) % search->count;
-
-		if (search->shares[at].endpoint != share->endpoint)
-			continue;
-		search->next = at + 1;
-		*out = (uint16_t)at;
-		return true;
+	if (*slot) {
+		*out = (uint16_t)(*slot - 1);
+		return search->shares[*out].endpoint == share->endpoint;
 	}
-	for (i = 0; i < search->count; i++)
-		if (is_same_address(search->shares[i].endpoint, share->endpoint))
-			return false;
 	if (!can_reach(search, share->endpoint))
 		return false;
 	if (search->count == search->limit) {
@@ -77,6 +64,7 @@ static bool place_of(struct search *search, const struct share *share, uint32_t 
 	search->shares[search->count] = *share;
 	search->shares[search->count].group = group;
 	*out = (uint16_t)search->count++;
+	*slot = (uint32_t)search->count;
 	return true;
 }
 
@@ -137,6 +125,21 @@ static int find_all(struct search *search, const struct balance_level *levels, s
 	return 0;
 }
 
+static int find_levels(struct search *search, const struct balance_level *levels, size_t count, struct priorities *out)
+{
+	int r;
+
+	out->items = calloc(2 * count, sizeof(*out->items));
+	if (!out->items)
+		return -ENOMEM;
+	r = find_all(search, levels, count, false, out);
+	if (!r)
+		r = find_all(search, levels, count, true, out);
+	if (!r && search->has_failed)
+		priorities_release(out);
+	return r;
+}
+
 int priorities_find(const struct mesh *mesh, const struct mesh_cluster *cluster, const struct mesh_load_assignment *assignment,
 		    bool (*is_usable)(const struct mesh_endpoint *endpoint), size_t limit, struct share *shares, size_t *count, struct priorities *out,
 		    struct strbuf *reason)
@@ -144,25 +147,21 @@ int priorities_find(const struct mesh *mesh, const struct mesh_cluster *cluster,
 	struct search search = { .mesh = mesh, .cluster = cluster, .assignment = assignment, .is_usable = is_usable, .shares = shares, .count = *count,
 				 .limit = limit, .group = *count ? shares[*count - 1].group + 1 : 0, .reason = reason };
 	_cleanup_free_ struct balance_level *levels = NULL;
-	size_t level_count;
+	size_t i, level_count;
 	int r;
 
 	r = balance_levels(cluster, assignment, &levels, &level_count);
 	if (r || !has_several(levels, level_count))
 		return r;
-	out->items = calloc(2 * level_count, sizeof(*out->items));
-	if (!out->items)
-		return -ENOMEM;
-	r = find_all(&search, levels, level_count, false, out);
+	r = share_index_init(&search.known, assignment->endpoint_count);
+	for (i = 0; !r && i < *count; i++)
+		*share_index_slot(&search.known, shares, &shares[i].endpoint->address) = (uint32_t)i + 1;
 	if (!r)
-		r = find_all(&search, levels, level_count, true, out);
-	if (r)
-		return r;
-	if (search.has_failed)
-		priorities_release(out);
-	else
+		r = find_levels(&search, levels, level_count, out);
+	share_index_release(&search.known);
+	if (!r && !search.has_failed)
 		*count = search.count;
-	return 0;
+	return r;
 }
 
 int priorities_write(struct builder *builder, const struct priorities *priorities, weft_ref cluster)

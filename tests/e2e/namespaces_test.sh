@@ -3,17 +3,8 @@
 # dies costs neither of them what it serves.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
-
-python=$build/xds-venv/bin/python
-
-istiod_up() {
-	local file
-	file=$(weft_state)/istiod.port
-	"$python" "$repository/tests/xds/istiod.py" --config "$config" --port-file "$file" --log "$(weft_state)/istiod.log" --port 0 >>"$(weft_state)/istiod.err" 2>&1 &
-	istiod_pid=$!
-	wait_until 30 test -s "$file" || { cat "$(weft_state)/istiod.err"; exit 1; }
-	port=$(cat "$file")
-}
+# shellcheck source=cluster.sh
+. "$(dirname "$0")/cluster.sh"
 
 answer_is() {
 	[ "$(who 'http://pool:8000/[1-24]' | sort -u | xargs)" = "$1" ]
@@ -48,7 +39,7 @@ for pod in pods:
         pod.update(namespace="shop")
 yaml.safe_dump({"pods": pods}, sys.stdout)
 END
-weft_start "$(weft_state)/pods.yaml" --xds "grpc://127.0.0.1:$port" --xds-cache "$(weft_state)/cache" || exit 1
+weft_start "$(weft_state)/pods.yaml" --xds "grpc://127.0.0.1:$istiod_port" --xds-cache "$(weft_state)/cache" || exit 1
 check "each namespace has a stream that serves" wait_until 30 status_is '[.scopes[] | select(.ready) | .scope] | sort | join(" ")' 'default shop'
 check "pods of the one are served" wait_until 30 answer_is 'v1 v2 v3'
 check "and those of the other" wait_until 30 v1_is_answered

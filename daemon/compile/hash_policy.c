@@ -69,15 +69,15 @@ static bool edits_header(const struct route_context *context, const struct mesh_
 static bool is_of_changed(const struct route_context *context, const struct mesh_route *route, const struct mesh_hash_policy *policy)
 {
 	const struct mesh_forward *forward = &route->forward;
-	bool has_host = forward->host_rewrite != MESH_HOST_KEEP;
+	bool has_host = forward->host_rewrite != MESH_HOST_KEEP, has_path = *forward->prefix_rewrite || forward->regex_rewrite.pattern;
 	size_t i;
 
 	for (i = 0; i < forward->weighted_count; i++)
 		has_host = has_host || *forward->weighted[i].host_rewrite;
 	switch (kind_of(policy)) {
-	case WEFT_HASH_HEADER: return edits_header(context, route, policy->name);
+	case WEFT_HASH_HEADER: return edits_header(context, route, policy->name) || (has_path && !strcasecmp(policy->name, "x-envoy-original-path"));
 	case WEFT_HASH_AUTHORITY: return has_host;
-	case WEFT_HASH_PATH: return *forward->prefix_rewrite || forward->regex_rewrite.pattern;
+	case WEFT_HASH_PATH: return has_path;
 	case WEFT_HASH_QUERY:
 		return strchr(forward->prefix_rewrite, '?') || (forward->regex_rewrite.pattern && strchr(forward->regex_rewrite.substitution, '?'));
 	default: return false;

@@ -2,7 +2,6 @@
 /* What a review tried to break, one test a finding, at the moment it is for. An argument runs the tests whose names contain it. */
 #include <errno.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,33 +26,6 @@
 #define REQUEST_DIRECT "GET / HTTP/1.1\r\nHost: direct\r\n\r\n"
 #define REQUEST_NOWHERE "GET / HTTP/1.1\r\nHost: nowhere\r\n\r\n"
 #define POST_LOCAL "POST /p HTTP/1.1\r\nHost: local\r\nContent-Length: 10\r\n\r\n"
-
-static int start(void **state)
-{
-	static struct harness harness;
-
-	signal(SIGPIPE, SIG_IGN);
-	*state = &harness;
-	return harness_start(&harness, WEFT_FAST_PATH_ON);
-}
-
-static int stop(void **state)
-{
-	harness_stop(*state);
-	return 0;
-}
-
-static void assert_silent(int fd)
-{
-	char buffer[8192];
-
-	assert_int_equal(hear(fd, buffer, sizeof(buffer), 50), 0);
-}
-
-static uint32_t state_of(struct harness *h, const struct link *link)
-{
-	return WEFT_STATE(link_slot(h, link)->state);
-}
 
 static size_t map_entries(struct harness *h, const char *name)
 {
@@ -680,5 +652,5 @@ int main(int argc, char **argv)
 		snprintf(pattern, sizeof(pattern), "*%s*", argv[1]);
 		cmocka_set_test_filter(pattern);
 	}
-	return cmocka_run_group_tests(tests, start, stop);
+	return cmocka_run_group_tests(tests, start_harness, stop_harness);
 }

@@ -1,49 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A head that comes again is not parsed again, and nothing but the same head under the same routes is taken for it (bpf/memo.h). Needs root. */
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#include "harness.h"
+#include "steps.h"
 #include "weft/abi.h"
-#include "weft/reason.h"
-
-#define REQUEST "GET /a HTTP/1.1\r\nHost: local\r\n\r\n"
-#define RESPONSE "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 struct world {
 	struct client client;
 	struct link local, other; /* `other`: reached on the remote path */
 };
 
-static struct harness *harness_once(void)
-{
-	static struct harness harness;
-
-	return &harness;
-}
-
-static int start(void **state)
-{
-	signal(SIGPIPE, SIG_IGN);
-	*state = harness_once();
-	return harness_start(*state, WEFT_FAST_PATH_ON);
-}
-
-static int stop(void **state)
-{
-	harness_stop(*state);
-	return 0;
-}
-
 static int open_world(void **state)
 {
 	static struct world world;
-	struct harness *h = harness_once();
+	struct harness *h = the_harness();
 
 	harness_route(h, NULL);
 	client_open(h, &world.client);
@@ -56,7 +31,7 @@ static int open_world(void **state)
 static int close_world(void **state)
 {
 	struct world *world = *state;
-	struct harness *h = harness_once();
+	struct harness *h = the_harness();
 
 	link_close(h, &world->local);
 	link_close(h, &world->other);
@@ -66,35 +41,31 @@ static int close_world(void **state)
 }
 
 /* What went another way than it should says why. */
-static void assert_heard(int fd, const char *expected)
+/* As many bytes as are expected, at once: what is beyond them comes first the next time. */
+static void assert_next(int fd, const char *expected)
 {
 	char buffer[8192];
 
-	/* As many bytes as are expected, at once: what is beyond them comes first the next time. */
 	hear(fd, buffer, strlen(expected) + 1, 1000);
-	for (uint32_t reason = 0; strcmp(buffer, expected) && reason < WEFT_REASON_COUNT; reason++) {
-		if (counted(harness_once(), WEFT_COUNTER_REASONS + reason))
-			print_error("%s: %llu\n", weft_reason_names[reason], (unsigned long long)counted(harness_once(), WEFT_COUNTER_REASONS + reason));
-	}
-	assert_string_equal(buffer, expected);
+	assert_said(buffer, expected);
 }
 
 static void exchange(struct world *world, const struct link *link, const char *request, const char *response)
 {
 	assert_int_equal(say(world->client.fd, request), strlen(request));
-	assert_heard(link->server, request);
+	assert_next(link->server, request);
 	assert_int_equal(say(link->server, response), strlen(response));
-	assert_heard(world->client.fd, response);
+	assert_next(world->client.fd, response);
 }
 
 static uint64_t requests_repeated(void)
 {
-	return counted(harness_once(), WEFT_COUNTER_REQUESTS_REPEATED);
+	return counted(the_harness(), WEFT_COUNTER_REQUESTS_REPEATED);
 }
 
 static uint64_t responses_repeated(void)
 {
-	return counted(harness_once(), WEFT_COUNTER_RESPONSES_REPEATED);
+	return counted(the_harness(), WEFT_COUNTER_RESPONSES_REPEATED);
 }
 
 static void test_a_head_that_comes_again_is_not_parsed_again(void **state)
@@ -103,7 +74,7 @@ static void test_a_head_that_comes_again_is_not_parsed_again(void **state)
 	uint64_t requests = requests_repeated(), responses = responses_repeated();
 
 	for (int i = 0; i < 10; i++)
-		exchange(world, &world->local, REQUEST, RESPONSE);
+		exchange(world, &world->local, REQUEST_LOCAL, RESPONSE);
 	/* not the first, which may be the only one, nor the second, which is kept */
 	assert_int_equal(requests_repeated() - requests, 8);
 	assert_int_equal(responses_repeated() - responses, 8);
@@ -161,10 +132,10 @@ static void test_a_head_that_only_begins_like_it_is_another_one(void **state)
 		bool is_other = strstr(heads[i], "other");
 
 		for (int again = 0; again < 3; again++)
-			exchange(world, &world->local, REQUEST, RESPONSE);
+			exchange(world, &world->local, REQUEST_LOCAL, RESPONSE);
 		exchange(world, is_other ? &world->other : &world->local, heads[i], responses[i]);
 	}
-	exchange(world, &world->local, REQUEST, RESPONSE);
+	exchange(world, &world->local, REQUEST_LOCAL, RESPONSE);
 }
 
 static void test_an_answer_to_head_is_none_to_get(void **state)
@@ -176,26 +147,26 @@ static void test_an_answer_to_head_is_none_to_get(void **state)
 		for (int again = 0; again < 3; again++)
 			exchange(world, &world->local, "HEAD /a HTTP/1.1\r\nHost: local\r\n\r\n", head);
 		for (int again = 0; again < 3; again++)
-			exchange(world, &world->local, REQUEST, RESPONSE);
+			exchange(world, &world->local, REQUEST_LOCAL, RESPONSE);
 	}
 }
 
 static void test_routes_that_were_published_since_decide(void **state)
 {
 	struct world *world = *state;
-	struct harness *h = harness_once();
+	struct harness *h = the_harness();
 
 	for (int i = 0; i < 3; i++) {
 		for (int again = 0; again < 4; again++)
-			exchange(world, &world->local, REQUEST, RESPONSE);
+			exchange(world, &world->local, REQUEST_LOCAL, RESPONSE);
 		harness_route(h, "{match: {prefix: /}, route: {cluster: other}}");
 		for (int again = 0; again < 4; again++)
-			exchange(world, &world->other, REQUEST, RESPONSE);
+			exchange(world, &world->other, REQUEST_LOCAL, RESPONSE);
 		harness_route(h, NULL);
 	}
 	harness_route(h, "{match: {prefix: /}, direct_response: {status: 403}}");
-	say(world->client.fd, REQUEST);
-	assert_heard(world->client.fd, "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\ndate: Sun, 22 Nov 2026 01:13:34 GMT\r\n\r\n");
+	say(world->client.fd, REQUEST_LOCAL);
+	assert_next(world->client.fd, "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\ndate: Sun, 22 Nov 2026 01:13:34 GMT\r\n\r\n");
 }
 
 /* Sends on one connection, and answers on whichever server hears it: how many `other` heard. */
@@ -205,15 +176,15 @@ static int shares(struct world *world, int count)
 	int others = 0;
 
 	for (int i = 0; i < count; i++) {
-		say(world->client.fd, REQUEST);
+		say(world->client.fd, REQUEST_LOCAL);
 		if (hear(world->local.server, buffer, sizeof(buffer), 30)) {
 			say(world->local.server, RESPONSE);
 		} else {
-			assert_heard(world->other.server, REQUEST);
+			assert_next(world->other.server, REQUEST_LOCAL);
 			say(world->other.server, RESPONSE);
 			others++;
 		}
-		assert_heard(world->client.fd, RESPONSE);
+		assert_next(world->client.fd, RESPONSE);
 	}
 	return others;
 }
@@ -222,7 +193,7 @@ static int shares(struct world *world, int count)
 static void test_what_chance_decides_is_decided_each_time(void **state)
 {
 	struct world *world = *state;
-	struct harness *h = harness_once();
+	struct harness *h = the_harness();
 	uint64_t requests = requests_repeated();
 
 	harness_route(h, "{match: {prefix: /}, route: {weighted_clusters: {clusters: [{name: local, weight: 1}, {name: other, weight: 1}]}}}");
@@ -248,7 +219,7 @@ static void test_heads_that_all_differ_are_all_routed(void **state)
 	assert_int_equal(requests_repeated(), requests);
 	assert_int_equal(responses_repeated(), responses);
 	for (int i = 0; i < 200; i++)
-		exchange(world, &world->local, REQUEST, RESPONSE);
+		exchange(world, &world->local, REQUEST_LOCAL, RESPONSE);
 	assert_in_range(requests_repeated() - requests, 100, 199);
 }
 
@@ -265,5 +236,5 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_heads_that_all_differ_are_all_routed, open_world, close_world),
 	};
 
-	return cmocka_run_group_tests(tests, start, stop);
+	return cmocka_run_group_tests(tests, start_harness, stop_harness);
 }

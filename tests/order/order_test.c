@@ -3,7 +3,6 @@
  * are built without it: `make order-guards` shows that. An argument runs the tests whose names contain it. */
 #include <errno.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,33 +22,6 @@
 
 #include "blocking.h"
 #include "steps.h"
-
-static int start(void **state)
-{
-	static struct harness harness;
-
-	signal(SIGPIPE, SIG_IGN);
-	*state = &harness;
-	return harness_start(&harness, WEFT_FAST_PATH_ON);
-}
-
-static int stop(void **state)
-{
-	harness_stop(*state);
-	return 0;
-}
-
-static void assert_silent(int fd)
-{
-	char buffer[8192];
-
-	assert_int_equal(hear(fd, buffer, sizeof(buffer), 50), 0);
-}
-
-static uint32_t state_of(struct harness *h, const struct link *link)
-{
-	return WEFT_STATE(link_slot(h, link)->state);
-}
 
 static void test_bypass_carries_a_whole_exchange_between_local_sockets(void **state)
 {
@@ -670,5 +642,5 @@ int main(int argc, char **argv)
 		snprintf(pattern, sizeof(pattern), "*%s*", argv[1]);
 		cmocka_set_test_filter(pattern);
 	}
-	return cmocka_run_group_tests(tests, start, stop);
+	return cmocka_run_group_tests(tests, start_harness, stop_harness);
 }

@@ -7,20 +7,6 @@
 python=$build/xds-venv/bin/python
 requests=100000
 
-# Below the range from which the kernel takes ports for connections: one of those could be taken again before weftd listens.
-free_ports() {
-	python3 -c 'import random, socket
-free = []
-while len(free) < 3:
-    port, s = random.randrange(20000, 30000), socket.socket()
-    try:
-        s.bind(("127.0.0.1", port))
-    except OSError:
-        continue
-    free.append(s)
-print(*(s.getsockname()[1] for s in free))'
-}
-
 ask() {
 	curl --silent --show-error --max-time 5 "$@"
 }
@@ -73,7 +59,7 @@ print(len(list((strict if sys.argv[1] == "openmetrics" else lax).text_string_to_
 }
 
 start() {
-	read -r health_port metrics_port admin_port <<<"$(free_ports)"
+	read -r health_port metrics_port admin_port <<<"$(free_ports 3)"
 	weft_start "$@" --health-address "127.0.0.1:$health_port" --metrics-address "127.0.0.1:$metrics_port" --admin-address "127.0.0.1:$admin_port"
 }
 

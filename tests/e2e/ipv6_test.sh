@@ -151,7 +151,7 @@ quota() {
 	check "quota: they leave nothing behind" wait_until 30 nothing_is_left
 }
 
-metrics_port=$((20000 + RANDOM % 10000))
+metrics_port=$(free_ports 1)
 begin --ipv6
 add_resources
 own6=$(topology show ip6 cli)

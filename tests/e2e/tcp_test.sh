@@ -138,7 +138,7 @@ for pod in v1 v2 v3; do
 done
 wait_until 30 in_pod cli bash -c "for pod in $(topology show ip v1) $(topology show ip v2) $(topology show ip v3); do : </dev/tcp/\$pod/7001 || exit 1; done" || exit 1
 for mode in on off; do
-	metrics_port=$((20000 + RANDOM % 10000))
+	metrics_port=$(free_ports 1)
 	weft_start "$config" --fast-path "$mode" --metrics-address "127.0.0.1:$metrics_port" || exit 1
 	was_accepted=$(accepted)
 	what_the_application_sees "$mode"

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -163,10 +162,9 @@ static int compare_fds(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* glibc has close_range() only from 2.34 on. */
 static void close_between(int first, int last)
 {
-	if (first <= last && syscall(SYS_close_range, (unsigned)first, (unsigned)last, 0u) < 0)
+	if (first <= last && close_range((unsigned)first, (unsigned)last, 0) < 0)
 		log_warn(-errno, "closing descriptors %d to %d that a former worker left", first, last);
 }
 

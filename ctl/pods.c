@@ -4,18 +4,30 @@
 
 #include "ctl.h"
 
+/* Connections from before it was enrolled. */
+static void add_unmeshed(struct text_table *table, const json_t *pod)
+{
+	const json_t *count = json_object_get(pod, "unmeshed_connections");
+
+	if (count)
+		text_table_addf(table, "%lld", (long long)json_integer_value(count));
+	else
+		text_table_add(table, "-");
+}
+
 static void print(const json_t *answer)
 {
-	static const char *const headings[] = { "NAMESPACE", "NAME", "ADDRESS", "STATE", "WHY" };
+	static const char *const headings[] = { "NAMESPACE", "NAME", "ADDRESS", "UNMESHED", "STATE", "WHY" };
 	struct text_table table;
 	const json_t *pod;
 	size_t i;
 
-	text_table_begin(&table, headings, 5);
+	text_table_begin(&table, headings, 6);
 	json_array_foreach(json_object_get(answer, "pods"), i, pod) {
 		text_table_add(&table, ctl_text(pod, "namespace"));
 		text_table_add(&table, ctl_text(pod, "name"));
 		text_table_add(&table, ctl_text(pod, "ip"));
+		add_unmeshed(&table, pod);
 		text_table_add(&table, ctl_text(pod, "state"));
 		text_table_add(&table, ctl_text(pod, "reason"));
 	}

@@ -112,6 +112,8 @@ static const struct plain plains[] = {
 	{ "weft_connects_of_unknown_family", COUNTER, "kernel.connects_of_unknown_family",
 	  "Connections of pods that have no address of their family that weft knows of: left alone." },
 	{ "weft_connects_excepted", COUNTER, "kernel.connects_excepted", "Connections that annotations of their pods keep out of the mesh: left alone." },
+	{ "weft_unmeshed_connections", GAUGE, "unmeshed.open", "Connections of enrolled pods that were made before they were: left alone." },
+	{ "weft_connections_before_enrolment", COUNTER, "unmeshed.found", "Connections that pods had made when they were enrolled: left alone." },
 	{ "weft_connects_refused", COUNTER, "kernel.connects_refused", "Connections to unknown addresses, where only known ones are allowed." },
 	{ "weft_clients_blocking", COUNTER, "kernel.clients_blocking", "Connections of clients that sleep in their reads: they are the proxy's." },
 	{ "weft_upstreams_of_blocking_servers", COUNTER, "kernel.servers_blocking", "Pooled connections that were given up since their server sleeps in its reads." },

@@ -43,7 +43,7 @@ int netns_open(const char *path, int *out)
 	return 0;
 }
 
-int netns_socket(int netns_fd, int family, int type, int *out)
+static int make_socket(int netns_fd, int family, int type, int protocol, int *out)
 {
 	_cleanup_close_ int own = -1;
 	int fd, r = 0;
@@ -53,7 +53,7 @@ int netns_socket(int netns_fd, int family, int type, int *out)
 		return -errno;
 	if (setns(netns_fd, CLONE_NEWNET) < 0)
 		return -errno;
-	fd = socket(family, type | SOCK_CLOEXEC, 0);
+	fd = socket(family, type | SOCK_CLOEXEC, protocol);
 	if (fd < 0)
 		r = -errno;
 	/* A thread lost in a pod would do everything else there too. */
@@ -62,6 +62,16 @@ int netns_socket(int netns_fd, int family, int type, int *out)
 		return r;
 	*out = fd;
 	return 0;
+}
+
+int netns_socket(int netns_fd, int family, int type, int *out)
+{
+	return make_socket(netns_fd, family, type, 0, out);
+}
+
+int netns_netlink(int netns_fd, int protocol, int *out)
+{
+	return make_socket(netns_fd, AF_NETLINK, SOCK_RAW, protocol, out);
 }
 
 int netns_cookie(int netns_fd, uint64_t *cookie)

@@ -16,6 +16,7 @@ int netns_cookie(int netns_fd, uint64_t *cookie);
 
 /* A socket made inside; the thread is back in its own namespace when this returns. */
 int netns_socket(int netns_fd, int family, int type, int *fd);
+int netns_netlink(int netns_fd, int protocol, int *fd);
 
 /* A listener on 127.0.0.1:`port` inside, or [::1]:`port` with AF_INET6, non-blocking; a port that is taken is replaced by one that the kernel chooses.
  * -ENETDOWN: the loopback interface there is down, so nobody could reach it. -EADDRNOTAVAIL, -EAFNOSUPPORT: there is no IPv6 in there. */

@@ -12,6 +12,7 @@
 #include "compile/compile.h"
 #include "keeper/options.h"
 #include "kube/netns.h"
+#include "kube/sockets.h"
 #include "weft/image.h"
 #include "worker/worker.h"
 
@@ -156,6 +157,13 @@ struct node_pod {
 	struct file_identity netns_identity, cgroup_identity;
 	uint32_t added;          /* enum node_pod_added */
 	struct weft_exceptions *exceptions; /* NULL: none */
+	struct node_unmeshed {
+		struct pod_sockets open;        /* made while it was not enrolled, and open when that was looked at last */
+		struct pod_sockets when_paused; /* what it had when its new connections began to be left alone */
+		uint64_t found;             /* of the former, also those that have ended since */
+		uint64_t looked_ms;
+		bool is_known;              /* the kernel could be asked */
+	} unmeshed;
 };
 
 enum node_pod_added { ADDED_PROXY = 1, ADDED_POOL = 2, ADDED_DATAPATH = 4 };
@@ -201,7 +209,28 @@ bool kube_is_synced(const struct worker *worker); /* all pods are known; true wh
 /* An Event on a pod that is refused, where Kubernetes has the pods. */
 void kube_report_refusal(struct worker *worker, const struct node_pod *pod);
 json_t *kube_describe(const struct worker *worker);      /* of the connection; NULL: there is none */
-json_t *kube_describe_pods(const struct worker *worker); /* every pod of the node, and why it is enrolled or not */
+json_t *kube_describe_pods(struct worker *worker); /* every pod of the node, and why it is enrolled or not */
+
+/* ---- unmeshed.c: connections that pods made while they were not enrolled -------------------------------------------------------------- */
+
+struct unmeshed_source {
+	struct table_entry *entry;   /* memfd with them, for a next worker */
+	json_t *kept;                /* what a former one knew, of pods that are not enrolled yet */
+	uint64_t found;              /* since weftd was started */
+	bool is_changed;             /* since it was kept */
+};
+
+void unmeshed_start(struct worker *worker);
+void unmeshed_stop(struct worker *worker);
+/* The pod has been enrolled just now; its new connections begin to be left alone, or are taken again; it is not enrolled any more. */
+void unmeshed_begin(struct worker *worker, struct node_pod *pod);
+void unmeshed_pause(struct node_pod *pod);
+void unmeshed_resume(struct worker *worker, struct node_pod *pod);
+void unmeshed_end(struct node_pod *pod);
+void unmeshed_keep(struct worker *worker);       /* what has changed, for a next worker */
+void unmeshed_look_again(struct worker *worker); /* which of them are open */
+void unmeshed_describe(const struct node_pod *pod, json_t *object);
+json_t *unmeshed_sums(const struct worker *worker);
 
 /* ---- configuration (config.c) ---------------------------------------------------------------------------------------------------- */
 
@@ -274,6 +303,7 @@ struct worker {
 
 	struct config_source source;
 	struct kube_source kube;
+	struct unmeshed_source unmeshed;
 	struct mesh *mesh;           /* of the file that serves */
 	struct scopes scopes;
 	struct xds_settings xds;
@@ -324,6 +354,7 @@ enum memory_slot {
 	MEMORY_NAMES = 2,
 	MEMORY_SCOPES = 3,
 	MEMORY_KUBE = 4,
+	MEMORY_UNMESHED = 5,
 	MEMORY_ENDPOINTS = 16, /* and the scope's number */
 };
 /* Replaces what `*entry` (may be NULL) names. */

@@ -285,10 +285,13 @@ static void describe_pod(void *arg, const struct kube_pod *pod, const struct enr
 	const struct node_pod *served = find_served(listing->worker, pod->namespace_name, pod->name);
 	bool is_drained = served && served->state == NODE_POD_DRAINING;
 	bool is_judged = enrol->verdict != ENROL_WANTED;
-
-	json_array_append_new(listing->list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "namespace", pod->namespace_name, "name", pod->name, "uid", pod->uid, "ip",
+	json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "namespace", pod->namespace_name, "name", pod->name, "uid", pod->uid, "ip",
 		pod->ip_count ? pod->ips[0] : "", "state", is_drained || (served && !is_judged) ? node_pod_state_name(served->state) : enrol_verdict_name(enrol->verdict),
-		"reason", is_judged ? enrol->text : served ? served->reason : "", "reason_name", enrol_reason_name(enrol->reason)));
+		"reason", is_judged ? enrol->text : served ? served->reason : "", "reason_name", enrol_reason_name(enrol->reason));
+
+	if (served)
+		unmeshed_describe(served, object);
+	json_array_append_new(listing->list, object);
 }
 
 static int by_name(const void *a, const void *b)
@@ -315,17 +318,21 @@ static json_t *sorted(json_t *list)
 	return result;
 }
 
-json_t *kube_describe_pods(const struct worker *worker)
+json_t *kube_describe_pods(struct worker *worker)
 {
 	struct listing listing = { .worker = worker, .list = json_array() };
 
+	unmeshed_look_again(worker);
 	if (worker->kube.node)
 		kube_node_each(worker->kube.node, describe_pod, &listing);
 	for (size_t i = 0; i < worker->pods.count && !worker->kube.node; i++) {
 		const struct node_pod *pod = worker->pods.items[i];
 
-		json_array_append_new(listing.list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "namespace", pod->namespace_name, "name", pod->name, "ip", pod->ip, "state",
-							      node_pod_state_name(pod->state), "reason", pod->reason));
+		json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s}", "namespace", pod->namespace_name, "name", pod->name, "ip", pod->ip, "state",
+					   node_pod_state_name(pod->state), "reason", pod->reason);
+
+		unmeshed_describe(pod, object);
+		json_array_append_new(listing.list, object);
 	}
 	return sorted(listing.list);
 }

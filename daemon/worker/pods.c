@@ -48,6 +48,7 @@ static void node_pod_free(struct node_pod **pod)
 	free((*pod)->ip);
 	free((*pod)->source_labels);
 	free((*pod)->exceptions);
+	unmeshed_end(*pod);
 	free(*pod);
 	*pod = NULL;
 }
@@ -253,6 +254,7 @@ static void stop(struct worker *worker, struct node_pod *pod)
 	if (pod->added & ADDED_PROXY)
 		proxy_pod_remove(worker->proxy, pod->pod_id);
 	pod->added = 0;
+	unmeshed_end(pod);
 	for (int i = 0; i < WEFT_FAMILIES; i++) {
 		drop_fd(worker, &pod->listeners[i].fd, &pod->listeners[i].entry);
 		pod->listeners[i].port = 0;
@@ -371,6 +373,7 @@ static void start(struct worker *worker, struct node_pod *pod)
 		return;
 	}
 	set_state(pod, NODE_POD_SERVING, "%s", "");
+	unmeshed_begin(worker, pod);
 }
 
 /* The paths still lead to what is served. That by a process says nothing once it has ended: who lists the pod knows. */
@@ -391,6 +394,7 @@ static bool is_unchanged(const struct node_pod *pod, const char **what)
 static void drain(struct worker *worker, struct node_pod *pod)
 {
 	datapath_pod_pause(worker->datapath, pod->netns_cookie);
+	unmeshed_pause(pod);
 	pod->drains_since_ms = worker_now_ms();
 	set_state(pod, NODE_POD_DRAINING, "not enrolled any more: open connections go on until they end");
 }
@@ -444,6 +448,7 @@ void pods_look_again(struct worker *worker)
 		if (pod->state == NODE_POD_WAITING)
 			start(worker, pod);
 	}
+	unmeshed_keep(worker);
 }
 
 /* ---- the list -------------------------------------------------------------------------------------------------------------------- */
@@ -632,6 +637,7 @@ static void judge(struct worker *worker, struct node_pod *pod, size_t index)
 	}
 	if (pod->state == NODE_POD_DRAINING && pod->is_configured) {
 		datapath_pod_resume(worker->datapath, pod->netns_cookie);
+		unmeshed_resume(worker, pod);
 		set_state(pod, NODE_POD_SERVING, "%s", "");
 	}
 	if (pod->state == NODE_POD_WAITING || pod->state == NODE_POD_REFUSED)
@@ -643,6 +649,7 @@ void pods_judge_scope(struct worker *worker, const struct serving *serving)
 	for (size_t i = 0; i < worker->pods.count; i++)
 		if (scopes_find(worker, worker->pods.items[i]->namespace_name) == serving)
 			judge(worker, worker->pods.items[i], i);
+	unmeshed_keep(worker);
 }
 
 static void count_id(void *arg, struct table_entry *entry)
@@ -668,6 +675,7 @@ int pods_apply(struct worker *worker, const struct pods *pods)
 	remove_gone(worker);
 	for (size_t i = 0; i < worker->pods.count; i++)
 		judge(worker, worker->pods.items[i], i);
+	unmeshed_keep(worker);
 	return 0;
 }
 

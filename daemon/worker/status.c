@@ -90,6 +90,7 @@ static json_t *pods(const struct worker *worker)
 				if (pod->listeners[f].port)
 					set_number(object, f == WEFT_FAMILY_4 ? "listener_port" : "listener_port_ipv6", pod->listeners[f].port);
 			set_usage(worker, pod, object);
+			unmeshed_describe(pod, object);
 		}
 		json_array_append_new(list, object);
 	}
@@ -436,7 +437,9 @@ json_t *status_answer(struct worker *worker)
 	set(answer, "attached", attached(worker));
 	set_number(answer, "generation", worker->state->generation);
 	set(answer, "generations", generations(worker));
+	unmeshed_look_again(worker);
 	set(answer, "pods", pods(worker));
+	set(answer, "unmeshed", unmeshed_sums(worker));
 	set_number(answer, "connections", connections);
 	set(answer, "upstreams", upstreams(&pool));
 	set(answer, "requests", requests(counters, &proxy));

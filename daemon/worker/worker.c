@@ -295,6 +295,7 @@ static int start(struct worker *worker)
 	if (r)
 		return r;
 	step("worker: pool and proxy made");
+	unmeshed_start(worker);
 	r = config_start(worker);
 	if (!r)
 		r = kube_start(worker);
@@ -344,6 +345,7 @@ static void finish(struct worker *worker)
 	}
 	kube_stop(worker);
 	pods_release(worker);
+	unmeshed_stop(worker);
 	config_stop(worker);
 	names_stop(worker);
 	publish_stop(worker);

@@ -77,6 +77,29 @@ is_not_meshed() {
 	[ "$(code "$@")" = 000 ]
 }
 
+# hold NAME COMMAND...: a connection to v1, made by what runs COMMAND, until `let_go NAME`
+hold() {
+	local name=$1
+	shift
+	mkfifo "$(weft_state)/$name.end"
+	"$@" python3 -c '
+import socket, sys
+connection = socket.create_connection((sys.argv[1], 8080), 20)
+open(sys.argv[2], "w").close()
+open(sys.argv[3]).read()
+' "$(topology show ip v1)" "$(weft_state)/$name.open" "$(weft_state)/$name.end" &
+	wait_until 30 test -e "$(weft_state)/$name.open"
+}
+
+let_go() {
+	echo >"$(weft_state)/$1.end"
+}
+
+# unmeshed_is COUNT
+unmeshed_is() {
+	[ "$(status_of '.pods[] | select(.name == "cli") | .unmeshed_connections')" = "$1" ]
+}
+
 state_of() {
 	weft_control pods -o json | jq -r ".pods[] | select(.name == \"$1\") | \"\(.state) \(.reason_name)\""
 }

@@ -31,12 +31,17 @@ pod nowhere 3333 10.9.9.9 "$weft_label"
 pod other 4444 10.9.9.8
 pod odd 5555 10.9.9.7 "$weft_label" '' '"traffic.sidecar.istio.io/excludeOutboundPorts": "3306,mysql"'
 pod many 6666 10.9.9.6 "$weft_label" '' "\"traffic.sidecar.istio.io/excludeOutboundPorts\": \"$(seq -s, 1 65)\""
+hold before in_container
+hold elsewhere nsenter --net="/run/netns/$prefix-cli"
 weft_start '' --kubernetes --kubeconfig "$(weft_state)/kubeconfig" --node-name node-a --cgroup-root "$cgroups" \
 	--xds "grpc://127.0.0.1:$istiod_port" --xds-cache "$(weft_state)/cache" || exit 1
 
 check "a labelled pod is served what istiod has" wait_until 30 is_meshed
 between "by programs at its cgroup" 1 10 "$(weft_pins | grep -c "/links/cgroup$folder_number-")"
 equal "it is shown as serving" 'serving ' "$(state_of cli)"
+check "a connection that it made before is counted, and not one by somebody else in its network" unmeshed_is 1
+like "which people see" 'default +cli +[0-9.]+ +1 +serving' "$(weft_control pods)"
+equal "the one and only so far" '1 of 1' "$(status_of '.unmeshed | "\(.open) of \(.found)"')"
 equal "one of the node's network is not enrolled, with the reason" 'skipped host_network' "$(state_of host)"
 equal "one without an address waits" 'waiting no_ip' "$(state_of early)"
 equal "one that is not on this machine waits" 'waiting no_cgroup' "$(state_of nowhere)"
@@ -54,8 +59,12 @@ equal "the connection to the API server is shown" true "$(status_of .kubernetes.
 
 pod cli "$uid" "$(topology show ip cli)"
 check "without its label it is not enrolled any more" wait_until 30 is_not_meshed
+hold between in_container
 namespace default "$weft_label"
 check "with that of its namespace it is again" wait_until 30 is_meshed
+check "one that it made meanwhile is counted, too" wait_until 30 unmeshed_is 2
+let_go between
+check "until it ends" wait_until 30 unmeshed_is 1
 pod cli "$uid" "$(topology show ip cli)" '"istio.io/dataplane-mode": "none"'
 check "its own \`none\` wins" wait_until 30 is_not_meshed
 pod cli "$uid" "$(topology show ip cli)"
@@ -107,6 +116,10 @@ like "and the reason is shown" 'connect' "$(wait_until 30 eval '[ "$(status_of .
 kill -9 "$(status_of .worker.pid)"
 check "a worker that begins without it serves them too" wait_until 30 is_meshed
 check "with their exceptions" is_not_meshed 10.96.0.20
+check "and with what is known of connections from before" unmeshed_is 1
+let_go before
+check "also when it has ended" wait_until 30 unmeshed_is 0
+let_go elsewhere
 api_up "$api_port"
 namespace default "$weft_label"
 pod cli "$uid" "$(topology show ip cli)"

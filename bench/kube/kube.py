@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What pods of Kubernetes cost a node: the first list to all enrolled, a label to its pod enrolled, pods that come and go; and an API server that is away.
+"""What pods of Kubernetes cost a node: the first list to all enrolled, a label to its pod enrolled, pods that come and go; labels that do; and an API server that is away.
 
-  kube.py --build BUILD --out FILE [--pods 250] [--namespaces 5000] [--churn SECONDS] [--outage SECONDS]
+  kube.py --build BUILD --out FILE [--pods 250] [--namespaces 5000] [--churn SECONDS] [--toggle SECONDS] [--outage SECONDS]
 
 Pods are network namespaces with a process in a cgroup as kubelet makes them; the API server is the tests' (tests/kube/apiserver.py). Needs root.
 """
@@ -30,6 +30,29 @@ RESOURCES = json.dumps({"resources": [{
     "address": {"socket_address": {"address": "0.0.0.0", "port_value": 80}},
     "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
         "@type": MANAGER, "stat_prefix": "outbound", "route_config": ROUTES, "http_filters": [ROUTER]}}]}]}]})
+# answers where the mesh would, and counts: for what a pod asks while it is not enrolled
+SERVER = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version, count, disable_nagle_algorithm = "HTTP/1.1", 0, True
+    def log_message(self, *arguments):
+        pass
+    def do_GET(self):
+        Handler.count += 1
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads, request_queue_size = True, 128
+server = Server(("10.96.0.1", 80), Handler)
+import threading
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print("ready", flush=True)
+sys.stdin.readline()
+print(Handler.count, flush=True)
+"""
 # what each pod has an entry in, or each connection of one
 MAPS = ("pods", "pod_usage", "pool_index", "upstream_sockets", "connections", "connection_ports")
 
@@ -74,6 +97,14 @@ class Node:
         command = f"echo $$ >{folder}/cgroup.procs; exec nsenter --net=/proc/{process.pid}/ns/net \"$@\""
         return subprocess.Popen(["sh", "-c", command, "sh", "wrk", "-t1", "-c4", f"-d{seconds}", *options, "-s", str(script),
                                  "http://10.96.0.1/"], stdout=subprocess.PIPE, text=True)
+
+    def serve(self, number):
+        """Has the address that the mesh takes, in the pod's network and not in its cgroup."""
+        inside = ["nsenter", f"--net=/proc/{self.sandboxes[number][0].pid}/ns/net"]
+        subprocess.run([*inside, "ip", "addr", "add", "10.96.0.1/32", "dev", "lo"], check=True)
+        server = subprocess.Popen([*inside, sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        server.stdout.readline()
+        return server
 
     def order(self, what):
         urllib.request.urlopen(self.url + "/control", json.dumps(what).encode(), timeout=20).read()
@@ -176,6 +207,35 @@ class Node:
         shutil.rmtree(self.state, ignore_errors=True)
 
 
+def failures_of(clients):
+    """(errors, requests)"""
+    errors = count = 0
+    for client in clients:
+        report = json.loads(next(line[5:] for line in client.communicate()[0].splitlines() if line.startswith("JSON ")))
+        errors += sum(report["errors"].values())
+        count += report["requests"]
+    return errors, count
+
+
+def toggle(node, seconds, row):
+    """The namespace's label goes and comes every two seconds, with it all pods; two of them ask meanwhile."""
+    servers = [node.serve(2), node.serve(3)]
+    clients = [node.load(2, seconds + 2), node.load(3, seconds + 2, "-H", "connection: close")]
+    end, toggles = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        at = time.monotonic()
+        toggles += 1
+        node.order({"put": {"kind": "Namespace", "metadata": {"name": "bench", "labels": LABEL if toggles % 2 == 0 else {}}}})
+        time.sleep(max(0, 2 - (time.monotonic() - at)))
+    node.order({"put": {"kind": "Namespace", "metadata": {"name": "bench", "labels": LABEL}}})
+    errors, count = failures_of(clients)
+    unmeshed = sum(int(server.communicate("\n")[0].split()[-1]) for server in servers)
+    row(f"failed of {count:,} requests, label on or off every 2 s for {seconds} s", errors, "", 0)
+    row("of them answered without the mesh", unmeshed, "requests")
+    if not 0 < unmeshed < count:
+        raise SystemExit("bench-kube: all requests went one way")
+
+
 def float_of(match):
     whole, fraction = match.group(1).split(".")
     return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float("0." + fraction)
@@ -193,6 +253,7 @@ def main():
     parser.add_argument("--pods", type=int, default=250)
     parser.add_argument("--namespaces", type=int, default=5000)
     parser.add_argument("--churn", type=int, default=60)
+    parser.add_argument("--toggle", type=int, default=120, metavar="SECONDS")
     parser.add_argument("--outage", type=int, default=120, metavar="SECONDS")
     parser.add_argument("--labels", type=int, default=41)
     arguments = parser.parse_args()
@@ -267,18 +328,16 @@ def main():
         for what in before:
             row(f"{what} more than before", after[what] - before[what], "", 0)
 
-        count = 0
+        toggle(node, arguments.toggle, row)
+        node.wait(lambda: len([pod for pod in node.ask("status")["pods"] if pod["state"] == "serving"]) == arguments.pods)
+
         clients = [node.load(0, arguments.outage + 6), node.load(1, arguments.outage + 6, "-H", "connection: close")]
         time.sleep(2)
         node.server_goes()
         time.sleep(arguments.outage)
         failures = node.ask("status")["kubernetes"]["pods"]["failures"]
         node.server_comes_back(namespaces(arguments.namespaces) + pods)
-        errors = 0
-        for client in clients:
-            report = json.loads(next(line[5:] for line in client.communicate()[0].splitlines() if line.startswith("JSON ")))
-            errors += sum(report["errors"].values())
-            count += report["requests"]
+        errors, count = failures_of(clients)
         node.wait(lambda: node.ask("status")["kubernetes"]["pods"]["is_watching"], 60)
         row(f"failed of {count:,} requests, API server away for {arguments.outage} s and back", errors, "", 0)
         row("attempts to reach it meanwhile", failures, "")

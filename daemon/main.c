@@ -443,7 +443,7 @@ static int check_listening(const struct options *options)
 int main(int argc, char **argv)
 {
 	enum options_action action;
-	struct options options;
+	_cleanup_(options_release) struct options options = { 0 };
 	uint32_t disabled;
 
 	if (options_parse(argc, argv, stderr, &options, &action) || parse_disabled(&options, &disabled) || check_address(&options) || check_listening(&options))

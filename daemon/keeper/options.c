@@ -8,12 +8,13 @@
 #include <sys/un.h>
 
 #include "base/cleanup.h"
+#include "keeper/options_file.h"
 #include "keeper/pass.h"
 
 enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_LOG_RATE, OPT_DECORATE, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT,
        OPT_XDS, OPT_XDS_ROOT_CERT, OPT_XDS_SERVER_NAME, OPT_XDS_TOKEN, OPT_XDS_CERT, OPT_XDS_KEY, OPT_XDS_CLUSTER_ID, OPT_XDS_TRUST_DOMAIN, OPT_XDS_CACHE,
        OPT_NODE_NAME, OPT_REQUIRE_MTLS, OPT_REPLACE, OPT_STAY, OPT_INSTANCE, OPT_HEALTH_ADDRESS, OPT_METRICS_ADDRESS, OPT_ADMIN_ADDRESS, OPT_LOG_FORMAT,
-       OPT_KUBERNETES, OPT_KUBECONFIG, OPT_PROC_ROOT, OPT_CGROUP_ROOT };
+       OPT_KUBERNETES, OPT_KUBECONFIG, OPT_PROC_ROOT, OPT_CGROUP_ROOT, OPT_OPTIONS, OPT_END };
 
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
@@ -53,6 +54,7 @@ static const struct option long_options[] = {
 	{ "kubeconfig", required_argument, NULL, OPT_KUBECONFIG },
 	{ "proc-root", required_argument, NULL, OPT_PROC_ROOT },
 	{ "cgroup-root", required_argument, NULL, OPT_CGROUP_ROOT },
+	{ "options", required_argument, NULL, OPT_OPTIONS },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 },
@@ -120,6 +122,7 @@ void options_help(FILE *stream)
 		"  --log-format text|json   what a line of the log looks like (default: text)\n"
 		"  --log-level LEVEL        error, warning, info or debug (default: info)\n"
 		"  --log-rate LINES         how many lines the log may have in a second (default: %u)\n"
+		"  --options FILE           more options, as `log-level: info` in YAML; what is on the command line counts\n"
 		"  --help, --version\n",
 		WEFT_REDIRECT_LIMIT_DEFAULT >> 20, OPTIONS_REDIRECT_LIMIT_MAX >> 20, WEFT_CONNECTIONS_MAX, WEFT_UPSTREAMS_MAX, WEFT_POOLS_MAX,
 		WEFT_POOL_SLOTS_MAX, OPTIONS_LOG_RATE);
@@ -356,6 +359,85 @@ static int complain_unknown(FILE *errors, char **argv, int result)
 	return -EINVAL;
 }
 
+/* ---- options in a file ------------------------------------------------------------------------------------------------------------------ */
+
+struct from_file {
+	const char *path;
+	FILE *errors;
+	struct options *options;
+	enum options_action *action;
+	bool is_given[OPT_END];    /* on the command line */
+	size_t lines[OPT_END];     /* where the file has it */
+};
+
+static const struct option *find_option(const char *name)
+{
+	for (const struct option *known = long_options; known->name; known++) {
+		if (strcmp(known->name, name) == 0 && known->val >= OPT_CONFIG && known->val != OPT_CHECK && known->val != OPT_REPLAY && known->val != OPT_OPTIONS)
+			return known;
+	}
+	return NULL;
+}
+
+static int apply_from_file(void *arg, const char *name, const char *value, size_t line)
+{
+	struct from_file *from = arg;
+	const struct option *option = find_option(name);
+	bool is_flag = option && option->has_arg == no_argument;
+	int r = -EINVAL;
+
+	if (!option)
+		fprintf(from->errors, "weftd: %s:%zu: \"%s\" is not an option of a file; `weftd --help` lists the options\n", from->path, line, name);
+	else if (from->lines[option->val])
+		fprintf(from->errors, "weftd: %s:%zu: %s stands in line %zu already\n", from->path, line, name, from->lines[option->val]);
+	else if (is_flag && strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
+		fprintf(from->errors, "weftd: %s:%zu: %s: true or false is expected\n", from->path, line, name);
+	else
+		r = 0;
+	if (r)
+		return r;
+	from->lines[option->val] = line;
+	if (from->is_given[option->val] || (is_flag && value[0] == 'f'))
+		return 0;
+	r = apply(from->options, from->action, option->val, value, from->errors);
+	if (r)
+		fprintf(from->errors, "weftd: that was %s:%zu\n", from->path, line);
+	return r;
+}
+
+void options_release(struct options *options)
+{
+	arena_release(&options->memory);
+}
+
+/* What goes with what. */
+static int check_together(struct options *options, enum options_action action, FILE *errors)
+{
+	if (options->kubernetes && action == OPTIONS_RUN && !*options->node_name) {
+		fprintf(errors, "weftd: --kubernetes needs --node-name NAME: which node is this?\n");
+		return -EINVAL;
+	}
+	if (options->kubeconfig && !options->kubernetes) {
+		fprintf(errors, "weftd: --kubeconfig goes with --kubernetes\n");
+		return -EINVAL;
+	}
+	if (!options->config && !(options->kubernetes && options->xds)) {
+		fprintf(errors, "weftd: which configuration? Give --config FILE; `weftd --help` lists the options\n");
+		return -EINVAL;
+	}
+	if (options->decorates && (options->fast_path == WEFT_FAST_PATH_ON || options->fast_path == WEFT_FAST_PATH_REMOTE)) {
+		fprintf(errors, "weftd: the kernel adds no headers of Envoy's own: --decorate envoy goes with --fast-path off\n");
+		return -EINVAL;
+	}
+	if (options->decorates)
+		options->fast_path = WEFT_FAST_PATH_OFF;
+	if (!options->xds_cert != !options->xds_key) {
+		fprintf(errors, "weftd: --xds-cert and --xds-key belong together\n");
+		return -EINVAL;
+	}
+	return 0;
+}
+
 int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum options_action *action)
 {
 	struct options options = {
@@ -373,6 +455,7 @@ int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum
 		.limits = { .connections = WEFT_CONNECTIONS_MAX, .upstreams = WEFT_UPSTREAMS_MAX, .pools = WEFT_POOLS_MAX, .endpoint_upstreams = WEFT_POOL_SLOTS_MAX },
 	};
 	enum options_action wanted = OPTIONS_RUN;
+	struct from_file file = { .errors = errors, .options = &options, .action = &wanted };
 	int option, r;
 
 	optind = 0; /* begin anew, also when this is not the first command line */
@@ -384,7 +467,12 @@ int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum
 			*out = options;
 			return 0;
 		}
-		r = apply(&options, &wanted, option, optarg, errors);
+		if (option == OPT_OPTIONS && file.path)
+			return complain(errors, "options", optarg, "one file, please");
+		if (option == OPT_OPTIONS)
+			file.path = optarg;
+		file.is_given[option] = true;
+		r = option == OPT_OPTIONS ? 0 : apply(&options, &wanted, option, optarg, errors);
 		if (r)
 			return r;
 	}
@@ -392,27 +480,12 @@ int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum
 		fprintf(errors, "weftd: what is \"%s\"? Every argument belongs to an option; `weftd --help` lists them\n", argv[optind]);
 		return -EINVAL;
 	}
-	if (options.kubernetes && wanted == OPTIONS_RUN && !*options.node_name) {
-		fprintf(errors, "weftd: --kubernetes needs --node-name NAME: which node is this?\n");
-		return -EINVAL;
-	}
-	if (options.kubeconfig && !options.kubernetes) {
-		fprintf(errors, "weftd: --kubeconfig goes with --kubernetes\n");
-		return -EINVAL;
-	}
-	if (!options.config && !(options.kubernetes && options.xds)) {
-		fprintf(errors, "weftd: which configuration? Give --config FILE; `weftd --help` lists the options\n");
-		return -EINVAL;
-	}
-	if (options.decorates && (options.fast_path == WEFT_FAST_PATH_ON || options.fast_path == WEFT_FAST_PATH_REMOTE)) {
-		fprintf(errors, "weftd: the kernel adds no headers of Envoy's own: --decorate envoy goes with --fast-path off\n");
-		return -EINVAL;
-	}
-	if (options.decorates)
-		options.fast_path = WEFT_FAST_PATH_OFF;
-	if (!options.xds_cert != !options.xds_key) {
-		fprintf(errors, "weftd: --xds-cert and --xds-key belong together\n");
-		return -EINVAL;
+	r = file.path ? options_file_read(file.path, errors, &options.memory, apply_from_file, &file) : 0;
+	if (!r)
+		r = check_together(&options, wanted, errors);
+	if (r) {
+		options_release(&options);
+		return r;
 	}
 	*action = wanted;
 	*out = options;

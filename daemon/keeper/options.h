@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/arena.h"
 #include "base/log.h"
 #include "weft/abi.h"
 
@@ -29,7 +30,7 @@ struct options_limits {
 	uint32_t endpoint_upstreams; /* of one pod to one endpoint */
 };
 
-/* Strings belong to argv or are constants. */
+/* Strings belong to argv, to `memory`, or are constants. */
 struct options {
 	const char *config;            /* NULL: with --kubernetes and --xds none is needed */
 	const char *control;
@@ -60,6 +61,7 @@ struct options {
 	bool require_mtls;             /* endpoints that could speak mTLS are not reached without it */
 	const char *disable;           /* NULL, or names of features, as given: the datapath knows which there are */
 	struct options_limits limits;
+	struct arena memory;           /* of those that a file gave */
 };
 
 enum options_action {
@@ -70,8 +72,10 @@ enum options_action {
 	OPTIONS_VERSION,
 };
 
-/* Complaints go to `errors`, one a line. Returns 0, or -EINVAL after a complaint. */
+/* Complaints go to `errors`, one a line. Returns 0, or -EINVAL after a complaint. What the command line has counts, and not what the file of --options
+ * says of the same option. */
 int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum options_action *action);
+void options_release(struct options *options);
 void options_help(FILE *stream);
 
 const char *fast_path_name(enum weft_fast_path mode); /* auto, on, remote, off */

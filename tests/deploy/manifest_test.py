@@ -9,6 +9,7 @@ the chart passes `helm lint`, makes that very manifest, and its schema refuses v
 """
 import argparse
 import hashlib
+import json
 import pathlib
 import re
 import subprocess
@@ -18,7 +19,8 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/weft"
-BAD_VALUES = ["fastPath=fast", "healthPort=http", "istiod.address=istiod:15012", "logLevel=loud", "paths.run=run", "no.such=value", "extraArgs[0]=bad", "podMonitor.interval=often"]
+BAD_VALUES = ["fastPath=fast", "healthPort=http", "istiod.address=istiod:15012", "logLevel=loud", "paths.run=run", "no.such=value", "extraArgs[0]=bad", "podMonitor.interval=often",
+              "options.no-such=1", "options.xds=grpc://a"]
 failures = 0
 
 
@@ -45,7 +47,7 @@ def check_hashes(text):
 
 def check_content(text):
     things = {(thing["kind"], thing["metadata"]["name"]): thing for thing in yaml.safe_load_all(text) if thing}
-    check("all is there", sorted(kind for kind, _ in things) == ["ClusterRole", "ClusterRoleBinding", "DaemonSet", "Namespace", "ServiceAccount"], str(list(things)))
+    check("all is there", sorted(kind for kind, _ in things) == ["ClusterRole", "ClusterRoleBinding", "ConfigMap", "DaemonSet", "Namespace", "ServiceAccount"], str(list(things)))
     role = things["ClusterRole", "weftd"]["rules"]
     verbs = {verb for rule in role for verb in rule["verbs"]}
     check("weftd may change nothing but events", all(rule["resources"] == ["events"] for rule in role if set(rule["verbs"]) - {"list", "watch"}), str(verbs))
@@ -69,8 +71,24 @@ def check_content(text):
     check("to which the first one hands over", {"replace", "stay-when-replaced", "instance"} <= given, str(given))
     check("and which is ready by itself", container["readinessProbe"].get("exec", {}).get("command") == ["weftctl", "ready"] and "WEFT_INSTANCE" in environment)
     check("weftd knows its options", given <= known, str(given - known))
+    check_options(things, container, given, known)
     version = (ROOT / "VERSION").read_text().strip()
     check("the image is of this version", container["image"].endswith(":" + version), container["image"])
+
+
+def check_options(things, container, given, known):
+    text = things["ConfigMap", "weftd"]["data"]["options.yaml"]
+    template = things["DaemonSet", "weftd"]["spec"]["template"]
+    free = set(json.loads((CHART / "values.schema.json").read_text())["properties"]["options"]["propertyNames"]["enum"])
+    own = set(yaml.safe_load(text)) | {"metrics-address"}
+    volumes = {volume["name"]: volume.get("configMap", {}).get("name") for volume in template["spec"]["volumes"]}
+    mounts = {mount["mountPath"] + "/options.yaml" for mount in container["volumeMounts"] if volumes[mount["name"]] == "weftd"}
+    check("options stand in a ConfigMap, where weftd reads them", [arg for arg in container["args"] if arg.startswith("--options=")] == ["--options=" + m for m in mounts])
+    check("others begin an update", template["metadata"]["annotations"]["checksum/options"] == hashlib.sha256(text.strip().encode()).hexdigest())
+    check("weftd knows those, too", own <= known and free <= known, str((own | free) - known))
+    # which pods, resources and files there are is the chart's to say
+    rest = known - own - free - given - {"config", "check", "replay", "control", "bpffs", "help", "version"}
+    check("each can be set by values", not rest and not own & free, str(rest) + str(own & free))
 
 
 def check_with_helm(helm, text):
@@ -85,6 +103,11 @@ def check_with_helm(helm, text):
     check("it reads where weftd tells", any(rule["targetLabel"] == "__address__" and rule["replacement"] == "$1:15025" for monitor in monitors
                                             for rule in monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]))
     check("not without an address to read at", run(helm, "template", "weft", str(CHART), "--set", "podMonitor.enabled=true").returncode != 0)
+    other = run(helm, "template", "weft", str(CHART), "--kube-version", "1.30.0", "--set", "options.limit.connections=10K,options.log-format=json,fastPath=remote")
+    things = {thing["kind"]: thing for thing in yaml.safe_load_all(other.stdout) if thing}
+    options = yaml.safe_load(things["ConfigMap"]["data"]["options.yaml"])
+    check("values are options", (options["limit"], options["log-format"], options["fast-path"]) == ({"connections": "10K"}, "json", "remote"), str(options))
+    check("which begin an update", things["DaemonSet"]["spec"]["template"]["metadata"]["annotations"]["checksum/options"] not in text)
     for value in BAD_VALUES:
         bad = run(helm, "template", "weft", str(CHART), "--kube-version", "1.30.0", "--set", value)
         check(f"the schema refuses {value}", bad.returncode != 0)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A DaemonSet's rolling update with a second pod: two image roots, each with the command line that deploy/weft.yaml has, one started while the other serves
+# A DaemonSet's rolling update with a second pod: two image roots, each with the command line and the options that deploy/weft.yaml has, one started while the other serves
 # and ended as the kubelet ends a pod when the new one is ready. No request fails, no stream breaks off.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -8,17 +8,22 @@
 
 health=127.0.0.1:$((20000 + $$ % 10000))
 
-# arguments INSTANCE: those of the manifest, one a line, with this cluster's addresses.
+# arguments INSTANCE ROOT: those of the manifest, one a line; its ConfigMap, with this cluster's addresses, is written where it is mounted.
 arguments() {
-	python3 - "$repository/deploy/weft.yaml" "$1" "grpc://127.0.0.1:$istiod_port" "$health" <<'END'
-import sys, yaml
-path, instance, istiod, health = sys.argv[1:]
-daemon = next(thing for thing in yaml.safe_load_all(open(path)) if thing["kind"] == "DaemonSet")
-container, = daemon["spec"]["template"]["spec"]["containers"]
-here = {"--xds": istiod, "--health-address": health}
+	python3 - "$repository/deploy/weft.yaml" "$1" "$2" "grpc://127.0.0.1:$istiod_port" "$health" <<'END'
+import os, sys, yaml
+path, instance, root, istiod, health = sys.argv[1:]
+things = {thing["kind"]: thing for thing in yaml.safe_load_all(open(path))}
+spec = things["DaemonSet"]["spec"]["template"]["spec"]
+container, = spec["containers"]
+volume = next(volume["name"] for volume in spec["volumes"] if volume.get("configMap", {}).get("name") == things["ConfigMap"]["metadata"]["name"])
+folder = root + next(mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == volume)
+os.makedirs(folder, exist_ok=True)
+for name, text in things["ConfigMap"]["data"].items():
+    with open(f"{folder}/{name}", "w") as file:
+        yaml.safe_dump({**yaml.safe_load(text), "xds": istiod, "health-address": health}, file)
 for argument in container["args"]:
-    name = argument.split("=")[0]
-    print(f"{name}={here[name]}" if name in here else argument.replace("$(NODE_NAME)", "node-a").replace("$(WEFT_INSTANCE)", instance))
+    print(argument.replace("$(NODE_NAME)", "node-a").replace("$(WEFT_INSTANCE)", instance))
 END
 }
 
@@ -27,7 +32,7 @@ node_pod() {
 	local root group given
 	root=$(weft_state)/root-$1
 	group=$(topology show cgroup daemon)/$1
-	mapfile -t given < <(arguments "$1")
+	mapfile -t given < <(arguments "$1" "$root")
 	mkdir -p "$group"
 	# shellcheck disable=SC2016
 	unshare -m sh -ec '

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/cleanup.h"
@@ -261,6 +262,86 @@ static void test_help_names_every_option(void **state)
 		assert_non_null(strstr(text, names[i]));
 }
 
+/* With these options in a file. */
+static struct outcome parse_with(const char *file, const char *line)
+{
+	char path[] = "/tmp/weft-options-XXXXXX", command[1024];
+	struct outcome outcome;
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, file, strlen(file)), strlen(file));
+	close(fd);
+	snprintf(command, sizeof(command), "--options %s %s", path, line);
+	outcome = parse(command);
+	unlink(path);
+	return outcome;
+}
+
+static void refused_in_file(const char *file, const char *said)
+{
+	struct outcome outcome = parse_with(file, "--config a.yaml");
+
+	if (outcome.r != -EINVAL || !strstr(outcome.errors, said))
+		fail_msg("`%s`: %d \"%s\" instead of \"...%s...\"", file, outcome.r, outcome.errors, said);
+}
+
+static void test_options_stand_in_a_file(void **state)
+{
+	struct outcome outcome = parse_with("# of weftd\nxds: grpc://istiod:15010\nkubernetes: true\nrequire-mtls: false\nfast-path: on\nlog-rate: 10\n"
+					    "disable: [cork, push_pop]\nlimit: {connections: 2K, pools: 7}\nxds-cache: \"\"\n", "--node-name a");
+
+	assert_int_equal(outcome.r, 0);
+	assert_string_equal(outcome.options.xds, "grpc://istiod:15010");
+	assert_true(outcome.options.kubernetes);
+	assert_false(outcome.options.require_mtls);
+	assert_int_equal(outcome.options.fast_path, WEFT_FAST_PATH_ON);
+	assert_int_equal(outcome.options.log_rate, 10);
+	assert_string_equal(outcome.options.disable, "cork,push_pop");
+	assert_int_equal(outcome.options.limits.connections, 2048);
+	assert_int_equal(outcome.options.limits.pools, 7);
+	assert_string_equal(outcome.options.xds_cache, "");
+	assert_string_equal(outcome.options.node_name, "a");
+	options_release(&outcome.options);
+}
+
+static void test_the_command_line_counts_wherever_it_says_so(void **state)
+{
+	struct outcome outcome = parse_with("config: b.yaml\nfast-path: on\ndisable: cork\nlog-level: debug\n", "--config a.yaml --disable push_pop --fast-path off");
+
+	assert_int_equal(outcome.r, 0);
+	assert_string_equal(outcome.options.config, "a.yaml");
+	assert_string_equal(outcome.options.disable, "push_pop");
+	assert_int_equal(outcome.options.fast_path, WEFT_FAST_PATH_OFF);
+	assert_int_equal(outcome.options.log_level, LOG_LEVEL_DEBUG);
+	options_release(&outcome.options);
+}
+
+static void test_a_file_may_be_empty(void **state)
+{
+	struct outcome outcome = parse_with("", "--config a.yaml");
+
+	assert_int_equal(outcome.r, 0);
+	options_release(&outcome.options);
+}
+
+static void test_what_a_file_can_t_say_is_refused_with_its_line(void **state)
+{
+	refused_in_file("log-level: info\nloglevel: info\n", ":2: \"loglevel\" is not an option of a file");
+	refused_in_file("check: a.yaml\n", ":1: \"check\" is not an option of a file");
+	refused_in_file("options: other.yaml\n", ":1: \"options\" is not an option of a file");
+	refused_in_file("log-level: info\n\nlog-level: debug\n", ":3: log-level stands in line 1 already");
+	refused_in_file("log-level: loud\n", "--log-level loud: error, warning, info or debug is expected");
+	refused_in_file("log-rate: 1\nlog-level: loud\n", ":2\n");
+	refused_in_file("require-mtls: yes\n", ":1: require-mtls: true or false is expected");
+	refused_in_file("disable: [[a]]\n", ":1: disable: one value, a list or a mapping of them is expected");
+	refused_in_file("- log-level\n", ":1: options are expected");
+	refused_in_file("log-level: info\n  b: [\n", ":2: ");
+	refused_in_file("kubeconfig: /k\n", "--kubeconfig goes with --kubernetes");
+	refused("--config a.yaml --options /nowhere", "--options /nowhere: No such file or directory");
+	refused("--config a.yaml --options /a --options /b", "one file, please");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -276,6 +357,10 @@ int main(void)
 		cmocka_unit_test(test_tables_can_be_made_smaller),
 		cmocka_unit_test(test_nothing_is_listened_at_that_was_not_asked_for),
 		cmocka_unit_test(test_help_names_every_option),
+		cmocka_unit_test(test_options_stand_in_a_file),
+		cmocka_unit_test(test_the_command_line_counts_wherever_it_says_so),
+		cmocka_unit_test(test_a_file_may_be_empty),
+		cmocka_unit_test(test_what_a_file_can_t_say_is_refused_with_its_line),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,12 +15,15 @@ struct table {
 	uint32_t capacity;
 	uint32_t hint; /* where the next search begins; only ever a hint */
 	uint32_t generation; /* of the worker that runs; written while none does */
-	uint32_t zero[13];
+	uint32_t window;     /* entries from here on were never taken: who looks for some looks before it. It doubles, and never shrinks */
+	uint32_t zero[12];
 	struct table_entry entries[];
 };
 _Static_assert(sizeof(struct table) == 64, "entries begin on a cache line");
 
 #define FIRST_FD (STDERR_FILENO + 1)
+#define WINDOW_FIRST 256u
+#define TRIES_MAX 64u /* entries that are looked at before the window is made larger */
 
 int table_new(struct table **out, uint32_t capacity)
 {
@@ -36,6 +39,7 @@ int table_new(struct table **out, uint32_t capacity)
 	if (table == MAP_FAILED)
 		return -errno;
 	table->capacity = capacity;
+	table->window = capacity < WINDOW_FIRST ? capacity : WINDOW_FIRST;
 	*out = table;
 	return 0;
 }
@@ -52,26 +56,56 @@ static uint32_t kind_of(const struct table_entry *entry)
 	return __atomic_load_n(&entry->kind, __ATOMIC_ACQUIRE);
 }
 
-struct table_entry *table_take(struct table *table, int fd)
+static uint32_t window_of(const struct table *table)
 {
-	uint32_t start = __atomic_load_n(&table->hint, __ATOMIC_RELAXED);
+	return __atomic_load_n(&table->window, __ATOMIC_ACQUIRE);
+}
 
-	for (uint32_t i = 0; i < table->capacity; i++) {
-		uint32_t index = (uint32_t)(((uint64_t)start + i) % table->capacity);
+/* NULL: none of those that it looked at is free. */
+static struct table_entry *reserve(struct table *table, uint32_t window)
+{
+	uint32_t start = __atomic_load_n(&table->hint, __ATOMIC_RELAXED), tries = window < table->capacity ? TRIES_MAX : table->capacity;
+
+	for (uint32_t i = 0; i < tries; i++) {
+		uint32_t index = (uint32_t)(((uint64_t)start + i) % window), expected = TABLE_FREE;
 		struct table_entry *entry = &table->entries[index];
-		uint32_t expected = TABLE_FREE;
 
 		if (__atomic_load_n(&entry->kind, __ATOMIC_RELAXED) != TABLE_FREE ||
 		    !__atomic_compare_exchange_n(&entry->kind, &expected, TABLE_RESERVED, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 			continue;
-		__atomic_store_n(&table->hint, (index + 1) % table->capacity, __ATOMIC_RELAXED);
+		__atomic_store_n(&table->hint, (index + 1) % window, __ATOMIC_RELAXED);
+		return entry;
+	}
+	return NULL;
+}
+
+/* Another thread may have done it. */
+static void widen(struct table *table, uint32_t window)
+{
+	uint32_t wider = table->capacity - window < window ? table->capacity : 2 * window;
+
+	if (__atomic_compare_exchange_n(&table->window, &window, wider, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		__atomic_store_n(&table->hint, window, __ATOMIC_RELAXED); /* where all is free */
+}
+
+struct table_entry *table_take(struct table *table, int fd)
+{
+	for (;;) {
+		uint32_t window = window_of(table);
+		struct table_entry *entry = reserve(table, window);
+
+		if (!entry && window == table->capacity)
+			return NULL;
+		if (!entry) {
+			widen(table, window);
+			continue;
+		}
 		/* All but `kind`, which must not be FREE for a moment while the compiler clears the rest. */
 		memset((char *)entry + sizeof(entry->kind), 0, sizeof(*entry) - sizeof(entry->kind));
 		entry->fd = fd;
 		entry->generation = table->generation;
 		return entry;
 	}
-	return NULL;
 }
 
 void table_publish(struct table_entry *entry, enum table_kind kind)
@@ -119,7 +153,9 @@ static bool is_published(uint32_t kind)
 
 void table_each(struct table *table, void (*fn)(void *arg, struct table_entry *entry), void *arg)
 {
-	for (uint32_t i = 0; i < table->capacity; i++) {
+	uint32_t window = window_of(table);
+
+	for (uint32_t i = 0; i < window; i++) {
 		if (is_published(kind_of(&table->entries[i])))
 			fn(arg, &table->entries[i]);
 	}
@@ -127,7 +163,9 @@ void table_each(struct table *table, void (*fn)(void *arg, struct table_entry *e
 
 void table_each_former(struct table *table, void (*fn)(void *arg, struct table_entry *entry), void *arg)
 {
-	for (uint32_t i = 0; i < table->capacity; i++) {
+	uint32_t window = window_of(table);
+
+	for (uint32_t i = 0; i < window; i++) {
 		struct table_entry *entry = &table->entries[i];
 
 		/* Of one that is being taken just now, `generation` is read after `kind`, which is published last. */
@@ -138,9 +176,9 @@ void table_each_former(struct table *table, void (*fn)(void *arg, struct table_e
 
 uint32_t table_count(const struct table *table, enum table_kind kind)
 {
-	uint32_t count = 0;
+	uint32_t count = 0, window = window_of(table);
 
-	for (uint32_t i = 0; i < table->capacity; i++)
+	for (uint32_t i = 0; i < window; i++)
 		count += kind_of(&table->entries[i]) == kind;
 	return count;
 }
@@ -171,9 +209,10 @@ static void close_between(int first, int last)
 int table_close_strays(struct table *table)
 {
 	size_t count = 0, room = 0;
+	uint32_t window = window_of(table);
 	int *fds, next = FIRST_FD;
 
-	for (uint32_t i = 0; i < table->capacity; i++) {
+	for (uint32_t i = 0; i < window; i++) {
 		struct table_entry *entry = &table->entries[i];
 
 		if (kind_of(entry) == TABLE_RESERVED)
@@ -184,7 +223,7 @@ int table_close_strays(struct table *table)
 	fds = malloc((room + 1) * sizeof(*fds));
 	if (!fds)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < table->capacity && count < room; i++) {
+	for (uint32_t i = 0; i < window && count < room; i++) {
 		if (is_published(kind_of(&table->entries[i])))
 			fds[count++] = table->entries[i].fd;
 	}

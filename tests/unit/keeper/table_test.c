@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -102,6 +103,72 @@ static void test_a_full_table_has_no_entry(void **state)
 	table_release(table, entries[1]);
 	assert_ptr_equal(table_take(table, 20), entries[1]);
 	assert_null(table_take(table, 21));
+}
+
+static void look_on(void *arg, struct table_entry *entry)
+{
+	(*(unsigned *)arg)++;
+}
+
+/* Pages of the table that are there. */
+static size_t pages_of(const struct table *table)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), count = table_capacity(table) * sizeof(struct table_entry) / page, used = 0;
+	unsigned char *pages = calloc(count, 1);
+
+	assert_non_null(pages);
+	assert_int_equal(mincore((void *)table, count * page, pages), 0);
+	for (size_t i = 0; i < count; i++)
+		used += pages[i] & 1;
+	free(pages);
+	return used;
+}
+
+static void test_a_large_table_costs_what_is_in_it(void **state)
+{
+	struct table *table = NULL;
+	struct table_entry *some[300];
+	unsigned met = 0;
+
+	assert_int_equal(table_new(&table, 1u << 18), 0);
+	for (int i = 0; i < 300; i++) {
+		some[i] = table_take(table, 3 + i);
+		table_publish(some[i], TABLE_UPSTREAM);
+	}
+	/* connections come and go */
+	for (int i = 0; i < 100000; i++) {
+		struct table_entry **one = &some[i % 300];
+
+		table_release(table, *one);
+		*one = table_take(table, 3);
+		table_publish(*one, TABLE_ANCHOR);
+	}
+	table_each(table, look_on, &met);
+	assert_int_equal(met, 300);
+	assert_int_equal(table_count(table, TABLE_ANCHOR), 300);
+	assert_in_range(pages_of(table), 1, 40); /* of 4,096 */
+	table_free(&table);
+}
+
+static void test_a_table_grows_until_it_is_full(void **state)
+{
+	enum { CAPACITY = 5000 };
+	struct table *table = NULL;
+	struct table_entry *last = NULL;
+	unsigned met = 0;
+
+	assert_int_equal(table_new(&table, CAPACITY), 0);
+	for (int i = 0; i < CAPACITY; i++) {
+		last = table_take(table, 3);
+		assert_non_null(last);
+		table_publish(last, TABLE_UPSTREAM);
+	}
+	assert_null(table_take(table, 3));
+	table_each(table, look_on, &met);
+	assert_int_equal(met, CAPACITY);
+	table_release(table, last);
+	assert_ptr_equal(table_take(table, 3), last);
+	table_free(&table);
 }
 
 static void test_a_table_of_nothing_is_refused(void **state)
@@ -275,6 +342,8 @@ int main(void)
 		cmocka_unit_test(test_an_entry_has_a_life),
 		cmocka_unit_test(test_a_taken_entry_knows_nothing_of_the_one_before),
 		cmocka_unit_test(test_a_full_table_has_no_entry),
+		cmocka_unit_test(test_a_large_table_costs_what_is_in_it),
+		cmocka_unit_test(test_a_table_grows_until_it_is_full),
 		cmocka_unit_test(test_a_table_of_nothing_is_refused),
 		cmocka_unit_test(test_a_visitor_may_release_what_it_is_given),
 		cmocka_unit_test(test_a_worker_tells_its_own_entries_from_those_before),

@@ -20,7 +20,7 @@ struct slot {
 	bool is_seen;                   /* in the response at hand */
 	bool is_named;                  /* something live names it; as of settle_names() */
 	bool was_asked_again;
-	uint64_t waits_since_ms;        /* accepted and live differ; 0: they don't */
+	uint64_t waits_since_ms;        /* accepted and live differ, or nothing came yet that is asked for; 0: neither */
 	UT_hash_handle hh;
 };
 

@@ -330,6 +330,8 @@ static void apply_one(struct xds_scope *scope, enum mesh_kind kind, struct xds_r
 		return;
 	}
 	*(slot->accepted ? &push->changed : &push->added) += 1;
+	if (!slot->accepted)
+		slot->waits_since_ms = 0; /* for the answer, until now */
 	slot_set(scope, &slot->accepted, resource);
 	/* Endpoints of what serves are the one thing that changes all the time. */
 	if (kind == MESH_LOAD_ASSIGNMENT && slot->live)

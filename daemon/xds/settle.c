@@ -48,12 +48,18 @@ static void ask_again(struct check *c, enum mesh_kind kind, struct slot *slot)
 	c->scope->types[kind].asks_again = true;
 }
 
-/* Waits from now on, unless something was accepted. */
+/* The server has spoken, and weft took nothing of it. As in Envoy, that ends the wait of those who name it. */
+static bool is_refused(const struct slot *slot)
+{
+	return slot->refused && !slot->accepted;
+}
+
+/* Waits from now on, unless something was accepted or refused. */
 static bool is_answered(struct check *c, enum mesh_kind kind, const char *name)
 {
 	struct slot *slot = slot_find(c->scope, kind, name);
 
-	if (!slot || slot->accepted) {
+	if (!slot || slot->accepted || is_refused(slot)) {
 		if (slot)
 			slot->was_asked_again = false;
 		return slot != NULL;
@@ -107,7 +113,7 @@ static void look_at_routes(void *arg, const char *name)
 	const struct slot *slot = slot_find(c->scope, MESH_ROUTE_CONFIG, name);
 
 	(void)is_answered(c, MESH_ROUTE_CONFIG, name);
-	if (!slot || !slot->live)
+	if (!slot || (!slot->live && !is_refused(slot)))
 		c->is_blocked = true;
 }
 
@@ -256,11 +262,12 @@ static bool has_gone(const struct xds_scope *scope, enum mesh_kind kind)
 
 /* ---- slots without a purpose -------------------------------------------------------------------------------------------------------- */
 
+/* A name without an answer keeps its time, to be asked for again, and holds nothing up: those who name it wait, or have ceased to. */
 static bool is_waiting(struct slot *slot)
 {
 	if (slot->accepted == slot->live && (slot->accepted || !slot->is_wanted))
 		slot->waits_since_ms = 0;
-	return slot->waits_since_ms != 0;
+	return slot->accepted != slot->live && slot->waits_since_ms;
 }
 
 /* True when some of the type still wait. */

@@ -72,26 +72,39 @@ static inline void forget_sent(struct fixture *fx)
 	fx->sent_count = 0;
 }
 
-static inline int fixture_setup(void **state)
+static inline void fixture_init(struct fixture *fx, struct xds_store *store, const char *name)
 {
 	static const struct xds_scope_callbacks callbacks = { fixture_on_send, fixture_on_publish };
-	struct fixture *fx = calloc(1, sizeof(*fx));
+
+	*fx = (struct fixture){ .store = store, .now_ms = 1000 };
+	assert_int_equal(xds_scope_new(store, name, NODE, sizeof(NODE) - 1, &callbacks, fx, &fx->scope), 0);
+}
+
+static inline int fixture_setup(void **state)
+{
+	struct fixture *fx = malloc(sizeof(*fx));
+	struct xds_store *store;
 
 	assert_non_null(fx);
-	assert_int_equal(xds_store_new(&fx->store), 0);
-	assert_int_equal(xds_scope_new(fx->store, "default", NODE, sizeof(NODE) - 1, &callbacks, fx, &fx->scope), 0);
-	fx->now_ms = 1000;
+	assert_int_equal(xds_store_new(&store), 0);
+	fixture_init(fx, store, "default");
 	*state = fx;
 	return 0;
+}
+
+/* All but its store. */
+static inline void fixture_release(struct fixture *fx)
+{
+	forget_sent(fx);
+	strbuf_release(&fx->serving);
+	xds_scope_free(&fx->scope);
 }
 
 static inline int fixture_teardown(void **state)
 {
 	struct fixture *fx = *state;
 
-	forget_sent(fx);
-	strbuf_release(&fx->serving);
-	xds_scope_free(&fx->scope);
+	fixture_release(fx);
 	xds_store_free(&fx->store);
 	free(fx);
 	return 0;
@@ -358,6 +371,19 @@ static inline void begin_serving(struct fixture *fx)
 	push_one_routes(fx, "1", "r", "a");
 	assert_true(xds_scope_is_ready(fx->scope));
 	forget_sent(fx);
+}
+
+static inline void fixture_restore_one(void *arg, const struct xds_resource *resource)
+{
+	assert_int_equal(xds_scope_restore(((struct fixture *)arg)->scope, resource->kind, resource->bytes.at, resource->bytes.size), 0);
+}
+
+/* Another scope, with what serves in the first, as after a restart. */
+static inline void begin_with_what_was_kept(const struct fixture *fx, struct fixture *other)
+{
+	fixture_init(other, fx->store, "other");
+	xds_scope_each_live(fx->scope, fixture_restore_one, other);
+	assert_int_equal(xds_scope_restored(other->scope, other->now_ms), 0);
 }
 
 /* ---- requests ---------------------------------------------------------------------------------------------------------------------- */

@@ -555,32 +555,16 @@ static void test_scopes_share_what_is_equal(void **state)
 	push_one_routes(&other, "2", "r", "b");
 	assert_string_equal(cluster_of_routes(fx, "r"), "a");
 	assert_string_equal(cluster_of_routes(&other, "r"), "b");
-	forget_sent(&other);
-	strbuf_release(&other.serving);
-	xds_scope_free(&other.scope);
+	fixture_release(&other);
 	assert_non_null(mesh_find_cluster(xds_scope_mesh(fx->scope), "a"));
-}
-
-struct restoring {
-	struct xds_scope *scope;
-};
-
-static void restore_one(void *arg, const struct xds_resource *resource)
-{
-	assert_int_equal(xds_scope_restore(((struct restoring *)arg)->scope, resource->kind, resource->bytes.at, resource->bytes.size), 0);
 }
 
 static void test_what_was_kept_serves_before_there_is_a_stream(void **state)
 {
-	static const struct xds_scope_callbacks callbacks = { fixture_on_send, fixture_on_publish };
-	struct fixture *fx = *state, other = { .store = fx->store, .now_ms = 1000 };
-	struct restoring restoring;
+	struct fixture *fx = *state, other;
 
 	begin_serving(fx);
-	assert_int_equal(xds_scope_new(fx->store, "other", NODE, sizeof(NODE) - 1, &callbacks, &other, &other.scope), 0);
-	restoring.scope = other.scope;
-	xds_scope_each_live(fx->scope, restore_one, &restoring);
-	assert_int_equal(xds_scope_restored(other.scope, 1000), 0);
+	begin_with_what_was_kept(fx, &other);
 	assert_true(xds_scope_is_ready(other.scope));
 	assert_int_equal(other.published, 1);
 	assert_string_equal(endpoint_of(&other, "a"), "10.1.0.1");
@@ -593,9 +577,7 @@ static void test_what_was_kept_serves_before_there_is_a_stream(void **state)
 	push_one_routes(&other, "1", "r", "b");
 	assert_null(mesh_find_cluster(xds_scope_mesh(other.scope), "a"));
 	assert_string_equal(cluster_of_routes(&other, "r"), "b");
-	forget_sent(&other);
-	strbuf_release(&other.serving);
-	xds_scope_free(&other.scope);
+	fixture_release(&other);
 }
 
 /* ---- for people --------------------------------------------------------------------------------------------------------------------- */

@@ -249,40 +249,59 @@ WEFT_STAGE int weft_find_listener(const struct weft_image_handle *image, const s
 	return 0;
 }
 
+/* The place of `target` in a struct weft_choice of `count` items. A stage without a page in hand: the verifier then walks each turn once, where 6.1's
+ * followed both ways to a page, and what each way left behind, through all turns after it. */
+WEFT_STAGE int weft_choice_place(const struct weft_image_handle *image, weft_ref ref, u32 count, u32 target)
+{
+	u32 i;
+
+	if (!image)
+		return -EINVAL;
+	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_WEIGHTED_MAX); i++) {
+		struct weft_cursor cursor = {};
+		const struct weft_choice_item *item;
+
+		if (i >= count)
+			return -ENODATA;
+		item = WEFT_OBJECT(weft_choice_item, image, &cursor, ref + sizeof(struct weft_choice) + i * sizeof(*item));
+		if (!item)
+			return -ENODATA;
+		if (target < item->until)
+			return i;
+	}
+	return -E2BIG;
+}
+
 /* The cluster of a struct weft_choice for a random number; unless NULL, its place there (`which`) and its changes of both directions. 0; -ENODATA: there is none;
  * -E2BIG: more than the kernel looks at. */
 WEFT_INLINE int weft_choose_cluster(const struct weft_image_handle *image, struct weft_cursor *cursor, weft_ref ref, u32 random, u32 *cluster_id,
 				    u32 *which, weft_ref *changes, weft_ref *response_changes)
 {
 	const struct weft_choice *choice;
-	u32 count, total, target, i;
+	const struct weft_choice_item *item;
+	u32 count, total;
+	int place = 0;
 
 	choice = WEFT_OBJECT(weft_choice, image, cursor, ref);
 	if (!ref || !choice)
 		return -ENODATA;
 	count = choice->count;
 	total = choice->total_weight;
-	target = count > 1 && total ? random % total : 0;
-	for (i = 0; i < WEFT_KERNEL_LIMIT(WEFT_WEIGHTED_MAX); i++) {
-		const struct weft_choice_item *item;
-
-		if (i >= count)
-			return -ENODATA;
-		item = WEFT_OBJECT(weft_choice_item, image, cursor, ref + sizeof(*choice) + i * sizeof(*item));
-		if (!item)
-			return -ENODATA;
-		if (target < item->until || count == 1) {
-			*cluster_id = item->cluster_id;
-			if (which)
-				*which = i;
-			if (changes)
-				*changes = item->changes;
-			if (response_changes)
-				*response_changes = item->response_changes;
-			return 0;
-		}
-	}
-	return -E2BIG;
+	if (count != 1)
+		place = weft_choice_place(image, ref, count, total ? random % total : 0);
+	if (place < 0)
+		return place;
+	item = WEFT_OBJECT(weft_choice_item, image, cursor, ref + sizeof(*choice) + place * sizeof(*item));
+	if (!item)
+		return -ENODATA;
+	*cluster_id = item->cluster_id;
+	if (which)
+		*which = place;
+	if (changes)
+		*changes = item->changes;
+	if (response_changes)
+		*response_changes = item->response_changes;
+	return 0;
 }
 
 #ifndef __bpf__

@@ -27,7 +27,11 @@ torture() {
 
 for part in "$@"; do
 	case $part in
-	datapath) try "$part" "$BUILD/tests/datapath/features_test" ;;
+	datapath)
+		try "$part features" "$BUILD/tests/datapath/features_test"
+		try "$part budget" "$BUILD/tests/datapath/budget_test"
+		sed -n '/without_direct_reads/q;/instructions, /p' /tmp/part.log
+		;;
 	order) try "$part" "$BUILD/tests/order_test" ;;
 	found)
 		try "$part" "$BUILD/tests/found_test"

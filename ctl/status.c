@@ -10,6 +10,8 @@ static void print_daemon(const json_t *status)
 	const json_t *worker = json_object_get(status, "worker"), *config = json_object_get(status, "config");
 	const json_t *generations = json_object_get(status, "generations"), *memory = json_object_get(status, "memory");
 	long long up = ctl_number(status, "uptime_s");
+	const json_t *drainer;
+	size_t i;
 
 	printf("weftd %s, up %lldd %02lld:%02lld:%02lld, worker %lld (%lld restarts), fast path %s%s\n", ctl_text(status, "version"), up / 86400,
 	       up / 3600 % 24, up / 60 % 60, up % 60, ctl_number(worker, "pid"), ctl_number(worker, "restarts"), ctl_text(status, "fast_path"),
@@ -17,6 +19,10 @@ static void print_daemon(const json_t *status)
 	printf("Configuration %s: generation %lld (routes %lld, endpoints %lld), %lld changed files refused\n", ctl_text(config, "file"),
 	       ctl_number(status, "generation"), ctl_number(generations, "routes"), ctl_number(generations, "endpoints"),
 	       ctl_number(config, "refusals"));
+	json_array_foreach(json_object_get(status, "beginning"), i, drainer)
+		printf("A weftd of another ABI begins beside this one: process %lld, ABI %s\n", ctl_number(drainer, "process"), ctl_text(drainer, "abi"));
+	json_array_foreach(json_object_get(status, "draining"), i, drainer)
+		printf("A weftd that was replaced is draining: process %lld, ABI %s\n", ctl_number(drainer, "process"), ctl_text(drainer, "abi"));
 	printf("Memory: %.1f MB resident, images %.1f KB, proxy buffers %.1f KB\n", (double)ctl_number(memory, "resident_bytes") / 1e6,
 	       (double)(ctl_number(memory, "route_image_bytes") + ctl_number(memory, "endpoint_image_bytes")) / 1e3,
 	       (double)ctl_number(memory, "proxy_buffers_bytes") / 1e3);

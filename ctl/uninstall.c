@@ -17,13 +17,14 @@
 
 #define STOP_TIMEOUT_MS 20000 /* weftd gives open exchanges 3 s, and kills a worker that does not end after 10 */
 #define STOP_LOOK_MS 50
+#define STOP_AGAIN_MS 5000    /* with --stay-when-replaced one that drains ends at once only when it is asked again */
 
 /* The lock, once whoever holds it has ended: it is asked to. */
 static int take_over(const char *bpffs, int *lock_fd)
 {
 	const struct timespec pause = { .tv_nsec = STOP_LOOK_MS * 1000000l };
 	pid_t asked = 0, holder = 0;
-	int r;
+	int asked_ms = 0, r;
 
 	for (int waited_ms = 0; waited_ms < STOP_TIMEOUT_MS; waited_ms += STOP_LOOK_MS) {
 		r = lock_take(LOCK_FOLDER, bpffs, lock_fd, &holder);
@@ -32,9 +33,12 @@ static int take_over(const char *bpffs, int *lock_fd)
 		if (holder > 0 && holder != asked) {
 			printf("Ending weftd (process %d), which serves this node through %s\n", (int)holder, bpffs);
 			fflush(stdout);
+		}
+		if (holder > 0 && (holder != asked || waited_ms - asked_ms >= STOP_AGAIN_MS)) {
 			if (kill(holder, SIGTERM) < 0 && errno != ESRCH)
 				return -errno;
 			asked = holder;
+			asked_ms = waited_ms;
 		}
 		nanosleep(&pause, NULL);
 	}
@@ -42,12 +46,29 @@ static int take_over(const char *bpffs, int *lock_fd)
 	return -ETIMEDOUT;
 }
 
+/* A weftd that was replaced by one of another ABI, and serves what is open in it. */
+static int end_drainer(void *arg, const char *path)
+{
+	int lock_fd = -1, r;
+
+	(void)arg;
+	if (!pins_drainer(path))
+		return 0;
+	r = take_over(path, &lock_fd);
+	if (!r)
+		lock_give(LOCK_FOLDER, path, &lock_fd);
+	return r;
+}
+
 static int remove_everything(const struct ctl *ctl, int lock_fd)
 {
 	int r;
 
+	r = pins_each(ctl->bpffs, end_drainer, NULL);
+	step("uninstall: none drains");
 	/* Programs first: what they send to is about to go. */
-	r = pins_remove_all(ctl->bpffs);
+	if (!r)
+		r = pins_remove_all(ctl->bpffs);
 	step("uninstall: pins removed");
 	leftovers_clear(lock_fd);
 	step("uninstall: notes cleared");

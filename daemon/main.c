@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "abi_layout.h"
 #include "admin/http.h"
 #include "admin/server.h"
 #include "base/cleanup.h"
@@ -16,11 +17,13 @@
 #include "base/leftovers.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "base/pins.h"
 #include "base/step.h"
 #include "base/strbuf.h"
 #include "compile/compile.h"
 #include "datapath/datapath.h"
 #include "keeper/keeper.h"
+#include "keeper/notes.h"
 #include "keeper/options.h"
 #include "keeper/pass.h"
 #include "keeper/preflight.h"
@@ -87,35 +90,12 @@ static int preflight(const struct options *options, struct strbuf *cgroup2, stru
 	return 0;
 }
 
-/* Where the weftd that is to follow asks. */
-static void succession_path(const struct options *options, char path[PATH_MAX])
-{
-	snprintf(path, PATH_MAX, "%s" PASS_SUFFIX, options->control);
-}
-
-static int sign_and_note(const struct options *options, const char *own_cgroup, int lock_fd)
-{
-	char succession[PATH_MAX];
-	int r;
-
-	succession_path(options, succession);
-	r = lock_sign(lock_fd);
-	if (!r)
-		r = lock_note(lock_fd, NOTE_CONTROL, options->control);
-	if (!r)
-		r = lock_note(lock_fd, NOTE_CONTROL, succession);
-	if (!r)
-		r = lock_note(lock_fd, NOTE_CGROUP, own_cgroup);
-	step("start: notes made");
-	return r;
-}
-
 /* What a killed one left goes, and what this one makes is noted before it is made. */
 static int note_what_is_made(const struct options *options, const char *own_cgroup, int lock_fd)
 {
 	leftovers_clear(lock_fd);
 	step("start: leftovers cleared");
-	return sign_and_note(options, own_cgroup, lock_fd);
+	return notes_sign(lock_fd, getpid(), options, own_cgroup);
 }
 
 static int take_lock(const struct options *options, const char *own_cgroup, int *fd)
@@ -153,7 +133,7 @@ static int listen_succession(const struct options *options, int *fd)
 	char path[PATH_MAX];
 	int r;
 
-	succession_path(options, path);
+	notes_succession_path(options, path);
 	r = socket_listen(path, SOCK_SEQPACKET, SUCCESSION_BACKLOG, fd);
 	return r ? log_err(r, "making the socket %s", path) : 0;
 }
@@ -186,7 +166,7 @@ static void clear_away(const struct options *options, const char *own_cgroup)
 	if (r)
 		log_err(r, "detaching the kernel programs: the next weftd does it");
 	step("end: pins removed");
-	succession_path(options, succession);
+	notes_succession_path(options, succession);
 	unlink(options->control);
 	unlink(succession);
 	step("end: control socket removed");
@@ -213,9 +193,10 @@ struct beginning {
 	const char *cgroup2, *own_cgroup;
 	uint32_t descriptors;
 	struct table *table;
-	int control_fd;
 	bool is_replacement;
+	bool is_beside;      /* a replacement of one that has another ABI, and drains */
 	uint64_t generation; /* of the other one's configuration */
+	uint32_t pod_count;  /* of one that drains: pods that it serves */
 };
 
 static int serve(const struct options *options, uint32_t disabled, const struct beginning *with)
@@ -227,8 +208,9 @@ static int serve(const struct options *options, uint32_t disabled, const struct 
 		.cgroup2 = with->cgroup2,
 		.own_cgroup = with->own_cgroup,
 		.descriptors = with->descriptors,
-		.control_fd = with->control_fd,
-		.replaces = with->is_replacement,
+		.replaces = with->is_replacement && !with->is_beside,
+		.is_beside = with->is_beside,
+		.pods_wanted = with->pod_count,
 	};
 	const struct keeper_job job = { .name = "weft-worker", .work = worker_run, .arg = &config, .is_replacement = with->is_replacement,
 		.generation = with->generation, .stays_when_replaced = options->stays_when_replaced };
@@ -242,13 +224,13 @@ static int serve(const struct options *options, uint32_t disabled, const struct 
 	return keeper_run(with->table, &job);
 }
 
-static int serve_anew(const struct options *options, uint32_t disabled, const struct beginning *with, int lock_fd, int succession_fd)
+static int serve_anew(const struct options *options, uint32_t disabled, const struct beginning *with, int lock_fd, int control_fd, int succession_fd)
 {
 	int r;
 
 	r = name_own_fd(with->table, lock_fd, TABLE_KEEPER);
 	if (r == 0)
-		r = name_own_fd(with->table, with->control_fd, TABLE_CONTROL);
+		r = name_own_fd(with->table, control_fd, TABLE_CONTROL);
 	if (r == 0)
 		r = name_own_fd(with->table, succession_fd, TABLE_SUCCESSION);
 	if (r) {
@@ -265,24 +247,84 @@ static int was_replaced(const struct beginning *with)
 	return EXIT_SUCCESS;
 }
 
+static int is_drained_still(pid_t drainer)
+{
+	log_error("a weftd of this one's ABI (process %d) was replaced and drains still: it ends within its --drain-time, try again then", (int)drainer);
+	return -EBUSY;
+}
+
+static int fd_of(const struct beginning *with, uint32_t slot)
+{
+	const struct table_entry *entry = table_find(with->table, TABLE_KEEPER, slot);
+
+	return entry ? entry->fd : -1;
+}
+
+/* They have a lock of their own while two weftds run. */
+static int remove_own_pins(const struct options *options, const struct beginning *with)
+{
+	int lock_fd = fd_of(with, TABLE_OWN_PINS);
+	char path[PATH_MAX];
+
+	if (lock_fd < 0)
+		return 0;
+	return pins_path(options->bpffs, PASS_ABI, path) || pins_remove_locked(path, &lock_fd) ? -EIO : 0;
+}
+
+/* The pins are its own still; all else is that one's which serves. */
+static int has_drained(const struct options *options, const struct beginning *with)
+{
+	return remove_own_pins(options, with) ? EXIT_FAILURE : was_replaced(with);
+}
+
+/* How a weftd ended that had taken over, or needed not to. */
+static int after(int status, const struct options *options, const struct beginning *with)
+{
+	int lock_fd = fd_of(with, 0);
+
+	if (status == KEEPER_EXIT_REPLACED)
+		return was_replaced(with);
+	if (status == KEEPER_EXIT_DRAINED || status == KEEPER_EXIT_DRAINED_STAYS) {
+		int r = has_drained(options, with);
+
+		if (status == KEEPER_EXIT_DRAINED_STAYS)
+			keeper_wait_for_end();
+		return r;
+	}
+	(void)remove_own_pins(options, with);
+	clear_away(options, with->own_cgroup);
+	if (lock_fd >= 0)
+		lock_give(LOCK_FOLDER, options->bpffs, &lock_fd);
+	return status;
+}
+
+/* The one that replaced it has ended, too. */
+static int check_undrained(const struct options *options)
+{
+	pid_t drainer = 0;
+	char path[PATH_MAX];
+
+	if (pins_path(options->bpffs, PASS_ABI, path) == 0)
+		drainer = pins_drainer(path);
+	return drainer ? is_drained_still(drainer) : 0;
+}
+
 static int run_anew(const struct options *options, uint32_t disabled, struct beginning *with)
 {
 	_cleanup_close_ int control_fd = -1, succession_fd = -1;
-	int lock_fd = -1, r = EXIT_FAILURE;
+	int lock_fd = -1, r;
 
-	if (take_lock(options, with->own_cgroup, &lock_fd))
+	if (check_undrained(options) || take_lock(options, with->own_cgroup, &lock_fd))
 		return EXIT_FAILURE;
 	step_keeper();
 	if (listen_control(options, &control_fd) == 0 && listen_succession(options, &succession_fd) == 0) {
 		step("start: control socket made");
-		with->control_fd = control_fd;
-		r = serve_anew(options, disabled, with, lock_fd, succession_fd);
+		r = serve_anew(options, disabled, with, lock_fd, control_fd, succession_fd);
+		return after(r, options, with);
 	}
-	if (r == KEEPER_EXIT_REPLACED)
-		return was_replaced(with);
 	clear_away(options, with->own_cgroup);
 	lock_give(LOCK_FOLDER, options->bpffs, &lock_fd);
-	return r;
+	return EXIT_FAILURE;
 }
 
 /* ---- replacement ----------------------------------------------------------------------------------------------------------------- */
@@ -306,25 +348,26 @@ static int try_configuration(const char *path)
 }
 
 /* In a process of its own: nothing of it stays in the keeper's memory. */
-static int load_programs(const struct options *options, uint32_t disabled)
+static int load_programs(const struct options *options, uint32_t disabled, int (*load)(const struct datapath_options *options))
 {
-	const struct datapath_options datapath = { .bpffs = options->bpffs, .disabled = disabled, .connections_max = options->limits.connections };
+	const struct datapath_options datapath = { .bpffs = options->bpffs, .fast_path = options->fast_path, .disabled = disabled,
+		.connections_max = options->limits.connections };
 	pid_t pid = fork();
 	int status;
 
 	if (pid < 0)
 		return log_err(-errno, "making a process that loads the programs");
 	if (pid == 0)
-		_exit(datapath_load_next(&datapath) ? EXIT_FAILURE : EXIT_SUCCESS);
+		_exit(load(&datapath) ? EXIT_FAILURE : EXIT_SUCCESS);
 	if (waitpid(pid, &status, 0) < 0)
 		return -errno;
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EINVAL;
 }
 
 /* The other one goes on when this process has ended. */
-static int did_not_take_over(const struct options *options, const struct beginning *with, int lock_fd, const struct strbuf *former_notes)
+static int did_not_take_over(const struct options *options, const struct beginning *with, const struct strbuf *former_notes)
 {
-	int r = lock_set_text(lock_fd, former_notes);
+	int r = lock_set_text(fd_of(with, 0), former_notes);
 
 	if (r)
 		log_warn(r, "writing what the weftd that runs had noted");
@@ -334,42 +377,93 @@ static int did_not_take_over(const struct options *options, const struct beginni
 	return EXIT_FAILURE;
 }
 
+/* ---- beside one of another ABI ----------------------------------------------------------------------------------------------------- */
+
+/* Until it serves its pins could be taken for what a killed one has left. */
+static int lock_own_pins(const struct options *options, const struct beginning *with)
+{
+	struct table_entry *entry;
+	char path[PATH_MAX];
+	pid_t holder = 0;
+	int fd = -1, r;
+
+	r = pins_path(options->bpffs, PASS_ABI, path);
+	if (!r)
+		r = pins_make(options->bpffs, PASS_ABI); /* a lock has a folder that tells of it */
+	if (!r)
+		r = lock_take(LOCK_FOLDER, path, &fd, &holder);
+	if (r == -EBUSY)
+		return is_drained_still(holder);
+	if (!r)
+		r = lock_sign(fd, getpid());
+	entry = r ? NULL : table_take(with->table, fd);
+	if (!entry)
+		return log_err(r ? r : -ENFILE, "taking the lock of %s in " LOCK_FOLDER, path);
+	entry->slot = TABLE_OWN_PINS;
+	table_publish(entry, TABLE_KEEPER);
+	return 0;
+}
+
+static int did_not_serve_beside(const struct options *options, const struct beginning *with)
+{
+	has_drained(options, with);
+	log_error("this weftd could not take over: the one that runs goes on");
+	return EXIT_FAILURE;
+}
+
+static int run_beside(const struct options *options, uint32_t disabled, struct beginning *with, int channel)
+{
+	struct succeed_yielded yielded;
+	int r;
+
+	if (lock_own_pins(options, with))
+		return EXIT_FAILURE;
+	step_keeper();
+	r = load_programs(options, disabled, datapath_load_beside);
+	step("beside: programs loaded");
+	if (!r)
+		r = succeed_beside(channel, with->table, &yielded);
+	if (r)
+		return did_not_serve_beside(options, with);
+	with->is_replacement = with->is_beside = true;
+	with->generation = yielded.generation;
+	with->pod_count = yielded.pod_count;
+	r = serve(options, disabled, with);
+	return r == KEEPER_EXIT_UNTAKEN ? did_not_serve_beside(options, with) : after(r, options, with);
+}
+
+/* ---- replacement of one of the same ABI -------------------------------------------------------------------------------------------- */
+
 /* With what another weftd has handed over. */
 static int run_replacement(const struct options *options, uint32_t disabled, struct beginning *with, int channel)
 {
 	_cleanup_(strbuf_release) struct strbuf former_notes = STRBUF_INIT;
-	struct succeed_kept kept;
+	bool is_beside = false;
 	int r;
 
 	r = try_configuration(options->config);
 	if (!r)
-		r = succeed_greet(channel, options->bpffs);
+		r = succeed_greet(channel, options->bpffs, &is_beside);
+	if (!r && is_beside)
+		return run_beside(options, disabled, with, channel);
 	if (!r)
-		r = load_programs(options, disabled);
+		r = load_programs(options, disabled, datapath_load_next);
 	if (r)
 		return EXIT_FAILURE;
 	step_keeper();
 	step("replace: ready");
-	r = succeed_take(channel, with->table, &kept);
+	r = succeed_take(channel, with->table, &with->generation);
 	if (!r)
-		r = lock_text(kept.lock_fd, &former_notes);
+		r = lock_text(fd_of(with, 0), &former_notes);
 	if (!r)
-		r = sign_and_note(options, with->own_cgroup, kept.lock_fd);
+		r = notes_sign(fd_of(with, 0), getpid(), options, with->own_cgroup);
 	if (r) {
 		datapath_forget_loaded(options->bpffs);
 		return EXIT_FAILURE;
 	}
-	with->control_fd = kept.control_fd;
 	with->is_replacement = true;
-	with->generation = kept.generation;
 	r = serve(options, disabled, with);
-	if (r == KEEPER_EXIT_REPLACED)
-		return was_replaced(with);
-	if (r == KEEPER_EXIT_UNTAKEN)
-		return did_not_take_over(options, with, kept.lock_fd, &former_notes);
-	clear_away(options, with->own_cgroup);
-	lock_give(LOCK_FOLDER, options->bpffs, &kept.lock_fd);
-	return r;
+	return r == KEEPER_EXIT_UNTAKEN ? did_not_take_over(options, with, &former_notes) : after(r, options, with);
 }
 
 static int run(const struct options *options, uint32_t disabled)
@@ -392,7 +486,7 @@ static int run(const struct options *options, uint32_t disabled)
 		return EXIT_FAILURE;
 	}
 	with.table = table;
-	succession_path(options, path);
+	notes_succession_path(options, path);
 	r = options->replace ? pass_connect(path, &channel) : -ENOENT;
 	if (r == 0)
 		return run_replacement(options, disabled, &with, channel);

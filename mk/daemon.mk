@@ -27,11 +27,13 @@ $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -I$(BUILD)/gen/proto $(CFLAGS) $(GEN_CFLAGS) -c $< -o $@
 
-# Who replaces a running weftd must have its very layout, whatever WEFT_ABI_VERSION says.
+# Who takes over a running weftd's connections must have its very layout, whatever WEFT_ABI_VERSION says. LAYOUT_SALT makes another one of the same files.
+LAYOUT_SALT ?=
 ABI_FILES := $(addprefix include/weft/,abi.h address.h balance.h exceptions.h head.h image.h reason.h traffic.h) bpf/maps.h bpf/memo.h bpf/kernel.h daemon/keeper/table.h daemon/keeper/pass.h
 $(BUILD)/gen/abi_layout.h: $(ABI_FILES) scripts/abi-layout.sh
-	scripts/abi-layout.sh $@ $(ABI_FILES)
-$(foreach d,obj asan,$(addprefix $(BUILD)/$(d)/daemon/,keeper/succeed.o worker/succession.o)): $(BUILD)/gen/abi_layout.h
+	scripts/abi-layout.sh $@ "$(LAYOUT_SALT)" $(ABI_FILES)
+NEED_LAYOUT := main.o keeper/succeed.o $(addprefix datapath/,datapath.o replace.o) $(addprefix worker/,beside.o status.o succession.o)
+$(foreach d,obj asan,$(addprefix $(BUILD)/$(d)/daemon/,$(NEED_LAYOUT))): $(BUILD)/gen/abi_layout.h
 $(BUILD)/tests/unit/keeper/pass_test: $(BUILD)/gen/abi_layout.h
 
 # Generated headers must exist before the first compile; after that the .d files say who needs them.

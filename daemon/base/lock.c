@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -16,6 +17,8 @@
 #include "base/strbuf.h"
 
 #define NOTES_BYTES_MAX 65536u
+#define PROBE_TRIES 5 /* somebody may just be looking whether it is held */
+#define PROBE_MS 2
 
 /* /sys/fs/bpf/weft -> sys-fs-bpf-weft.lock: two daemons that use one folder meet in one file, whatever their other options are. */
 static int lock_path(const char *folder, const char *bpffs, struct strbuf *out)
@@ -55,7 +58,7 @@ static bool is_still_there(int fd, const char *path)
 
 static int open_locked(const char *path, int *out, pid_t *holder)
 {
-	for (;;) {
+	for (int tries = 0;;) {
 		_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 
 		if (fd < 0)
@@ -63,6 +66,10 @@ static int open_locked(const char *path, int *out, pid_t *holder)
 		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 			if (errno != EWOULDBLOCK)
 				return -errno;
+			if (++tries < PROBE_TRIES) {
+				nanosleep(&(struct timespec){ .tv_nsec = PROBE_MS * 1000000l }, NULL);
+				continue;
+			}
 			*holder = read_holder(fd);
 			return -EBUSY;
 		}
@@ -86,6 +93,17 @@ int lock_take(const char *folder, const char *bpffs, int *out, pid_t *holder)
 	return open_locked(path.data, out, holder);
 }
 
+pid_t lock_holder(const char *folder, const char *bpffs)
+{
+	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
+	_cleanup_close_ int fd = -1;
+
+	if (lock_path(folder, bpffs, &path))
+		return 0;
+	fd = open(path.data, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK ? read_holder(fd) : 0;
+}
+
 static int append(int fd, const struct strbuf *line)
 {
 	if (lseek(fd, 0, SEEK_END) < 0)
@@ -93,12 +111,12 @@ static int append(int fd, const struct strbuf *line)
 	return fd_write_all(fd, strbuf_text(line), line->size);
 }
 
-int lock_sign(int fd)
+int lock_sign(int fd, pid_t holder)
 {
 	_cleanup_(strbuf_release) struct strbuf line = STRBUF_INIT;
 	int r;
 
-	r = strbuf_printf(&line, "%ld\n", (long)getpid());
+	r = strbuf_printf(&line, "%ld\n", (long)holder);
 	if (r)
 		return r;
 	if (ftruncate(fd, 0) < 0)

@@ -15,8 +15,11 @@
  * holds it. Returns 0 and the descriptor; -EBUSY and in `holder` who has it (0: could not be read); or -errno. */
 int lock_take(const char *folder, const char *bpffs, int *fd, pid_t *holder);
 
-/* Makes this process the one that the file names, with nothing noted. */
-int lock_sign(int fd);
+/* Who holds it, if anybody; 0: nobody, or who has not signed yet. Makes and takes nothing. */
+pid_t lock_holder(const char *folder, const char *bpffs);
+
+/* Makes `holder` the process that the file names, with nothing noted. */
+int lock_sign(int fd, pid_t holder);
 /* Adds a line "`key` `value`" to the file. */
 int lock_note(int fd, const char *key, const char *value);
 /* Values that some holder noted under `key`, one a line, are appended to `out`; nothing if there are none. */

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/leftovers.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/pins.h"
 #include "base/step.h"
@@ -102,27 +104,31 @@ static int remove_tree(int dir_fd, const char *name, int depth)
 	return r;
 }
 
+int pins_empty(const char *dir)
+{
+	/* Links detach when their pins go; the sockets' programs go with the maps. */
+	int r = is_bpffs(dir) ? remove_tree(AT_FDCWD, dir, 0) : 0;
+
+	return r ? log_err(r, "removing what is pinned under %s", dir) : 0;
+}
+
 int pins_remove(const char *dir)
 {
-	int r;
+	int r = pins_empty(dir);
 
-	if (is_bpffs(dir)) {
-		/* Links detach when their pins go; the sockets' programs go with the maps. */
-		r = remove_tree(AT_FDCWD, dir, 0);
-		if (r)
-			return log_err(r, "removing what is pinned under %s", dir);
-	}
+	if (r)
+		return r;
 	if (rmdir(dir) && errno != ENOENT && errno != ENOTDIR)
 		return log_err(-errno, "removing the folder %s", dir);
 	return 0;
 }
 
-int pins_path(const char *dir, unsigned abi, char path[PATH_MAX])
+int pins_path(const char *dir, uint64_t abi, char path[PATH_MAX])
 {
-	return snprintf(path, PATH_MAX, "%s/" PINS_PREFIX "%u", dir, abi) < PATH_MAX ? 0 : -ENAMETOOLONG;
+	return snprintf(path, PATH_MAX, "%s/" PINS_PREFIX "%u-%08x", dir, (uint32_t)abi, (uint32_t)(abi >> 32)) < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
-uint64_t pins_identity(const char *dir, unsigned abi)
+uint64_t pins_identity(const char *dir, uint64_t abi)
 {
 	char path[PATH_MAX];
 	struct stat info;
@@ -130,7 +136,7 @@ uint64_t pins_identity(const char *dir, unsigned abi)
 	return pins_path(dir, abi, path) == 0 && stat(path, &info) == 0 ? (uint64_t)info.st_ino : 0;
 }
 
-int pins_make(const char *dir, unsigned abi)
+int pins_make(const char *dir, uint64_t abi)
 {
 	char path[PATH_MAX];
 	int r;
@@ -166,13 +172,54 @@ int pins_each(const char *dir, int (*fn)(void *arg, const char *path), void *arg
 	return r;
 }
 
+pid_t pins_drainer(const char *path)
+{
+	return access(path, F_OK) ? 0 : lock_holder(LOCK_FOLDER, path);
+}
+
+int pins_remove_locked(const char *path, int *lock_fd)
+{
+	int r = pins_empty(path);
+
+	step("pins: version emptied");
+	if (r)
+		return r;
+	lock_give(LOCK_FOLDER, path, lock_fd);
+	step("pins: version unlocked");
+	return pins_remove(path);
+}
+
+/* With the lock, so that nobody begins to drain it meanwhile. */
+static int remove_undrained(const char *path)
+{
+	pid_t holder = 0;
+	int fd = -1, r;
+
+	r = lock_take(LOCK_FOLDER, path, &fd, &holder);
+	if (r == -EBUSY) {
+		log_debug("%s stays: it is another weftd's (process %d), which serves what is open there to its end", path, (int)holder);
+		return 0;
+	}
+	if (r)
+		return log_err(r, "taking the lock of %s in " LOCK_FOLDER, path);
+	leftovers_clear(fd);
+	r = pins_remove_locked(path, &fd);
+	step("pins: version removed");
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
+
 static int remove_one(void *arg, const char *path)
 {
-	int r = pins_remove(path);
+	const char *own = arg;
 
-	(void)arg;
-	step("pins: version removed");
-	return r;
+	return own && !strcmp(own, path) ? 0 : remove_undrained(path);
+}
+
+int pins_remove_left(const char *dir, const char *own)
+{
+	return pins_each(dir, remove_one, (void *)own);
 }
 
 /* The kernel itself puts files into each BPF file system that is mounted. */

@@ -15,7 +15,9 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/pins.h"
+#include "abi_layout.h"
 #include "datapath/internal.h"
+#include "keeper/pass.h"
 
 static int on_event(void *arg, void *data, size_t size)
 {
@@ -41,12 +43,12 @@ int datapath_new(struct datapath **out, const struct datapath_options *options)
 		dp->maps[i] = -1;
 	for (int i = 0; i < PROGRAM_COUNT; i++)
 		dp->programs[i] = -1;
-	r = pins_path(options->bpffs, WEFT_ABI_VERSION, path);
+	r = pins_path(options->bpffs, PASS_ABI, path);
 	if (r || strlen(path) >= sizeof(dp->bpffs))
 		return log_err(-ENAMETOOLONG, "--bpffs");
 	memcpy(dp->bpffs, path, strlen(path) + 1);
 	if (!options->adopt) {
-		r = pins_make(options->bpffs, WEFT_ABI_VERSION);
+		r = pins_make(options->bpffs, PASS_ABI);
 		if (!r)
 			r = datapath_load(dp, options);
 		if (r) {
@@ -213,6 +215,22 @@ const char *datapath_pins(const struct datapath *dp)
 int datapath_uninstall(const char *bpffs)
 {
 	return pins_remove_all(bpffs);
+}
+
+int datapath_sweep_left(const char *bpffs)
+{
+	char own[PATH_MAX];
+	int r = pins_path(bpffs, PASS_ABI, own);
+
+	return r ? r : pins_remove_left(bpffs, own);
+}
+
+int datapath_empty_own(const char *bpffs)
+{
+	char own[PATH_MAX];
+	int r = pins_path(bpffs, PASS_ABI, own);
+
+	return r ? r : pins_empty(own);
 }
 
 void datapath_features(const struct datapath *dp, struct datapath_feature_state out[FEATURE_COUNT])

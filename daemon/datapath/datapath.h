@@ -54,6 +54,8 @@ int datapath_new(struct datapath **out, const struct datapath_options *options);
  * whatever becomes of this. Of the options: bpffs, disabled, connections_max. Errors are logged. */
 int datapath_load_next(const struct datapath_options *options);
 void datapath_forget_loaded(const char *bpffs);
+/* For one that is to replace one of another ABI: loads and pins all, to be opened with `adopt`. */
+int datapath_load_beside(const struct datapath_options *options);
 /* Releases user-space handles; attached programs and pins stay. */
 void datapath_free(struct datapath **dp);
 /* A thread begins to load the programs that read messages, unless they are there, or are not wanted. Whoever publishes new pages meanwhile waits longer: a grace period of RCU
@@ -64,8 +66,11 @@ int datapath_later_start(struct datapath *dp);
 int datapath_later_fd(const struct datapath *dp);
 /* Features, and what of the fast path is in force, may be others afterwards. -errno: there is no fast path. */
 int datapath_later_finish(struct datapath *dp);
-/* Detaches and unpins everything under `bpffs` (needs no open datapath): clean exit, uninstall, and clean-up of a crash. */
+/* Detaches and unpins everything under `bpffs` that no replaced weftd drains (needs no open datapath): clean exit, uninstall, and clean-up of a crash. */
 int datapath_uninstall(const char *bpffs);
+/* What killed weftds of other ABIs have left there; and what is pinned of this ABI. Who drains keeps what it has. */
+int datapath_sweep_left(const char *bpffs);
+int datapath_empty_own(const char *bpffs);
 
 /* sock_ops on the worker's own cgroup (cgroup v2 directory), for its upstream sockets. */
 int datapath_attach_worker(struct datapath *dp, const char *cgroup);

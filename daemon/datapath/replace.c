@@ -13,7 +13,9 @@
 #include "base/log.h"
 #include "base/pins.h"
 #include "base/step.h"
+#include "abi_layout.h"
 #include "datapath/internal.h"
+#include "keeper/pass.h"
 #include "weft.skel.h"
 
 static void next_path(const struct datapath *dp, const char *name, char path[PATH_MAX])
@@ -62,7 +64,7 @@ int datapath_load_next(const struct datapath_options *options)
 
 	if (!dp)
 		return -ENOMEM;
-	r = pins_path(options->bpffs, WEFT_ABI_VERSION, path);
+	r = pins_path(options->bpffs, PASS_ABI, path);
 	if (r || strlen(path) >= sizeof(dp->bpffs))
 		return log_err(-ENAMETOOLONG, "--bpffs");
 	memcpy(dp->bpffs, path, strlen(path) + 1);
@@ -92,7 +94,7 @@ void datapath_forget_loaded(const char *bpffs)
 {
 	char folder[PATH_MAX], path[PATH_MAX];
 
-	if (!pins_path(bpffs, WEFT_ABI_VERSION, folder) && snprintf(path, sizeof(path), "%s/next", folder) < (int)sizeof(path))
+	if (!pins_path(bpffs, PASS_ABI, folder) && snprintf(path, sizeof(path), "%s/next", folder) < (int)sizeof(path))
 		pins_remove(path);
 }
 
@@ -138,4 +140,12 @@ int datapath_put_next_in_force(struct datapath *dp)
 	}
 	next_path(dp, "", path);
 	return pins_remove(path);
+}
+
+int datapath_load_beside(const struct datapath_options *options)
+{
+	_cleanup_(datapath_free) struct datapath *dp = NULL;
+	int r = datapath_empty_own(options->bpffs);
+
+	return r ? r : datapath_new(&dp, options);
 }

@@ -179,6 +179,11 @@ static bool is_replaced(const struct keeper *keeper)
 	return __atomic_load_n(&keeper->state->is_replaced, __ATOMIC_ACQUIRE);
 }
 
+static bool is_draining(const struct keeper *keeper)
+{
+	return __atomic_load_n(&keeper->state->is_draining, __ATOMIC_ACQUIRE);
+}
+
 static bool is_untaken(const struct keeper *keeper)
 {
 	return keeper->job->is_replacement && !__atomic_load_n(&keeper->state->has_served, __ATOMIC_ACQUIRE);
@@ -189,16 +194,31 @@ static int ending(const struct keeper *keeper, int status)
 {
 	if (is_replaced(keeper))
 		return KEEPER_EXIT_REPLACED;
+	if (is_draining(keeper))
+		return KEEPER_EXIT_DRAINED;
 	return is_untaken(keeper) ? KEEPER_EXIT_UNTAKEN : status;
 }
 
 /* Replaced by another one, and asked to end for the first time: what is open in the worker may take its time. */
 static bool lets_worker_end(struct keeper *keeper)
 {
-	if (!keeper->job->stays_when_replaced || !is_replaced(keeper) || keeper->is_told_to_end || !keeper->worker)
+	if (!keeper->job->stays_when_replaced || !(is_replaced(keeper) || is_draining(keeper)) || keeper->is_told_to_end || !keeper->worker)
 		return false;
 	keeper->is_told_to_end = true;
 	return true;
+}
+
+static int drained(const struct keeper *keeper)
+{
+	return keeper->job->stays_when_replaced && !keeper->is_told_to_end ? KEEPER_EXIT_DRAINED_STAYS : KEEPER_EXIT_DRAINED;
+}
+
+/* Nothing here is needed any more, and the worker that shared it is gone. */
+static void begin_to_wait(void)
+{
+	log_info("replaced: waiting to be told to end");
+	if (close_range(STDERR_FILENO + 1, ~0u, 0))
+		log_warn(-errno, "closing what is another weftd's now");
 }
 
 /* False: it ends with its worker. */
@@ -206,10 +226,7 @@ static bool stays(struct keeper *keeper)
 {
 	if (!keeper->job->stays_when_replaced || keeper->is_told_to_end)
 		return false;
-	log_info("replaced: waiting to be told to end");
-	/* Nothing here is needed any more, and the worker that shared it is gone. */
-	if (close_range(STDERR_FILENO + 1, ~0u, 0))
-		log_warn(-errno, "closing what is another weftd's now");
+	begin_to_wait();
 	return true;
 }
 
@@ -244,7 +261,13 @@ static int supervise(struct keeper *keeper)
 					break;
 				return KEEPER_EXIT_REPLACED;
 			}
+			if (is_draining(keeper) && WIFEXITED(status) && WEXITSTATUS(status) == KEEPER_EXIT_DONE)
+				return drained(keeper);
 			say_how_it_ended(worker, status);
+			if (is_draining(keeper)) {
+				log_error("it was draining: what was open in it ends");
+				return drained(keeper);
+			}
 			/* The one that replaced it is gone, and the request to end still stands. */
 			if (keeper->is_told_to_end)
 				return ending(keeper, KEEPER_EXIT_DONE);
@@ -283,4 +306,16 @@ int keeper_run(struct table *table, const struct keeper_job *job)
 	r = r ? ending(&keeper, KEEPER_EXIT_FAILED) : supervise(&keeper);
 	munmap(keeper.state, sizeof(*keeper.state));
 	return r;
+}
+
+void keeper_wait_for_end(void)
+{
+	struct keeper keeper = { 0 };
+	int signal_number;
+
+	begin_to_wait();
+	fill_signals(&keeper.signals);
+	do {
+		signal_number = next_signal(&keeper, -1);
+	} while (signal_number != SIGTERM && signal_number != SIGINT);
 }

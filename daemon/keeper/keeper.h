@@ -20,6 +20,7 @@ struct keeper_state {
 	pid_t keeper_pid;
 	uint32_t is_replaced;  /* worker: another weftd has all that this one had; when the worker ends, so does the keeper, and clears nothing away.
 	                          Set before that one is told, and taken back by a worker that knows that it will not serve */
+	uint32_t is_draining;  /* worker: likewise, but the other one has an ABI of its own: this one keeps its pins, until it ends with its worker */
 };
 
 /* A worker's exit status. */
@@ -28,6 +29,8 @@ enum keeper_exit {
 	KEEPER_EXIT_FAILED = 1,  /* could not begin: logged; before has_served the keeper then gives up too */
 	KEEPER_EXIT_REPLACED = 3, /* of keeper_run() alone: what is attached and pinned is another weftd's now */
 	KEEPER_EXIT_UNTAKEN = 4,  /* likewise: a replacement that ended before it took over, so that all is the other one's still */
+	KEEPER_EXIT_DRAINED = 5,  /* likewise: its pins are all that is its own still */
+	KEEPER_EXIT_DRAINED_STAYS = 6, /* likewise, and it is to wait until it is told to end */
 };
 
 struct keeper_job {
@@ -46,6 +49,9 @@ struct keeper_job {
 /* Runs workers until SIGTERM or SIGINT. Every descriptor that `table` doesn't name is closed before a further worker is made. Returns the
  * process's exit status: 0 after a signal, KEEPER_EXIT_FAILED when no worker could begin. */
 int keeper_run(struct table *table, const struct keeper_job *job);
+
+/* Returns when SIGTERM or SIGINT comes, after a keeper_run() that says so. */
+void keeper_wait_for_end(void);
 
 /* Blocks the signals that keeper and worker read (SIGTERM, SIGINT, SIGHUP, SIGCHLD) and ignores SIGPIPE. Before any thread. */
 int keeper_block_signals(void);

@@ -13,7 +13,7 @@
 
 enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_LOG_RATE, OPT_DECORATE, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT,
        OPT_XDS, OPT_XDS_ROOT_CERT, OPT_XDS_SERVER_NAME, OPT_XDS_TOKEN, OPT_XDS_CERT, OPT_XDS_KEY, OPT_XDS_CLUSTER_ID, OPT_XDS_TRUST_DOMAIN, OPT_XDS_CACHE,
-       OPT_NODE_NAME, OPT_REQUIRE_MTLS, OPT_REPLACE, OPT_STAY, OPT_INSTANCE, OPT_HEALTH_ADDRESS, OPT_METRICS_ADDRESS, OPT_ADMIN_ADDRESS, OPT_LOG_FORMAT,
+       OPT_NODE_NAME, OPT_REQUIRE_MTLS, OPT_REPLACE, OPT_STAY, OPT_INSTANCE, OPT_DRAIN_TIME, OPT_HEALTH_ADDRESS, OPT_METRICS_ADDRESS, OPT_ADMIN_ADDRESS, OPT_LOG_FORMAT,
        OPT_KUBERNETES, OPT_KUBECONFIG, OPT_PROC_ROOT, OPT_CGROUP_ROOT, OPT_OPTIONS, OPT_END };
 
 static const struct option long_options[] = {
@@ -50,6 +50,7 @@ static const struct option long_options[] = {
 	{ "replace", no_argument, NULL, OPT_REPLACE },
 	{ "stay-when-replaced", no_argument, NULL, OPT_STAY },
 	{ "instance", required_argument, NULL, OPT_INSTANCE },
+	{ "drain-time", required_argument, NULL, OPT_DRAIN_TIME },
 	{ "kubernetes", no_argument, NULL, OPT_KUBERNETES },
 	{ "kubeconfig", required_argument, NULL, OPT_KUBECONFIG },
 	{ "proc-root", required_argument, NULL, OPT_PROC_ROOT },
@@ -113,7 +114,8 @@ void options_help(FILE *stream)
 		"  --proc-root DIR, --cgroup-root DIR  the node's /proc (default: " OPTIONS_PROC_ROOT ") and cgroup v2 (default: where it is mounted)\n"
 		"  --require-mtls           don't reach endpoints in plaintext that could speak mutual TLS\n"
 		"  --replace                take over from the weftd that runs with the same --control, newer or older, if there is one:\n"
-		"                           its connections stay open, and it ends\n"
+		"                           its connections stay open, and it ends. One of another ABI serves them itself to their end\n"
+		"  --drain-time SECONDS     that is, as long as this at most (default: %u), counted by the one that is replaced\n"
 		"  --stay-when-replaced     once replaced, end when told to and not before, for supervisors that would start this one again\n"
 		"  --instance NAME          who this weftd is among those that replace each other: `weftctl ready` asks for it\n"
 		"  --health-address HOST:PORT   where probes are answered: /healthz/ready, /healthz/live (Istio's port: 15021)\n"
@@ -125,7 +127,7 @@ void options_help(FILE *stream)
 		"  --options FILE           more options, as `log-level: info` in YAML; what is on the command line counts\n"
 		"  --help, --version\n",
 		WEFT_REDIRECT_LIMIT_DEFAULT >> 20, OPTIONS_REDIRECT_LIMIT_MAX >> 20, WEFT_CONNECTIONS_MAX, WEFT_UPSTREAMS_MAX, WEFT_POOLS_MAX,
-		WEFT_POOL_SLOTS_MAX, OPTIONS_LOG_RATE);
+		WEFT_POOL_SLOTS_MAX, OPTIONS_DRAIN_TIME_S, OPTIONS_LOG_RATE);
 }
 
 /* Decimal digits and, if `has_suffix`, one of K, M. */
@@ -332,6 +334,9 @@ static int apply(struct options *options, enum options_action *action, int optio
 	case OPT_LOG_RATE:
 		return parse_number(value, true, OPTIONS_LOG_RATE_MAX, &options->log_rate) ?
 			complain(errors, "log-rate", value, "a number from 1 to 1000000 is expected") : 0;
+	case OPT_DRAIN_TIME:
+		return parse_number(value, false, OPTIONS_DRAIN_TIME_MAX_S, &options->drain_time_s) ?
+			complain(errors, "drain-time", value, "a number of seconds from 1 to 86400 is expected") : 0;
 	case OPT_DECORATE:
 		if (strcmp(value, "none") && strcmp(value, "envoy"))
 			return complain(errors, "decorate", value, "none or envoy is expected");
@@ -452,6 +457,7 @@ int options_parse(int argc, char **argv, FILE *errors, struct options *out, enum
 		.fast_path = WEFT_FAST_PATH_AUTO,
 		.log_level = LOG_LEVEL_INFO,
 		.log_rate = OPTIONS_LOG_RATE,
+		.drain_time_s = OPTIONS_DRAIN_TIME_S,
 		.limits = { .connections = WEFT_CONNECTIONS_MAX, .upstreams = WEFT_UPSTREAMS_MAX, .pools = WEFT_POOLS_MAX, .endpoint_upstreams = WEFT_POOL_SLOTS_MAX },
 	};
 	enum options_action wanted = OPTIONS_RUN;

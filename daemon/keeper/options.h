@@ -20,6 +20,8 @@
 #define OPTIONS_PROC_ROOT "/proc"
 #define OPTIONS_REDIRECT_LIMIT_MAX (64u << 20)
 #define OPTIONS_PROXY_THREADS_MAX 256u
+#define OPTIONS_DRAIN_TIME_S 50u
+#define OPTIONS_DRAIN_TIME_MAX_S 86400u
 #define OPTIONS_LOG_RATE 1000u
 #define OPTIONS_LOG_RATE_MAX 1000000u
 
@@ -54,6 +56,7 @@ struct options {
 	bool replace;                  /* take over from the weftd that runs */
 	bool stays_when_replaced;      /* until it is told to end */
 	const char *instance;          /* NULL: it has no name */
+	uint32_t drain_time_s;         /* how long this one serves what is open after one of another ABI has replaced it */
 	bool kubernetes;               /* pods are those that Kubernetes has on this node */
 	const char *kubeconfig;        /* NULL: as a pod finds its API server */
 	const char *proc_root;         /* /proc of the node */

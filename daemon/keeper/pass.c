@@ -71,10 +71,22 @@ static void close_all(const int *fds, unsigned count)
 
 /* ---- messages -------------------------------------------------------------------------------------------------------------------- */
 
+/* Of these the descriptors go along. */
+static uint32_t entries_of(const struct pass_message *message)
+{
+	return message->kind == PASS_ENTRIES ? message->count : message->kind == PASS_PLACES ? PASS_PLACES_COUNT : 0;
+}
+
+/* PLACES is all descriptors: no struct table_entry, which may be another one there. */
+static size_t size_with(const struct pass_message *message)
+{
+	return size_of(message->kind == PASS_ENTRIES ? message->count : 0);
+}
+
 int pass_send(int channel, const struct pass_message *message)
 {
-	uint32_t count = message->kind == PASS_ENTRIES ? message->count : 0;
-	struct iovec bytes = { .iov_base = (void *)message, .iov_len = size_of(count) };
+	uint32_t count = entries_of(message);
+	struct iovec bytes = { .iov_base = (void *)message, .iov_len = size_with(message) };
 	struct msghdr header = { .msg_iov = &bytes, .msg_iovlen = 1 };
 	int fds[PASS_ENTRIES_MAX];
 	union control control;
@@ -97,9 +109,11 @@ static bool is_whole(const struct pass_message *message, ssize_t size, unsigned 
 
 	if (size < (ssize_t)size_of(0) || flags & (MSG_TRUNC | MSG_CTRUNC))
 		return false;
-	count = message->kind == PASS_ENTRIES ? message->count : 0;
-	if (count > PASS_ENTRIES_MAX || (size_t)size != size_of(count))
+	count = entries_of(message);
+	if (count > PASS_ENTRIES_MAX || (size_t)size != size_with(message))
 		return false;
+	if (message->kind == PASS_PLACES)
+		return fd_count == count;
 	for (uint32_t i = 0; i < count; i++)
 		expected += message->entries[i].fd >= 0;
 	return fd_count == expected;
@@ -126,8 +140,8 @@ int pass_receive(int channel, struct pass_message *message)
 		close_all(fds, count);
 		return -EPROTO;
 	}
-	for (uint32_t i = 0; message->kind == PASS_ENTRIES && i < message->count; i++)
-		if (message->entries[i].fd >= 0)
+	for (uint32_t i = 0; i < entries_of(message); i++)
+		if (message->kind == PASS_PLACES || message->entries[i].fd >= 0)
 			message->entries[i].fd = fds[next++];
 	return 0;
 }

@@ -174,6 +174,19 @@ void table_each_former(struct table *table, void (*fn)(void *arg, struct table_e
 	}
 }
 
+struct table_entry *table_find(struct table *table, enum table_kind kind, uint32_t slot)
+{
+	uint32_t window = window_of(table);
+
+	for (uint32_t i = 0; i < window; i++) {
+		struct table_entry *entry = &table->entries[i];
+
+		if (kind_of(entry) == kind && entry->slot == slot)
+			return entry;
+	}
+	return NULL;
+}
+
 uint32_t table_count(const struct table *table, enum table_kind kind)
 {
 	uint32_t count = 0, window = window_of(table);

@@ -16,7 +16,7 @@
 
 enum table_kind {
 	TABLE_FREE = 0,
-	TABLE_KEEPER,    /* the keeper's own: never touched by a worker */
+	TABLE_KEEPER,    /* the keeper's own: the node's lock, and in slot TABLE_OWN_PINS that of its own pins, while two weftds run */
 	TABLE_CONTROL,   /* the control socket's listener */
 	TABLE_LISTENER,  /* a pod's loopback listener */
 	TABLE_NETNS,     /* a pod's network namespace */
@@ -25,10 +25,12 @@ enum table_kind {
 	TABLE_CONFIG,    /* a memfd: text of the configuration that serves */
 	TABLE_RESERVED,  /* taken, not yet meaningful */
 	TABLE_SUCCESSION, /* the listener where a weftd asks that is to replace this one */
-	TABLE_CHANNEL,   /* to the weftd that this one has replaced, while that finishes exchanges */
+	TABLE_CHANNEL,   /* to the weftd that this one has replaced, while that finishes exchanges or drains */
 	TABLE_KEPT,      /* an anchor or an upstream that is not handed to a replacement, since an exchange in the proxy needs it */
 	TABLE_ELSEWHERE, /* no descriptor (-1): the replaced weftd still has the upstream of `slot` */
 };
+
+#define TABLE_OWN_PINS 1u /* `slot` of a TABLE_KEEPER */
 
 struct table_entry { /* 64 bytes */
 	uint32_t kind;        /* enum table_kind; atomic */
@@ -69,6 +71,8 @@ struct table_entry *table_import(struct table *table, const struct table_entry *
 void table_each(struct table *table, void (*fn)(void *arg, struct table_entry *entry), void *arg);
 /* Only those that former workers published: the present one has made its own by the time it adopts. */
 void table_each_former(struct table *table, void (*fn)(void *arg, struct table_entry *entry), void *arg);
+/* The published entry of that kind and `slot`, of which there is but one; NULL: none. */
+struct table_entry *table_find(struct table *table, enum table_kind kind, uint32_t slot);
 uint32_t table_count(const struct table *table, enum table_kind kind);
 uint32_t table_capacity(const struct table *table);
 /* What is published was a former worker's from here on. Only while no worker runs. */

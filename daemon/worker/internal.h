@@ -11,6 +11,7 @@
 #include "base/strbuf.h"
 #include "compile/compile.h"
 #include "keeper/options.h"
+#include "keeper/pass.h"
 #include "kube/netns.h"
 #include "kube/sockets.h"
 #include "weft/image.h"
@@ -27,6 +28,7 @@ struct pods;
 struct pool;
 struct proxy;
 struct proxy_load;
+struct beside;
 struct succession;
 struct telemetry;
 struct traffic;
@@ -187,6 +189,9 @@ void pods_release(struct worker *worker); /* frees the list; descriptors that th
 const struct node_pod *pods_find_name(const struct worker *worker, const char *name); /* "name" or "namespace/name" */
 const char *node_pod_state_name(enum node_pod_state state);
 
+uint32_t pods_serving(const struct worker *worker);
+/* Is it known which pods there are, and is none waited for, or are there at least `wanted` that are served? */
+bool pods_are_settled(const struct worker *worker, uint32_t wanted);
 /* Has the namespace pods that drain? */
 bool pods_are_draining(const struct worker *worker, const char *namespace_name);
 
@@ -276,6 +281,7 @@ struct worker {
 	bool is_successor;           /* another worker ran before */
 	uint64_t cgroup_inode;       /* of the folder that it is in */
 	bool is_stopping;
+	bool is_draining;            /* another one, of another ABI, serves: this one captures no connection any more */
 	bool has_taken_over;         /* from another weftd, if one runs */
 
 	struct event_base *base;
@@ -288,6 +294,7 @@ struct worker {
 	uint64_t left_alone_told;    /* likewise, of pods that have as many as they may */
 	uint64_t left_alone_told_at;
 	struct pod_shares shares;
+	uint32_t sweeps_left;        /* how often to look, once a second, for what a weftd before this one has left */
 
 	struct datapath *datapath;
 	struct pool *pool;
@@ -299,6 +306,7 @@ struct worker {
 	struct ids *ids;
 	struct admin *admin;
 	struct succession *succession;
+	struct beside *beside;       /* NULL: none of another ABI has asked, or was asked */
 	struct http *health, *metrics, *administration; /* NULL: not asked for */
 
 	struct config_source source;
@@ -314,6 +322,8 @@ struct worker {
 };
 
 uint64_t worker_now_ms(void);
+int worker_start_admin(struct worker *worker);
+void worker_stop(struct worker *worker); /* what is open gets a moment */
 
 /* publish.c: compiles what of the mesh differs from what serves the scope, and only if that is good publishes it. What another scope serves is shared. The
  * mesh stays the caller's. */
@@ -339,8 +349,28 @@ int succession_start(struct worker *worker);
 /* Before the first thing is done that could not be undone (what comes on a connection is read, a slot is judged): the weftd before this one, if there is
  * one, is told that it will not go on. Before that, an error makes it go on. */
 void succession_take_over(struct worker *worker);
+/* To the weftds before this one. */
+void succession_say(struct worker *worker, enum pass_kind kind);
+/* Whether others are heard that ask to follow. */
+void succession_listen(struct worker *worker, bool is_heard);
+/* It hangs, and is killed. */
+void succession_end_follower(struct worker *worker, unsigned waited_ms);
 void succession_stop(struct worker *worker); /* asked to end: does not return when another one serves already */
 void succession_free(struct worker *worker);
+
+/* beside.c: the same with a weftd of another ABI, beside which the old one drains. */
+int beside_yield(struct worker *worker, int channel);       /* the new one begins; -EBUSY */
+int beside_give_places(struct worker *worker, int channel); /* it is ready for what only one may have; -EPROTO, -ENOENT */
+int beside_drain(struct worker *worker);                    /* it serves; -EPROTO */
+bool beside_is_yielding(const struct worker *worker);       /* until then */
+void beside_lost(struct worker *worker);                    /* it is gone */
+/* Of the new one: it says when all pods are served, and is given the places. Until then nobody hears or asks it. */
+int beside_start(struct worker *worker);
+bool beside_is_settling(const struct worker *worker);
+void beside_take_places(struct worker *worker, const struct pass_message *places);
+void beside_former_gone(struct worker *worker);              /* the channel to it has ended */
+void beside_free(struct worker *worker);
+void beside_describe(const struct worker *worker, json_t *status); /* those that drain, or begin */
 
 /* names.c: the names of endpoints, and what was known of them by a former worker. */
 int names_start(struct worker *worker);

@@ -353,6 +353,10 @@ static void start(struct worker *worker, struct node_pod *pod)
 	_cleanup_close_ int netns_fd = -1;
 	int r;
 
+	if (worker->is_draining || beside_is_yielding(worker)) {
+		set_state(pod, NODE_POD_WAITING, worker->is_draining ? "another weftd serves" : "another weftd begins beside this one");
+		return;
+	}
 	if (!serving || !serving->routes || !serving->endpoints) {
 		set_state(pod, NODE_POD_WAITING, "istiod has not sent all that its namespace needs yet");
 		return;
@@ -373,7 +377,9 @@ static void start(struct worker *worker, struct node_pod *pod)
 		return;
 	}
 	set_state(pod, NODE_POD_SERVING, "%s", "");
-	unmeshed_begin(worker, pod);
+	/* Those that one of another ABI captured are not to be told from others. */
+	if (!beside_is_settling(worker))
+		unmeshed_begin(worker, pod);
 }
 
 /* The paths still lead to what is served. That by a process says nothing once it has ended: who lists the pod knows. */
@@ -423,6 +429,25 @@ static void remove_drained(struct worker *worker)
 		node_pod_free(&pod);
 	}
 	pods->count = kept;
+}
+
+static uint32_t count_in(const struct worker *worker, enum node_pod_state state)
+{
+	uint32_t count = 0;
+
+	for (size_t i = 0; i < worker->pods.count; i++)
+		count += worker->pods.items[i]->state == state;
+	return count;
+}
+
+uint32_t pods_serving(const struct worker *worker)
+{
+	return count_in(worker, NODE_POD_SERVING);
+}
+
+bool pods_are_settled(const struct worker *worker, uint32_t wanted)
+{
+	return kube_is_synced(worker) && (!count_in(worker, NODE_POD_WAITING) || pods_serving(worker) >= wanted);
 }
 
 bool pods_are_draining(const struct worker *worker, const char *namespace_name)
@@ -635,7 +660,7 @@ static void judge(struct worker *worker, struct node_pod *pod, size_t index)
 			kube_report_refusal(worker, pod);
 		return;
 	}
-	if (pod->state == NODE_POD_DRAINING && pod->is_configured) {
+	if (pod->state == NODE_POD_DRAINING && pod->is_configured && !worker->is_draining) {
 		datapath_pod_resume(worker->datapath, pod->netns_cookie);
 		unmeshed_resume(worker, pod);
 		set_state(pod, NODE_POD_SERVING, "%s", "");

@@ -184,7 +184,8 @@ static void keep_cache(struct serving *serving, uint64_t now_ms)
 	const char *folder = serving->worker->scopes.events->cache;
 	uint64_t changes = xds_scope_changes(serving->stream);
 
-	if (!*folder || serving->cache_job || changes == serving->cached_changes || !xds_scope_is_ready(serving->stream))
+	/* It is another weftd's when this one drains. */
+	if (!*folder || serving->worker->is_draining || serving->cache_job || changes == serving->cached_changes || !xds_scope_is_ready(serving->stream))
 		return;
 	serving->cached_changes = changes;
 	serving->cached_ms = now_ms;

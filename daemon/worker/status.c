@@ -428,6 +428,7 @@ json_t *status_answer(struct worker *worker)
 	set(answer, "version", json_string(WEFT_VERSION));
 	set(answer, "worker", json_pack("{s:i, s:i, s:i}", "pid", (int)getpid(), "restarts", (int)worker->state->restarts, "keeper_pid",
 					(int)worker->state->keeper_pid));
+	beside_describe(worker, answer);
 	set_number(answer, "uptime_s", (uint64_t)now.tv_sec - worker->state->started_ns / 1000000000u);
 	set(answer, "config", json_pack("{s:s?, s:i, s:i}", "file", worker->config->options->config, "changes", (int)worker->source.changes,
 					"refusals", (int)worker->source.refusals));

@@ -204,8 +204,10 @@ static void lost(struct succession *s)
 	if (s->peer >= 0)
 		close(s->peer);
 	s->peer = -1;
-	if (!s->is_leaving)
+	if (!s->is_leaving) {
+		beside_lost(s->worker);
 		return;
+	}
 	if (s->is_handed_over) {
 		log_warning("the weftd that replaced this one is gone");
 		return;
@@ -312,10 +314,12 @@ static void hand_over(struct succession *s)
 }
 
 /* It hangs, with connections that nobody serves meanwhile. This one can't go on beside it; the end of its process is the end of the channel. */
-static void end_successor(struct succession *s)
+void succession_end_follower(struct worker *worker, unsigned waited_ms)
 {
+	struct succession *s = worker->succession;
+
 	s->serve_until_ms = 0;
-	log_error("the weftd that was to replace this one has not begun to serve within %u s: %s", SERVE_MS / 1000,
+	log_error("the weftd that was to replace this one has not begun to serve within %u s: %s", waited_ms / 1000,
 		  s->peer >= 0 ? "it is killed" : "kill it, then this one goes on");
 	if (s->peer >= 0 && syscall(SYS_pidfd_send_signal, s->peer, SIGKILL, NULL, 0u) < 0 && errno != ESRCH)
 		log_err(-errno, "killing it");
@@ -336,7 +340,7 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	if (!s->is_handed_over && s->serve_until_ms && worker_now_ms() >= s->serve_until_ms)
-		end_successor(s);
+		succession_end_follower(s->worker, SERVE_MS);
 	if (s->is_handed_over && count == 0) {
 		tell_news(s);
 		log_info("all that was open here has ended");
@@ -382,7 +386,7 @@ static void it_serves(struct succession *s)
 	if (!s->is_leaving || s->short_until_ms || s->is_handed_over)
 		return;
 	s->is_handed_over = true;
-	event_free(TAKE_PTR(s->listen_event));
+	succession_listen(s->worker, false);
 	table_each(s->worker->table, close_given, s);
 	count = held(s);
 	if (count)
@@ -396,17 +400,23 @@ static void it_serves(struct succession *s)
 static int answer(struct succession *s, const struct pass_message *message)
 {
 	struct pass_message welcome = { .kind = PASS_WELCOME, .count = (uint32_t)getppid(), .value = PASS_ABI,
-		.cookie = pins_identity(s->worker->config->options->bpffs, WEFT_ABI_VERSION) };
+		.cookie = pins_identity(s->worker->config->options->bpffs, PASS_ABI) };
 
 	switch (message->kind) {
 	case PASS_HELLO:
 		return pass_send(s->channel, &welcome);
 	case PASS_GIVE:
-		if (s->worker->is_stopping)
+		if (s->worker->is_stopping || s->worker->beside)
 			return -EBUSY;
 		leave(s);
 		return 0;
+	case PASS_YIELD:
+		return beside_yield(s->worker, s->channel);
+	case PASS_SETTLED:
+		return beside_give_places(s->worker, s->channel);
 	case PASS_SERVING:
+		if (beside_is_yielding(s->worker))
+			return beside_drain(s->worker);
 		it_serves(s);
 		return 0;
 	default:
@@ -505,6 +515,7 @@ static void slot_is_over(void *arg, struct table_entry *entry)
 static void former_over(struct former *former)
 {
 	struct slot_search lost_slots = { former->worker, former->entry->cookie, UINT32_MAX, true };
+	struct worker *worker = former->worker;
 	struct former **at = &former->worker->succession->formers;
 	int fd = former->entry->fd;
 
@@ -519,6 +530,7 @@ static void former_over(struct former *former)
 	close(fd);
 	free(former);
 	log_info("the weftd before this one has ended");
+	beside_former_gone(worker);
 }
 
 static void take_news_of(struct former *former, const struct pass_message *message)
@@ -535,6 +547,9 @@ static void take_news_of(struct former *former, const struct pass_message *messa
 		break;
 	case PASS_CLIENT_GONE:
 		pool_client_gone(former->worker->pool, message->cookie, message->value);
+		break;
+	case PASS_PLACES:
+		beside_take_places(former->worker, message);
 		break;
 	default:
 		break;
@@ -554,24 +569,34 @@ static void on_former(evutil_socket_t fd, short what, void *arg)
 		former_over(former);
 }
 
-/* By each worker of this weftd: to hear it again does no harm. */
-static void tell_former(void *arg, struct table_entry *entry)
+struct saying {
+	enum pass_kind kind;
+};
+
+static void say_to_former(void *arg, struct table_entry *entry)
 {
-	const struct pass_message serving = { .kind = PASS_SERVING };
+	const struct saying *saying = arg;
+	const struct pass_message message = { .kind = saying->kind };
 	int r;
 
-	(void)arg;
 	if (entry->kind != TABLE_CHANNEL)
 		return;
-	r = pass_send(entry->fd, &serving);
+	r = pass_send(entry->fd, &message);
 	if (r && r != -EPIPE)
-		log_err(r, "telling the weftd before this one that it may go");
+		log_err(r, "talking to the weftd before this one");
 	step("replace: the old one told");
 }
 
+void succession_say(struct worker *worker, enum pass_kind kind)
+{
+	table_each(worker->table, say_to_former, &(struct saying){ kind });
+}
+
+/* By each worker of this weftd: to hear it again does no harm. */
 void succession_take_over(struct worker *worker)
 {
-	if (worker->has_taken_over)
+	/* One of another ABI goes on meanwhile. */
+	if (worker->has_taken_over || beside_is_settling(worker))
 		return;
 	worker->has_taken_over = true;
 	if (worker->config->replaces) {
@@ -579,7 +604,7 @@ void succession_take_over(struct worker *worker)
 		/* First: should this worker die in between, the next one says it. */
 		__atomic_store_n(&worker->state->has_served, 1, __ATOMIC_RELEASE);
 	}
-	table_each(worker->table, tell_former, worker);
+	succession_say(worker, PASS_SERVING);
 }
 
 static void watch_former(void *arg, struct table_entry *entry)
@@ -603,18 +628,24 @@ static void watch_former(void *arg, struct table_entry *entry)
 
 /* ---------------------------------------------------------------------------------------------------------------------------------- */
 
-static void find_listener(void *arg, struct table_entry *entry)
+void succession_listen(struct worker *worker, bool is_heard)
 {
-	int *fd = arg;
+	const struct table_entry *listener = table_find(worker->table, TABLE_SUCCESSION, 0);
+	struct succession *s = worker->succession;
 
-	if (entry->kind == TABLE_SUCCESSION)
-		*fd = entry->fd;
+	if (s->listen_event)
+		event_free(TAKE_PTR(s->listen_event));
+	if (!is_heard || !listener)
+		return;
+	s->listen_event = event_new(worker->base, listener->fd, EV_READ | EV_PERSIST, on_listener, s);
+	if (!s->listen_event || event_add(s->listen_event, NULL))
+		log_err(-ENOMEM, "listening for a weftd that is to follow");
 }
 
 int succession_start(struct worker *worker)
 {
 	struct succession *s = calloc(1, sizeof(*s));
-	int fd = -1;
+	int r;
 
 	if (!s)
 		return -ENOMEM;
@@ -629,13 +660,14 @@ int succession_start(struct worker *worker)
 	succession_take_over(worker);
 	table_each(worker->table, watch_former, worker);
 	load_settle_orphans(worker);
-	table_each(worker->table, find_listener, &fd);
+	r = beside_start(worker);
+	if (r)
+		return r;
 	s->news_event = event_new(worker->base, s->news_fd, EV_READ | EV_PERSIST, on_news, s);
 	s->look_event = evtimer_new(worker->base, on_look, s);
-	if (fd >= 0)
-		s->listen_event = event_new(worker->base, fd, EV_READ | EV_PERSIST, on_listener, s);
-	if (!s->news_event || !s->look_event || event_add(s->news_event, NULL) || (fd >= 0 && (!s->listen_event || event_add(s->listen_event, NULL))))
+	if (!s->news_event || !s->look_event || event_add(s->news_event, NULL))
 		return -ENOMEM;
+	succession_listen(worker, true);
 	return 0;
 }
 
@@ -643,6 +675,7 @@ void succession_free(struct worker *worker)
 {
 	struct succession *s = worker->succession;
 
+	beside_free(worker);
 	if (!s)
 		return;
 	stop_listening(s);

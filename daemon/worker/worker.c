@@ -71,6 +71,8 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 	limits_watch(worker);
 	if (worker->is_stopping)
 		return;
+	if (!worker->is_draining && worker->sweeps_left && worker->sweeps_left--)
+		(void)datapath_sweep_left(worker->config->options->bpffs);
 	scopes_tick(worker, worker_now_ms());
 	if (worker->seconds % LOOK_AGAIN_S == 0) {
 		kube_look_again(worker);
@@ -104,7 +106,7 @@ static void on_drain_look(evutil_socket_t fd, short what, void *arg)
 }
 
 /* New connections are left alone from here on, those that are open get a moment. */
-static void stop(struct worker *worker)
+void worker_stop(struct worker *worker)
 {
 	if (worker->is_stopping) {
 		succession_stop(worker);
@@ -125,7 +127,7 @@ static void on_signal(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo == SIGTERM)
-			stop(worker);
+			worker_stop(worker);
 		else if (info.ssi_signo == SIGHUP && !worker->is_stopping)
 			config_reload(worker, true);
 	}
@@ -187,6 +189,12 @@ static bool is_another_ones(const struct worker *worker)
 	return worker->config->replaces && !__atomic_load_n(&worker->state->has_served, __ATOMIC_RELAXED);
 }
 
+/* The keeper has loaded and pinned them. */
+static bool is_loaded(const struct worker *worker)
+{
+	return worker->is_successor || beside_is_settling(worker);
+}
+
 static int load_datapath(struct worker *worker)
 {
 	const struct options *options = worker->config->options;
@@ -198,12 +206,15 @@ static int load_datapath(struct worker *worker)
 		.connections_max = options->limits.connections,
 		.connections_each = worker->shares.connections,
 		.message_programs_later = true,
-		.adopt = worker->is_successor,
+		.adopt = is_loaded(worker),
 		.replaces = is_another_ones(worker),
 	};
 	int r;
 
-	if (!worker->is_successor) {
+	/* One that died beside this one: its programs would capture for a listener of this one. */
+	if (worker->config->is_beside)
+		(void)datapath_sweep_left(options->bpffs);
+	if (!is_loaded(worker)) {
 		handover_forget(worker);
 		r = datapath_uninstall(options->bpffs);
 		if (r)
@@ -234,16 +245,17 @@ static int start_datapath(struct worker *worker)
 	return 0;
 }
 
-static int start_admin(struct worker *worker)
+int worker_start_admin(struct worker *worker)
 {
+	const struct table_entry *listener = table_find(worker->table, TABLE_CONTROL, 0);
 	const struct admin_options options = {
 		.base = worker->base,
-		.listener_fd = worker->config->control_fd,
+		.listener_fd = listener ? listener->fd : -1,
 		.answer = answer_request,
 		.arg = worker,
 	};
 
-	return admin_new(&worker->admin, &options);
+	return listener ? admin_new(&worker->admin, &options) : -ENOENT;
 }
 
 static int start(struct worker *worker)
@@ -291,9 +303,11 @@ static int start(struct worker *worker)
 	r = scopes_start(worker);
 	if (r)
 		return log_err(r, "making the scopes");
-	r = http_start(worker); /* it may be that it can't listen there: before it takes over from anybody */
-	if (r)
-		return r;
+	if (!beside_is_settling(worker)) {
+		r = http_start(worker); /* it may be that it can't listen there: before it takes over from anybody */
+		if (r)
+			return r;
+	}
 	step("worker: pool and proxy made");
 	unmeshed_start(worker);
 	r = config_start(worker);
@@ -311,8 +325,8 @@ static int start(struct worker *worker)
 		r = watch_signals(worker);
 	if (r == 0)
 		r = watch_time(worker);
-	if (r == 0)
-		r = start_admin(worker);
+	if (r == 0 && !beside_is_settling(worker))
+		r = worker_start_admin(worker);
 	if (r == 0)
 		r = succession_start(worker);
 	return r ? log_err(r, "starting the event loop") : 0;
@@ -381,7 +395,8 @@ int worker_run(void *arg, struct keeper_state *state)
 	r = start(&worker);
 	if (r == 0) {
 		step("worker: serves");
-		__atomic_store_n(&state->has_served, 1, __ATOMIC_RELAXED);
+		if (!config->is_beside)
+			__atomic_store_n(&state->has_served, 1, __ATOMIC_RELAXED);
 		log_info("weftd %s: worker %d serves %zu pods", WEFT_VERSION, (int)getpid(), worker.pods.count);
 		event_base_dispatch(worker.base);
 	}

@@ -82,11 +82,10 @@ static void check_programs(uint32_t disabled)
 	datapath_features(dp, states);
 	assert_true(states[FEATURE_SOCKMAP].is_on); /* nothing was refused */
 	assert_true(states[FEATURE_SK_SKB].is_on);
-	snprintf(path, sizeof(path), "%s/abi-%u", bpffs, WEFT_ABI_VERSION);
-	dir = opendir(path);
+	dir = opendir(datapath_pins(dp));
 	assert_non_null(dir);
 	while ((entry = readdir(dir))) {
-		snprintf(path, sizeof(path), "%s/abi-%u/%s", bpffs, WEFT_ABI_VERSION, entry->d_name);
+		snprintf(path, sizeof(path), "%s/%s", datapath_pins(dp), entry->d_name);
 		check_map(path, &totals);
 	}
 	closedir(dir);

@@ -139,7 +139,7 @@ weft_left() {
 	weft_pins
 	attached | sed 's/^/an attached program: /'
 	weft_processes | sed 's/^/a process: /'
-	find "$(weft_state)/weft.sock" "$(weft_state)/weft.sock.replace" "$(topology show cgroup daemon)/weft" "/run/weft/${lock//\//-}.lock" -maxdepth 0 2>/dev/null
+	find "$(weft_state)/weft.sock" "$(weft_state)/weft.sock.replace" "$(topology show cgroup daemon)/weft" "/run/weft/${lock//\//-}"*.lock -maxdepth 0 2>/dev/null
 }
 
 # What weftd left in its BPF file system; the kernel's own maps.debug and progs.debug are none of ours.

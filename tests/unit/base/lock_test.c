@@ -30,7 +30,7 @@ static void test_a_second_daemon_learns_who_is_first(void **state)
 	int first = -1, second = -1, status;
 
 	assert_int_equal(lock_take(folder, BPFFS, &first, &holder), 0);
-	assert_int_equal(lock_sign(first), 0);
+	assert_int_equal(lock_sign(first, getpid()), 0);
 	child = fork();
 	if (child == 0) {
 		int r = lock_take(folder, "//sys/fs/./bpf/weft-test/", &second, &holder);
@@ -39,11 +39,14 @@ static void test_a_second_daemon_learns_who_is_first(void **state)
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
+	assert_int_equal(lock_holder(folder, BPFFS), getpid());
+	assert_int_equal(lock_holder(folder, "/sys/fs/bpf/weft-test-2"), 0);
 	/* other pins, other daemon */
 	assert_int_equal(lock_take(folder, "/sys/fs/bpf/weft-test-2", &second, &holder), 0);
 	lock_give(folder, "/sys/fs/bpf/weft-test-2", &second);
 	/* killed: its file stays and is in nobody's way */
 	close(first);
+	assert_int_equal(lock_holder(folder, BPFFS), 0);
 	assert_int_equal(lock_take(folder, BPFFS, &first, &holder), 0);
 	lock_give(folder, BPFFS, &first);
 	assert_int_equal(first, -1);
@@ -74,7 +77,7 @@ static void test_notes_outlive_their_writer_until_the_next_one_signs(void **stat
 	int fd = -1;
 
 	assert_int_equal(lock_take(folder, BPFFS, &fd, &holder), 0);
-	assert_int_equal(lock_sign(fd), 0);
+	assert_int_equal(lock_sign(fd, getpid()), 0);
 	equal_notes(fd, "control", "");
 	assert_int_equal(lock_note(fd, "control", "/run/a b"), 0);
 	assert_int_equal(lock_note(fd, "cgroup", "/cg"), 0);
@@ -84,7 +87,7 @@ static void test_notes_outlive_their_writer_until_the_next_one_signs(void **stat
 	equal_notes(fd, "control", "/run/a b\n/run/c\n");
 	equal_notes(fd, "cgroup", "/cg\n");
 	equal_notes(fd, "contro", "");
-	assert_int_equal(lock_sign(fd), 0);
+	assert_int_equal(lock_sign(fd, getpid()), 0);
 	equal_notes(fd, "control", "");
 	lock_give(folder, BPFFS, &fd);
 }
@@ -117,7 +120,7 @@ static void test_only_sockets_that_nobody_serves_are_cleared(void **state)
 	stream = fopen(file, "w");
 	fclose(stream);
 	assert_int_equal(lock_take(folder, BPFFS, &fd, &holder), 0);
-	assert_int_equal(lock_sign(fd), 0);
+	assert_int_equal(lock_sign(fd, getpid()), 0);
 	assert_int_equal(lock_note(fd, NOTE_CONTROL, left), 0);
 	assert_int_equal(lock_note(fd, NOTE_CONTROL, served), 0);
 	assert_int_equal(lock_note(fd, NOTE_CONTROL, file), 0);
@@ -138,10 +141,10 @@ static void test_who_signed_in_vain_gives_the_name_back(void **state)
 	int fd = -1;
 
 	assert_int_equal(lock_take(folder, BPFFS, &fd, &holder), 0);
-	assert_int_equal(lock_sign(fd), 0);
+	assert_int_equal(lock_sign(fd, getpid()), 0);
 	assert_int_equal(lock_note(fd, NOTE_CGROUP, "/a"), 0);
 	assert_int_equal(lock_text(fd, &former), 0);
-	assert_int_equal(lock_sign(fd), 0);
+	assert_int_equal(lock_sign(fd, getpid()), 0);
 	assert_int_equal(lock_note(fd, NOTE_CGROUP, "/another/and/longer"), 0);
 	assert_int_equal(lock_set_text(fd, &former), 0);
 	assert_int_equal(lock_text(fd, &now), 0);

@@ -198,6 +198,9 @@ static void test_numbers_have_bounds(void **state)
 	assert_int_equal(parse("--config a").options.log_rate, 1000);
 	assert_int_equal(parse("--config a --log-rate 20").options.log_rate, 20);
 	refused("--config a --log-rate 0", "1 to 1000000");
+	assert_int_equal(parse("--config a").options.drain_time_s, 50);
+	assert_int_equal(parse("--config a --drain-time 5").options.drain_time_s, 5);
+	refused("--config a --drain-time 0", "1 to 86400");
 	refused("--config a --proxy-threads 0", "1 to 256");
 	refused("--config a --proxy-threads 257", "1 to 256");
 	refused("--config a --proxy-threads 1K", "1 to 256");

@@ -132,7 +132,7 @@ static void *talk(void *arg)
 	return NULL;
 }
 
-static int greet(struct other *other)
+static int greet(struct other *other, bool *is_beside)
 {
 	pthread_t thread;
 	int ends[2], r;
@@ -140,28 +140,35 @@ static int greet(struct other *other)
 	pair(ends);
 	other->channel = ends[1];
 	pthread_create(&thread, NULL, talk, other);
-	r = succeed_greet(ends[0], "/nowhere/at/all"); /* where no pins are */
+	r = succeed_greet(ends[0], "/nowhere/at/all", is_beside); /* where no pins are */
 	close(ends[0]);
 	pthread_join(thread, NULL);
 	return r;
 }
 
-static void test_only_the_same_abi_and_pins_are_taken_over(void **state)
+static void test_only_the_same_abi_is_taken_over_and_only_the_same_pins(void **state)
 {
 	struct other same = { .answers = { { .kind = PASS_WELCOME, .value = PASS_ABI } }, .answer_count = 1 };
 	struct other newer = { .answers = { { .kind = PASS_WELCOME, .value = PASS_ABI + 1 } }, .answer_count = 1 };
 	struct other laid_out_otherwise = { .answers = { { .kind = PASS_WELCOME, .value = PASS_ABI ^ 1ull << 32 } }, .answer_count = 1 };
+	struct other elsewhere_and_newer = { .answers = { { .kind = PASS_WELCOME, .value = PASS_ABI + 1, .cookie = 4711 } }, .answer_count = 1 };
 	struct other elsewhere = { .answers = { { .kind = PASS_WELCOME, .value = PASS_ABI, .cookie = 4711 } }, .answer_count = 1 };
 	struct other silent = { .answer_count = 0 };
+	bool is_beside = true;
 
-	assert_int_equal(greet(&same), 0);
-	assert_int_equal(greet(&elsewhere), -EINVAL);
-	assert_int_equal(greet(&newer), -EPROTONOSUPPORT);
-	assert_int_equal(greet(&laid_out_otherwise), -EPROTONOSUPPORT);
-	assert_int_equal(greet(&silent), -EBUSY);
+	assert_int_equal(greet(&same, &is_beside), 0);
+	assert_false(is_beside);
+	assert_int_equal(greet(&newer, &is_beside), 0);
+	assert_true(is_beside);
+	assert_int_equal(greet(&same, &is_beside), 0);
+	assert_int_equal(greet(&laid_out_otherwise, &is_beside), 0);
+	assert_true(is_beside);
+	assert_int_equal(greet(&elsewhere, &is_beside), -EINVAL);
+	assert_int_equal(greet(&elsewhere_and_newer, &is_beside), -EPROTONOSUPPORT);
+	assert_int_equal(greet(&silent, &is_beside), -EBUSY);
 }
 
-static int take(struct other *other, struct table **table, struct succeed_kept *kept)
+static int ask_beside(struct other *other, struct table **table, struct succeed_yielded *yielded)
 {
 	pthread_t thread;
 	int ends[2], r;
@@ -170,7 +177,53 @@ static int take(struct other *other, struct table **table, struct succeed_kept *
 	pair(ends);
 	other->channel = ends[1];
 	pthread_create(&thread, NULL, talk, other);
-	r = succeed_take(ends[0], *table, kept);
+	r = succeed_beside(ends[0], *table, yielded);
+	pthread_join(thread, NULL);
+	return r;
+}
+
+static void test_who_is_to_drain_says_what_it_serves(void **state)
+{
+	_cleanup_(table_free) struct table *table = NULL, *none = NULL, *some = NULL;
+	struct other yields = { .answers = { { .kind = PASS_YIELDED, .count = 3, .value = 9 } }, .answer_count = 1 };
+	struct other old = { .answer_count = 0 }; /* which knows of no such thing */
+	struct other other_words = { .answers = { { .kind = PASS_END } }, .answer_count = 1 };
+	struct succeed_yielded yielded;
+
+	assert_int_equal(ask_beside(&yields, &table, &yielded), 0);
+	assert_int_equal(yielded.generation, 9);
+	assert_int_equal(yielded.pod_count, 3);
+	assert_int_equal(table_count(table, TABLE_CHANNEL), 1);
+	assert_int_equal(ask_beside(&old, &none, &yielded), -EPROTONOSUPPORT);
+	assert_int_equal(ask_beside(&other_words, &some, &yielded), -EPROTO);
+}
+
+static void test_places_come_without_entries(void **state)
+{
+	struct pass_message places = { .kind = PASS_PLACES, .entries = { { .fd = 0 }, { .fd = 1 }, { .fd = 2 } } }, came;
+	int ends[2];
+
+	pair(ends);
+	assert_int_equal(pass_send(ends[0], &places), 0);
+	assert_int_equal(pass_receive(ends[1], &came), 0);
+	for (int i = 0; i < PASS_PLACES_COUNT; i++) {
+		assert_int_equal(inode_of(came.entries[i].fd), inode_of(i));
+		close(came.entries[i].fd);
+	}
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static int take(struct other *other, struct table **table, uint64_t *generation)
+{
+	pthread_t thread;
+	int ends[2], r;
+
+	assert_int_equal(table_new(table, 16), 0);
+	pair(ends);
+	other->channel = ends[1];
+	pthread_create(&thread, NULL, talk, other);
+	r = succeed_take(ends[0], *table, generation);
 	pthread_join(thread, NULL);
 	return r;
 }
@@ -193,7 +246,7 @@ static void see_channel(void *arg, struct table_entry *entry)
 static void test_what_is_taken_is_a_former_workers(void **state)
 {
 	_cleanup_(table_free) struct table *table = NULL;
-	struct succeed_kept kept;
+	uint64_t generation = 0;
 	struct other other = {
 		.answers = {
 			{ .kind = PASS_ENTRIES, .count = 2, .entries = { { .kind = TABLE_KEEPER, .fd = 0 }, { .kind = TABLE_CONTROL, .fd = 1 } } },
@@ -207,10 +260,11 @@ static void test_what_is_taken_is_a_former_workers(void **state)
 	uint64_t cookies[3] = { 0 };
 	unsigned former = 0;
 
-	assert_int_equal(take(&other, &table, &kept), 0);
-	assert_int_equal(inode_of(kept.lock_fd), inode_of(0));
-	assert_int_equal(inode_of(kept.control_fd), inode_of(1));
-	assert_int_equal(kept.generation, 12);
+	assert_int_equal(take(&other, &table, &generation), 0);
+	assert_int_equal(inode_of(table_find(table, TABLE_KEEPER, 0)->fd), inode_of(0));
+	assert_int_equal(inode_of(table_find(table, TABLE_CONTROL, 0)->fd), inode_of(1));
+	assert_null(table_find(table, TABLE_KEEPER, TABLE_OWN_PINS));
+	assert_int_equal(generation, 12);
 	table_each_former(table, count_former, &former);
 	assert_int_equal(former, 6); /* and the channel */
 	/* What the other one keeps goes with its channel; what it was told of by one before it does not. */
@@ -230,11 +284,11 @@ static void test_what_is_not_whole_is_not_taken(void **state)
 	};
 	struct other locked = { .answers = { { .kind = PASS_ENTRIES, .count = 1, .entries = { { .kind = TABLE_CONTROL, .fd = 1 } } }, { .kind = PASS_END, .count = 1 } },
 				.answer_count = 2 };
-	struct succeed_kept kept;
+	uint64_t generation;
 
-	assert_int_equal(take(&cut, &first, &kept), -EPIPE);
-	assert_int_equal(take(&lossy, &second, &kept), -EPROTO);
-	assert_int_equal(take(&locked, &third, &kept), -EPROTO);
+	assert_int_equal(take(&cut, &first, &generation), -EPIPE);
+	assert_int_equal(take(&lossy, &second, &generation), -EPROTO);
+	assert_int_equal(take(&locked, &third, &generation), -EPROTO);
 }
 
 static void test_a_kept_entry_says_what_it_was(void **state)
@@ -257,7 +311,9 @@ int main(void)
 		cmocka_unit_test(test_descriptors_arrive_with_what_they_are),
 		cmocka_unit_test(test_what_is_cut_short_is_refused_and_leaves_nothing_open),
 		cmocka_unit_test(test_waiting_has_an_end),
-		cmocka_unit_test(test_only_the_same_abi_and_pins_are_taken_over),
+		cmocka_unit_test(test_only_the_same_abi_is_taken_over_and_only_the_same_pins),
+		cmocka_unit_test(test_who_is_to_drain_says_what_it_serves),
+		cmocka_unit_test(test_places_come_without_entries),
 		cmocka_unit_test(test_what_is_taken_is_a_former_workers),
 		cmocka_unit_test(test_what_is_not_whole_is_not_taken),
 		cmocka_unit_test(test_a_kept_entry_says_what_it_was),

@@ -1,0 +1,321 @@
+#!/usr/bin/env bash
+# weftd --replace by one of another ABI, which can take nothing over: the old one drains beside it. Who is open in it, in the kernel or in the proxy, is
+# served to the end; new connections are the new one's, and nobody notices. Its time to drain is bounded; either may be killed at any step.
+#
+# Takes two minutes.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+next=$build/next/weftd
+other=$build/other/weftd
+seconds=12
+
+serves() {
+	[ "$(who http://reviews/stable/1) $(who http://ratings/)" = 'v1 ratings' ]
+}
+
+is_over() {
+	! kill -0 "$1" 2>/dev/null
+}
+
+nobody_drains() {
+	[ "$(status_of '.draining | length')" -eq 0 ]
+}
+
+folders() {
+	find "$(weft_state)/bpffs/weft" -mindepth 1 -maxdepth 1 -name 'abi-*' | wc -l
+}
+
+has_folders() {
+	[ "$(folders)" -eq "$1" ]
+}
+
+# keep: a connection that stays, once it is open. kept_ended SENTENCE HOW: when it was told to, unless it is `closed` by itself.
+keep() {
+	rm -f "$(weft_state)/enough"
+	in_pod cli python3 "$here/kept.py" "$(weft_state)/enough" >"$(weft_state)/kept" &
+	kept=$!
+	wait_until 30 is_captured 1
+}
+
+kept_ended() {
+	[ "$2" = closed ] || touch "$(weft_state)/enough"
+	wait "$kept"
+	equal "$1" "$2 all good" "$(cat "$(weft_state)/kept")"
+}
+
+# ended SENTENCE PROCESS: by itself, with status 0.
+ended() {
+	local code=0
+	check "$1: it ends" wait_until 30 is_over "$2"
+	wait "$2" || code=$?
+	equal "$1: with status 0" 0 "$code"
+}
+
+# A client for each connection, which stays open as long as the kernel carries what it asks for: it prints how many answers were not 200.
+under_load() {
+	local state said former clients=()
+	state=$(weft_state)
+	load 1 8 http://10.96.0.11/stable/100B >/dev/null
+	load 1 8 http://10.96.0.14/100B >/dev/null
+	load "$seconds" 32 http://10.96.0.11/stable/100B --timeout 8s >"$state/bypass.json" &
+	clients+=($!)
+	load "$seconds" 8 http://10.96.0.14/100B --timeout 8s >"$state/remote.json" &
+	clients+=($!)
+	in_pod cli python3 "$here/replace.py" "$seconds" 1 20 200 2500 >"$state/clients.json" &
+	clients+=($!)
+	client --limit-rate 8M --write-out '%{stderr}%{http_code} %{exitcode} %{size_download}\n' http://reviews/stable/64MB 2>"$state/stream" >/dev/null &
+	clients+=($!)
+	client --limit-rate 2M --write-out '%{stderr}%{http_code} %{exitcode} %{size_download}\n' 'http://script:8000/bytes/12000000?chunked=1' 2>"$state/relayed" >/dev/null &
+	clients+=($!)
+	# connections that come and go
+	in_pod cli wrk -t1 -c4 -d"$seconds" -H 'Connection: close' --timeout 8s -s "$repository/tests/topology/report.lua" http://10.96.0.11/stable/100B | sed -n 's/^JSON //p' >"$state/short.json" &
+	clients+=($!)
+	check 'a connection that stays is open' keep
+	former=$weft_pid
+	weftd=$other
+	check 'a weftd of another ABI takes over' weft_replace "$config"
+	like 'it is the other one' '[+]other' "$(status_of .version)"
+	equal 'the old one drains, and the new one says so' "$former" "$(status_of '.draining[0].process')"
+	like 'so does weftctl status' "draining.*process $former" "$(weft_control status)"
+	has_both=$(folders)
+	equal 'each has pins of its own' 2 "$has_both"
+	equal 'the keeper that drains runs' 0 "$(is_over "$former"; echo $((1 - $?)))"
+	wait "${clients[@]}"
+	kept_ended 'the connection that stays did not notice' open
+	for said in bypass remote short; do
+		equal "$said: no error in $(requests_of "$(cat "$state/$said.json")") requests" '{}' "$(jq -c '.errors | with_entries(select(.value != 0))' "$state/$said.json")"
+	done
+	cat "$state/clients.json"
+	equal 'exchanges in the proxy: all are answered' '[]' "$(jq -c '[keys[] | select(test("200$|connections|longest") | not)]' "$state/clients.json")"
+	equal 'exchanges in the proxy: each on the connection that it had' '[1]' "$(jq -c '[to_entries[] | select(.key | test("connections")).value] | unique' "$state/clients.json")"
+	equal 'a stream in the proxy arrives whole' '200 0 67108864' "$(cat "$state/stream")"
+	equal 'a relayed response arrives whole' '200 0 12000000' "$(cat "$state/relayed")"
+	ended 'the old one, when nothing is open in it' "$former"
+	check 'nobody drains any more' wait_until 30 nobody_drains
+	equal 'its pins are gone' 1 "$(folders)"
+	equal 'one keeper and one worker are left' 2 "$(weft_processes | wc -l)"
+	check 'and serve' serves
+}
+
+# drained [options of weftd...]: the one that runs is replaced by one of the other ABI with these options; its process is in $former.
+drained() {
+	former=$weft_pid
+	if [ "$weftd" = "$other" ]; then weftd=$next; else weftd=$other; fi
+	weft_replace "$config" "$@"
+}
+
+bounded_drain() {
+	local state slow
+	state=$(weft_state)
+	drained --drain-time 12 && ended 'one with nothing open' "$former"
+	check 'the kept connection is open' keep
+	client --limit-rate 2M --write-out '%{stderr}%{http_code} %{exitcode} %{size_download}\n' 'http://script:8000/bytes/10000000?chunked=1' 2>"$state/slow" >/dev/null &
+	slow=$!
+	check 'a stream is open' wait_until 30 is_captured 2
+	check 'twelve seconds to drain: another one takes over' drained
+	ended 'twelve seconds to drain: the old one, with a connection open' "$former"
+	kept_ended 'the kept connection is closed between two answers' closed
+	wait "$slow"
+	equal 'a stream that ends in that time arrives whole' '200 0 10000000' "$(cat "$state/slow")"
+	like 'it says so' 'the time to drain is over' "$(cat "$state/weft.log")"
+	check 'its pins are gone' wait_until 30 has_folders 1
+	check 'the new one serves' serves
+}
+
+is_captured() {
+	[ "$(status_of .connections)" -ge "$1" ]
+}
+
+# A weftd of an ABI whose last one drains still.
+of_the_same_abi() {
+	local state between drainer
+	state=$(weft_state)
+	check 'a connection is open' keep
+	check 'up' drained
+	drainer=$former between=$weftd
+	if drained 2>/dev/null; then failed 'down again, while the old one drains: it does not take over'; else passed 'down again, while the old one drains: it does not take over'; fi
+	like 'it says why' "process $drainer. was replaced and drains still" "$(tail -n 4 "$state/weft.log")"
+	weftd=$between
+	check 'the one between serves' serves
+	check 'the same ABI as that one takes over meanwhile' weft_replace "$config"
+	equal 'the drainer is seen by that, too' "$drainer" "$(status_of '.draining[0].process')"
+	kill -TERM "$drainer"
+	ended 'asked to end, the drainer' "$drainer"
+	kept_ended 'its connection is closed between two answers' closed
+	check 'and the one that serves does so' serves
+	check 'down' drained
+	ended 'the one between' "$former"
+}
+
+# killed_new STEP: the old one goes on as if nothing had been.
+killed_new() {
+	check "new one killed at \"$1\": a connection is open" keep
+	stop_at "$1"
+	drained >/dev/null 2>&1
+	unset WEFT_STOP_AT
+	weftd=$next
+	check "new one killed at \"$1\": it got there" test -e "$WEFT_STOPPED"
+	check "new one killed at \"$1\": the old one serves" wait_until 30 serves
+	kept_ended "new one killed at \"$1\": a connection does not notice" open
+	check "new one killed at \"$1\": its pins are gone" wait_until 30 has_folders 1
+	check "new one killed at \"$1\": the fast path is what it was" wait_until 30 has_fast_path on
+	check "new one killed at \"$1\": probes are answered" health_is_answered
+}
+
+has_fast_path() {
+	[ "$(status_of .fast_path)" = "$1" ]
+}
+
+health_is_answered() {
+	curl --silent --fail --max-time 10 "http://127.0.0.1:$health_port/healthz/ready" >/dev/null
+}
+
+begins() {
+	[ "$(status_of '.beginning | length')" = "${1:-1}" ]
+}
+
+log_says() {
+	grep -q "$1" "$(weft_state)/weft.log"
+}
+
+late_is() {
+	weft_control pods -o json | jq -r '.. | objects | select(.name? == "late").reason' | grep -q "$1"
+}
+
+# A new one that can't serve a pod that the old one serves waits, and the old one goes on meanwhile: it answers, it is asked, it ends.
+while_it_waits() {
+	local state new third cut=$(weft_state)/cut.yaml code=0
+	state=$(weft_state)
+	sed "s#network_namespace: [^,]*-cli,#network_namespace: $state/nowhere,#" "$config" >"$cut"
+	check 'while it waits: a connection is open' keep
+	"$repository/tests/topology/topology.sh" exec --prefix "$prefix" daemon -- "$other" --replace --config "$cut" --control "$state/weft.sock" \
+		--bpffs "$state/bpffs/weft" --health-address "127.0.0.1:$health_port" >"$state/new.log" 2>&1 </dev/null &
+	new=$!
+	check 'while it waits: the old one says that it begins' wait_until 30 begins
+	equal 'while it waits: and which process' "$new" "$(status_of '.beginning[0].process')"
+	like 'while it waits: so does weftctl status' "begins beside.*process $new" "$(weft_control status)"
+	like 'while it waits: the old one answers' '[+]next' "$(status_of .version)"
+	check 'while it waits: so do its probes' health_is_answered
+	check 'while it waits: it serves' serves
+	# a pod that comes is the new one's: whose programs stand first in it matters
+	cp "$config" "$state/saved.yaml"
+	sed "s#^pods:.*#&\n  - {name: late, namespace: default, ip: 10.255.255.1, network_namespace: $state/nowhere, cgroup: $state/nowhere}#" "$state/saved.yaml" >"$config"
+	check 'while it waits: the old one enrols no pod' wait_until 30 late_is 'begins beside'
+	third=$("$next" --replace --config "$config" --control "$state/weft.sock" --bpffs "$state/bpffs/weft" 2>&1) || code=$?
+	like 'while it waits: a third one is told that' 'to hand over to another one' "$third"
+	equal 'while it waits: ... and ends with an error' 1 "$code"
+	kill -TERM "$new"
+	code=0
+	check 'while it waits: told to end, it does' wait_until 30 is_over "$new"
+	wait "$new" || code=$?
+	equal 'while it waits: with status 1' 1 "$code"
+	check 'while it waits: the old one goes on' wait_until 30 begins 0
+	check 'while it waits: it looks for pods again' wait_until 30 late_is nowhere
+	cp "$state/saved.yaml" "$config"
+	check 'while it waits: its socket is there' test -S "$state/weft.sock"
+	check 'while it waits: it serves as before' serves
+	check 'while it waits: its fast path is what it was' wait_until 30 has_fast_path on
+	check 'while it waits: no pins of the new one are left' wait_until 30 has_folders 1
+	check 'while it waits: its probes are answered' health_is_answered
+	kept_ended 'while it waits: the connection did not notice' open
+}
+
+# Then nothing was given away: the new one finds nobody to drain beside it, and the next start finds what both have left.
+killed_early() {
+	weft_stop || failed "old one killed at \"$1\": the one before ends cleanly"
+	weftd=$next
+	stop_at "$1"
+	weft_start "$config"
+	if drained >/dev/null 2>&1; then failed "old one killed at \"$1\": none takes over"; else passed "old one killed at \"$1\": none takes over"; fi
+	unset WEFT_STOP_AT
+	check "old one killed at \"$1\": it got there" test -e "$WEFT_STOPPED"
+	weft_start "$config"
+	check "old one killed at \"$1\": the next start serves" serves
+	check "old one killed at \"$1\": nothing else is there" wait_until 30 has_folders 1
+}
+
+# killed_worker STEP: of the old one, whose next worker goes on, and yields another time.
+killed_worker() {
+	weft_stop || failed "worker killed at \"$1\": the one before ends cleanly"
+	weftd=$next
+	stop_at "$1"
+	WEFT_STOP_ALONE=1 weft_start "$config"
+	check "worker killed at \"$1\": a connection is open" keep
+	if drained >/dev/null 2>&1; then failed "worker killed at \"$1\": none takes over"; else passed "worker killed at \"$1\": none takes over"; fi
+	weftd=$next
+	unset WEFT_STOP_AT
+	check "worker killed at \"$1\": it got there" test -e "$WEFT_STOPPED"
+	check "worker killed at \"$1\": the next one serves" wait_until 30 serves
+	kept_ended "worker killed at \"$1\": a connection does not notice" open
+	check "worker killed at \"$1\": the fast path is what it was" wait_until 30 has_fast_path on
+	check "worker killed at \"$1\": the new one's pins are gone" wait_until 30 has_folders 1
+	check "worker killed at \"$1\": another try takes over" drained
+	ended "worker killed at \"$1\": the old one" "$former"
+}
+
+# killed_old STEP: whatever it had given away serves.
+killed_old() {
+	weft_stop || failed "old one killed at \"$1\": the one before ends cleanly"
+	weftd=$next
+	stop_at "$1"
+	weft_start "$config"
+	who http://reviews/stable/1 >/dev/null
+	unset WEFT_STOP_AT
+	check "old one killed at \"$1\": the new one takes over" drained
+	check "old one killed at \"$1\": it got there" wait_until 30 test -e "$WEFT_STOPPED"
+	check "old one killed at \"$1\": it has ended" wait_until 30 is_over "$former"
+	wait "$former" 2>/dev/null
+	check "old one killed at \"$1\": the new one serves" serves
+	check "old one killed at \"$1\": nothing drains" wait_until 30 nobody_drains
+	check "old one killed at \"$1\": its pins are gone" wait_until 30 has_folders 1
+}
+
+stop_at() {
+	export WEFT_STOP_AT=$1 WEFT_STOPPED
+	WEFT_STOPPED=$(weft_state)/stopped
+	rm -f "$WEFT_STOPPED"
+}
+
+begin
+weftd=$next
+weft_start "$config" || exit 1
+check 'it serves' serves
+under_load
+bounded_drain
+check 'with --stay-when-replaced: it takes over' drained --stay-when-replaced
+ended 'the one before that' "$former"
+check 'with an hour to drain: it takes over' drained --drain-time 3600
+check 'with --stay-when-replaced: its pins are gone when nothing is open' wait_until 30 has_folders 1
+equal 'with --stay-when-replaced: its keeper waits' '' "$(kill -0 "$former" 2>&1)"
+kill -TERM "$former"
+ended 'with --stay-when-replaced: told to' "$former"
+of_the_same_abi
+
+weft_stop
+health_port=$(free_ports 1)
+weftd=$next
+weft_start "$config" --health-address "127.0.0.1:$health_port"
+while_it_waits
+for step in 'beside: programs loaded' 'beside: yielded' 'worker: pool and proxy made' 'worker: serves' 'beside: settled' 'beside: places taken' 'beside: answers' \
+	'beside: serves'; do
+	killed_new "$step"
+done
+for step in 'beside: own pins locked' 'beside: yields'; do
+	killed_early "$step"
+	killed_worker "$step"
+done
+for step in 'beside: places given' 'beside: drains' 'beside: places left'; do
+	killed_old "$step"
+done
+
+check 'a weftd that is to stay takes over' drained --stay-when-replaced --drain-time 3600
+check 'the one before it has ended' wait_until 30 nobody_drains
+check 'a connection is open' keep
+check 'it drains' drained
+said=$(weft_uninstall)
+like 'uninstall ends both' 'Ending weftd.*Ending weftd' "${said//$'\n'/ }"
+kept_ended 'the connection is closed between two answers' closed
+wait "$former" "$weft_pid"
+weft_pid=
+equal 'uninstall: nothing is left' '' "$(weft_left)"

@@ -29,6 +29,25 @@ bool buffers_allow(const struct thread *thread, const struct buffer *buffer, boo
 	return buffer->block || has_room(thread, READ_SMALL, is_response);
 }
 
+int memory_take(struct thread *thread, u32 share, u64 bytes)
+{
+	const struct proxy *proxy = thread->proxy;
+
+	/* What stays until an answer comes must leave room for the bytes that bring the answer. */
+	if (thread->shares[share].buffers_bytes + bytes > proxy->limits.buffer_bytes_each / proxy->thread_count / 2 ||
+	    thread->stats.buffers_bytes + bytes > proxy->limits.buffer_bytes / proxy->thread_count / 2)
+		return -ENOSPC;
+	thread->shares[share].buffers_bytes += bytes;
+	COUNT_ADD(thread, buffers_bytes, bytes);
+	return 0;
+}
+
+void memory_give(struct thread *thread, u32 share, u64 bytes)
+{
+	thread->shares[share].buffers_bytes -= bytes;
+	COUNT_ADD(thread, buffers_bytes, -bytes);
+}
+
 static struct block *block_take(struct thread *thread, u32 capacity)
 {
 	struct block **list = capacity == READ_SMALL ? &thread->free_small : &thread->free_large;

@@ -108,6 +108,9 @@ struct pod;
 void buffers_charge(struct thread *thread, const struct pod *pod);
 /* May bytes be read into `buffer` now? Not into a further block of a pod that has its share; for responses that is twice as much. */
 bool buffers_allow(const struct thread *thread, const struct buffer *buffer, bool is_response);
+/* Memory of a share that is no buffer, and that an exchange keeps to its end: 0, or -ENOSPC when half of what there is has been taken. */
+int memory_take(struct thread *thread, u32 share, u64 bytes);
+void memory_give(struct thread *thread, u32 share, u64 bytes);
 
 /* ---- one direction of an exchange (flow.c) ------------------------------------------------------------------------------- */
 

@@ -9,6 +9,8 @@
 
 /* What was sent of a request, while it may be sent again. Everything goes out through here then. */
 struct resend {
+	struct thread *thread;
+	u32 share;                /* of the thread: `capacity` counts there */
 	u8 *bytes;
 	size_t size, capacity, sent;
 	bool is_kept;             /* from the first byte on; otherwise only what is not sent yet is still here */
@@ -105,9 +107,9 @@ static inline bool resend_pending(const struct exchange *exchange)
 void resend_begin(struct exchange *exchange);
 /* Takes what the request's flow has in hand. 0 or -ENOMEM. */
 int resend_take(struct exchange *exchange);
-/* Bytes sent, or -errno. */
-ssize_t resend_write(struct exchange *exchange, int to);
-/* All of it once more, as try `attempt`. 0 or -ENOMEM. */
+/* Bytes sent, or -errno. `taken`: as of flow_write(). */
+ssize_t resend_write(struct exchange *exchange, int to, u32 *taken);
+/* All of it once more, as try `attempt`. 0, or -ENOMEM or -ENOSPC: then all is as before. */
 int resend_again(struct exchange *exchange, u32 attempt);
 void resend_release(struct resend *resend);
 

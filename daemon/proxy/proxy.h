@@ -220,6 +220,7 @@ struct proxy_stats {
 	uint64_t responses[6];            /* by status / 100, interim ones included */
 	uint64_t reasons[PROXY_REASON_COUNT];
 	uint64_t retries;
+	uint64_t requests_unkept;         /* not kept for retries and mirrors any more: no room */
 	uint64_t mirrored;                /* requests sent to mirrors */
 	uint64_t mirrors_dropped;         /* not sent: nobody there, or too many under way */
 	uint64_t upstreams;               /* open now, the proxy's own */

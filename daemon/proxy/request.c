@@ -637,7 +637,7 @@ bool request_write(struct connection *connection)
 	if (upstream->pace == PACE_NONE && flow_is_stream(&connection->request))
 		pace_upstream(upstream);
 	if (resend_is_on(own))
-		n = resend_write(own, upstream->fd);
+		n = resend_write(own, upstream->fd, &taken);
 	else
 		n = flow_write(connection->thread, &connection->request, &connection->in, upstream->fd, &taken);
 	connection_took(connection, taken);

@@ -8,31 +8,50 @@
 
 void resend_release(struct resend *resend)
 {
+	if (resend->capacity)
+		memory_give(resend->thread, resend->share, resend->capacity);
 	free(resend->bytes);
 	*resend = (struct resend){0};
 }
 
 void resend_begin(struct exchange *exchange)
 {
-	exchange->policies->resend.is_kept = true;
+	struct connection *connection = exchange->connection;
+
+	exchange->policies->resend = (struct resend){.thread = connection->thread, .share = connection->pod->is.pod_id % SHARES, .is_kept = true};
 	/* The bytes are wanted here. */
-	exchange->connection->request.is_unspliceable = true;
+	connection->request.is_unspliceable = true;
+}
+
+/* 0; -ENOSPC: the pod, or all of them, have as much memory as they may. */
+static int grow(struct resend *resend, size_t len)
+{
+	size_t capacity = resend->capacity ? resend->capacity : 1024, more;
+	u8 *grown;
+	int r;
+
+	while (capacity - resend->size < len)
+		capacity *= 2;
+	more = capacity - resend->capacity;
+	r = more ? memory_take(resend->thread, resend->share, more) : 0;
+	if (r || !more)
+		return r;
+	grown = realloc(resend->bytes, capacity);
+	if (!grown) {
+		memory_give(resend->thread, resend->share, more);
+		return -ENOMEM;
+	}
+	resend->bytes = grown;
+	resend->capacity = capacity;
+	return 0;
 }
 
 static int append(struct resend *resend, const u8 *bytes, size_t len)
 {
-	if (len > resend->capacity - resend->size) {
-		size_t capacity = resend->capacity ? resend->capacity : 1024;
-		u8 *grown;
+	int r = grow(resend, len);
 
-		while (capacity - resend->size < len)
-			capacity *= 2;
-		grown = realloc(resend->bytes, capacity);
-		if (!grown)
-			return -ENOMEM;
-		resend->bytes = grown;
-		resend->capacity = capacity;
-	}
+	if (r)
+		return r;
 	memcpy(resend->bytes + resend->size, bytes, len);
 	resend->size += len;
 	return 0;
@@ -45,13 +64,27 @@ static size_t head_len(const struct resend *resend)
 	return end ? (size_t)(end - resend->bytes) + 4 : resend->size;
 }
 
-/* It has become too long: what is here still goes out. */
+/* It is too long, or there is no room for it: what is here still goes out. */
 static void give_up(struct exchange *exchange)
 {
-	exchange->policies->resend.is_kept = false;
+	struct resend *resend = &exchange->policies->resend;
+
+	resend->is_kept = false;
 	exchange->policies->retry = NULL;
 	exchange->policies->mirrors = NULL;
 	exchange->connection->request.is_unspliceable = false;
+	if (resend->sent == resend->size)
+		resend_release(resend);
+}
+
+/* `r`: of append(). 0; -ENOSPC: it is not kept any more. */
+static int kept(struct exchange *exchange, int r)
+{
+	if (r == -ENOSPC) {
+		COUNT(exchange->connection->thread, requests_unkept);
+		give_up(exchange);
+	}
+	return r;
 }
 
 int resend_take(struct exchange *exchange)
@@ -67,16 +100,16 @@ int resend_take(struct exchange *exchange)
 	if (!resend->is_kept)
 		return 0;
 	if (len) {
-		r = append(resend, buffer_bytes(&flow->out), len);
+		r = kept(exchange, append(resend, buffer_bytes(&flow->out), len));
 		if (r)
-			return r;
+			return r == -ENOSPC ? 0 : r;
 		buffer_consume(thread, &flow->out, len);
 	}
 	len = flow_is_verbatim(flow) ? (u32)WEFT_MIN((u64)buffer_len(&connection->in), flow->left) : 0;
 	if (len) {
-		r = append(resend, buffer_bytes(&connection->in), len);
+		r = kept(exchange, append(resend, buffer_bytes(&connection->in), len));
 		if (r)
-			return r;
+			return r == -ENOSPC ? 0 : r;
 		buffer_consume(thread, &connection->in, len);
 		flow->left -= len;
 		connection_took(connection, len);
@@ -87,8 +120,9 @@ int resend_take(struct exchange *exchange)
 	return 0;
 }
 
-ssize_t resend_write(struct exchange *exchange, int to)
+ssize_t resend_write(struct exchange *exchange, int to, u32 *taken)
 {
+	struct connection *connection = exchange->connection;
 	struct resend *resend = &exchange->policies->resend;
 	ssize_t n;
 	int r = resend_take(exchange);
@@ -96,7 +130,7 @@ ssize_t resend_write(struct exchange *exchange, int to)
 	if (r)
 		return r;
 	if (resend->sent == resend->size)
-		return 0;
+		return resend->is_kept ? 0 : flow_write(connection->thread, &connection->request, &connection->in, to, taken);
 	n = send(to, resend->bytes + resend->sent, resend->size - resend->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (n < 0)
 		return -errno;
@@ -137,7 +171,9 @@ static int count_attempt(struct exchange *exchange, u32 attempt)
 int resend_again(struct exchange *exchange, u32 attempt)
 {
 	struct resend *resend = &exchange->policies->resend;
+	int r = resend->size ? count_attempt(exchange, attempt) : 0;
 
-	resend->sent = 0;
-	return resend->size ? count_attempt(exchange, attempt) : 0;
+	if (!r)
+		resend->sent = 0;
+	return r;
 }

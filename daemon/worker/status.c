@@ -212,6 +212,7 @@ static json_t *proxy_counters(const struct worker *worker, const struct proxy_st
 	set_number(object, "upstreams_opened", stats->upstreams_opened);
 	set_number(object, "upstreams_reused", stats->upstreams_reused);
 	set_number(object, "retries", stats->retries);
+	set_number(object, "requests_unkept", stats->requests_unkept);
 	set_number(object, "mirrored", stats->mirrored);
 	set_number(object, "mirrors_dropped", stats->mirrors_dropped);
 	set_number(object, "relays", stats->relays);

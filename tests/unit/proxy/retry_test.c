@@ -32,9 +32,9 @@ static const char routes[] =
 	ROUTE("gone", "up", "timeout: 0s, request_mirror_policies: [{cluster: down}, {cluster: nowhere}]")
 	ROUTE("", "up", "timeout: 0s");
 
-static int setup(void **state)
+static int setup_with(void **state, struct proxy_limits limits)
 {
-	struct harness *h = harness_new(&(struct harness_options){.has_no_images = true});
+	struct harness *h = harness_new(&(struct harness_options){.has_no_images = true, .limits = limits});
 	char more[1024];
 
 	snprintf(more, sizeof(more),
@@ -49,6 +49,16 @@ static int setup(void **state)
 	harness_publish_more(h, routes, more);
 	*state = h;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_with(state, (struct proxy_limits){0});
+}
+
+static int setup_with_little_memory(void **state)
+{
+	return setup_with(state, (struct proxy_limits){.buffer_bytes_each = 2u << 20});
 }
 
 static int teardown(void **state)
@@ -219,6 +229,64 @@ static void test_a_body_of_more_than_a_mebibyte_is_sent_once(void **state)
 	free(body);
 }
 
+/* A POST of `size` bytes that has arrived at a server, whole. */
+static int post(struct harness *h, int client, const char *body, size_t size)
+{
+	char *found = malloc(size), head[128];
+	int server;
+
+	assert_non_null(found);
+	snprintf(head, sizeof(head), "POST /5xx HTTP/1.1\r\nhost: a\r\ncontent-length: %zu\r\n\r\n", size);
+	put_text(client, head);
+	put_bytes(client, body, 1000);
+	server = server_accept(h, 0);
+	free(get_head(server));
+	get_exactly(server, found, 1000);
+	for (size_t at = 1000; at < size; at += 11000) {
+		size_t part = WEFT_MIN((size_t)11000, size - at);
+
+		put_bytes(client, body + at, part);
+		get_exactly(server, found + at, part);
+	}
+	assert_memory_equal(found, body, size);
+	free(found);
+	return server;
+}
+
+static void test_bodies_that_there_is_no_room_for_are_sent_once(void **state)
+{
+	enum { SIZE = 400000 }; /* in half a mebibyte, which half of the pod's memory has once beside what is on its way */
+	struct harness *h = *state;
+	char *body = pattern(SIZE, 7);
+	int kept = client_new(h), unkept = client_new(h), kept_at, unkept_at;
+	struct proxy_stats stats;
+
+	kept_at = post(h, kept, body, SIZE);
+	unkept_at = post(h, unkept, body, SIZE);
+	proxy_stats(h->proxy, &stats);
+	assert_int_equal(stats.requests_unkept, 1);
+	assert_in_range(stats.buffers_bytes, SIZE, 1u << 20);
+	put_text(unkept_at, FAILS);
+	expect_reply(unkept, 503, "nope");
+	close(unkept_at);
+	put_text(kept_at, FAILS);
+	close(kept_at);
+	serve(h, "POST", body, GOOD);
+	expect_reply(kept, 200, "ok");
+	close(kept);
+	/* There is room again. */
+	kept_at = post(h, unkept, body, SIZE);
+	put_text(kept_at, FAILS);
+	close(kept_at);
+	serve(h, "POST", body, GOOD);
+	expect_reply(unkept, 200, "ok");
+	proxy_stats(h->proxy, &stats);
+	assert_int_equal(stats.requests_unkept, 1);
+	assert_int_equal(stats.retries, 2);
+	close(unkept);
+	free(body);
+}
+
 static void test_a_further_try_avoids_hosts_that_were_tried(void **state)
 {
 	struct harness *h = *state;
@@ -311,6 +379,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_each_try_has_a_time_of_its_own, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_routes_timeout_ends_the_wait_for_a_try, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_body_of_more_than_a_mebibyte_is_sent_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bodies_that_there_is_no_room_for_are_sent_once, setup_with_little_memory, teardown),
 		cmocka_unit_test_setup_teardown(test_a_further_try_avoids_hosts_that_were_tried, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_retry_leaves_the_priorities_that_were_tried, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_mirror_gets_what_the_server_gets, setup, teardown),

@@ -95,13 +95,11 @@ static u16 target_of(struct thread *thread, const u8 *bytes, const struct weft_h
 	return 0;
 }
 
-static const struct name *content_length_name(void)
+static bool has_length(const struct lines *lines)
 {
-	static struct name name;
+	const struct name name = name_of_text("content-length");
 
-	if (!name.len)
-		name = name_of_text("content-length");
-	return &name;
+	return lines_look(lines, &name);
 }
 
 /* Puts the head that goes upstream before the body. 0, -ENOSPC (431) or -ENOMEM. */
@@ -138,7 +136,7 @@ static int begin_request(struct connection *connection, const struct weft_head *
 			 const struct outgoing *outgoing)
 {
 	struct flow *flow = &connection->request;
-	bool drops_length = plan->drops_length || (outgoing->lines && !lines_look(outgoing->lines, content_length_name()));
+	bool drops_length = plan->drops_length || (outgoing->lines && !has_length(outgoing->lines));
 	const char *extra = "";
 	bool is_changed = plan->is_changed || outgoing->is_changed;
 	int r;

@@ -58,19 +58,21 @@ static u64 back_off(struct exchange *exchange)
 	return wait;
 }
 
-/* False: no try is left. */
-static bool schedule(struct exchange *exchange, bool is_sent, bool is_reusable)
+/* Without `head_len` bytes of an answer. False: no try is left, and nothing has changed. */
+static bool schedule(struct exchange *exchange, bool is_sent, bool is_reusable, u32 head_len)
 {
 	struct policies *policies = exchange->policies;
 	struct connection *connection = exchange->connection;
 
 	if (!policies->retries_left || (is_sent && !policies->resend.is_kept))
 		return false;
-	policies->retries_left--;
-	COUNT(connection->thread, retries);
-	exchange_release_upstream(exchange, is_reusable);
 	if (policies->resend.is_kept && resend_again(exchange, exchange->attempts + 1u))
 		return false;
+	policies->retries_left--;
+	COUNT(connection->thread, retries);
+	if (head_len)
+		buffer_consume(connection->thread, &exchange->upstream->in, head_len);
+	exchange_release_upstream(exchange, is_reusable);
 	exchange->is_reusable = false;
 	policies->try_deadline_ms = 0;
 	policies->resume_at_ms = now_ms() + back_off(exchange);
@@ -98,7 +100,7 @@ bool retry_failed(struct exchange *exchange, enum proxy_reason reason)
 	default:
 		return false;
 	}
-	return exchange->policies->retry->on & on && schedule(exchange, is_sent, false);
+	return exchange->policies->retry->on & on && schedule(exchange, is_sent, false, 0);
 }
 
 /* ---- answers --------------------------------------------------------------------------------------------------------------------- */
@@ -181,7 +183,6 @@ bool retry_answered(struct exchange *exchange, const u8 *bytes, const struct wef
 	bool is_whole = head->flags & WEFT_HEAD_NO_BODY || (head->flags & WEFT_HEAD_CONTENT_LENGTH && !head->content_length);
 	bool is_reusable = is_whole && !(head->flags & (WEFT_HEAD_CLOSE | WEFT_HEAD_UNTIL_CLOSE)) && !(head->flags & WEFT_HEAD_HTTP_10) &&
 			   buffer_len(&upstream->in) == head->head_len && exchange->connection->is_request_whole && !resend_pending(exchange);
-	u32 head_len = head->head_len;
 
 	if (is_open(exchange) && exchange->policies->retry && exchange->attempts > 1 && !exchange->policies->retries_left &&
 	    is_retriable(exchange->policies, bytes, head))
@@ -189,8 +190,7 @@ bool retry_answered(struct exchange *exchange, const u8 *bytes, const struct wef
 	if (!is_open(exchange) || !exchange->policies->retry || exchange->has_interim || exchange->is_upgrade ||
 	    !exchange->policies->retries_left || !exchange->policies->resend.is_kept || !is_retriable(exchange->policies, bytes, head))
 		return false;
-	buffer_consume(exchange->connection->thread, &upstream->in, head_len);
-	return schedule(exchange, true, is_reusable);
+	return schedule(exchange, true, is_reusable, head->head_len);
 }
 
 /* ---- time ------------------------------------------------------------------------------------------------------------------------ */

@@ -269,6 +269,7 @@ struct harness_options {
 	struct proxy_limits limits;
 	struct table *table;
 	bool has_no_images;
+	bool decorates;
 };
 
 static inline struct harness *harness_new(const struct harness_options *options)
@@ -276,6 +277,7 @@ static inline struct harness *harness_new(const struct harness_options *options)
 	struct harness *h = calloc(1, sizeof(*h));
 	struct proxy_backend backend = {.arg = h, .connection_find = harness_find, .connection_command = harness_command};
 	struct proxy_options own = {.is_fast_path_on = options->is_fast_path_on, .limits = options->limits, .table = options->table,
+				    .decorates = options->decorates,
 				    .threads = 1, .client_gone = harness_client_gone, .client_gone_arg = h};
 	struct proxy_pod pod = {.pod_id = 1, .netns_fd = -1, .netns_cookie = 1, .addresses = {WEFT_IP4(0)}, .listener_fds = {-1, -1}};
 	uint16_t port;

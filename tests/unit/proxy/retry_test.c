@@ -30,11 +30,13 @@ static const char routes[] =
 	ROUTE("mirror", "up", "timeout: 0s, request_mirror_policies: [{cluster: either, runtime_fraction: {default_value: {numerator: 0}}}, {cluster: second}]")
 	ROUTE("same", "up", "timeout: 0s, request_mirror_policies: [{cluster: second, disable_shadow_host_suffix_append: true}]")
 	ROUTE("gone", "up", "timeout: 0s, request_mirror_policies: [{cluster: down}, {cluster: nowhere}]")
-	ROUTE("", "up", "timeout: 0s");
+	ROUTE("many", "up", RETRY("retry_on: 5xx, num_retries: 12"))
+	ROUTE("", "up", "timeout: 0s")
+	"        include_request_attempt_count: true\n";
 
-static int setup_with(void **state, struct proxy_limits limits)
+static int setup_with(void **state, struct proxy_limits limits, bool decorates)
 {
-	struct harness *h = harness_new(&(struct harness_options){.has_no_images = true, .limits = limits});
+	struct harness *h = harness_new(&(struct harness_options){.has_no_images = true, .limits = limits, .decorates = decorates});
 	char more[1024];
 
 	snprintf(more, sizeof(more),
@@ -53,12 +55,17 @@ static int setup_with(void **state, struct proxy_limits limits)
 
 static int setup(void **state)
 {
-	return setup_with(state, (struct proxy_limits){0});
+	return setup_with(state, (struct proxy_limits){0}, false);
 }
 
 static int setup_with_little_memory(void **state)
 {
-	return setup_with(state, (struct proxy_limits){.buffer_bytes_each = 2u << 20});
+	return setup_with(state, (struct proxy_limits){.buffer_bytes_each = 2u << 20}, false);
+}
+
+static int setup_with_less_memory_and_counts(void **state)
+{
+	return setup_with(state, (struct proxy_limits){.buffer_bytes_each = 3u << 19}, true);
 }
 
 static int teardown(void **state)
@@ -72,16 +79,23 @@ static int teardown(void **state)
 /* Before a server closes: otherwise the connection may be used again just then. */
 #define LAST "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"
 
+static void expect_head_and(int server, const char *head, const char *body)
+{
+	char *found = get_head(server);
+
+	if (!strstr(found, head))
+		fail_msg("no %s in:\n%s", head, found);
+	free(found);
+	if (*body)
+		expect_bytes(server, body);
+}
+
 /* A try: what the server gets, and what it answers. */
 static void serve(struct harness *h, const char *head, const char *body, const char *answer)
 {
 	int server = server_accept(h, 0);
-	char *found = get_head(server);
 
-	assert_non_null(strstr(found, head));
-	free(found);
-	if (*body)
-		expect_bytes(server, body);
+	expect_head_and(server, head, body);
 	put_text(server, answer);
 	close(server);
 }
@@ -230,17 +244,20 @@ static void test_a_body_of_more_than_a_mebibyte_is_sent_once(void **state)
 }
 
 /* A POST of `size` bytes that has arrived at a server, whole. */
-static int post(struct harness *h, int client, const char *body, size_t size)
+static int post(struct harness *h, int client, const char *path, const char *body, size_t size, size_t *head_len)
 {
+	char *found_head;
 	char *found = malloc(size), head[128];
 	int server;
 
 	assert_non_null(found);
-	snprintf(head, sizeof(head), "POST /5xx HTTP/1.1\r\nhost: a\r\ncontent-length: %zu\r\n\r\n", size);
+	snprintf(head, sizeof(head), "POST %s HTTP/1.1\r\nhost: a\r\ncontent-length: %zu\r\n\r\n", path, size);
 	put_text(client, head);
 	put_bytes(client, body, 1000);
 	server = server_accept(h, 0);
-	free(get_head(server));
+	found_head = get_head(server);
+	*head_len = strlen(found_head);
+	free(found_head);
 	get_exactly(server, found, 1000);
 	for (size_t at = 1000; at < size; at += 11000) {
 		size_t part = WEFT_MIN((size_t)11000, size - at);
@@ -260,9 +277,10 @@ static void test_bodies_that_there_is_no_room_for_are_sent_once(void **state)
 	char *body = pattern(SIZE, 7);
 	int kept = client_new(h), unkept = client_new(h), kept_at, unkept_at;
 	struct proxy_stats stats;
+	size_t head_len;
 
-	kept_at = post(h, kept, body, SIZE);
-	unkept_at = post(h, unkept, body, SIZE);
+	kept_at = post(h, kept, "/5xx", body, SIZE, &head_len);
+	unkept_at = post(h, unkept, "/5xx", body, SIZE, &head_len);
 	proxy_stats(h->proxy, &stats);
 	assert_int_equal(stats.requests_unkept, 1);
 	assert_in_range(stats.buffers_bytes, SIZE, 1u << 20);
@@ -275,7 +293,7 @@ static void test_bodies_that_there_is_no_room_for_are_sent_once(void **state)
 	expect_reply(kept, 200, "ok");
 	close(kept);
 	/* There is room again. */
-	kept_at = post(h, unkept, body, SIZE);
+	kept_at = post(h, unkept, "/5xx", body, SIZE, &head_len);
 	put_text(kept_at, FAILS);
 	close(kept_at);
 	serve(h, "POST", body, GOOD);
@@ -284,6 +302,38 @@ static void test_bodies_that_there_is_no_room_for_are_sent_once(void **state)
 	assert_int_equal(stats.requests_unkept, 1);
 	assert_int_equal(stats.retries, 2);
 	close(unkept);
+	free(body);
+}
+
+/* The tenth try's number has a digit more, for which the copy has to grow. */
+static void test_the_last_try_that_there_is_memory_for_is_answered(void **state)
+{
+	struct harness *h = *state;
+	size_t size = 100000, head_len;
+	char *body = pattern(1u << 19, 7);
+	int client = client_new(h), server;
+
+	server = post(h, client, "/many", body, size, &head_len);
+	put_text(server, LAST);
+	expect_reply(client, 200, "ok");
+	close(server);
+	size = (1u << 19) - head_len;
+	body[size] = '\0';
+	server = post(h, client, "/many", body, size, &head_len);
+	for (int i = 2; i <= 9; i++) {
+		char number[40];
+
+		put_text(server, FAILS);
+		close(server);
+		server = server_accept(h, 0);
+		snprintf(number, sizeof(number), "x-envoy-attempt-count: %d\r\n", i);
+		expect_head_and(server, number, body);
+	}
+	put_text(server, FAILS);
+	expect_reply(client, 503, "nope");
+	assert_false(server_has_caller(h, 0, 50));
+	close(server);
+	close(client);
 	free(body);
 }
 
@@ -380,6 +430,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_routes_timeout_ends_the_wait_for_a_try, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_body_of_more_than_a_mebibyte_is_sent_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bodies_that_there_is_no_room_for_are_sent_once, setup_with_little_memory, teardown),
+		cmocka_unit_test_setup_teardown(test_the_last_try_that_there_is_memory_for_is_answered, setup_with_less_memory_and_counts, teardown),
 		cmocka_unit_test_setup_teardown(test_a_further_try_avoids_hosts_that_were_tried, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_retry_leaves_the_priorities_that_were_tried, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_mirror_gets_what_the_server_gets, setup, teardown),

@@ -518,6 +518,9 @@ static __always_inline int request_new(struct sk_msg_md *msg, struct weft_connec
 	request_images(connection, scratch);
 	copied = message_copy(msg, scratch);
 	memo = bpf_sk_storage_get(&memos, msg->sk, NULL, 0);
+	/* A socket that was connected anew still has it: what led to its route was another listener. */
+	if (memo && !connection->kernel_exchanges)
+		memo->head_len = 0;
 	if (memo && memo_recall_route(memo, scratch, copied)) {
 		count(WEFT_COUNTER_REQUESTS_REPEATED, 1);
 		r = request_forward(msg, connection, scratch);

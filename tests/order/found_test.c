@@ -229,6 +229,29 @@ static void test_a_former_connections_commands_do_not_touch_the_later_one(void *
 	client_close(&later);
 }
 
+/* The head that the socket said last had another route there. */
+static void test_a_connection_to_another_port_is_routed_by_that_port(void **state)
+{
+	struct harness *h = *state;
+	uint64_t repeated = counted(h, WEFT_COUNTER_REQUESTS_REPEATED);
+	struct client client;
+	struct link local, other;
+
+	client_open(h, &client);
+	link_open(h, h->local_endpoint, &local);
+	link_open(h, h->other_endpoint, &other);
+	for (int i = 0; i < 4; i++)
+		assert_carried(client.fd, REQUEST_LOCAL, local.server, RESPONSE);
+	assert_int_equal(counted(h, WEFT_COUNTER_REQUESTS_REPEATED) - repeated, 2);
+	client_connect_anew(h, &client, 81);
+	for (int i = 0; i < 4; i++)
+		assert_carried(client.fd, REQUEST_LOCAL, other.server, RESPONSE);
+	assert_int_equal(counted(h, WEFT_COUNTER_REQUESTS_REPEATED) - repeated, 5);
+	link_close(h, &local);
+	link_close(h, &other);
+	client_close(&client);
+}
+
 /* What the server said before it was asked is no answer to the next request. */
 static void test_an_upstream_that_spoke_unasked_is_not_lent(void **state)
 {
@@ -630,6 +653,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_a_client_bound_to_a_device_is_left_alone),
 		cmocka_unit_test(test_getpeername_is_true_after_a_reconnect),
 		cmocka_unit_test(test_a_former_connections_commands_do_not_touch_the_later_one),
+		cmocka_unit_test(test_a_connection_to_another_port_is_routed_by_that_port),
 		cmocka_unit_test(test_an_upstream_that_spoke_unasked_is_not_lent),
 		cmocka_unit_test(test_the_deadline_runs_from_the_end_of_the_request),
 		cmocka_unit_test(test_a_connection_borrows_the_same_upstream_again),

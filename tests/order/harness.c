@@ -57,6 +57,23 @@ static const char config[] =
 	"      - {name: local, domains: [local], routes: [{match: {prefix: /}, route: {cluster: local}}]}\n"
 	"      - {name: other, domains: [other], routes: [{match: {prefix: /}, route: {cluster: other}}]}\n"
 	"      - {name: direct, domains: [direct], routes: [{match: {prefix: /}, direct_response: {status: 200, body: {inline_string: hello}}}]}\n"
+	"  - '@type': type.googleapis.com/envoy.config.listener.v3.Listener\n"
+	"    name: 0.0.0.0_81\n"
+	"    address: {socket_address: {address: 0.0.0.0, port_value: 81}}\n"
+	"    filter_chains:\n"
+	"      - filters:\n"
+	"          - name: envoy.filters.network.http_connection_manager\n"
+	"            typed_config:\n"
+	"              '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager\n"
+	"              stat_prefix: outbound\n"
+	"              rds: {config_source: {ads: {}}, route_config_name: '81'}\n"
+	"              http_filters:\n"
+	"                - name: envoy.filters.http.router\n"
+	"                  typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}\n"
+	"  - '@type': type.googleapis.com/envoy.config.route.v3.RouteConfiguration\n"
+	"    name: '81'\n"
+	"    virtual_hosts:\n"
+	"      - {name: local, domains: [local], routes: [{match: {prefix: /}, route: {cluster: other}}]}\n"
 	"  - {'@type': type.googleapis.com/envoy.config.cluster.v3.Cluster, name: local, type: STATIC, load_assignment: {cluster_name: local,\n"
 	"     endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: " POD_IP ", port_value: 8080}}}}]}]}}\n"
 	"  - {'@type': type.googleapis.com/envoy.config.cluster.v3.Cluster, name: other, type: STATIC, load_assignment: {cluster_name: other,\n"
@@ -265,6 +282,18 @@ static void client_connect(struct harness *h, struct client *client, int flags)
 	client->cookie = cookie_of(client->fd);
 	must(!datapath_connection_find(h->dp, h->netns_cookie, &WEFT_IP4(peer.sin_addr.s_addr), peer.sin_port, &cookie, &connection));
 	must(cookie == client->cookie);
+}
+
+void client_connect_anew(struct harness *h, struct client *client, uint16_t port)
+{
+	struct pollfd connected = {.fd = client->fd, .events = POLLOUT};
+	struct sockaddr none = {.sa_family = AF_UNSPEC};
+
+	must(!connect(client->fd, &none, sizeof(none)));
+	must((!connect_to(SERVICE_IP, port, client->fd) || errno == EINPROGRESS) && poll(&connected, 1, 10000) == 1);
+	close(client->anchor);
+	client->anchor = accept4(h->listener, NULL, NULL, SOCK_CLOEXEC);
+	must(client->anchor >= 0);
 }
 
 void client_open(struct harness *h, struct client *client)

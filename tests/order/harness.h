@@ -28,7 +28,7 @@ struct harness {
 	uint32_t next_slot, next_pool;
 };
 
-/* Routes: host "local" -> POD_IP, host "other" -> OTHER_IP, "direct" -> a direct response. Once a process. */
+/* Routes: host "local" -> POD_IP, host "other" -> OTHER_IP, "direct" -> a direct response; at port 81 "local" -> OTHER_IP. Once a process. */
 int harness_start(struct harness *h, enum weft_fast_path mode);
 void harness_stop(struct harness *h);
 /* Publishes the routes anew, with these for host "local" (YAML in flow style); NULL: as it was at first. */
@@ -43,6 +43,8 @@ struct client {
 void client_open(struct harness *h, struct client *client);
 /* The same of a program that sleeps in its reads. */
 void client_open_waiting(struct harness *h, struct client *client);
+/* The same socket, disconnected and connected again, to this port of the service. */
+void client_connect_anew(struct harness *h, struct client *client, uint16_t port);
 void client_close(struct client *client);
 
 struct link {

@@ -96,11 +96,27 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx, struct 
 		bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);
 }
 
+/* A socket may be connected anew, with the cookie that it has: what is left of a response must find nobody. */
+static __always_inline void response_abandon(u64 exchange, u64 cookie)
+{
+	u32 slot = WEFT_EXCHANGE_SLOT(exchange);
+	struct weft_upstream *upstream = exchange ? bpf_map_lookup_elem(&upstreams, &slot) : NULL;
+
+	if (!upstream || upstream->client_cookie != cookie)
+		return;
+#ifndef WEFT_WITHOUT_ABANDONED
+	u64 word = upstream->state;
+
+	if (word == WEFT_STATE_WORD(WEFT_EXCHANGE_LEASE(exchange), WEFT_UPSTREAM_REPLYING))
+		response_pass(upstream, slot, word, WEFT_REASON_RESPONSE_LOOKUP_MISS);
+#endif
+}
+
 static __always_inline void client_closed(struct bpf_sock_ops *ctx, struct weft_socket *socket)
 {
 	struct weft_connection *connection;
 	struct weft_port_key key;
-	u64 cookie = socket->cookie, *owner;
+	u64 cookie = socket->cookie, exchange, *owner;
 
 	connection = bpf_map_lookup_elem(&connections, &cookie);
 	if (!connection)
@@ -112,7 +128,10 @@ static __always_inline void client_closed(struct bpf_sock_ops *ctx, struct weft_
 		bpf_map_delete_elem(&connection_ports, &key);
 	if (connection->established_ns)
 		count(WEFT_COUNTER_CONNECTIONS_OVER, 1);
+	exchange = connection->exchange;
+	/* First: who looks for the client of a response that is the worker's finds none, and closes the upstream. */
 	connection_delete(cookie, socket->pod_id);
+	response_abandon(exchange, cookie);
 }
 
 static __always_inline void upstream_established(struct bpf_sock_ops *ctx, struct weft_socket *socket, struct tcp_sock *tp)

@@ -1,7 +1,7 @@
 # The order rules: a hand-driven worker over the real programs, and the same with one guard compiled out at a time.
 ORDER_LIBS := $(patsubst %,$(BUILD)/lib/%.a,base regex kube mesh dns compile) $(BUILD)/lib/proto.a
 ORDER_SRC  := tests/order/harness.c tests/order/order_test.c tests/order/blocking.c
-GUARDS     := drained handover completeness dead_slots send_room netns_check arrived redirect_limit blocking
+GUARDS     := drained handover completeness dead_slots send_room netns_check arrived redirect_limit blocking abandoned
 # Those that the proxy keeps (mk/unit-guards.mk).
 PROXY_GUARDS := proxy_waits fin_last
 

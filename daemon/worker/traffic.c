@@ -146,13 +146,13 @@ static void take_sums(void *arg, const struct weft_traffic_key *key, const struc
 
 void worker_traffic_left(struct worker *worker, const struct weft_upstream *record, uint64_t request_bytes)
 {
-	bool is_replying = WEFT_STATE(record->state) == WEFT_UPSTREAM_REPLYING;
-	uint64_t response_bytes = is_replying && record->response_bytes > record->response_remaining ? record->response_bytes - record->response_remaining : 0;
+	/* So far; sock_ops may have ended the reply before the worker did. */
+	uint64_t response_bytes = WEFT_STATE(record->state) == WEFT_UPSTREAM_LENT ? 0 : record->response_bytes;
 	const struct weft_traffic_key key = {
 		.pod_id = record->pod_id,
 		.endpoint_id = record->endpoint_id,
 		.cluster_id = record->cluster_id,
-		.status = is_replying ? record->status : 0,
+		.status = response_bytes ? record->status : 0,
 		.flag = WEFT_FLAG_CLIENT_GONE,
 	};
 	struct weft_traffic_sums sums = { .request_bytes = request_bytes, .response_bytes = response_bytes };

@@ -171,6 +171,7 @@ struct weft_dialled {
  *   LENT -> REPLYING                   reply/response program at the first response byte that it redirects
  *   LENT -> RELAYED                    reply/response program (this response is the worker's), or worker (time-out, failure)
  *   REPLYING -> IDLE                   reply/response program after the last byte
+ *   REPLYING -> RELAYED                sock_ops, when the client's connection is over, or reply/response program, when nothing could be redirected
  *   LENT, REPLYING -> IDLE             request program, when nothing was redirected after all
  *   RELAYED -> IDLE or CLOSING         worker
  *   IDLE -> CLOSING -> FREE            worker;  IDLE -> DEAD: sock_ops;  DEAD -> CLOSING -> FREE: worker */

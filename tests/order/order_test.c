@@ -481,6 +481,33 @@ static void test_guard_dead_slots_a_reset_upstream_is_never_lent(void **state)
 	client_close(&client);
 }
 
+/* Guard WEFT_WITHOUT_ABANDONED: a socket that is connected anew keeps its cookie, and would hear the end of what its last connection asked for. */
+static void test_guard_abandoned_a_later_connection_hears_nothing_of_a_former_one(void **state)
+{
+	static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello";
+	struct harness *h = *state;
+	const uint32_t endpoints[] = {h->local_endpoint, h->other_endpoint};
+	static const char *const requests[] = {REQUEST_LOCAL, REQUEST_OTHER};
+	struct client client;
+	struct link link;
+
+	for (int i = 0; i < 2; i++) {
+		client_open(h, &client);
+		link_open(h, endpoints[i], &link);
+		assert_carried(client.fd, requests[i], link.server, head);
+		assert_int_equal(state_of(h, &link), WEFT_UPSTREAM_REPLYING);
+		client_connect_anew(h, &client, 80);
+		assert_int_equal(state_of(h, &link), WEFT_UPSTREAM_RELAYED);
+		say(link.server, "world");
+		assert_heard(link.upstream, "world");
+		assert_silent(client.fd);
+		say(client.fd, requests[i]);
+		assert_heard(client.anchor, requests[i]);
+		link_close(h, &link);
+		client_close(&client);
+	}
+}
+
 /* Guard WEFT_WITHOUT_SEND_ROOM: beyond the free send buffer a non-blocking client would wait for an EPOLLOUT that never comes. */
 static void test_guard_send_room_what_does_not_fit_goes_to_the_proxy(void **state)
 {
@@ -624,6 +651,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_guard_arrived_no_request_follows_half_a_body),
 		cmocka_unit_test(test_an_interim_response_does_not_end_the_request),
 		cmocka_unit_test(test_guard_dead_slots_a_reset_upstream_is_never_lent),
+		cmocka_unit_test(test_guard_abandoned_a_later_connection_hears_nothing_of_a_former_one),
 		cmocka_unit_test(test_guard_send_room_what_does_not_fit_goes_to_the_proxy),
 		cmocka_unit_test(test_guard_netns_check_a_server_on_a_foreign_address_is_remote),
 		cmocka_unit_test(test_guard_redirect_limit_a_large_response_is_relayed_from_its_first_byte),

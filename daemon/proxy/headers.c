@@ -206,7 +206,8 @@ static void write_joined(struct thread *thread, const u8 *bytes, struct weft_hea
 		for (u32 other = i + 1; name && other < head->field_count; other++) {
 			if (actions[other] != FIELD_JOIN || name_of(bytes, &head->fields[other]) != name)
 				continue;
-			put(&writer, (const u8 *)",", 1);
+			if (writer.len > value_at && head->fields[other].value.len) /* Envoy: what is empty adds no comma */
+				put(&writer, (const u8 *)",", 1);
 			put(&writer, bytes + head->fields[other].value.off, head->fields[other].value.len);
 		}
 		field.value = (struct weft_span){(u16)value_at, (u16)(writer.len - value_at)};
@@ -360,18 +361,20 @@ static void put_fields_anew(struct buffer *out, const u8 *bytes, const struct we
 
 	for (u32 i = 0; i < head->field_count; i++) {
 		const struct weft_field *field = &head->fields[i];
-		u32 name = name_of(bytes, field);
+		u32 name = name_of(bytes, field), value_at;
 		bool is_joined = name && weft_known_names[name].flags & WEFT_NAME_IS_JOINED_BACK;
 
 		if (response_drops(name, plan) || (is_joined && done & 1ull << name))
 			continue;
 		buffer_put(out, bytes + field->name.off, field->name.len);
 		buffer_put_text(out, ": ");
+		value_at = buffer_len(out);
 		put_value(out, bytes, &field->value);
 		for (u32 other = i + 1; is_joined && other < head->field_count; other++) {
 			if (name_of(bytes, &head->fields[other]) != name)
 				continue;
-			buffer_put_text(out, ",");
+			if (buffer_len(out) > value_at && head->fields[other].value.len)
+				buffer_put_text(out, ",");
 			put_value(out, bytes, &head->fields[other].value);
 		}
 		buffer_put_text(out, "\r\n");

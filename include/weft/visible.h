@@ -114,7 +114,7 @@ static inline bool weft_rewritten_value(const struct weft_head_bytes *bytes, con
 
 		if (weft_field_name(bytes, field) != name || weft_is_hidden(bytes, head, field, name))
 			continue;
-		if (is_present)
+		if (len && field->value.len) /* what is empty adds no comma */
 			joined[len++] = ',';
 		is_present = true;
 		memcpy(joined + len, bytes->data + field->value.off, field->value.len);

@@ -29,7 +29,7 @@ $(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
 
 # Who takes over a running weftd's connections must have its very layout, whatever WEFT_ABI_VERSION says. LAYOUT_SALT makes another one of the same files.
 LAYOUT_SALT ?=
-ABI_FILES := $(addprefix include/weft/,abi.h address.h balance.h exceptions.h head.h image.h reason.h traffic.h) bpf/maps.h bpf/memo.h bpf/kernel.h daemon/keeper/table.h daemon/keeper/pass.h
+ABI_FILES := $(addprefix include/weft/,abi.h address.h balance.h exceptions.h head.h image.h image_policies.h reason.h traffic.h) bpf/maps.h bpf/memo.h bpf/kernel.h daemon/keeper/table.h daemon/keeper/pass.h
 $(BUILD)/gen/abi_layout.h: $(ABI_FILES) scripts/abi-layout.sh
 	scripts/abi-layout.sh $@ "$(LAYOUT_SALT)" $(ABI_FILES)
 NEED_LAYOUT := main.o keeper/succeed.o $(addprefix datapath/,datapath.o replace.o) $(addprefix worker/,beside.o status.o succession.o)

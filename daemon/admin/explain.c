@@ -365,7 +365,7 @@ static void describe_cluster(struct explanation *x, json_t *list, uint32_t id, u
 	if (!cluster) {
 		outcome->has_missing = true;
 		set(object, "name", json_string(""));
-		set(object, "reason", json_string("there is no such cluster"));
+		set(object, "reason", json_string(id ? "there is no such cluster" : "the request names it"));
 		return;
 	}
 	set(object, "name", text(&x->world->endpoints, cluster->name));

@@ -170,6 +170,11 @@ static void add_host(struct changes *changes, const struct weft_rewrite *rewrite
 {
 	if (!rewrite->host_kind)
 		return;
+	if (rewrite->host_kind == WEFT_HOST_AUTO) {
+		strbuf_printf(&changes->line, "host: the endpoint's name%s", rewrite->appends_host ? ", the former one goes to x-forwarded-host" : "");
+		end_line(changes);
+		return;
+	}
 	strbuf_append_text(&changes->line, rewrite->host_kind == WEFT_HOST_LITERAL ? "host: \"" :
 			   rewrite->host_kind == WEFT_HOST_HEADER ? "host: as header \"" : "host: the path, where what matches \"");
 	put_text(changes->dump, rewrite->host, &changes->line);

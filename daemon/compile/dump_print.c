@@ -80,6 +80,8 @@ static void print_clusters(struct strbuf *out, const json_t *array)
 			strbuf_printf(out, "%lld of ", number_of(item, "weight"));
 		if (json_object_get(item, "cluster"))
 			strbuf_append_text(out, text_of(item, "cluster"));
+		else if (!number_of(item, "cluster_id"))
+			strbuf_append_text(out, "cluster that the request names");
 		else
 			strbuf_append_text(out, "cluster without definition");
 		strbuf_printf(out, " (c%lld)", number_of(item, "cluster_id"));

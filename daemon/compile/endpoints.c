@@ -16,6 +16,7 @@
 #include "compile/report.h"
 #include "compile/share_index.h"
 #include "weft/address_host.h"
+#include "weft/lookup.h"
 
 #define ENDPOINTS_MAX (BUILDER_OBJECT_MAX / sizeof(struct weft_endpoint)) /* of one cluster: they lie in one page */
 #define REPEATS_SHOWN 3u /* endpoints of one kind of trouble that a reason names */
@@ -149,6 +150,32 @@ static int write_endpoints(struct endpoints_compile *c, const struct mesh_cluste
 	return 0;
 }
 
+static int share_hostnames(struct endpoints_compile *c, weft_ref cluster_ref, const weft_ref *refs, size_t count)
+{
+	struct weft_cluster *cluster = builder_at(&c->builder, cluster_ref);
+	size_t i;
+
+	cluster->hostnames = 0;
+	for (i = 0; i < count && !refs[i]; i++)
+		;
+	if (i < count)
+		cluster->hostnames = builder_share(&c->builder, refs, count * sizeof(*refs));
+	return builder_status(&c->builder);
+}
+
+/* For hosts that are rewritten to them. */
+static int write_hostnames(struct endpoints_compile *c, weft_ref cluster_ref, const struct share *shares, size_t count)
+{
+	_cleanup_free_ weft_ref *refs = calloc(count + 1, sizeof(*refs));
+	size_t i;
+
+	if (!refs)
+		return -ENOMEM;
+	for (i = 0; i < count; i++)
+		refs[i] = *shares[i].endpoint->hostname ? builder_text(&c->builder, shares[i].endpoint->hostname) : 0;
+	return share_hostnames(c, cluster_ref, refs, count);
+}
+
 static int write_schedule(struct endpoints_compile *c, weft_ref cluster_ref, const struct share *shares, size_t count)
 {
 	struct weft_cluster *cluster = builder_at(&c->builder, cluster_ref);
@@ -230,6 +257,8 @@ static int compile_members(struct endpoints_compile *c, const struct mesh_cluste
 			return r;
 	}
 	r = write_endpoints(c, source, cluster_ref, shares, total, judgement);
+	if (!r && judgement->verdict != WEFT_VERDICT_REFUSED)
+		r = write_hostnames(c, cluster_ref, shares, total);
 	if (r || judgement->verdict == WEFT_VERDICT_REFUSED)
 		return r;
 	if (judgement->policy == WEFT_LB_HASH)
@@ -307,6 +336,19 @@ static weft_ref take_text(struct endpoints_compile *c, weft_ref ref)
 	return ref ? builder_share(&c->builder, text, sizeof(*text) + text->len) : 0;
 }
 
+static int take_hostnames(struct endpoints_compile *c, const struct weft_cluster *former, weft_ref cluster_ref)
+{
+	const weft_ref *had = (const void *)(c->former->base + former->hostnames);
+	_cleanup_free_ weft_ref *refs = calloc(former->endpoint_count + 1, sizeof(*refs));
+	uint32_t i;
+
+	if (!refs)
+		return -ENOMEM;
+	for (i = 0; former->hostnames && i < former->endpoint_count; i++)
+		refs[i] = take_text(c, had[i]);
+	return share_hostnames(c, cluster_ref, refs, former->endpoint_count);
+}
+
 /* In the order in which compile_cluster() makes them, so that the bytes are the same. */
 static int take_over(struct endpoints_compile *c, const struct mesh_cluster *source, const struct weft_cluster *former, uint64_t key)
 {
@@ -327,6 +369,8 @@ static int take_over(struct endpoints_compile *c, const struct mesh_cluster *sou
 			return builder_status(&c->builder);
 		memcpy(builder_at(&c->builder, cluster->endpoints), endpoints, former->endpoint_count * sizeof(*endpoints));
 		r = ids_hold_endpoints(c->claim, endpoints, former->endpoint_count);
+		if (!r)
+			r = take_hostnames(c, former, ref);
 		if (r)
 			return r;
 	}
@@ -428,6 +472,37 @@ static int report_unused(const struct endpoints_compile *c)
 	return 0;
 }
 
+/* For requests that name their cluster. */
+static int write_names(struct endpoints_compile *c)
+{
+	struct weft_image_header *header;
+	uint32_t size = 4, mask, id, at;
+	weft_ref ref;
+
+	while (size < c->directory_count * 2)
+		size *= 2;
+	mask = size - 1;
+	ref = builder_table(&c->builder, size, sizeof(struct weft_slot));
+	if (!ref)
+		return builder_status(&c->builder);
+	for (id = 0; id < c->directory_count; id++) {
+		const struct weft_cluster *cluster = c->directory[id] ? builder_at(&c->builder, c->directory[id]) : NULL;
+		const struct weft_text *name = cluster ? builder_at(&c->builder, cluster->name) : NULL;
+		struct weft_slot *slots = builder_at(&c->builder, ref);
+		uint32_t hash = name ? weft_host_prefix_hash(name->bytes, name->len) : 0;
+
+		if (!name)
+			continue;
+		for (at = hash & mask; slots[at].object; at = (at + 1) & mask)
+			;
+		slots[at] = (struct weft_slot){ hash, c->directory[id] };
+	}
+	header = builder_header(&c->builder);
+	header->cluster_names = ref;
+	header->cluster_names_mask = mask;
+	return builder_status(&c->builder);
+}
+
 static int compile_all(struct endpoints_compile *c)
 {
 	struct weft_image_header *header = builder_header(&c->builder);
@@ -451,7 +526,7 @@ static int compile_all(struct endpoints_compile *c)
 		return builder_status(&c->builder);
 	memcpy(builder_at(&c->builder, header->cluster_directory), c->directory, c->directory_count * sizeof(*c->directory));
 	header->cluster_count = c->directory_count;
-	return 0;
+	return write_names(c);
 }
 
 int compile_endpoints_again(const struct mesh *mesh, const struct dns *dns, struct ids *ids, const struct image *former, struct image **out,

@@ -127,9 +127,7 @@ static void host_rewrite(struct extras_compile *x, const struct mesh_forward *fo
 		out->host = pattern_of(x, forward->host_rewrite_regex.pattern);
 		out->substitution = text_of(x, forward->host_rewrite_regex.substitution);
 		break;
-	case MESH_HOST_AUTO:
-		reason_add(x->unsupported, "auto_host_rewrite is not supported");
-		break;
+	case MESH_HOST_AUTO: out->host_kind = WEFT_HOST_AUTO; break;
 	}
 }
 
@@ -216,7 +214,7 @@ static int weights(struct extras_compile *x, weft_ref rewrite_ref, weft_ref *out
 {
 	const struct mesh_forward *forward = &x->route->forward;
 	_cleanup_free_ struct weft_weight *made = calloc(forward->weighted_count + 1, sizeof(*made));
-	bool has_own_edits = false, has_host = false, has_own_policies = false;
+	bool has_own_edits = false, has_own = false;
 	size_t i, used = 0;
 	int r = 0;
 
@@ -228,24 +226,51 @@ static int weights(struct extras_compile *x, weft_ref rewrite_ref, weft_ref *out
 		if (!weighted->weight)
 			continue;
 		has_own_edits |= has_edits(&weighted->edits);
-		has_host |= *weighted->host_rewrite;
+		has_own |= *weighted->host_rewrite || *weighted->cluster_header;
 		if (weighted->filter_configs.count) {
-			has_own_policies = true;
+			has_own = true;
 			r = policies_compile(x->c, x->context, x->route, weighted, &made[used].policies, x->proxy, x->unsupported);
 			if (r)
 				return r;
 		}
 		r = edits(x, &weighted->edits, &made[used].request_edits, &made[used].response_edits);
 		made[used].host = text_or_none(x, weighted->host_rewrite);
+		made[used].cluster_header = text_or_none(x, weighted->cluster_header);
+		if (*weighted->cluster_header)
+			reason_add(x->proxy, "the proxy takes a weighted cluster's name from header %s", weighted->cluster_header);
 		if (!r)
 			r = changes_compile(x->c, rewrite_ref, made[used].host, made[used].request_edits, &effects->changes[used], x->proxy);
 		if (!r)
 			r = response_changes_compile(x->c, made[used].response_edits, &effects->response_changes[used], x->proxy);
 		used++;
 	}
-	if (r || (!has_own_edits && !has_host && !has_own_policies))
+	if (r || (!has_own_edits && !has_own))
 		return r;
 	*out = builder_share(&x->c->builder, made, used * sizeof(*made));
+	return builder_status(&x->c->builder);
+}
+
+/* ---- clusters that the request names ---------------------------------------------------------------------------------------------- */
+
+static int pick(struct extras_compile *x, weft_ref *out)
+{
+	const struct mesh_forward *forward = &x->route->forward;
+	bool is_weighted = x->route->action == MESH_ACTION_WEIGHTED;
+	struct weft_pick made = { 0 };
+
+	if (x->route->action == MESH_ACTION_CLUSTER_HEADER) {
+		made = (struct weft_pick){ WEFT_PICK_CLUSTER, text_of(x, forward->cluster_header) };
+		reason_add(x->proxy, "the proxy takes the cluster's name from header %s", forward->cluster_header);
+	} else if (is_weighted && *forward->weight_header) {
+		made = (struct weft_pick){ WEFT_PICK_NUMBER, text_of(x, forward->weight_header) };
+		reason_add(x->proxy, "the proxy chooses a weighted cluster by header %s", forward->weight_header);
+	} else if (is_weighted && forward->weights_by_hash) {
+		made.kind = WEFT_PICK_HASH;
+		reason_add(x->proxy, "the proxy chooses a weighted cluster by the hash policies");
+	} else {
+		return 0;
+	}
+	*out = builder_share(&x->c->builder, &made, sizeof(made));
 	return builder_status(&x->c->builder);
 }
 
@@ -287,6 +312,8 @@ int extras_compile(struct routes_compile *c, const struct route_context *context
 		r = redirect(&x, &made.redirect);
 	else if (!r && route->action != MESH_ACTION_DIRECT_RESPONSE)
 		r = rewrite(&x, &made.rewrite);
+	if (!r && is_forward(route))
+		r = pick(&x, &made.pick);
 	if (!r && !is_forward(route))
 		r = answer(&x, &made, out);
 	else if (!r && route->action == MESH_ACTION_WEIGHTED)

@@ -37,12 +37,19 @@ static size_t configs_of(const struct policies_compile *p, enum mesh_filter_kind
 	return count;
 }
 
+static weft_ref text(struct policies_compile *p, const char *value)
+{
+	return *value ? builder_bytes_text(&p->c->builder, value, strlen(value)) : 0;
+}
+
 static struct weft_fraction fraction(const struct mesh_fraction *from)
 {
 	return (struct weft_fraction){ from->numerator, from->denominator };
 }
 
 /* ---- faults ---------------------------------------------------------------------------------------------------------------------- */
+
+#define BY_HEADER (WEFT_FAULT_DELAY_BY_HEADER | WEFT_FAULT_ABORT_BY_HEADER)
 
 static int fault(struct policies_compile *p, weft_ref *out)
 {
@@ -67,9 +74,17 @@ static int fault(struct policies_compile *p, weft_ref *out)
 		made.abort_status = (uint16_t)source->abort_status;
 		made.aborted = fraction(&source->aborted);
 		made.flags = source->has_grpc_status ? WEFT_FAULT_HAS_GRPC_STATUS : 0;
-		made.grpc_status = (uint8_t)source->grpc_status;
+		made.grpc_status = source->grpc_status;
 	}
-	if (!can_hold || (!made.delay_ms && !made.abort_status))
+	if (source->delays_by_header && source->delayed.numerator) {
+		made.flags |= WEFT_FAULT_DELAY_BY_HEADER;
+		made.delayed = fraction(&source->delayed);
+	}
+	if (source->aborts_by_header && source->aborted.numerator) {
+		made.flags |= WEFT_FAULT_ABORT_BY_HEADER;
+		made.aborted = fraction(&source->aborted);
+	}
+	if (!can_hold || (!made.delay_ms && !made.abort_status && !(made.flags & BY_HEADER)))
 		return 0;
 	if (*source->upstream_cluster) {
 		r = ids_cluster(p->c->claim, source->upstream_cluster, &made.cluster_id);
@@ -82,6 +97,8 @@ static int fault(struct policies_compile *p, weft_ref *out)
 		reason_add(p->proxy, "the proxy delays %u of %u requests by %u ms", made.delayed.numerator, made.delayed.denominator, made.delay_ms);
 	if (made.abort_status)
 		reason_add(p->proxy, "the proxy aborts %u of %u requests with %u", made.aborted.numerator, made.aborted.denominator, made.abort_status);
+	if (made.flags & BY_HEADER)
+		reason_add(p->proxy, "the proxy injects the faults that a request asks for");
 	*out = builder_share(&p->c->builder, &made, sizeof(made));
 	return builder_status(&p->c->builder);
 }
@@ -129,11 +146,6 @@ static int origins(struct policies_compile *p, const struct mesh_cors *source, s
 	for (i = 0; i < source->origin_count; i++)
 		matchers[i] = (struct mesh_header_matcher){ .name = "origin", .kind = MESH_HEADER_STRING, .string = source->origins[i] };
 	return alternatives(p, matchers, source->origin_count, &made->origins, &made->origin_count);
-}
-
-static weft_ref text(struct policies_compile *p, const char *value)
-{
-	return *value ? builder_bytes_text(&p->c->builder, value, strlen(value)) : 0;
 }
 
 /* The first level that says it. */
@@ -219,12 +231,13 @@ static int retry(struct policies_compile *p, const struct mesh_forward *forward,
 	struct weft_retry made;
 	int r;
 
-	if (!source || (!source->retry_on && !source->per_try_timeout_ms))
+	if (!source || (!source->retry_on && !source->per_try_timeout_ms && !source->per_try_idle_timeout_ms))
 		return 0;
 	made = (struct weft_retry){
 		.on = source->retry_on & RETRY_CONDITIONS,
 		.count = source->num_retries,
 		.try_timeout_ms = in_ms(source->per_try_timeout_ms),
+		.try_idle_timeout_ms = in_ms(source->per_try_idle_timeout_ms),
 		.back_off_base_ms = in_ms(source->back_off_base_ms),
 		.back_off_max_ms = in_ms(source->back_off_max_ms),
 		.other_hosts = source->avoids_previous_hosts ? in_ms(source->host_selection_attempts) : 0,
@@ -254,6 +267,8 @@ static int retry(struct policies_compile *p, const struct mesh_forward *forward,
 		reason_add(p->proxy, "the proxy retries what has been sent");
 	if (made.try_timeout_ms)
 		reason_add(p->proxy, "the proxy gives each try %u ms", made.try_timeout_ms);
+	if (made.try_idle_timeout_ms)
+		reason_add(p->proxy, "the proxy ends tries that are silent for %u ms", made.try_idle_timeout_ms);
 	*out = builder_share(&p->c->builder, &made, sizeof(made));
 	return builder_status(&p->c->builder);
 }
@@ -281,12 +296,14 @@ static int mirrors(struct policies_compile *p, const struct mesh_forward *forwar
 
 		if (mirror->has_fraction && !mirror->fraction_numerator)
 			continue;
-		r = ids_cluster(p->c->claim, mirror->cluster, &id);
+		r = *mirror->cluster ? ids_cluster(p->c->claim, mirror->cluster, &id) : 0;
 		/* Without an id (0) the cluster counts as missing: nothing is sent there. */
 		if (r && r != -ENOSPC)
 			return r;
 		made->items[made->count].cluster_id = id;
 		made->items[made->count].flags = mirror->keeps_host ? WEFT_MIRROR_KEEPS_HOST : 0;
+		made->items[made->count].cluster_header = *mirror->cluster ? 0 : text(p, mirror->cluster_header);
+		made->items[made->count].host = text(p, mirror->host_rewrite);
 		made->items[made->count++].fraction =
 			mirror->has_fraction ? (struct weft_fraction){ mirror->fraction_numerator, mirror->fraction_denominator } : (struct weft_fraction){ 1, 1 };
 	}
@@ -302,6 +319,16 @@ static int mirrors(struct policies_compile *p, const struct mesh_forward *forwar
 static bool is_forward(const struct mesh_route *route)
 {
 	return route->action == MESH_ACTION_CLUSTER || route->action == MESH_ACTION_CLUSTER_HEADER || route->action == MESH_ACTION_WEIGHTED;
+}
+
+static void limits(struct policies_compile *p, const struct mesh_forward *forward, struct weft_policies *made)
+{
+	made->idle_timeout_ms = in_ms(WEFT_MAX(forward->idle_timeout_ms, (int64_t)0));
+	made->max_duration_ms = in_ms(forward->max_stream_duration_ms);
+	if (made->idle_timeout_ms)
+		reason_add(p->proxy, "the proxy ends what is idle for %u ms", made->idle_timeout_ms);
+	if (made->max_duration_ms)
+		reason_add(p->proxy, "the proxy ends what takes more than %u ms", made->max_duration_ms);
 }
 
 int policies_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route,
@@ -326,6 +353,8 @@ int policies_compile(struct routes_compile *c, const struct route_context *conte
 		r = retry(&p, &route->forward, &made.retry);
 	if (!r && is_forward(route))
 		r = mirrors(&p, &route->forward, &made.mirrors);
+	if (!r && is_forward(route))
+		limits(&p, &route->forward, &made);
 	if (r || (!weighted && !memcmp(&made, &none, sizeof(made))))
 		return r;
 	*out = builder_share(&c->builder, &made, sizeof(made));

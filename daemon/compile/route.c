@@ -27,8 +27,8 @@ int choice_compile(struct routes_compile *c, const struct choice_item *items, si
 
 		if (!items[i].weight)
 			continue;
-		r = ids_cluster(c->claim, items[i].cluster, &id);
-		/* Without an id (0) the cluster counts as missing. */
+		/* Without an id (0) the cluster counts as missing; so does one that only the request names. */
+		r = *items[i].cluster ? ids_cluster(c->claim, items[i].cluster, &id) : 0;
 		if (r && r != -ENOSPC)
 			return r;
 		until += items[i].weight;
@@ -66,33 +66,29 @@ static void judge_weights(const struct mesh_forward *forward, struct strbuf *rea
 		total += weighted->weight;
 		if (!weighted->weight)
 			continue;
-		if (*weighted->cluster_header)
-			reason_add(reason, "a weighted cluster named by a header is not supported yet");
 		route_remark_level(reason, "weight", &weighted->filter_configs);
 	}
 	if (!total || total > UINT32_MAX)
 		reason_add(reason, "the weights sum to %llu", (unsigned long long)total);
-	if (*forward->weight_header)
-		reason_add(reason, "choosing the weight by a header is not supported yet");
+}
+
+static bool is_websocket(const struct mesh_upgrade *upgrade)
+{
+	return !strcmp(upgrade->type, "websocket");
 }
 
 static void judge_forward(const struct mesh_route *route, struct strbuf *reason)
 {
 	const struct mesh_forward *forward = &route->forward;
 
-	if (route->action == MESH_ACTION_CLUSTER_HEADER)
-		reason_add(reason, "choosing the cluster by header %s is not supported yet", forward->cluster_header);
 	if (route->action == MESH_ACTION_WEIGHTED)
 		judge_weights(forward, reason);
 	hash_policies_judge(forward, reason);
-	if (forward->max_stream_duration_ms)
-		reason_add(reason, "max_stream_duration is not supported yet");
-	if (forward->upgrades.count)
-		reason_add(reason, "upgrades of the route's own are not supported yet");
+	for (size_t i = 0; i < forward->upgrades.count; i++)
+		if (forward->upgrades.items[i].is_enabled && !is_websocket(&forward->upgrades.items[i]))
+			reason_add(reason, "upgrades to %s are not supported", forward->upgrades.items[i].type);
 	if (forward->is_high_priority)
 		reason_add(reason, "priority HIGH is not supported");
-	if (forward->retry && forward->retry->per_try_idle_timeout_ms)
-		reason_add(reason, "per_try_idle_timeout is not supported yet");
 }
 
 /* ---- route ----------------------------------------------------------------------------------------------------------------------- */
@@ -214,6 +210,9 @@ static int write_forward(struct routes_compile *c, const struct route_context *c
 		items[i].changes = effects->changes[chosen];
 		items[i].response_changes = effects->response_changes[chosen++];
 	}
+	for (i = 0; i < forward->upgrades.count; i++)
+		if (is_websocket(&forward->upgrades.items[i]))
+			route->flags |= forward->upgrades.items[i].is_enabled ? WEFT_ROUTE_WEBSOCKET : WEFT_ROUTE_NO_WEBSOCKET;
 	route->timeout_ms = (uint32_t)WEFT_MIN(forward->timeout_ms, (int64_t)UINT32_MAX);
 	route->missing_status = forward->cluster_not_found_status;
 	r = hash_policies_compile(c, context, source, &route->hash_policies);

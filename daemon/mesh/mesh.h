@@ -352,6 +352,8 @@ struct mesh_mirror {
 	bool has_fraction;              /* otherwise every request */
 	uint32_t fraction_numerator, fraction_denominator;
 	bool keeps_host;                /* without -shadow */
+	const char *cluster_header;     /* names the cluster where `cluster` is ""; lower case */
+	const char *host_rewrite;       /* "" for none */
 };
 
 enum mesh_hash_kind { MESH_HASH_HEADER, MESH_HASH_COOKIE, MESH_HASH_SOURCE_IP, MESH_HASH_QUERY, MESH_HASH_OTHER };
@@ -380,6 +382,8 @@ struct mesh_fraction {
 /* What the fault filter does to requests for which all matchers hold. */
 struct mesh_fault {
 	int64_t delay_ms;               /* 0: none */
+	bool delays_by_header;          /* the request says how long */
+	bool aborts_by_header;          /* ... with which status */
 	struct mesh_fraction delayed;   /* of requests */
 	uint32_t abort_status;          /* 0: none */
 	bool has_grpc_status;           /* of the abort, for gRPC */
@@ -448,6 +452,7 @@ struct mesh_forward {
 	size_t weighted_count;
 	uint64_t total_weight;
 	const char *weight_header;      /* its number chooses instead of chance; "" for none */
+	bool weights_by_hash;           /* hash_policies do */
 	uint32_t cluster_not_found_status; /* 503 by default; 404, 500 */
 	const char *prefix_rewrite;     /* "" for none */
 	struct mesh_regex_rewrite regex_rewrite;

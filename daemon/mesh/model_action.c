@@ -27,7 +27,7 @@ static void weighted_clusters(struct build *b, const PbWeighted *message, struct
 {
 	size_t before = build_enter(b, "weighted_clusters");
 
-	build_check_fields(b, &message->base, MESH_EFFECT_TRAFFIC, KNOWN("clusters", "total_weight", "runtime_key_prefix", "header_name"));
+	build_check_fields(b, &message->base, MESH_EFFECT_TRAFFIC, KNOWN("clusters", "total_weight", "runtime_key_prefix", "header_name", "use_hash_policy"));
 	if (!message->n_clusters)
 		build_refuse(b, "a cluster is needed");
 	forward->weighted = build_array(b, struct mesh_weighted_cluster, message->n_clusters);
@@ -45,6 +45,8 @@ static void weighted_clusters(struct build *b, const PbWeighted *message, struct
 		build_refuse(b, "the weights add up to more than 4294967295");
 	if (message->random_value_specifier_case == ENVOY__CONFIG__ROUTE__V3__WEIGHTED_CLUSTER__RANDOM_VALUE_SPECIFIER_HEADER_NAME)
 		forward->weight_header = build_lower(b, message->header_name);
+	if (message->random_value_specifier_case == ENVOY__CONFIG__ROUTE__V3__WEIGHTED_CLUSTER__RANDOM_VALUE_SPECIFIER_USE_HASH_POLICY)
+		forward->weights_by_hash = message->use_hash_policy->value;
 	build_leave(b, before);
 }
 

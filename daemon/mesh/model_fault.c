@@ -7,8 +7,6 @@ typedef Envoy__Extensions__Filters__Http__Fault__V3__HTTPFault PbFault;
 typedef Envoy__Extensions__Filters__Http__Fault__V3__FaultAbort PbAbort;
 typedef Envoy__Extensions__Filters__Common__Fault__V3__FaultDelay PbDelay;
 
-#define GRPC_STATUS_MAX 16
-
 static void check_status(struct build *b, const PbAbort *abort)
 {
 	size_t before;
@@ -36,11 +34,13 @@ static void delay(struct build *b, const PbDelay *message, struct mesh_fault *ou
 {
 	size_t before = build_enter(b, "delay");
 
-	build_check_fields(b, &message->base, MESH_EFFECT_TRAFFIC, KNOWN("fixed_delay", "percentage"));
+	build_check_fields(b, &message->base, MESH_EFFECT_TRAFFIC, KNOWN("fixed_delay", "header_delay", "percentage"));
 	if (message->fault_delay_secifier_case == ENVOY__EXTENSIONS__FILTERS__COMMON__FAULT__V3__FAULT_DELAY__FAULT_DELAY_SECIFIER_FIXED_DELAY) {
 		out->delay_ms = build_duration_ms(b, "fixed_delay", message->fixed_delay, 0);
 		if (!message->fixed_delay->seconds && !message->fixed_delay->nanos)
 			build_refuse(b, "fixed_delay must be more than 0 s");
+	} else if (message->fault_delay_secifier_case == ENVOY__EXTENSIONS__FILTERS__COMMON__FAULT__V3__FAULT_DELAY__FAULT_DELAY_SECIFIER_HEADER_DELAY) {
+		out->delays_by_header = true;
 	} else if (!message->fault_delay_secifier_case && !message->base.n_unknown_fields) {
 		build_refuse(b, "fixed_delay or header_delay is needed");
 	}
@@ -52,7 +52,7 @@ static void abort_with(struct build *b, const PbAbort *message, struct mesh_faul
 {
 	size_t before = build_enter(b, "abort");
 
-	build_check_fields(b, &message->base, MESH_EFFECT_TRAFFIC, KNOWN("http_status", "grpc_status", "percentage"));
+	build_check_fields(b, &message->base, MESH_EFFECT_TRAFFIC, KNOWN("http_status", "grpc_status", "header_abort", "percentage"));
 	switch (message->error_type_case) {
 	case ENVOY__EXTENSIONS__FILTERS__HTTP__FAULT__V3__FAULT_ABORT__ERROR_TYPE_HTTP_STATUS:
 		out->abort_status = message->http_status;
@@ -62,10 +62,9 @@ static void abort_with(struct build *b, const PbAbort *message, struct mesh_faul
 		out->abort_status = 200;
 		out->has_grpc_status = true;
 		out->grpc_status = message->grpc_status;
-		if (message->grpc_status > GRPC_STATUS_MAX)
-			build_reason(b, MESH_EFFECT_TRAFFIC, "grpc_status %u is not supported", message->grpc_status);
 		break;
 	case ENVOY__EXTENSIONS__FILTERS__HTTP__FAULT__V3__FAULT_ABORT__ERROR_TYPE_HEADER_ABORT:
+		out->aborts_by_header = true;
 		break;
 	default:
 		if (!message->base.n_unknown_fields)

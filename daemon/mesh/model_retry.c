@@ -178,11 +178,15 @@ struct mesh_mirror *model_mirrors(struct build *b, PbMirror **messages, size_t c
 		size_t before = build_enter_index(b, "request_mirror_policies", i);
 
 		build_check_fields(b, &message->base, MESH_EFFECT_TRAFFIC,
-				   KNOWN("cluster", "runtime_fraction", "trace_sampled", "disable_shadow_host_suffix_append"));
+				   KNOWN("cluster", "cluster_header", "runtime_fraction", "trace_sampled", "disable_shadow_host_suffix_append",
+				         "host_rewrite_literal"));
 		if (!*message->cluster && !*message->cluster_header)
 			build_refuse(b, "a cluster is needed");
 		mirror->cluster = build_text(b, message->cluster);
 		mirror->keeps_host = message->disable_shadow_host_suffix_append;
+		model_header_value(b, "cluster_header", message->cluster_header);
+		mirror->cluster_header = build_lower(b, message->cluster_header);
+		mirror->host_rewrite = model_header_value(b, "host_rewrite_literal", message->host_rewrite_literal);
 		if (message->runtime_fraction) {
 			mirror->has_fraction = true;
 			model_fraction(b, "runtime_fraction", message->runtime_fraction, &mirror->fraction_numerator, &mirror->fraction_denominator);

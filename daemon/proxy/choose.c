@@ -139,6 +139,8 @@ static int open_upstream(struct exchange *exchange, const struct weft_endpoint *
 	int r;
 
 	exchange->endpoint_id = endpoint->id;
+	if (exchange->policies)
+		exchange->policies->has_auto_host = false;
 	count_active(exchange, 1);
 	exchange->attempts++;
 	r = upstream_open(exchange, endpoint);

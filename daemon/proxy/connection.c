@@ -65,6 +65,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	}
 	if (connection->state == CONNECTION_EXCHANGE)
 		retry_timer(own, now);
+	time_limits_timer(connection, now);
 	if (connection->relay && connection->relay->exchange.deadline_ms && connection->relay->exchange.deadline_ms <= now) {
 		connection->relay->exchange.deadline_ms = 0;
 		response_fail(&connection->relay->exchange, PROXY_REASON_TIMEOUT);
@@ -97,6 +98,7 @@ void connection_timer(struct connection *connection)
 	if (connection->state == CONNECTION_EXCHANGE || connection->state == CONNECTION_TUNNEL) {
 		at = earlier(at, connection->own.deadline_ms);
 		at = earlier(at, retry_at(&connection->own));
+		at = earlier(at, time_limits_at(connection));
 		if (connection->own.upstream && !connection->own.upstream->is_connected)
 			at = earlier(at, connection->own.connect_deadline_ms);
 	}
@@ -673,6 +675,7 @@ void connection_drive(struct connection *connection)
 	if (connection->state == CONNECTION_FINISH)
 		connection_finish(connection);
 	for (int round = 0; connection->state != CONNECTION_DEAD && connection_step(connection); round++) {
+		time_limits_moved(connection);
 		if (round < DRIVE_ROUNDS)
 			continue;
 		connection_again(connection);

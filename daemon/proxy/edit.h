@@ -44,6 +44,7 @@ void lines_add(struct lines *lines, const struct name *name, const u8 *value, u3
 /* NULL: there is none. */
 struct line *lines_find(struct lines *lines, const struct name *name);
 const struct line *lines_look(const struct lines *lines, const struct name *name);
+bool lines_is_of(const struct lines *lines, const struct line *line, const struct name *name);
 void lines_remove(struct lines *lines, const struct name *name);
 /* In place of all of that name. */
 void lines_set(struct lines *lines, const struct name *name, const u8 *value, u32 len);

@@ -65,13 +65,14 @@ static bool cluster_hashes(const struct connection *connection, u32 cluster_id)
 	return cluster && cluster->policy == WEFT_LB_HASH;
 }
 
-void hash_request(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image,
-		  const struct weft_head_bytes *bytes, const struct weft_head *head, const u8 *target, u32 target_len)
+/* False: the policies find nothing. `cookies`: set-cookie lines of those that it makes; an empty buffer. */
+static bool find_hash(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image,
+		      const struct weft_head_bytes *bytes, const struct weft_head *head, const u8 *target, u32 target_len, struct strbuf *cookies, u64 *hash)
 {
 	struct hashing hashing = {.exchange = exchange, .image = image, .cookies = STRBUF_INIT};
 	const struct weft_hash_query query = {
 		.image = *image,
-		.policies = route ? route->hash_policies : 0,
+		.policies = route->hash_policies,
 		.source_hash = weft_source_hash(client_address(exchange->connection)),
 		.target = target,
 		.target_len = target_len,
@@ -81,16 +82,36 @@ void hash_request(struct exchange *exchange, const struct weft_route *route, con
 	};
 	int r;
 
-	/* Elsewhere the policies mean nothing, and no cookie is made. */
-	if (!query.policies || !cluster_hashes(exchange->connection, exchange->cluster_id))
-		return;
-	r = weft_hash_request(&query, bytes, head, &exchange->hash);
-	exchange->hash_state = r == WEFT_HASH_READY ? WEFT_HASH_READY : WEFT_HASH_NONE;
-	if (hashing.cookies.size)
-		exchange->set_cookie = strbuf_take(&hashing.cookies);
+	r = weft_hash_request(&query, bytes, head, hash);
 	for (u32 i = 0; i < hashing.rewritten_count; i++)
 		strbuf_release(&hashing.rewritten[i]);
-	strbuf_release(&hashing.cookies);
+	*cookies = hashing.cookies;
+	return r == WEFT_HASH_READY;
+}
+
+void hash_request(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image,
+		  const struct weft_head_bytes *bytes, const struct weft_head *head, const u8 *target, u32 target_len)
+{
+	struct strbuf cookies = STRBUF_INIT;
+
+	/* Elsewhere the policies mean nothing, and no cookie is made. */
+	if (!route || !route->hash_policies || !cluster_hashes(exchange->connection, exchange->cluster_id))
+		return;
+	exchange->hash_state =
+		find_hash(exchange, route, image, bytes, head, target, target_len, &cookies, &exchange->hash) ? WEFT_HASH_READY : WEFT_HASH_NONE;
+	if (cookies.size)
+		exchange->set_cookie = strbuf_take(&cookies);
+	strbuf_release(&cookies);
+}
+
+bool hash_number(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image,
+		 const struct weft_head_bytes *bytes, const struct weft_head *head, const u8 *target, u32 target_len, u64 *hash)
+{
+	struct strbuf cookies = STRBUF_INIT;
+	bool found = route->hash_policies && find_hash(exchange, route, image, bytes, head, target, target_len, &cookies, hash);
+
+	strbuf_release(&cookies);
+	return found;
 }
 
 int hash_changed(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image, const u8 *bytes, u32 len)

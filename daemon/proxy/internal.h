@@ -298,7 +298,8 @@ struct exchange {
 	char *set_cookie;           /* whole lines for the response's head; or NULL */
 	struct edited *edited;      /* what the route changes of the response; NULL: nothing */
 	struct policies *policies;  /* what it asks for beside; NULL: nothing */
-	u8 grpc_status;             /* of a local reply to who speaks gRPC; 0: as the HTTP status says */
+	bool has_grpc_status;       /* of a local reply to who speaks gRPC; else as the HTTP status says */
+	u64 grpc_status;
 	u64 content_length;         /* of the request, as its head says */
 	u32 cluster_id;
 	u32 endpoint_id;
@@ -474,6 +475,9 @@ int choose_endpoint(struct exchange *exchange, u32 attempt, struct weft_endpoint
 struct weft_route;
 void hash_request(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image,
 		  const struct weft_head_bytes *bytes, const struct weft_head *head, const u8 *target, u32 target_len);
+/* The hash alone, whatever the cluster. False: the policies find nothing in the request. */
+bool hash_number(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image,
+		 const struct weft_head_bytes *bytes, const struct weft_head *head, const u8 *target, u32 target_len, u64 *hash);
 /* The same of a head that was changed, as it goes out. 0 or -ENOMEM. */
 int hash_changed(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image, const u8 *bytes, u32 len);
 /* The same of a tunnel: its listener may hash the client's address. */

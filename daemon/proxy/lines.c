@@ -19,7 +19,7 @@ void lines_begin(struct lines *lines, bool is_response)
 	lines->is_full = false;
 }
 
-static bool is_of(const struct lines *lines, const struct line *line, const struct name *name)
+bool lines_is_of(const struct lines *lines, const struct line *line, const struct name *name)
 {
 	return line->name_hash == name->hash && line->name_len == name->len &&
 	       !strncasecmp((const char *)lines->text + line->name, (const char *)name->text, name->len);
@@ -59,7 +59,7 @@ void lines_add(struct lines *lines, const struct name *name, const u8 *value, u3
 const struct line *lines_look(const struct lines *lines, const struct name *name)
 {
 	for (u32 i = 0; i < lines->count; i++)
-		if (is_of(lines, &lines->items[i], name))
+		if (lines_is_of(lines, &lines->items[i], name))
 			return &lines->items[i];
 	return NULL;
 }
@@ -74,7 +74,7 @@ void lines_remove(struct lines *lines, const struct name *name)
 	u32 kept = 0;
 
 	for (u32 i = 0; i < lines->count; i++)
-		if (!is_of(lines, &lines->items[i], name))
+		if (!lines_is_of(lines, &lines->items[i], name))
 			lines->items[kept++] = lines->items[i];
 	lines->count = kept;
 }
@@ -104,19 +104,21 @@ static bool is_joined(const struct lines *lines, const struct name *name)
 void lines_append(struct lines *lines, const struct name *name, const u8 *value, u32 len)
 {
 	struct line *line = is_joined(lines, name) ? lines_find(lines, name) : NULL;
-	u32 at;
+	u32 at, comma;
 
 	if (!line) {
 		lines_add(lines, name, value, len, 0);
 		return;
 	}
+	/* Envoy: what is empty adds no comma. */
+	comma = line->value_len && len ? 1 : 0;
 	at = put_text(lines, lines->text + line->value, line->value_len);
-	put_text(lines, (const u8 *)",", 1);
+	put_text(lines, (const u8 *)",", comma);
 	put_text(lines, value, len);
 	if (lines->is_full)
 		return;
 	line->value = at;
-	line->value_len += 1 + len;
+	line->value_len += comma + len;
 	line->flags = 0;
 }
 

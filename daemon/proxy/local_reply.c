@@ -76,6 +76,7 @@ static bool begin(struct exchange *exchange, enum proxy_reason reason, u16 statu
 	exchange_release_upstream(exchange, false);
 	exchange->deadline_ms = 0;
 	exchange->is_local = true;
+	exchange->closes |= exchange->is_upgrade; /* a request without an end */
 	account_reason(exchange, reason, status);
 	exchange->has_head = true;
 	if (!exchange->is_relay)
@@ -130,9 +131,9 @@ static void put_grpc(const struct exchange *exchange, struct buffer *out, u16 st
 	static const char digits[] = "0123456789ABCDEF";
 
 	buffer_put_text(out, "content-type: application/grpc\r\ngrpc-status: ");
-	buffer_put_number(out, exchange->grpc_status ? exchange->grpc_status : grpc_status(status));
+	buffer_put_number(out, exchange->has_grpc_status ? exchange->grpc_status : grpc_status(status));
 	buffer_put_text(out, "\r\n");
-	if (!len)
+	if (!len || exchange->method == WEFT_METHOD_HEAD)
 		return;
 	buffer_put_text(out, "grpc-message: ");
 	for (size_t i = 0; i < len; i++) {

@@ -8,6 +8,8 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <strings.h>
+
 #include "weft/http1.h"
 
 #define SHADOWS_MAX 1024u /* of a thread; Envoy: a circuit breaker of as many requests */
@@ -47,32 +49,41 @@ static const u8 *line_end(const u8 *at, const u8 *end)
 }
 
 /* The request as it went out, for a mirror: another Host, and who sent it (Envoy: send_internal, send_xff). */
-static int write_request(const struct exchange *exchange, bool keeps_host, struct strbuf *out)
+static int write_request(const struct exchange *exchange, bool keeps_host, const struct weft_text *own_host, struct strbuf *out)
 {
 	static const char forwarded[] = "x-forwarded-for: ";
-	const struct resend *resend = &exchange->policies->resend;
-	const u8 *begin = resend->bytes, *blank = memmem(begin, resend->size, "\r\n\r\n", 4), *end = begin + resend->size, *host, *at;
+	const struct policies *policies = exchange->policies;
+	const struct resend *resend = &policies->resend;
+	const u8 *begin = resend->bytes, *blank = memmem(begin, resend->size, "\r\n\r\n", 4), *end = begin + resend->size, *host, *at, *body;
 	const struct weft_address_text own = weft_address_text(client_address(exchange->connection));
 	bool is_forwarded = false;
 	size_t len;
 
 	if (!blank)
 		return -EINVAL;
-	at = line_end(begin, end) + 2;
+	body = blank + 4;
+	if (policies->plain_head) {
+		begin = policies->plain_head;
+		blank = begin + policies->plain_head_len - 4;
+	}
+	at = line_end(begin, blank) + 2;
 	strbuf_append(out, begin, (size_t)(at - begin));
 	weft_assert(blank - at >= 6 && !strncasecmp((const char *)at, "host: ", 6));
 	host = at + 6;
-	at = line_end(at, end);
+	at = line_end(at, blank);
 	len = host_len(host, (size_t)(at - host));
 	strbuf_append_text(out, "host: ");
-	strbuf_append(out, host, keeps_host ? (size_t)(at - host) : len);
-	if (!keeps_host) {
+	if (own_host)
+		strbuf_append(out, own_host->bytes, own_host->len);
+	else
+		strbuf_append(out, host, keeps_host ? (size_t)(at - host) : len);
+	if (!own_host && !keeps_host) {
 		strbuf_append_text(out, "-shadow");
 		strbuf_append(out, host + len, (size_t)(at - host) - len);
 	}
 	strbuf_append_text(out, "\r\n");
-	for (at += 2; at < blank; at = line_end(at, end) + 2) {
-		const u8 *next = line_end(at, end);
+	for (at += 2; at < blank; at = line_end(at, blank) + 2) {
+		const u8 *next = line_end(at, blank);
 
 		strbuf_append(out, at, (size_t)(next - at));
 		if (!is_forwarded && (size_t)(next - at) >= sizeof(forwarded) - 1 && !strncasecmp((const char *)at, forwarded, sizeof(forwarded) - 1)) {
@@ -85,7 +96,7 @@ static int write_request(const struct exchange *exchange, bool keeps_host, struc
 	if (!is_forwarded)
 		strbuf_printf(out, "x-forwarded-for: %s\r\n", own.text);
 	strbuf_append_text(out, "\r\n");
-	strbuf_append(out, blank + 4, (size_t)(end - blank) - 4);
+	strbuf_append(out, body, (size_t)(end - body));
 	return strbuf_status(out);
 }
 
@@ -222,7 +233,7 @@ static int shadow_dial(struct shadow *shadow, const struct weft_endpoint *endpoi
 	return event_add(&shadow->event, &wait) ? -ENOMEM : 0;
 }
 
-static bool shadow_new(struct exchange *exchange, u32 cluster_id, bool keeps_host)
+static bool shadow_new(struct exchange *exchange, u32 cluster_id, bool keeps_host, const struct weft_text *own_host)
 {
 	struct connection *connection = exchange->connection;
 	struct thread *thread = connection->thread;
@@ -252,12 +263,30 @@ static bool shadow_new(struct exchange *exchange, u32 cluster_id, bool keeps_hos
 		COUNT(thread, upstreams_opened);
 		count_load(thread, cluster_id, endpoint.id, 1);
 	}
-	if (shadow->fd < 0 || write_request(exchange, keeps_host, &shadow->out) ||
+	if (shadow->fd < 0 || write_request(exchange, keeps_host, own_host, &shadow->out) ||
 	    shadow_dial(shadow, &endpoint, exchange->timeout_ms ? exchange->timeout_ms : RESPONSE_TIMEOUT_DEFAULT_MS)) {
 		shadow_free(shadow);
 		return false;
 	}
 	return true;
+}
+
+/* The cluster that the request as it went out names. */
+static u32 cluster_in(const struct exchange *exchange, const struct weft_text *header)
+{
+	const struct resend *resend = &exchange->policies->resend;
+	const u8 *begin = resend->bytes, *end = begin + resend->size, *blank = memmem(begin, resend->size, "\r\n\r\n", 4);
+
+	for (const u8 *at = begin; blank && at < blank; at = line_end(at, end) + 2) {
+		const u8 *next = line_end(at, end), *value = at + header->len + 1;
+
+		if (next - at <= (ptrdiff_t)header->len || at[header->len] != ':' || strncasecmp((const char *)at, (const char *)header->bytes, header->len))
+			continue;
+		while (value < next && *value == ' ')
+			value++;
+		return cluster_named(exchange->connection, (struct text_span){value, (u32)(next - value)});
+	}
+	return 0;
 }
 
 void mirrors_send(struct exchange *exchange)
@@ -272,11 +301,16 @@ void mirrors_send(struct exchange *exchange)
 		return;
 	mirrors = TAKE_PTR(policies->mirrors);
 	for (u32 i = 0; i < mirrors->count; i++) {
+		const struct weft_image_handle *image = &policies->routes->handle;
 		const struct weft_fraction *fraction = &mirrors->items[i].fraction;
+		weft_ref header = mirrors->items[i].cluster_header, host = mirrors->items[i].host;
+		u32 cluster_id = mirrors->items[i].cluster_id;
 
 		if (fraction->numerator < fraction->denominator && thread_random(thread) % fraction->denominator >= fraction->numerator)
 			continue;
-		if (shadow_new(exchange, mirrors->items[i].cluster_id, mirrors->items[i].flags & WEFT_MIRROR_KEEPS_HOST))
+		if (header)
+			cluster_id = cluster_in(exchange, weft_at(image, header));
+		if (shadow_new(exchange, cluster_id, mirrors->items[i].flags & WEFT_MIRROR_KEEPS_HOST, host ? weft_at(image, host) : NULL))
 			COUNT(thread, mirrored);
 		else
 			COUNT(thread, mirrors_dropped);

@@ -115,6 +115,15 @@ static void add_original(const struct outgoing *outgoing, struct lines *lines, c
 	lines_add(lines, &name, value.bytes, value.len, LINE_IS_DECORATION);
 }
 
+/* Envoy, updateAuthority: the same host is not listed twice in a row. */
+static bool ends_with(const struct line *line, const struct lines *lines, struct text_span host)
+{
+	const u8 *value = line ? lines->text + line->value : NULL, *comma = value ? memrchr(value, ',', line->value_len) : NULL;
+	u32 skipped = comma ? (u32)(comma - value) + 1 : 0;
+
+	return value && line->value_len - skipped == host.len && !memcmp(value + skipped, host.bytes, host.len);
+}
+
 static int new_host(struct outgoing *outgoing, const struct weft_rewrite *rewrite, const struct weft_weight *weight, struct lines *lines)
 {
 	const struct name forwarded = name_of_text("x-forwarded-host");
@@ -124,13 +133,15 @@ static int new_host(struct outgoing *outgoing, const struct weft_rewrite *rewrit
 
 	if (own)
 		strbuf_append(&outgoing->new_host, own->bytes, own->len);
+	else if (rewrite && rewrite->host_kind == WEFT_HOST_AUTO)
+		return 0; /* when its endpoint is known (auto_host.c) */
 	else if (rewrite && rewrite->host_kind)
 		r = rewrite_host(outgoing->thread, &outgoing->image, rewrite, lines, outgoing->target.bytes, outgoing->path_len, &outgoing->new_host);
 	if (r || !outgoing->new_host.size)
 		return r;
 	if (!own) {
 		add_original(outgoing, lines, "x-envoy-original-host", former);
-		if (rewrite->appends_host)
+		if (rewrite->appends_host && !ends_with(lines_look(lines, &forwarded), lines, former))
 			lines_append(lines, &forwarded, former.bytes, former.len);
 	}
 	outgoing->authority = (struct text_span){(const u8 *)outgoing->new_host.data, (u32)outgoing->new_host.size};
@@ -291,6 +302,7 @@ int outgoing_edit(struct outgoing *outgoing, const struct weft_route_result *res
 	outgoing->virtual_host = result->virtual_host ? weft_at(image, result->virtual_host) : NULL;
 	outgoing_lines(outgoing, lines);
 	decorate(outgoing, lines);
+	time_limits_tell(outgoing->exchange, lines);
 	outgoing->lines = lines;
 	context = request_context(outgoing);
 	edits_apply(&context, request_edits, lines);

@@ -33,6 +33,16 @@ void outgoing_end(struct outgoing *outgoing);
 /* The request's lines but its Host, as Envoy's header map has them. */
 void outgoing_lines(const struct outgoing *outgoing, struct lines *lines);
 
+/* The values of a header of the request as it came, `:path` and its like among them: how many lines, and the first one's. `lines`: of outgoing_lines(). */
+u32 outgoing_values(const struct outgoing *outgoing, const struct lines *lines, const struct weft_text *name, struct text_span *first);
+/* The id of the cluster of that name; 0: there is none. */
+u32 cluster_named(const struct connection *connection, struct text_span name);
+/* A whole decimal number, as absl::SimpleAtoi() reads one without a sign. */
+bool span_number(struct text_span text, u64 *number);
+
+/* Where the request says which cluster it goes to, or which of several: that one in place of the result's (pick.c). */
+void pick_cluster(struct outgoing *outgoing, struct weft_route_result *result);
+
 /* Makes of the request what its route says, and remembers what its response needs. 0; -ENOSPC: it is too large; -ENOMEM; -E2BIG: a pattern
  * took too long. */
 int outgoing_edit(struct outgoing *outgoing, const struct weft_route_result *result);

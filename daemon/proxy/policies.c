@@ -10,13 +10,14 @@ void policies_free(struct policies **policies)
 	resend_release(&(*policies)->resend);
 	if ((*policies)->routes)
 		published_put((*policies)->routes);
+	free((*policies)->plain_head);
 	free((*policies)->origin);
 	free((*policies)->expose_headers);
 	free(*policies);
 	*policies = NULL;
 }
 
-static struct policies *policies_of(struct exchange *exchange)
+struct policies *policies_of(struct exchange *exchange)
 {
 	if (!exchange->policies)
 		exchange->policies = calloc(1, sizeof(*exchange->policies));
@@ -41,27 +42,72 @@ static bool fault_takes(const struct policy_request *request, const struct weft_
 	       weft_conditions_hold(request->query, request->bytes, request->head, fault->conditions, fault->condition_count) == WEFT_HOLDS;
 }
 
+/* The first value of a header, if it is a number. */
+static bool number_of(const struct lines *lines, const char *text, u64 max, u64 *number)
+{
+	const struct name name = name_of_text(text);
+	const struct line *line = lines_look(lines, &name);
+
+	return line && span_number((struct text_span){lines->text + line->value, line->value_len}, number) && *number <= max;
+}
+
+/* Envoy: a request may ask for less than was configured. */
+static void lower(const struct lines *lines, const char *text, struct weft_fraction *fraction)
+{
+	u64 number;
+
+	if (number_of(lines, text, UINT32_MAX, &number))
+		fraction->numerator = WEFT_MIN((u32)number, fraction->numerator);
+}
+
+/* Envoy: HeaderDelayProvider, HeaderAbortProvider. */
+static void ask_request(const struct outgoing *outgoing, struct weft_fault *asked)
+{
+	struct lines *lines = outgoing->thread->request_lines;
+	u64 number;
+
+	outgoing_lines(outgoing, lines);
+	if (asked->flags & WEFT_FAULT_DELAY_BY_HEADER) {
+		asked->delay_ms = number_of(lines, "x-envoy-fault-delay-request", UINT64_MAX, &number) ? (u32)WEFT_MIN(number, (u64)UINT32_MAX) : 0;
+		lower(lines, "x-envoy-fault-delay-request-percentage", &asked->delayed);
+	}
+	if (!(asked->flags & WEFT_FAULT_ABORT_BY_HEADER))
+		return;
+	lower(lines, "x-envoy-fault-abort-request-percentage", &asked->aborted);
+	if (number_of(lines, "x-envoy-fault-abort-request", 599, &number) && number >= 200) {
+		asked->abort_status = (u16)number;
+	} else if (number_of(lines, "x-envoy-fault-abort-grpc-request", UINT32_MAX, &number)) {
+		asked->abort_status = 200;
+		asked->grpc_status = (u32)number;
+		asked->flags |= WEFT_FAULT_HAS_GRPC_STATUS;
+	}
+}
+
 static int inject(struct outgoing *outgoing, const struct policy_request *request, const struct weft_fault *fault, struct policy_answer *answer)
 {
 	struct thread *thread = outgoing->thread;
+	struct weft_fault asked = *fault;
 	weft_ref edits;
 
 	if (!fault_takes(request, fault))
 		return 0;
-	if (!request->was_delayed && fault->delay_ms && is_drawn(thread, &fault->delayed)) {
+	if (fault->flags & (WEFT_FAULT_DELAY_BY_HEADER | WEFT_FAULT_ABORT_BY_HEADER))
+		ask_request(outgoing, &asked);
+	if (!request->was_delayed && asked.delay_ms && is_drawn(thread, &asked.delayed)) {
 		answer->kind = POLICY_DELAY;
-		answer->delay_ms = fault->delay_ms;
+		answer->delay_ms = asked.delay_ms;
 		return 0;
 	}
-	if (!fault->abort_status || !is_drawn(thread, &fault->aborted))
+	if (!asked.abort_status || !is_drawn(thread, &asked.aborted))
 		return 0;
 	answer->kind = POLICY_ABORT;
-	answer->status = fault->abort_status;
+	answer->status = asked.abort_status;
 	/* Envoy closes the connection after every 400. */
-	outgoing->exchange->closes |= fault->abort_status == 400;
-	if (fault->flags & WEFT_FAULT_HAS_GRPC_STATUS)
-		outgoing->exchange->grpc_status = fault->grpc_status;
-	edits = route_response_edits(&outgoing->image, request->result);
+	outgoing->exchange->closes |= asked.abort_status == 400;
+	outgoing->exchange->has_grpc_status = asked.flags & WEFT_FAULT_HAS_GRPC_STATUS;
+	outgoing->exchange->grpc_status = asked.grpc_status;
+	/* Envoy: what a route says of responses is for what it forwards. */
+	edits = request->result->kind == WEFT_ROUTE_CLUSTER ? route_response_edits(&outgoing->image, request->result) : 0;
 	if (!edits)
 		return 0;
 	outgoing_lines(outgoing, thread->request_lines);
@@ -178,7 +224,9 @@ static int apply_cors(struct outgoing *outgoing, const struct policy_request *re
 
 bool policies_need_lines(const struct exchange *exchange)
 {
-	return exchange->policies && exchange->policies->mirrors;
+	const struct policies *policies = exchange->policies;
+
+	return policies && (policies->mirrors || policies->auto_host || (exchange->is_grpc && policies->max_duration_ms));
 }
 
 bool policies_have_lines(const struct exchange *exchange)
@@ -222,7 +270,7 @@ static int remember_policies(struct outgoing *outgoing, const struct policy_requ
 	const struct weft_retry *retry = from->retry ? weft_at(image, from->retry) : NULL;
 	struct policies *policies;
 
-	if (!retry && !from->mirrors)
+	if (!retry && !from->mirrors && !from->idle_timeout_ms && !from->max_duration_ms)
 		return 0;
 	policies = policies_of(outgoing->exchange);
 	if (!policies)
@@ -230,6 +278,10 @@ static int remember_policies(struct outgoing *outgoing, const struct policy_requ
 	policies->routes = published_get(outgoing->thread->scopes[outgoing->exchange->connection->pod->is.scope].routes);
 	policies->mirrors = from->mirrors ? weft_at(image, from->mirrors) : NULL;
 	policies->try_timeout_ms = retry ? retry->try_timeout_ms : 0;
+	policies->try_idle_timeout_ms = retry ? retry->try_idle_timeout_ms : 0;
+	policies->idle_timeout_ms = from->idle_timeout_ms;
+	policies->max_duration_ms = from->max_duration_ms;
+	policies->ends_at_ms = from->max_duration_ms ? now_ms() + from->max_duration_ms : 0;
 	if (retry && retry->on && may_retry(request, retry)) {
 		policies->retry = retry;
 		policies->retries_left = retry->count;

@@ -27,6 +27,12 @@ struct policies {
 	u64 back_off_ms;          /* the next one's longest */
 	u64 resume_at_ms;         /* waits until the next try; 0: does not */
 	u64 try_deadline_ms;      /* 0: none */
+	u32 try_idle_timeout_ms;
+	u32 idle_timeout_ms;
+	u32 max_duration_ms;
+	u64 try_idle_at_ms;       /* unless more of the response comes before; 0: none */
+	u64 idle_at_ms;           /* unless anything moves before; 0: none */
+	u64 ends_at_ms;           /* of all; 0: none */
 	u32 tried_count;
 	struct {
 		struct weft_address address;
@@ -35,6 +41,10 @@ struct policies {
 	u32 attempts;             /* since all priorities were there to choose from */
 	u64 attempted_priorities; /* of them: bits */
 	u64 left_priorities;      /* those that a try does not go to */
+	enum { AUTO_HOST_NONE = 0, AUTO_HOST, AUTO_HOST_APPENDS } auto_host; /* the endpoint's name becomes the Host; the former one goes to x-forwarded-host */
+	bool has_auto_host;       /* this try has it */
+	u8 *plain_head;           /* the head before that, for mirrors; NULL: it stays what it is */
+	size_t plain_head_len;
 	char *origin;             /* CORS: of a request that came with one that is allowed; NULL: no lines */
 	char *expose_headers;     /* "": none */
 	bool allows_credentials;
@@ -60,6 +70,9 @@ struct policy_answer {
 	u32 delay_ms;
 	u16 status;
 };
+
+/* The exchange's, made where there are none yet. NULL: out of memory. */
+struct policies *policies_of(struct exchange *exchange);
 
 /* Before anything of the request goes on. 0; -ENOMEM; -ENOSPC: it is too large. */
 int policies_begin(struct outgoing *outgoing, const struct policy_request *request, struct policy_answer *answer);
@@ -87,6 +100,25 @@ u64 retry_at(const struct exchange *exchange);
 u32 retry_other_hosts(const struct exchange *exchange);
 bool retry_was_tried(const struct exchange *exchange, const struct weft_endpoint *endpoint);
 void retry_remember(struct exchange *exchange, const struct weft_endpoint *endpoint);
+/* More of the response came. */
+void retry_heard(struct exchange *exchange);
+
+/* ---- how long it may take (time_limits.c) ------------------------------------------------------------------------------------------ */
+
+/* Tells a server that speaks gRPC how long all may take. */
+void time_limits_tell(const struct exchange *exchange, struct lines *lines);
+/* Something moved on the connection. */
+void time_limits_moved(struct connection *connection);
+void time_limits_timer(struct connection *connection, u64 now);
+/* When it wants to be called; 0: not. */
+u64 time_limits_at(const struct connection *connection);
+
+/* ---- hosts that are the endpoints' names (auto_host.c) -------------------------------------------------------------------------------- */
+
+/* Notes whether the route asks for it. 0 or -ENOMEM. */
+int auto_host_plan(const struct outgoing *outgoing, const struct weft_route_result *result);
+/* Before the first byte of a try goes out on the exchange's upstream. 0 or -ENOMEM. */
+int auto_host_begin(struct exchange *exchange);
 
 /* ---- priorities (priorities.c) ---------------------------------------------------------------------------------------------------- */
 
@@ -111,6 +143,8 @@ int resend_take(struct exchange *exchange);
 ssize_t resend_write(struct exchange *exchange, int to, u32 *taken);
 /* All of it once more, as try `attempt`. 0, or -ENOMEM or -ENOSPC: then all is as before. */
 int resend_again(struct exchange *exchange, u32 attempt);
+/* Other bytes in place of the first `len`. 0 or -ENOMEM. */
+int resend_replace(struct resend *resend, size_t len, const void *bytes, size_t size);
 void resend_release(struct resend *resend);
 
 /* ---- mirrors (mirror.c) ------------------------------------------------------------------------------------------------------------- */

@@ -246,8 +246,10 @@ static void send_on(struct connection *connection, const struct weft_head *head,
 	exchange->missing_status = route && route->missing_status ? (u16)route->missing_status : 503;
 	exchange->is_upgrade = plan->is_upgrade;
 	exchange->content_length = head->flags & WEFT_HEAD_CONTENT_LENGTH ? head->content_length : 0;
+	r = auto_host_plan(outgoing, result);
 	outgoing->is_listed = policies_need_lines(exchange);
-	r = outgoing_edit(outgoing, result);
+	if (!r)
+		r = outgoing_edit(outgoing, result);
 	if (!r) {
 		outgoing->is_changed |= outgoing->lines != NULL;
 		/* Envoy hashes the request as it goes upstream: by its changed lines once they are made, else before its bytes are given back. */
@@ -345,6 +347,15 @@ static bool apply_policies(struct connection *connection, const struct weft_head
 	return false;
 }
 
+/* The route's word goes before its listener's. */
+static bool may_upgrade(const struct weft_image_handle *image, const struct weft_route_result *result, const struct weft_listener *listener)
+{
+	const struct weft_route *route = weft_at(image, result->route);
+	u32 own = route ? route->flags & (WEFT_ROUTE_WEBSOCKET | WEFT_ROUTE_NO_WEBSOCKET) : 0;
+
+	return own ? own & WEFT_ROUTE_WEBSOCKET : listener->flags & WEFT_LISTENER_WEBSOCKET;
+}
+
 /* What the request's target leads to. */
 static void take_route(struct connection *connection, const struct weft_head *head, const struct weft_listener *listener,
 		       const struct request_plan *plan, struct outgoing *outgoing)
@@ -358,17 +369,18 @@ static void take_route(struct connection *connection, const struct weft_head *he
 		.path_len = outgoing->path_len,
 	};
 	struct weft_route_result result = {0};
-	bool is_forward;
+	bool is_taken;
 
 	(void)weft_route(&query, plan->bytes, head, &result);
 	route_by_chance(connection, head, plan, &query, &result);
-	is_forward = result.kind == WEFT_ROUTE_CLUSTER;
-	if (is_forward && plan->is_upgrade && !(plan->is_websocket && listener->flags & WEFT_LISTENER_WEBSOCKET)) {
+	is_taken = result.kind == WEFT_ROUTE_CLUSTER || result.kind == WEFT_ROUTE_DIRECT || result.kind == WEFT_ROUTE_REDIRECT;
+	if (result.kind == WEFT_ROUTE_CLUSTER)
+		pick_cluster(outgoing, &result);
+	if (is_taken && plan->is_upgrade && !(plan->is_websocket && may_upgrade(&query.image, &result, listener))) {
 		reply_and_close(connection, head, PROXY_REASON_UPGRADE, 403, NULL);
 		return;
 	}
-	if ((is_forward || result.kind == WEFT_ROUTE_DIRECT || result.kind == WEFT_ROUTE_REDIRECT) &&
-	    apply_policies(connection, head, listener, outgoing, &query, &result))
+	if (is_taken && apply_policies(connection, head, listener, outgoing, &query, &result))
 		return;
 	switch (result.kind) {
 	case WEFT_ROUTE_CLUSTER:
@@ -634,6 +646,10 @@ bool request_write(struct connection *connection)
 		return false;
 	if (upstream->pace == PACE_NONE && flow_is_stream(&connection->request))
 		pace_upstream(upstream);
+	if (auto_host_begin(own)) {
+		connection_abort(connection, PROXY_REASON_NO_MEMORY);
+		return false;
+	}
 	if (resend_is_on(own))
 		n = resend_write(own, upstream->fd, &taken);
 	else

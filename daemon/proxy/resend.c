@@ -120,6 +120,20 @@ int resend_take(struct exchange *exchange)
 	return 0;
 }
 
+int resend_replace(struct resend *resend, size_t len, const void *bytes, size_t size)
+{
+	size_t rest = resend->size - len, now = resend->size;
+	int r = size > len ? append(resend, bytes, size - len) : 0; /* room, filled in a moment */
+
+	if (r)
+		return r;
+	weft_assert(rest <= now);
+	memmove(resend->bytes + size, resend->bytes + len, rest);
+	memcpy(resend->bytes, bytes, size);
+	resend->size = size + rest;
+	return 0;
+}
+
 ssize_t resend_write(struct exchange *exchange, int to, u32 *taken)
 {
 	struct connection *connection = exchange->connection;

@@ -214,6 +214,7 @@ static int put_final(struct exchange *exchange, const u8 *bytes, const struct we
 
 	exchange->status = head->status;
 	exchange->has_head = true;
+	retry_heard(exchange);
 	connection->replies_queued = 1; /* Envoy: what came before has been written when an upstream answers */
 	COUNT(connection->thread, responses[WEFT_MIN(head->status / 100, 5)]);
 	if (exchange->is_upgrade && head->status == 101) {

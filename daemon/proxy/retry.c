@@ -26,7 +26,7 @@ void retry_begin(struct exchange *exchange)
 	/* istiod names gRPC's conditions everywhere: a body that is long, or may be, is not kept for their sake. */
 	bool is_short = flow->body == FLOW_NONE || (flow->body == FLOW_LENGTH && flow->left < SPLICE_MIN);
 
-	if (!policies || exchange->is_upgrade)
+	if (!policies)
 		return;
 	if (policies->mirrors || on & AFTER_SENDING || (on & GRPC && is_short))
 		resend_begin(exchange);
@@ -36,10 +36,22 @@ static void begin_try_timeout(struct exchange *exchange)
 {
 	struct policies *policies = exchange->policies;
 
-	if (!policies->try_timeout_ms || !exchange->connection->is_request_whole)
+	if (!exchange->connection->is_request_whole)
 		return;
-	policies->try_deadline_ms = now_ms() + policies->try_timeout_ms;
-	connection_timer(exchange->connection);
+	if (policies->try_timeout_ms)
+		policies->try_deadline_ms = now_ms() + policies->try_timeout_ms;
+	if (policies->try_idle_timeout_ms)
+		policies->try_idle_at_ms = now_ms() + policies->try_idle_timeout_ms;
+	if (policies->try_timeout_ms || policies->try_idle_timeout_ms)
+		connection_timer(exchange->connection);
+}
+
+void retry_heard(struct exchange *exchange)
+{
+	struct policies *policies = exchange->policies;
+
+	if (policies && policies->try_idle_at_ms)
+		policies->try_idle_at_ms = now_ms() + policies->try_idle_timeout_ms;
 }
 
 void retry_request_is_whole(struct exchange *exchange)
@@ -75,6 +87,7 @@ static bool schedule(struct exchange *exchange, bool is_sent, bool is_reusable, 
 	exchange_release_upstream(exchange, is_reusable);
 	exchange->is_reusable = false;
 	policies->try_deadline_ms = 0;
+	policies->try_idle_at_ms = 0;
 	policies->resume_at_ms = now_ms() + back_off(exchange);
 	connection_timer(connection);
 	return true;
@@ -187,7 +200,7 @@ bool retry_answered(struct exchange *exchange, const u8 *bytes, const struct wef
 	if (is_open(exchange) && exchange->policies->retry && exchange->attempts > 1 && !exchange->policies->retries_left &&
 	    is_retriable(exchange->policies, bytes, head))
 		exchange->account.flag = WEFT_FLAG_RETRY_LIMIT;
-	if (!is_open(exchange) || !exchange->policies->retry || exchange->has_interim || exchange->is_upgrade ||
+	if (!is_open(exchange) || !exchange->policies->retry || exchange->has_interim ||
 	    !exchange->policies->retries_left || !exchange->policies->resend.is_kept || !is_retriable(exchange->policies, bytes, head))
 		return false;
 	return schedule(exchange, true, is_reusable, head->head_len);
@@ -195,14 +208,28 @@ bool retry_answered(struct exchange *exchange, const u8 *bytes, const struct wef
 
 /* ---- time ------------------------------------------------------------------------------------------------------------------------ */
 
+/* There is a response that may still bring something. */
+static bool is_listening(const struct exchange *exchange)
+{
+	return exchange->policies && exchange->upstream && !exchange->is_relay && !exchange->is_local && !exchange->is_cut &&
+	       exchange->connection->state == CONNECTION_EXCHANGE && !(exchange->has_head && flow_is_whole(&exchange->response, &exchange->upstream->in));
+}
+
 void retry_timer(struct exchange *exchange, u64 now)
 {
 	struct policies *policies = exchange->policies;
+	bool is_silent = is_listening(exchange) && policies->try_idle_at_ms && policies->try_idle_at_ms <= now;
 
+	if (is_silent && exchange->has_head) {
+		policies->try_idle_at_ms = 0;
+		response_fail(exchange, PROXY_REASON_TIMEOUT);
+		return;
+	}
 	if (!is_open(exchange))
 		return;
-	if (policies->try_deadline_ms && policies->try_deadline_ms <= now) {
+	if (is_silent || (policies->try_deadline_ms && policies->try_deadline_ms <= now)) {
 		policies->try_deadline_ms = 0;
+		policies->try_idle_at_ms = 0;
 		if (!retry_failed(exchange, PROXY_REASON_UPSTREAM_CLOSED))
 			response_fail(exchange, PROXY_REASON_TIMEOUT);
 		return;
@@ -218,11 +245,12 @@ u64 retry_at(const struct exchange *exchange)
 {
 	const struct policies *policies = exchange->policies;
 
+	u64 at = is_listening(exchange) ? policies->try_idle_at_ms : 0;
+
 	if (!is_open(exchange))
-		return 0;
-	if (policies->resume_at_ms && (!policies->try_deadline_ms || policies->resume_at_ms < policies->try_deadline_ms))
-		return policies->resume_at_ms;
-	return policies->try_deadline_ms;
+		return at;
+	at = policies->resume_at_ms && (!at || policies->resume_at_ms < at) ? policies->resume_at_ms : at;
+	return policies->try_deadline_ms && (!at || policies->try_deadline_ms < at) ? policies->try_deadline_ms : at;
 }
 
 /* ---- hosts ----------------------------------------------------------------------------------------------------------------------- */

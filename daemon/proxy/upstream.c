@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The proxy's own upstream connections: dialled inside the pod's network namespace, kept for the next exchange with the same
  * endpoint, closed when they have been idle for long. They are in no map of the kernel programs, so splice works on them. */
-#include "proxy/internal.h"
+#include "proxy/policies.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -359,6 +359,7 @@ bool upstream_read(struct upstream *upstream)
 		n = flow_splice(thread, flow, upstream->fd);
 		if (n > 0) {
 			COUNT_ADD(thread, response_body_bytes, n);
+			retry_heard(exchange);
 			return true;
 		}
 		if (n != -EINVAL)
@@ -386,7 +387,9 @@ bool upstream_read(struct upstream *upstream)
 	in->end += (u32)n;
 	upstream->is_read_short = (u32)n < room && !upstream->has_hang_up;
 	flow->is_large = (u32)n == room;
-	if (exchange->has_head)
+	if (exchange->has_head) {
 		COUNT_ADD(thread, response_body_bytes, n);
+		retry_heard(exchange);
+	}
 	return true;
 }

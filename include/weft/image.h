@@ -61,7 +61,9 @@ struct weft_image_header {
 	/* WEFT_IMAGE_ENDPOINTS */
 	weft_ref cluster_directory; /* weft_ref[cluster_count]: index is the cluster id; 0: no such cluster now */
 	u32 cluster_count;          /* directory entries; a directory may span pages: read entry by entry */
-	u32 reserved[4];
+	weft_ref cluster_names;     /* struct weft_slot[cluster_names_mask + 1] of struct weft_cluster, by weft_host_prefix_hash of its name: the proxy looks */
+	u32 cluster_names_mask;
+	u32 reserved[2];
 };
 
 /* A slot of a hash table: `hash` and the object. Empty: object == 0. A table may span pages (slots do not). */
@@ -279,6 +281,8 @@ enum weft_action {
 enum weft_verdict { WEFT_VERDICT_KERNEL = 1, WEFT_VERDICT_PROXY = 2, WEFT_VERDICT_REFUSED = 3, WEFT_VERDICT_IGNORED = 4 };
 
 #define WEFT_ROUTE_MATCH_UNSUPPORTED 0x01u /* conditions are incomplete: reaching this candidate means REFUSED */
+#define WEFT_ROUTE_WEBSOCKET 0x02u    /* upgrades whatever the listener says, or */
+#define WEFT_ROUTE_NO_WEBSOCKET 0x04u /* never does */
 
 struct weft_route {
 	u32 id;               /* unique in the image: index over all routes; key of counters and of the exchange record */
@@ -419,6 +423,19 @@ struct weft_route_extras {
 	weft_ref request_edits;  /* struct weft_edits, of all levels */
 	weft_ref response_edits;
 	weft_ref weights;        /* struct weft_weight[choice->count]: where a weighted cluster has something of its own */
+	weft_ref pick;           /* struct weft_pick; 0: chance chooses, if anything */
+};
+
+/* The request itself says where it goes: the proxy's to read. */
+enum weft_pick_kind {
+	WEFT_PICK_CLUSTER = 1,       /* the first value of the header `name` is the cluster's name */
+	WEFT_PICK_NUMBER = 2,        /* the only value of it, if that is a number, stands for the random one */
+	WEFT_PICK_HASH = 3,          /* so does what hash_policies make of the request as it came */
+};
+
+struct weft_pick {
+	u32 kind;                /* enum weft_pick_kind */
+	weft_ref name;           /* struct weft_text, lower case */
 };
 
 /* In place of the route's: of the weighted cluster and all levels above it. */
@@ -427,6 +444,7 @@ struct weft_weight {
 	weft_ref response_edits;
 	weft_ref host;           /* struct weft_text: the new Host; 0: as the route says */
 	weft_ref policies;       /* struct weft_policies; 0: the route's */
+	weft_ref cluster_header; /* struct weft_text: the header that names the cluster; 0: it is the choice's */
 };
 
 /* The path with its part that matched replaced, or with all matches of a pattern. The query stays. Patterns that only say the same of a literal
@@ -446,6 +464,7 @@ enum weft_host_kind {
 	WEFT_HOST_LITERAL = 1,    /* `text` */
 	WEFT_HOST_HEADER = 2,     /* the first value of the header `text`, if it is not empty */
 	WEFT_HOST_PATH_REGEX = 3, /* the path with all matches of the pattern `text` replaced by `substitution` */
+	WEFT_HOST_AUTO = 4,       /* the endpoint's name, if it has one */
 };
 
 struct weft_rewrite {
@@ -602,88 +621,7 @@ struct weft_format {
 	struct weft_format_piece items[];
 };
 
-/* ---- what only the proxy does ------------------------------------------------------------------------------------------- */
-
-/* Beside choosing a cluster or answering: each a reference, 0 for none. */
-struct weft_policies {
-	weft_ref fault;          /* struct weft_fault */
-	weft_ref cors;           /* struct weft_cors */
-	weft_ref retry;          /* struct weft_retry */
-	weft_ref mirrors;        /* struct weft_mirrors */
-};
-
-#define WEFT_FAULT_HAS_GRPC_STATUS 0x01u /* of an abort, for who speaks gRPC */
-
-/* For requests that all conditions hold for: first a delay, then an abort, each for a part of them. */
-struct weft_fault {
-	u32 delay_ms;            /* 0: none */
-	u16 abort_status;        /* 0: none */
-	u8 flags;
-	u8 grpc_status;
-	struct weft_fraction delayed;
-	struct weft_fraction aborted;
-	weft_ref conditions;     /* struct weft_condition[condition_count], contiguous */
-	u32 condition_count;
-	u32 cluster_id;          /* only requests that are routed to it; 0: all */
-};
-
-#define WEFT_CORS_CREDENTIALS 0x01u
-#define WEFT_CORS_PRIVATE_NETWORK 0x02u
-#define WEFT_CORS_FORWARDS 0x04u /* preflights of origins that are not allowed */
-
-/* Texts are struct weft_text, 0 for none. */
-struct weft_cors {
-	u32 flags;
-	u32 origin_count;
-	weft_ref origins;        /* struct weft_condition[origin_count] on the header `origin`, contiguous: one that holds is enough */
-	struct weft_fraction enabled;
-	weft_ref allow_methods;  /* `*`: what the preflight asks for */
-	weft_ref allow_headers;  /* likewise */
-	weft_ref expose_headers;
-	weft_ref max_age;
-};
-
-#define WEFT_RETRY_5XX 0x0001u
-#define WEFT_RETRY_GATEWAY_ERROR 0x0002u
-#define WEFT_RETRY_RESET 0x0004u
-#define WEFT_RETRY_RESET_BEFORE_REQUEST 0x0008u
-#define WEFT_RETRY_CONNECT_FAILURE 0x0010u
-#define WEFT_RETRY_RATELIMITED 0x0020u
-#define WEFT_RETRY_4XX 0x0040u /* 409 */
-#define WEFT_RETRY_STATUS_CODES 0x0100u
-#define WEFT_RETRY_HEADERS 0x0200u
-#define WEFT_RETRY_GRPC_CANCELLED 0x0800u
-#define WEFT_RETRY_GRPC_DEADLINE_EXCEEDED 0x1000u
-#define WEFT_RETRY_GRPC_INTERNAL 0x2000u
-#define WEFT_RETRY_GRPC_RESOURCE_EXHAUSTED 0x4000u
-#define WEFT_RETRY_GRPC_UNAVAILABLE 0x8000u
-
-struct weft_retry {
-	u32 on;                  /* WEFT_RETRY_* */
-	u32 count;               /* tries beyond the first */
-	u32 try_timeout_ms;      /* 0: none */
-	u32 back_off_base_ms;
-	u32 back_off_max_ms;
-	u32 other_hosts;         /* further picks for one that was not tried yet; 0: any will do */
-	u32 priorities_after;    /* tries, after each so many of which the priorities that were tried are left; 0: they are not */
-	weft_ref codes;          /* u32[code_count], contiguous */
-	u32 code_count;
-	weft_ref headers;        /* struct weft_condition[header_count] on the response, contiguous: one that holds is enough */
-	u32 header_count;
-	weft_ref request_headers; /* likewise on the request: where there are any, nothing is retried unless one holds */
-	u32 request_header_count;
-};
-
-#define WEFT_MIRROR_KEEPS_HOST 0x01u /* without -shadow */
-
-struct weft_mirrors {
-	u32 count;
-	struct {
-		u32 cluster_id;
-		u32 flags;
-		struct weft_fraction fraction; /* of requests */
-	} items[];
-};
+#include "weft/image_policies.h"
 
 /* ---- clusters and endpoints (endpoint image) -------------------------------------------------------------------------- */
 
@@ -720,6 +658,7 @@ struct weft_cluster {
 	weft_ref hash_levels;  /* HASH: struct weft_hash_level[hash_level_count], contiguous */
 	u32 priority_count;
 	weft_ref priorities;   /* struct weft_priority[priority_count], contiguous: for tries that leave priorities; none where there is one priority */
+	weft_ref hostnames;    /* weft_ref[endpoint_count] of struct weft_text, each 0 for none, contiguous; 0: no endpoint has a name */
 };
 
 #define WEFT_PRIORITIES_MAX 64u

@@ -84,11 +84,11 @@ def says_the_same(case, decision):
         return None  # refused before or after a route was looked up: the proxy's
     route, cluster = envoy.get("route"), envoy.get("cluster")
     if decision["kind"] == "cluster":
-        return route == decision.get("route") and cluster in (decision["cluster"], None)
+        return route == decision.get("route") and (decision["cluster"] is None or cluster in (decision["cluster"], None))
     if decision["kind"] in ("direct", "redirect"):
         return route == decision.get("route") and cluster is None
     if decision["kind"] == "not_found":
-        return route is None and envoy.get("code") == 404
+        return route is None and (envoy.get("code") == 404 or envoy.get("details") == "route_not_found")  # 200 for gRPC
     return route is None  # the parser refuses: Envoy got no further either
 
 

@@ -176,6 +176,15 @@ static const char *kind_name(u32 kind)
 	}
 }
 
+/* The proxy finds the cluster in the request: the engine does not choose it. */
+static bool is_picked(const struct engine *engine, const struct weft_route *route, const struct weft_route_result *result)
+{
+	const struct weft_route_extras *extras = route && route->extras ? weft_at(&engine->handle, route->extras) : NULL;
+	const struct weft_weight *weights = extras && extras->weights ? weft_at(&engine->handle, extras->weights) : NULL;
+
+	return extras && (extras->pick || (weights && weights[result->choice_item].cluster_header));
+}
+
 static json_t *decision(const struct engine *engine, const struct weft_route_result *result)
 {
 	const struct weft_route *route = result->route ? weft_at(&engine->handle, result->route) : NULL;
@@ -188,7 +197,8 @@ static json_t *decision(const struct engine *engine, const struct weft_route_res
 			json_object_set_new(one, "why", text_at(engine, route->reason));
 	}
 	if (result->kind == WEFT_ROUTE_CLUSTER)
-		json_object_set_new(one, "cluster", json_string(ids_cluster_name(engine->ids, result->cluster_id)));
+		json_object_set_new(one, "cluster",
+				    is_picked(engine, route, result) ? json_null() : json_string(ids_cluster_name(engine->ids, result->cluster_id)));
 	if (result->kind == WEFT_ROUTE_PROXY)
 		json_object_set_new(one, "reason", json_string(weft_reason_names[result->reason]));
 	return one;

@@ -218,7 +218,7 @@ static inline void harness_config(struct harness *h, struct strbuf *text, const 
 		if (clusters[i].first > clusters[i].last)
 			strbuf_truncate(text, text->size - strlen("      endpoints:\n        - lb_endpoints:\n"));
 		for (int k = clusters[i].first; k <= clusters[i].last; k++)
-			strbuf_printf(text, "            - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %u}}}\n", h->ports[k]);
+			strbuf_printf(text, "            - endpoint: {hostname: s%d.test, address: {socket_address: {address: 127.0.0.1, port_value: %u}}}\n", k, h->ports[k]);
 	}
 }
 

@@ -16,10 +16,12 @@ S503 = {"raw": "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nnop
 S409 = {"raw": "HTTP/1.1 409 X\r\ncontent-length: 2\r\n\r\nhi"}
 AGAIN = {"raw": "HTTP/1.1 200 OK\r\nx-again: yes\r\ncontent-length: 0\r\n\r\n"}
 GRPC = {"raw": "HTTP/1.1 200 OK\r\ngrpc-status: 14\r\ncontent-length: 0\r\n\r\n"}
-FLAKY = {"f503": [S503, "echo"], "f503s": [S503], "f409": [S409, "echo"], "fagain": [AGAIN, "echo"], "fgrpc": [GRPC, "echo"], "fclose": ["close", "echo"],
+BEGUN = {"raw": "HTTP/1.1 200 OK\r\nx-begun: yes\r\ncontent-length: 9\r\n\r\nbegun"}
+FLAKY = {"fhang": ["hang", "echo"], "fhangs": ["hang"], "fbegun": [BEGUN], "f503": [S503, "echo"], "f503s": [S503], "f409": [S409, "echo"], "fagain": [AGAIN, "echo"], "fgrpc": [GRPC, "echo"], "fclose": ["close", "echo"],
          "frst": ["rst", "echo"], "f2": [S503, S409, "echo"], "frefuse": "refuse"}
 HASHED = {"ring": {"lb_policy": "RING_HASH"}, "maglev": {"lb_policy": "MAGLEV", "maglev_lb_config": {"table_size": 101}}}
 LEVELS = "levels"  # two priorities of one endpoint each
+NAMED = {"n0": "name.of.n0", "n1": "n1.test:8080", "nrefuse": "gone.test"}  # endpoints with a name of their own
 SHADOWS = ["s0", "s1"]
 FAULT = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"
 LEAVES = {"name": "envoy.retry_priorities.previous_priorities", "typed_config": {
@@ -123,10 +125,12 @@ def hash_of(r):
 
 def fault_of(r):
     fault, percent = {"@type": FAULT}, {"numerator": r.choice([0, 100, 100]), "denominator": "HUNDRED"}
-    if r.random() < 0.7:
-        fault["abort"] = {"percentage": percent, **r.choice([{"http_status": r.choice([200, 204, 400, 429, 503])}, {"grpc_status": r.choice([7, 14])}])}
-    else:
-        fault["delay"] = {"percentage": percent, "fixed_delay": "0.002s"}
+    kind = r.random()
+    if kind < 0.7:
+        fault["abort"] = {"percentage": percent, **r.choice([{"http_status": r.choice([200, 204, 400, 429, 503])}, {"grpc_status": r.choice([0, 7, 14, 99])},
+                                                             {"header_abort": {}}, {"header_abort": {}}])}
+    if kind > 0.6:
+        fault["delay"] = {"percentage": percent, **r.choice([{"fixed_delay": "0.002s"}, {"header_delay": {}}])}
     if r.random() < 0.3:
         fault["headers"] = [header_match(r)]
     return {"envoy.filters.http.fault": fault}
@@ -134,15 +138,28 @@ def fault_of(r):
 
 def mirrors_of(r):
     fractions = [{}, {"runtime_fraction": {"default_value": {"numerator": r.choice([0, 100])}}}]
-    return [{"cluster": name, **r.choice(fractions), **r.choice([{}, {"disable_shadow_host_suffix_append": True}])}
-            for name in r.sample(SHADOWS, r.randint(1, 2))]
+    hosts = [{}, {"disable_shadow_host_suffix_append": True}, {"host_rewrite_literal": "mirrored.test:81"}]
+    made = [{"cluster": name, **r.choice(fractions), **r.choice(hosts)} for name in r.sample(SHADOWS, r.randint(1, 2))]
+    if r.random() < 0.3:
+        made[0].pop("cluster")
+        made[0]["cluster_header"] = "x-shadow"
+    return made
 
 
 def cluster_of(r):
     """The members of a route's action that say where to. Of weights all but one are 0: what chance chooses can't be compared."""
     kind = r.random()
-    if kind < 0.5:
+    if kind < 0.3:
         return {"cluster": f"c{r.randrange(CLUSTERS)}"}
+    if kind < 0.38:
+        return {"cluster_header": r.choice(["x-cluster", "x-cluster", ":authority", "x-user"]),
+                **r.choice([{}, {"cluster_not_found_response_code": "NOT_FOUND"}])}
+    if kind < 0.45:
+        return chosen_of(r)
+    if kind < 0.52:
+        return named_of(r)
+    if kind < 0.57:
+        return limited_of(r)
     if kind < 0.7:
         names = r.sample(range(CLUSTERS), r.randint(2, 3))
         weights = [{"name": f"c{n}", "weight": 0, **edits_of(r, "request"), **edits_of(r, "response")} for n in names]
@@ -153,6 +170,41 @@ def cluster_of(r):
     if kind < 0.9:
         return {"cluster": r.choice([*FLAKY, LEVELS]), "retry_policy": retry_of(r)}
     return {"cluster": r.choice(list(HASHED)), "hash_policy": hash_of(r)}
+
+
+def chosen_of(r):
+    """Weights among which the request chooses, by a number or by what is hashed of it; and weighted clusters that it names."""
+    weights = [{"name": f"c{n}", "weight": r.randint(1, 50), **edits_of(r, "request")} for n in r.sample(range(CLUSTERS), r.randint(2, 4))]
+    kind = r.random()
+    if kind < 0.4:
+        return {"weighted_clusters": {"clusters": weights, "header_name": "x-number"}} if r.random() < 0.8 else {
+            "weighted_clusters": {"clusters": weights[:1], "header_name": "x-user"}}
+    if kind < 0.7:
+        return {"weighted_clusters": {"clusters": weights, "use_hash_policy": True}, "hash_policy": hash_of(r)}
+    weights = [{**weights[0], "weight": 0}, {"cluster_header": "x-cluster", "weight": 5, **edits_of(r, "response")}]
+    return {"weighted_clusters": {"clusters": weights}}
+
+
+def named_of(r):
+    route = {"cluster": r.choice(["n0", "n1", "nrefuse", "c0"]), "auto_host_rewrite": True}
+    if r.random() < 0.4:
+        route["append_x_forwarded_host"] = True
+    if r.random() < 0.5:
+        route["retry_policy"] = retry_of(r)
+    return route
+
+
+def limited_of(r):
+    """Limits of time, and servers that are silent or stop in the midst of a body."""
+    route = {"cluster": r.choice(["fhang", "fhangs", "fbegun"])}
+    kind = r.random()
+    if kind < 0.5:
+        route["retry_policy"] = {**retry_of(r), "per_try_idle_timeout": "0.06s"}
+    elif kind < 0.75:
+        route["idle_timeout"] = "0.06s"
+    else:
+        route["max_stream_duration"] = {"max_stream_duration": "0.06s"}
+    return route
 
 
 def redirect_of(r, match):
@@ -187,8 +239,10 @@ def action_of(r, match):
             route["prefix_rewrite"] = path_of(r)
         elif rewrite < 0.4:
             route["regex_rewrite"] = {"pattern": {"regex": r.choice(["^/[a-z]+", "[0-9]+", "/(v.)/"])}, "substitution": r.choice(["/z", "\\0\\0", "/q"])}
-        if r.random() < 0.2:
+        if r.random() < 0.2 and "auto_host_rewrite" not in route:
             route["host_rewrite_literal"] = "rewritten.test"
+        if r.random() < 0.1:
+            route["upgrade_configs"] = [{"upgrade_type": "websocket", "enabled": r.random() < 0.5}]
         if r.random() < 0.1:
             route["request_mirror_policies"] = mirrors_of(r)
         return {"route": route, **({"typed_per_filter_config": fault_of(r)} if r.random() < 0.1 else {})}
@@ -212,12 +266,20 @@ def configuration(r):
     clusters = [{"name": f"c{n}"} for n in range(CLUSTERS)] + [{"name": name} for name in SHADOWS]
     clusters += [{"name": name, "backend": backend} for name, backend in FLAKY.items()]
     clusters += [{"name": name, "envoy": how} for name, how in HASHED.items()]
-    places = endpoints()[LEVELS]
+    places = endpoints()
+    for name, host in NAMED.items():
+        endpoint = {"hostname": host, "address": vectors.socket_address(*places[name][0].rsplit(":", 1))}
+        clusters.append({"name": name, "backend": "refuse" if name == "nrefuse" else [S503, S409, "echo"] if name == "n1" else "echo",
+                         "envoy": {"load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]}}})
+    places = places[LEVELS]
     members = [{"priority": number, "lb_endpoints": [{"endpoint": {"address": vectors.socket_address(*place.rsplit(":", 1))}}]}
                for number, place in enumerate(places)]
     clusters.append({"name": LEVELS, "backend": [S503, S503, S503, "echo"],
                      "envoy": {"load_assignment": {"cluster_name": LEVELS, "endpoints": members}}})
-    return {"route_config": {"name": "80", "virtual_hosts": hosts}, "clusters": clusters}
+    made = {"route_config": {"name": "80", "virtual_hosts": hosts}, "clusters": clusters}
+    if r.random() < 0.3:
+        made["hcm"] = {"upgrade_configs": []}
+    return made
 
 
 def endpoints():
@@ -226,6 +288,8 @@ def endpoints():
     places = {name: [f"127.78.{number}.1:{18082 if FLAKY.get(name) == 'refuse' else 18081}"] for number, name in enumerate(names)}
     for number, name in enumerate([*HASHED, LEVELS], len(names)):
         places[name] = [f"127.78.{number}.{index + 1}:18081" for index in range(2 if name == LEVELS else 3)]
+    for number, name in enumerate(NAMED, len(places)):
+        places[name] = [f"127.78.{number}.1:{18082 if name == 'nrefuse' else 18081}"]
     return places
 
 
@@ -257,12 +321,38 @@ def target_of(r, config):
     return path or "/"
 
 
+def chosen_lines(r):
+    """What routes may look for to choose a cluster, or a fault."""
+    lines = [f"x-number: {r.choice(['0', '7', '12', '+31', '55', '18446744073709551615', str(r.randint(0, 10**9))])}"]
+    if r.random() < 0.7:
+        lines += [f"x-cluster: {r.choice(['c0', 'c1', 'C1', 'c2', 'n0', 'none', ''])}" for _ in range(r.choice([1, 1, 2]))]
+    if r.random() < 0.5:
+        lines.append(f"X-Shadow: {r.choice([*SHADOWS, 'none', ''])}")
+    if r.random() < 0.3:
+        lines.append(f"x-envoy-fault-abort-request: {r.choice(['503', '418', '200', '199', '600', '400', 'x', ''])}")
+    if r.random() < 0.2:
+        lines.append(f"x-envoy-fault-abort-grpc-request: {r.choice(['7', '0', '99', '-1', 'x'])}")
+    if r.random() < 0.2:
+        lines.append(f"x-envoy-fault-delay-request: {r.choice(['1', '0', 'x', '-1', '3'])}")
+    for what in ("abort", "delay"):
+        if r.random() < 0.2:
+            lines.append(f"x-envoy-fault-{what}-request-percentage: {r.choice(['0', '100', '1000', 'x', '-1', '4294967296'])}")
+    if r.random() < 0.2:
+        lines.append(f"x-forwarded-host: {r.choice(['a.test', 'b.test', 'x, a.test', ''])}")
+    if r.random() < 0.2:
+        lines.append("Content-Type: application/grpc")
+    if r.random() < 0.05:
+        lines += ["Connection: Upgrade", f"Upgrade: {r.choice(['websocket', 'WebSocket', 'other'])}"]
+    return lines
+
+
 def request(r, config):
     host = r.choice(["a.test", "A.test", "b.test", "x.a.test", "www.org", "c.test", "a.test:8080", "none"])
     method = r.choice(["GET", "GET", "GET", "HEAD", "POST", "DELETE"])
     lines = [f"{method} {target_of(r, config)} HTTP/1.1", f"Host: {host}"]
     for _ in range(r.randint(0, 3)):
         lines.append(f"{r.choice(HEADERS)}: {r.choice(VALUES)}")
+    lines += chosen_lines(r)
     body = ""
     if method == "POST":
         body = "x" * r.choice([0, 5, 700])

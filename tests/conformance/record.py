@@ -78,7 +78,7 @@ def as_recorded(case, found):
                 field[1] = "<date>"
             elif field[0].lower() == "x-envoy-upstream-service-time":
                 field[1] = "<ms>"
-            elif field[0].lower() == "content-length" and (is_echo or "x-oracle-endpoint" in names):
+            elif field[0].lower() == "content-length" and field[1] != "0" and (is_echo or "x-oracle-endpoint" in names):
                 field[1] = "<echo>"
     if case.settle_ms and len(found.get("upstream", [])) > 1:
         line["unstable"] = ["upstream_order"]

@@ -65,6 +65,22 @@ static bool edits_header(const struct route_context *context, const struct mesh_
 	return found;
 }
 
+/* Headers of Envoy's own making, which the kernel does not add: the proxy hashes them where this route has them. */
+static bool is_made_by_envoy(const struct route_context *context, const struct mesh_forward *forward, const char *name, bool has_host, bool has_path)
+{
+	if (!strcasecmp(name, "x-envoy-original-path"))
+		return has_path;
+	if (!strcasecmp(name, "x-envoy-original-host"))
+		return has_host;
+	if (!strcasecmp(name, "x-forwarded-host"))
+		return has_host && forward->appends_forwarded_host;
+	if (!strcasecmp(name, "x-envoy-attempt-count"))
+		return context->virtual_host->counts_attempts_in_request;
+	if (!strcasecmp(name, "x-envoy-expected-rq-timeout-ms"))
+		return forward->timeout_ms || (forward->retry && forward->retry->per_try_timeout_ms);
+	return !strcasecmp(name, "x-forwarded-proto");
+}
+
 /* Envoy hashes the request as it goes upstream. */
 static bool is_of_changed(const struct route_context *context, const struct mesh_route *route, const struct mesh_hash_policy *policy)
 {
@@ -75,7 +91,7 @@ static bool is_of_changed(const struct route_context *context, const struct mesh
 	for (i = 0; i < forward->weighted_count; i++)
 		has_host = has_host || *forward->weighted[i].host_rewrite;
 	switch (kind_of(policy)) {
-	case WEFT_HASH_HEADER: return edits_header(context, route, policy->name) || (has_path && !strcasecmp(policy->name, "x-envoy-original-path"));
+	case WEFT_HASH_HEADER: return edits_header(context, route, policy->name) || is_made_by_envoy(context, forward, policy->name, has_host, has_path);
 	case WEFT_HASH_AUTHORITY: return has_host;
 	case WEFT_HASH_PATH: return has_path;
 	case WEFT_HASH_QUERY:

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What hash policies find in a request: the engine's rules, and what takes more than the head: rewritten values, and cookies that are made
  * and given to the client with the response. */
-#include "proxy/internal.h"
+#include "proxy/outgoing.h"
 
 #include <arpa/inet.h>
+#include <strings.h>
 
 #include "base/strbuf.h"
 #include "weft/hash.h"
@@ -114,24 +115,68 @@ bool hash_number(struct exchange *exchange, const struct weft_route *route, cons
 	return found;
 }
 
-int hash_changed(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image, const u8 *bytes, u32 len)
+/* The head as Envoy's filters see it when it chooses an endpoint: with what Envoy adds, whatever of that is sent. */
+static void put_head(const struct outgoing *outgoing, struct strbuf *out)
+{
+	const struct lines *lines = outgoing->lines;
+
+	strbuf_append(out, outgoing->method.bytes, outgoing->method.len);
+	strbuf_append_text(out, " ");
+	strbuf_append(out, outgoing->target.bytes, outgoing->target.len);
+	strbuf_append_text(out, " HTTP/1.1\r\nhost: ");
+	strbuf_append(out, outgoing->authority.bytes, outgoing->authority.len);
+	strbuf_append_text(out, "\r\n");
+	for (u32 i = 0; i < lines->count; i++) {
+		const struct line *line = &lines->items[i];
+
+		strbuf_append(out, lines->text + line->name, line->name_len);
+		strbuf_append_text(out, ": ");
+		strbuf_append(out, lines->text + line->value, line->value_len);
+		strbuf_append_text(out, "\r\n");
+	}
+	strbuf_append_text(out, "\r\n");
+}
+
+int hash_changed(struct exchange *exchange, const struct weft_route *route, const struct outgoing *outgoing)
 {
 	_cleanup_free_ struct weft_head *head = NULL;
-	_cleanup_free_ u8 *copy = NULL;
-	const u8 *target;
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	static const char slack[WEFT_HEAD_SLACK];
+	const struct weft_head_bytes *bytes;
+	u32 len;
 
 	if (!route || !route->hash_policies || !cluster_hashes(exchange->connection, exchange->cluster_id))
 		return 0;
 	head = calloc(1, sizeof(*head));
-	copy = calloc(1, len + WEFT_HEAD_SLACK);
-	if (!head || !copy)
+	put_head(outgoing, &text);
+	len = (u32)text.size;
+	strbuf_append(&text, slack, sizeof(slack));
+	if (!head || strbuf_status(&text))
 		return -ENOMEM;
-	memcpy(copy, bytes, len);
-	if (weft_parse_request((const struct weft_head_bytes *)copy, len, head) != WEFT_PARSE_DONE)
+	bytes = (const struct weft_head_bytes *)text.data;
+	if (weft_parse_request(bytes, len, head) != WEFT_PARSE_DONE)
 		return 0; /* nothing to go by: any endpoint */
-	target = copy + head->path.off;
-	hash_request(exchange, route, image, (const struct weft_head_bytes *)copy, head, target, (u32)head->target.off + head->target.len - head->path.off);
+	head->flags &= ~WEFT_HEAD_PRIVATE; /* what came of those was stripped; these are Envoy's own */
+	hash_request(exchange, route, &outgoing->image, bytes, head, (const u8 *)text.data + head->path.off,
+		     (u32)head->target.off + head->target.len - head->path.off);
 	return 0;
+}
+
+bool hash_needs_lines(const struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image)
+{
+	const struct weft_hash_policies *policies = route && route->hash_policies ? weft_at(image, route->hash_policies) : NULL;
+	static const char *const made[] = { "x-envoy-", "x-forwarded-" };
+
+	if (!policies || !(policies->flags & WEFT_HASH_POLICIES_PROXY) || !cluster_hashes(exchange->connection, exchange->cluster_id))
+		return false;
+	for (u32 i = 0; i < policies->count; i++) {
+		const struct weft_text *name = weft_at(image, policies->items[i].name);
+
+		for (u32 k = 0; policies->items[i].kind == WEFT_HASH_HEADER && name && k < WEFT_ARRAY_SIZE(made); k++)
+			if (name->len > strlen(made[k]) && !strncasecmp((const char *)name->bytes, made[k], strlen(made[k])))
+				return true;
+	}
+	return false;
 }
 
 void exchange_hash_source(struct exchange *exchange, u32 listener_flags)

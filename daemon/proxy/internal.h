@@ -478,8 +478,6 @@ void hash_request(struct exchange *exchange, const struct weft_route *route, con
 /* The hash alone, whatever the cluster. False: the policies find nothing in the request. */
 bool hash_number(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image,
 		 const struct weft_head_bytes *bytes, const struct weft_head *head, const u8 *target, u32 target_len, u64 *hash);
-/* The same of a head that was changed, as it goes out. 0 or -ENOMEM. */
-int hash_changed(struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image, const u8 *bytes, u32 len);
 /* The same of a tunnel: its listener may hash the client's address. */
 void exchange_hash_source(struct exchange *exchange, u32 listener_flags);
 

@@ -62,6 +62,11 @@ void edited_context(const struct exchange *exchange, const struct lines *respons
 
 u64 outgoing_clock_ms(void); /* the clock of start_ms */
 
+/* hash_request() of its lines, with what Envoy adds to them. 0 or -ENOMEM. */
+int hash_changed(struct exchange *exchange, const struct weft_route *route, const struct outgoing *outgoing);
+/* Does the route hash a header that Envoy may have added? */
+bool hash_needs_lines(const struct exchange *exchange, const struct weft_route *route, const struct weft_image_handle *image);
+
 /* NULL: the route changes nothing. */
 const struct weft_route_extras *route_extras(const struct weft_image_handle *image, weft_ref route);
 

@@ -247,18 +247,19 @@ static void send_on(struct connection *connection, const struct weft_head *head,
 	exchange->is_upgrade = plan->is_upgrade;
 	exchange->content_length = head->flags & WEFT_HEAD_CONTENT_LENGTH ? head->content_length : 0;
 	r = auto_host_plan(outgoing, result);
-	outgoing->is_listed = policies_need_lines(exchange);
+	outgoing->is_listed = policies_need_lines(exchange) || hash_needs_lines(exchange, route, &outgoing->image);
 	if (!r)
 		r = outgoing_edit(outgoing, result);
 	if (!r) {
 		outgoing->is_changed |= outgoing->lines != NULL;
-		/* Envoy hashes the request as it goes upstream: by its changed lines once they are made, else before its bytes are given back. */
-		if (!outgoing->lines)
+		/* Envoy hashes the request as it goes upstream: before its bytes are given back. */
+		if (outgoing->lines)
+			r = hash_changed(exchange, route, outgoing);
+		else
 			hash_request(exchange, route, &outgoing->image, outgoing->plan->bytes, head, outgoing->target.bytes, outgoing->target.len);
-		r = begin_request(connection, head, plan, outgoing);
 	}
-	if (!r && outgoing->lines)
-		r = hash_changed(exchange, route, &outgoing->image, buffer_bytes(&connection->request.out), buffer_len(&connection->request.out));
+	if (!r)
+		r = begin_request(connection, head, plan, outgoing);
 	if (r) {
 		refuse_outgoing(connection, head, r);
 		return;

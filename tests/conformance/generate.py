@@ -7,6 +7,7 @@ import vectors
 CLUSTERS = 6
 SEGMENTS = ["api", "v1", "V1", "item", "items", "a", "b", "x.y", "%41", "a b".replace(" ", "+"), "~u", "..", "."]
 HEADERS = ["x-user", "x-version", "end-user", "cookie", "accept-language", "user-agent"]
+ADDED = ["x-envoy-original-path", "x-envoy-original-host", "x-envoy-expected-rq-timeout-ms", "x-envoy-attempt-count", "x-forwarded-host", "x-forwarded-proto"]
 VALUES = ["jason", "Jason", "v1", "v2", "10", "-3", "abc", "a.b", "", "ab"]
 REGEXES = ["[a-z]+", ".*", "v[0-9]+", "(jason|admin)", "a.b", "[^a]*", "\\d+", "a{1,3}", "(?i)JASON"]
 
@@ -116,7 +117,7 @@ def retry_of(r):
 def hash_of(r):
     """What ends the list is in every request: chance has no part in it."""
     policies = [r.choice([{"header": {"header_name": r.choice(HEADERS[:3])}}, {"query_parameter": {"name": r.choice("abc")}},
-                          {"cookie": {"name": "session"}}]) for _ in range(r.randint(0, 2))]
+                          {"cookie": {"name": "session"}}, {"header": {"header_name": r.choice(ADDED)}}]) for _ in range(r.randint(0, 2))]
     for policy in policies:
         if r.random() < 0.3:
             policy["terminal"] = True
@@ -241,6 +242,8 @@ def action_of(r, match):
             route["regex_rewrite"] = {"pattern": {"regex": r.choice(["^/[a-z]+", "[0-9]+", "/(v.)/"])}, "substitution": r.choice(["/z", "\\0\\0", "/q"])}
         if r.random() < 0.2 and "auto_host_rewrite" not in route:
             route["host_rewrite_literal"] = "rewritten.test"
+            if r.random() < 0.5:
+                route["append_x_forwarded_host"] = True
         if r.random() < 0.1:
             route["upgrade_configs"] = [{"upgrade_type": "websocket", "enabled": r.random() < 0.5}]
         if r.random() < 0.1:
@@ -261,6 +264,8 @@ def configuration(r):
             match = match_of(r)
             routes.append({"match": match, **action_of(r, match), **edits_of(r, "request"), **edits_of(r, "response")})
         hosts.append({"name": f"h{index}", "domains": [domain], "routes": routes, **edits_of(r, "request")})
+        if r.random() < 0.3:
+            hosts[-1]["include_request_attempt_count"] = True
         if r.random() < 0.1:
             hosts[-1]["typed_per_filter_config"] = fault_of(r)
     clusters = [{"name": f"c{n}"} for n in range(CLUSTERS)] + [{"name": name} for name in SHADOWS]

@@ -19,6 +19,11 @@ static const char routes[] =
 	"request_headers_to_add: [{header: {key: x-user, value: fixed}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}]}\n"
 	"          - {name: moved, match: {prefix: /moved/}, route: {cluster: ring, timeout: 0s, prefix_rewrite: /to/, " POLICY("{header: {header_name: ':path'}}") "}}\n"
 	"          - {name: named, match: {prefix: /named/}, route: {cluster: ring, timeout: 0s, host_rewrite_literal: new.test, " POLICY("{header: {header_name: ':authority'}}") "}}\n"
+	"          - {name: moved-from, match: {prefix: /moved-from/}, route: {cluster: ring, timeout: 0s, prefix_rewrite: /to/, " POLICY("{header: {header_name: x-envoy-original-path}}") "}}\n"
+	"          - {name: named-from, match: {prefix: /named-from/}, route: {cluster: ring, timeout: 0s, host_rewrite_literal: new.test, " POLICY("{header: {header_name: x-envoy-original-host}}") "}}\n"
+	"          - {name: named-for, match: {prefix: /named-for/}, route: {cluster: ring, timeout: 0s, host_rewrite_literal: new.test, append_x_forwarded_host: true, " POLICY("{header: {header_name: x-forwarded-host}}") "}}\n"
+	"          - {name: timed, match: {path: /timed}, route: {cluster: ring, timeout: 7s, " POLICY("{header: {header_name: x-envoy-expected-rq-timeout-ms}}") "}}\n"
+	"          - {name: plain, match: {path: /plain}, route: {cluster: ring, timeout: 0s, " POLICY("{header: {header_name: x-forwarded-proto}}") "}}\n"
 	"          - {name: turns, match: {path: /turns}, route: {cluster: both, timeout: 0s, " POLICY("{cookie: {name: sid, ttl: 60s}}") "}}\n"
 	"          - {name: dead, match: {path: /dead}, route: {cluster: half-dead, timeout: 0s, " POLICY("{header: {header_name: x-user}}") ", "
 	"retry_policy: {retry_on: connect-failure, num_retries: 2, retry_host_predicate: [{name: envoy.retry_host_predicates.previous_hosts, typed_config: "
@@ -103,6 +108,23 @@ static void test_the_hash_is_of_what_the_route_has_changed(void **state)
 		snprintf(path, sizeof(path), "/to/%d?a=%d", i, i);
 		assert_int_equal(ask(h, line, "", NULL), server_for(h, "ring", path, 0));
 		assert_int_equal(ask(h, "/named/x", "", NULL), server_for(h, "ring", "new.test", 0));
+	}
+}
+
+/* Headers that Envoy adds for its own sake are hashed, whether they are sent or not. */
+static void test_the_hash_is_of_what_envoy_would_have_added(void **state)
+{
+	struct harness *h = *state;
+
+	for (int i = 0; i < 12; i++) {
+		char target[64];
+
+		snprintf(target, sizeof(target), "/moved-from/%d?a=%d", i, i);
+		assert_int_equal(ask(h, target, "", NULL), server_for(h, "ring", target, 0));
+		assert_int_equal(ask(h, "/named-from/x", "", NULL), server_for(h, "ring", "a.test", 0));
+		assert_int_equal(ask(h, "/named-for/x", "", NULL), server_for(h, "ring", "a.test", 0));
+		assert_int_equal(ask(h, "/timed", "", NULL), server_for(h, "ring", "7000", 0));
+		assert_int_equal(ask(h, "/plain", "", NULL), server_for(h, "ring", "http", 0));
 	}
 }
 
@@ -206,6 +228,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_cookie_is_made_and_leads_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_session_cookie_has_no_age_and_one_without_ttl_is_not_made, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_hash_is_of_what_the_route_has_changed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_hash_is_of_what_envoy_would_have_added, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_dead_server_gives_way_to_the_next_on_the_ring, setup, teardown),
 	};
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "mesh/model.h"
 
 struct command {
@@ -123,7 +124,7 @@ const char *format_problem(const char *text, char *buffer, size_t size)
 		}
 		command = find_command(piece.name, piece.name_size);
 		if (!command) {
-			snprintf(buffer, size, "unknown command %.*s", piece.name_size > 60 ? 60 : (int)piece.name_size, piece.name);
+			snprintf(buffer, size, "unknown command %.*s", (int)utf8_cut(piece.name, (size_t)piece.name_size, 60), piece.name);
 			return buffer;
 		}
 		if (command->needs_parameters && !piece.text_size) {

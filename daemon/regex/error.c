@@ -2,6 +2,8 @@
 /* What a refused pattern is told. */
 #include "regex/regex.h"
 
+#include "base/utf8.h"
+
 #define SHOWN_MAX 200u /* bytes of a pattern in a message */
 
 const char *regex_fault_text(enum regex_fault fault)
@@ -28,9 +30,9 @@ const char *regex_fault_text(enum regex_fault fault)
 /* Bytes that a terminal or a log might not show are escaped as a pattern would. */
 static void append_shown(struct strbuf *out, const char *bytes, size_t size)
 {
-	size_t i;
+	size_t shown = utf8_cut(bytes, size, SHOWN_MAX), i;
 
-	for (i = 0; i < size && i < SHOWN_MAX; i++) {
+	for (i = 0; i < shown; i++) {
 		unsigned char byte = (unsigned char)bytes[i];
 
 		if (byte < 0x20 || byte == 0x7f)
@@ -38,7 +40,7 @@ static void append_shown(struct strbuf *out, const char *bytes, size_t size)
 		else
 			strbuf_append_byte(out, (char)byte);
 	}
-	if (size > SHOWN_MAX)
+	if (shown < size)
 		strbuf_append_text(out, "...");
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "mesh/yaml_scalar.h"
 #include "xds/internal.h"
 
 #define DETAIL_MAX 4000u /* bytes of a NACK's message */
@@ -398,6 +399,16 @@ static int send_what_is_owed(struct xds_scope *scope)
 	return r;
 }
 
+/* A string of protobuf is UTF-8: a server may take one that isn't for a broken stream. Names and types came as they came. */
+static void make_utf8(struct strbuf *text)
+{
+	if (text_is_utf8(text->data, text->size))
+		return;
+	for (size_t i = 0; i < text->size; i++)
+		if ((unsigned char)text->data[i] >= 0x80)
+			text->data[i] = '?';
+}
+
 static int finish(struct xds_scope *scope, struct subscription *type, const char *version, struct strbuf *detail, uint64_t now_ms)
 {
 	_cleanup_(strbuf_release) struct strbuf why = STRBUF_INIT;
@@ -408,6 +419,7 @@ static int finish(struct xds_scope *scope, struct subscription *type, const char
 	if (r)
 		strbuf_printf(detail, "%sit can't be published: %s", detail->size ? "; " : "", why.size ? strbuf_text(&why) : strerror(-r));
 	r = strbuf_status(detail);
+	make_utf8(detail);
 	type->is_nack = detail->size > 0;
 	if (!r && type->is_nack) {
 		type->nack_ms = now_ms;

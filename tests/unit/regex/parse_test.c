@@ -32,6 +32,18 @@ static void test_a_refused_pattern_is_told_what_is_wrong_and_where(void **state)
 	refuse("\x01(", "missing ): (, at byte 1 of \\x01(");
 }
 
+static void test_a_long_pattern_is_shown_up_to_a_whole_character(void **state)
+{
+	char pattern[256] = "(", expected[600], shown[256];
+
+	for (size_t i = 1; i < 199; i++)
+		pattern[i] = 'a';
+	memcpy(shown, pattern, sizeof(shown));
+	strcpy(pattern + 199, "\xe4\xb8\x80\xe4\xb8\x80");
+	snprintf(expected, sizeof(expected), "missing ), at byte 0 of %s...", shown);
+	refuse(pattern, expected);
+}
+
 static void test_patterns_without_bounds_are_refused_and_not_followed(void **state)
 {
 	_cleanup_(regex_free) struct regex *regex = NULL;
@@ -136,6 +148,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_refused_pattern_is_told_what_is_wrong_and_where),
+		cmocka_unit_test(test_a_long_pattern_is_shown_up_to_a_whole_character),
 		cmocka_unit_test(test_patterns_without_bounds_are_refused_and_not_followed),
 		cmocka_unit_test(test_a_list_of_paths_counts_its_common_beginnings_once),
 		cmocka_unit_test(test_nul_is_a_byte_of_a_pattern),

@@ -191,6 +191,20 @@ static void test_a_resource_of_another_type_refuses_the_whole_push(void **state)
 	assert_int_equal(mesh_find_cluster(xds_scope_mesh(fx->scope), "a")->connect_timeout_ms, 1000);
 }
 
+/* A string of protobuf that isn't UTF-8 would end the stream at some servers. */
+static void test_a_refusal_is_told_in_utf_8_whatever_came(void **state)
+{
+	struct fixture *fx = *state;
+	struct push push;
+
+	begin_serving(fx);
+	push_begin(&push, MESH_CLUSTER);
+	push_cluster(&push, "a", 2000);
+	push.any[0].type_url = (char *)"of\xff\xe4\xb8";
+	assert_int_equal(push_end(fx, &push, "2"), 0);
+	assert_refused(fx, 0, "a resource is of type of???");
+}
+
 static void test_the_first_of_two_with_one_name_counts(void **state)
 {
 	struct fixture *fx = *state;
@@ -654,6 +668,7 @@ int main(void)
 		TEST(test_a_refused_change_leaves_the_former_version),
 		TEST(test_bytes_that_are_no_message_refuse_the_whole_push),
 		TEST(test_a_resource_of_another_type_refuses_the_whole_push),
+		TEST(test_a_refusal_is_told_in_utf_8_whatever_came),
 		TEST(test_the_first_of_two_with_one_name_counts),
 		TEST(test_what_cannot_be_published_is_refused_and_tried_with_the_next_push),
 		TEST(test_no_response_is_an_error_and_an_unknown_type_is_not),

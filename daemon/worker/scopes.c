@@ -312,13 +312,15 @@ static const struct pod *representative(const struct pods *pods, const struct se
 	return pod;
 }
 
-/* The node of a stream is said once, at its beginning: another one is another stream. What serves goes on meanwhile. */
+/* The node of a stream is said once, at its beginning: another one is another stream. What serves goes on meanwhile. A pod of the same name may be another
+ * one, with another address, or have other labels, by which istiod chooses what it sends. */
 static int follow(struct worker *worker, struct serving *serving, const struct pod *pod)
 {
-	int r;
+	_cleanup_(strbuf_release) struct strbuf node = STRBUF_INIT;
+	int r = node_of(worker, pod, &node);
 
-	if (strcmp(pod->name, serving->pod_name) == 0 && strcmp(pod->service_account, serving->service_account) == 0)
-		return 0;
+	if (r || xds_scope_has_node(serving->stream, node.data, node.size))
+		return r;
 	worker->scopes.events->end(worker, serving);
 	xds_scope_closed(serving->stream);
 	r = represent(worker, serving, pod);

@@ -110,6 +110,11 @@ int xds_scope_set_node(struct xds_scope *scope, const void *node, size_t node_si
 	return 0;
 }
 
+bool xds_scope_has_node(const struct xds_scope *scope, const void *node, size_t node_size)
+{
+	return scope->node_size == node_size && memcmp(scope->node, node, node_size) == 0;
+}
+
 int xds_scope_new(struct xds_store *store, const char *name, const void *node, size_t node_size, const struct xds_scope_callbacks *callbacks, void *arg,
 		  struct xds_scope **out)
 {

@@ -38,6 +38,8 @@ void xds_scope_free(struct xds_scope **scope);
 void xds_scope_require_mtls(struct xds_scope *scope, bool is_required);
 /* For the next stream. */
 int xds_scope_set_node(struct xds_scope *scope, const void *node, size_t node_size);
+/* Are these the bytes that it has? */
+bool xds_scope_has_node(const struct xds_scope *scope, const void *node, size_t node_size);
 
 const char *xds_scope_name(const struct xds_scope *scope);
 /* In the order of names. Empty before anything serves. */

@@ -82,20 +82,29 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* `names`: "NAMESPACE/POD NAMESPACE/POD..."; an address for each. */
+/* `names`: "NAMESPACE/POD NAMESPACE/POD..."; a pod is NAME, or NAME=ADDRESS or NAME=ADDRESS,VERSION, which is a label. */
 static void have_pods(struct fixture *fx, const char *names, uint64_t now_ms)
 {
 	_cleanup_(pods_free) struct pods *pods = NULL;
 	char namespace_name[32], name[32], address[32];
-	int size, number = 1;
+	int size;
 
 	assert_int_equal(pods_new(&pods), 0);
-	for (const char *at = names; sscanf(at, " %31[^/]/%31s%n", namespace_name, name, &size) == 2; at += size, number++) {
+	for (const char *at = names; sscanf(at, " %31[^/]/%31s%n", namespace_name, name, &size) == 2; at += size) {
+		char *given = strchr(name, '='), *version = given ? strchr(given, ',') : NULL;
+		struct pod_label label = { .key = (char *)"version", .value = version ? version + 1 : NULL };
 		struct pod_ip ip = { .text = address };
 		struct pod pod = { .name = name, .namespace_name = namespace_name, .service_account = "default", .network_namespace = "/run/netns/x",
-				   .cgroup = "/sys/fs/cgroup/x", .ips = &ip, .ip_count = 1, .file = "" };
+				   .cgroup = "/sys/fs/cgroup/x", .ips = &ip, .ip_count = 1, .file = "", .labels = &label, .label_count = version != NULL };
 
-		snprintf(address, sizeof(address), "10.0.0.%d", number);
+		if (version)
+			*version = '\0';
+		if (given)
+			*given = '\0';
+		if (given)
+			snprintf(address, sizeof(address), "%s", given + 1);
+		else
+			snprintf(address, sizeof(address), "10.0.0.%d", name[0] - 'a' + 1);
 		assert_int_equal(pods_add(pods, &pod), 0);
 	}
 	assert_int_equal(scopes_update(&fx->worker, pods, now_ms), 0);
@@ -169,6 +178,23 @@ static void test_another_pod_stands_for_its_namespace_on_a_new_stream(void **sta
 	assert_string_equal(scopes_find(&fx->worker, "shop")->pod_name, "b");
 }
 
+static void test_a_pod_recreated_under_its_name_or_relabelled_has_a_new_stream(void **state)
+{
+	struct fixture *fx = *state;
+
+	have_pods(fx, "shop/web-0=10.0.0.7,v1", NOW_MS);
+	have_pods(fx, "shop/web-0=10.0.0.7,v1", NOW_MS);
+	says(fx, "begin shop");
+	have_pods(fx, "shop/web-0=10.0.0.8,v1", NOW_MS);
+	says(fx, "end shop, begin shop");
+	have_pods(fx, "shop/web-0=10.0.0.8,v2", NOW_MS);
+	says(fx, "end shop, begin shop");
+	have_pods(fx, "shop/web-0=10.0.0.8", NOW_MS);
+	says(fx, "end shop, begin shop");
+	have_pods(fx, "shop/web-0=10.0.0.8 shop/b", NOW_MS);
+	says(fx, "");
+}
+
 static void test_a_namespace_that_comes_back_has_its_number_again(void **state)
 {
 	struct fixture *fx = *state;
@@ -193,6 +219,7 @@ int main(void)
 		TEST(test_the_minute_begins_when_the_last_pod_goes_and_not_with_every_look),
 		TEST(test_a_pod_that_comes_within_the_minute_finds_the_stream_open),
 		TEST(test_another_pod_stands_for_its_namespace_on_a_new_stream),
+		TEST(test_a_pod_recreated_under_its_name_or_relabelled_has_a_new_stream),
 		TEST(test_a_namespace_that_comes_back_has_its_number_again),
 	};
 

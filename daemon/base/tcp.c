@@ -2,7 +2,11 @@
 #include "base/tcp.h"
 
 #include <linux/tcp.h> /* for tcpi_min_rtt: not in netinet/tcp.h, and the two don't go together */
+#include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
+#include <stdbool.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 static const struct {
@@ -21,6 +25,43 @@ uint32_t tcp_round_trip_us(int fd)
 	socklen_t len = sizeof(info);
 
 	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ? 0 : info.tcpi_min_rtt;
+}
+
+/* Bytes that came, without the FIN, which the kernel numbers and counts as one. */
+static int received_bytes(int fd, uint32_t *received)
+{
+	enum { TIME_WAIT = 6, CLOSE_WAIT = 8, LAST_ACK = 9, CLOSING = 11 };
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+	bool has_fin;
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return -errno;
+	has_fin = info.tcpi_state == TIME_WAIT || info.tcpi_state == CLOSE_WAIT || info.tcpi_state == LAST_ACK || info.tcpi_state == CLOSING;
+	*received = (uint32_t)info.tcpi_bytes_received - has_fin;
+	return 0;
+}
+
+int tcp_taken_bytes(int fd, uint32_t *taken)
+{
+	uint32_t before, after;
+	int unread, r;
+
+	for (int tries = 0; tries < 10; tries++) {
+		r = received_bytes(fd, &before);
+		if (r)
+			return r;
+		if (ioctl(fd, SIOCINQ, &unread) < 0)
+			return -errno;
+		r = received_bytes(fd, &after);
+		if (r)
+			return r;
+		if (before == after) {
+			*taken = before - (uint32_t)unread;
+			return 0;
+		}
+	}
+	return -EAGAIN;
 }
 
 uint32_t tcp_window_bytes(enum tcp_window window, uint32_t round_trip_us)

@@ -21,4 +21,7 @@ uint32_t tcp_window_bytes(enum tcp_window window, uint32_t round_trip_us);
 /* Of an established connection; the kernel no longer sizes it by itself. What was told to the sender before stays true. */
 void tcp_set_window(int fd, enum tcp_window window);
 
+/* How many bytes were read from an established connection so far, modulo 2^32. 0 or -errno; -EAGAIN: bytes come all the time. */
+int tcp_taken_bytes(int fd, uint32_t *taken);
+
 #endif

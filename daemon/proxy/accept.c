@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where connections come from: the pods' loopback listeners, and the anchors of a worker that died. */
+#include "base/tcp.h"
 #include "proxy/internal.h"
 
 #include <netinet/in.h>
@@ -189,6 +190,15 @@ static void adopt_busy(struct connection *connection, u32 busy)
 		    "upstream connect error or disconnect/reset before headers. reset reason: local connection failure");
 }
 
+/* Did the dead worker take bytes of a request that it had not begun to serve? An error in place of an answer that nobody asked for would be
+ * taken for that of the next request. */
+static bool has_taken(const struct table_entry *entry)
+{
+	u32 taken;
+
+	return tcp_taken_bytes(entry->fd, &taken) || taken != entry->consumed;
+}
+
 void anchor_adopt(struct thread *thread, struct pod *pod, struct table_entry *entry)
 {
 	struct proxy *proxy = thread->proxy;
@@ -211,6 +221,10 @@ void anchor_adopt(struct thread *thread, struct pod *pod, struct table_entry *en
 	connection->consumed = entry->consumed;
 	connection->written = entry->written;
 	connection->is_first = !record.kernel_exchanges && !connection->consumed && !connection->written;
+	if (busy == BUSY_READING) {
+		busy = has_taken(entry) ? BUSY_UNANSWERED : BUSY_IDLE;
+		connection_set_busy(connection, busy);
+	}
 	if (busy)
 		adopt_busy(connection, busy);
 	connection_drive(connection);

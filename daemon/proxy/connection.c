@@ -520,8 +520,10 @@ bool anchor_read(struct connection *connection)
 		connection_abort(connection, PROXY_REASON_NO_MEMORY);
 		return false;
 	}
-	if (connection->state == CONNECTION_HEAD && was_empty)
-		connection_set_busy(connection, BUSY_UNANSWERED);
+	if (connection->state == CONNECTION_HEAD && was_empty) {
+		store_counters(connection);
+		connection_set_busy(connection, BUSY_READING);
+	}
 	room = buffer_room(in);
 	weft_assert(room);
 	n = recv(connection->fd, in->block->data + in->end, room, MSG_DONTWAIT);
@@ -534,6 +536,8 @@ bool anchor_read(struct connection *connection)
 		return anchor_failed(connection, n < 0 ? errno : EPIPE);
 	}
 	in->end += (u32)n;
+	if (connection->state == CONNECTION_HEAD && was_empty)
+		connection_set_busy(connection, BUSY_UNANSWERED);
 	if (is_body) {
 		connection->request.is_large = (u32)n == room;
 		COUNT_ADD(thread, request_body_bytes, n);

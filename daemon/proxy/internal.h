@@ -399,6 +399,7 @@ enum connection_busy {
 	BUSY_IDLE = 0,
 	BUSY_UNANSWERED = 1, /* bytes of a request were taken, or a relay begun; nothing of its response was written */
 	BUSY_ANSWERED = 2,   /* or a tunnel: what went through it can't be told again */
+	BUSY_READING = 3,    /* IDLE or, if bytes were taken beyond `consumed`, UNANSWERED: it died around a read, most of which give nothing */
 };
 void connection_set_busy(struct connection *connection, enum connection_busy busy);
 

@@ -36,7 +36,7 @@ static struct table_entry *the_anchor(struct table *table)
 }
 
 /* kill -9, as far as descriptors and table are concerned: they outlive the threads. */
-static void hand_to(struct harness **first, struct harness *second, struct table *table)
+static void hand_busy_to(struct harness **first, struct harness *second, struct table *table, const uint32_t *busy, void (*comes)(int client), int client)
 {
 	struct table_entry *entry = the_anchor(table), copy = *entry;
 	int fd = fcntl(entry->fd, F_DUPFD_CLOEXEC, 100);
@@ -47,14 +47,21 @@ static void hand_to(struct harness **first, struct harness *second, struct table
 	entry = table_take(table, fd);
 	entry->cookie = copy.cookie;
 	entry->pod_id = copy.pod_id;
-	entry->is_busy = copy.is_busy;
+	entry->is_busy = busy ? *busy : copy.is_busy;
 	entry->consumed = copy.consumed;
 	entry->written = copy.written;
 	entry->peer = copy.peer;
 	entry->peer_port_be = copy.peer_port_be;
+	if (comes)
+		comes(client);
 	table_publish(entry, TABLE_ANCHOR);
 	forget_commands(second);
 	assert_int_equal(proxy_adopt_anchor(second->proxy, entry), 0);
+}
+
+static void hand_to(struct harness **first, struct harness *second, struct table *table)
+{
+	hand_busy_to(first, second, table, NULL, NULL, -1);
 }
 
 /* A second proxy takes what the first one left: its threads are gone, descriptors and table are not. */
@@ -108,6 +115,64 @@ static void test_the_next_worker_adopts_anchors(void **state)
 		} else {
 			expect_end(client);
 		}
+		close(client);
+		harness_free(second);
+	}
+	table_free(&table);
+}
+
+static void put_direct(int client)
+{
+	put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+}
+
+static void put_fin(int client)
+{
+	assert_int_equal(shutdown(client, SHUT_WR), 0);
+}
+
+enum read_at_death { READ_NOTHING, READ_NOTHING_BUT_ONE_WAITS, READ_FIN, READ_REQUEST };
+
+/* The worker dies around a read: whether that took anything is not told by the table, but by the socket. */
+static void test_a_read_that_gave_nothing_is_answered_nothing(void **state)
+{
+	static void (*const comes[])(int) = { [READ_NOTHING_BUT_ONE_WAITS] = put_direct, [READ_FIN] = put_fin, [READ_REQUEST] = NULL };
+	const uint32_t reading = 3; /* enum connection_busy */
+	struct table *table;
+
+	(void)state;
+	assert_int_equal(table_new(&table, 64), 0);
+	for (enum read_at_death i = READ_NOTHING; i <= READ_REQUEST; i++) {
+		struct harness *first = harness_new(&(struct harness_options){.is_fast_path_on = true, .table = table});
+		struct harness *second = harness_new(&(struct harness_options){.is_fast_path_on = true, .table = table});
+		int client = client_new(first), server = -1;
+		struct table_entry *entry;
+		struct reply reply;
+
+		put_direct(client);
+		expect_reply(client, 200, "direct");
+		entry = the_anchor(table);
+		for (int wait = 0; wait < 5000 && __atomic_load_n(&entry->is_busy, __ATOMIC_ACQUIRE); wait++)
+			usleep(1000);
+		assert_int_equal(entry->is_busy, 0);
+		if (i == READ_REQUEST) {
+			put_text(client, REQUEST);
+			server = server_accept(first, 0);
+			expect_bytes(server, REQUEST);
+		}
+		hand_busy_to(&first, second, table, &reading, comes[i], client);
+		if (i == READ_REQUEST) {
+			get_reply(client, &reply);
+			assert_int_equal(reply.status, 503);
+			reply_release(&reply);
+			close(server);
+		} else if (i != READ_FIN) {
+			if (i == READ_NOTHING)
+				put_direct(client);
+			expect_reply(client, 200, "direct");
+			put_fin(client);
+		}
+		expect_end(client);
 		close(client);
 		harness_free(second);
 	}
@@ -383,6 +448,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_next_worker_adopts_anchors),
+		cmocka_unit_test(test_a_read_that_gave_nothing_is_answered_nothing),
 		cmocka_unit_test(test_the_next_worker_ends_tunnels),
 		cmocka_unit_test_setup_teardown(test_draining_ends_idle_connections_and_lets_the_others_finish, setup, teardown),
 		cmocka_unit_test(test_connections_beyond_the_limit_wait),

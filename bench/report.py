@@ -106,12 +106,15 @@ def shown(value):
 
 
 def bars(samples):
-    """Lines about the bars that these samples can judge."""
+    """Lines about the bars that these samples can judge; with what the kernel's redirection alone reaches, where it was measured."""
     lines = []
     for text, system, other, case, field, direction, bound in BARS:
         value = ratio(samples, system, other, case, field)
         if value is None:
             continue
         met = value <= bound if direction == "most" else value >= bound
-        lines.append(f"  {'met   ' if met else 'MISSED'} {text}: {value:.2f} (at {direction} {bound})")
+        floor = system.replace("weft", "bare")
+        least = ratio(samples, floor, other, case, field)
+        beside = f"; {floor} {least:.2f}" if least is not None else ""
+        lines.append(f"  {'met   ' if met else 'MISSED'} {text}: {value:.2f} (at {direction} {bound}{beside})")
     return "\n".join(lines)

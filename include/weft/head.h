@@ -76,7 +76,7 @@ enum weft_parse_error {
 #define WEFT_HEAD_CONNECT 0x00001000u
 #define WEFT_HEAD_NORMALIZES 0x00002000u      /* path normalisation would change or refuse the target, or it has a fragment */
 #define WEFT_HEAD_PRIVATE 0x00004000u         /* a field that Envoy strips or acts upon: x-envoy-*, x-forwarded-client-cert,
-                                                 proxy-connection, x-forwarded-proto, trailer ... */
+                                                 proxy-connection, x-forwarded-proto, trailer, the length of a 204 ... */
 #define WEFT_HEAD_REPEATED_JOINED 0x00008000u /* a field that Envoy joins came twice (FACTS "Header and query matchers") */
 #define WEFT_HEAD_NO_BODY 0x00010000u         /* response: 1xx, 204, 304 or an answer to HEAD */
 #define WEFT_HEAD_UNTIL_CLOSE 0x00020000u     /* response: neither length nor chunked */
@@ -97,7 +97,7 @@ enum weft_parse_error {
 	 WEFT_HEAD_PRIVATE | WEFT_HEAD_REPEATED_JOINED | WEFT_HEAD_ODD | WEFT_HEAD_TRAILER)
 #define WEFT_RESPONSE_PROXY_ONLY \
 	(WEFT_HEAD_CLOSE | WEFT_HEAD_CONNECTION_OTHER | WEFT_HEAD_UPGRADE | WEFT_HEAD_HTTP_10 | WEFT_HEAD_UNTIL_CLOSE | \
-	 WEFT_HEAD_PRIVATE | WEFT_HEAD_ODD | WEFT_HEAD_TRAILER)
+	 WEFT_HEAD_PRIVATE | WEFT_HEAD_REPEATED_JOINED | WEFT_HEAD_ODD | WEFT_HEAD_TRAILER)
 
 enum weft_method {
 	WEFT_METHOD_OTHER = 0, /* not in Envoy's list: 400 */

@@ -205,6 +205,8 @@ WEFT_INLINE int weft_judge_response(const struct weft_parser *parser, struct wef
 	}
 	if (never_has_body && head->content_length)
 		return weft_bad(head, WEFT_ERROR_CONTENT_LENGTH);
+	if (never_has_body && head->flags & WEFT_HEAD_CONTENT_LENGTH)
+		head->flags |= WEFT_HEAD_PRIVATE; /* Envoy strips it */
 	if (never_has_body || head->status == 304 || request_method == WEFT_METHOD_HEAD)
 		head->flags |= WEFT_HEAD_NO_BODY;
 	else if (!(head->flags & (WEFT_HEAD_CHUNKED | WEFT_HEAD_CONTENT_LENGTH)))

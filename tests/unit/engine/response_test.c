@@ -35,7 +35,7 @@ static void test_interim_204_304_and_answers_to_head_have_no_body(void **state)
 	assert_framing(WEFT_HEAD_NO_BODY, WEFT_METHOD_GET, "HTTP/1.1 100 Continue\r\n\r\n");
 	assert_framing(WEFT_HEAD_NO_BODY, WEFT_METHOD_GET, "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n");
 	assert_framing(WEFT_HEAD_NO_BODY, WEFT_METHOD_GET, "HTTP/1.1 204 No Content\r\n\r\n");
-	assert_framing(WEFT_HEAD_NO_BODY | WEFT_HEAD_CONTENT_LENGTH, WEFT_METHOD_GET, "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n");
+	assert_framing(WEFT_HEAD_NO_BODY | WEFT_HEAD_CONTENT_LENGTH | WEFT_HEAD_PRIVATE, WEFT_METHOD_GET, "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n");
 	assert_framing(WEFT_HEAD_NO_BODY | WEFT_HEAD_CONTENT_LENGTH, WEFT_METHOD_GET, "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n");
 	assert_framing(WEFT_HEAD_NO_BODY | WEFT_HEAD_CONTENT_LENGTH, WEFT_METHOD_HEAD, OK "Content-Length: 9\r\n\r\n");
 	assert_framing(WEFT_HEAD_NO_BODY | WEFT_HEAD_CHUNKED, WEFT_METHOD_HEAD, OK "Transfer-Encoding: chunked\r\n\r\n");
@@ -119,6 +119,25 @@ static void test_what_makes_a_response_the_proxys(void **state)
 	assert_framing(WEFT_HEAD_CONTENT_LENGTH, WEFT_METHOD_GET, OK "Set-Cookie: a\r\nSet-Cookie: b\r\nVia: a\r\nVia: b\r\nContent-Length: 0\r\n\r\n");
 }
 
+static void test_what_envoy_rewrites_is_not_the_kernels(void **state)
+{
+	static const char *const responses[] = {
+		OK "Vary: a\r\nVary: b\r\nContent-Length: 0\r\n\r\n",
+		OK "Content-Type: a\r\nContent-Length: 0\r\ncontent-type: b\r\n\r\n",
+		"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+		OK "Connection: close\r\nContent-Length: 0\r\n\r\n",
+	};
+	struct weft_head head;
+	size_t i;
+
+	for (i = 0; i < WEFT_ARRAY_SIZE(responses); i++) {
+		assert_int_equal(parse_response(responses[i], strlen(responses[i]), WEFT_METHOD_GET, &head), WEFT_PARSE_DONE);
+		assert_true(head.flags & WEFT_RESPONSE_PROXY_ONLY);
+	}
+	assert_int_equal(parse_response(BYTES(OK "Set-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 0\r\n\r\n"), WEFT_METHOD_GET, &head), WEFT_PARSE_DONE);
+	assert_false(head.flags & WEFT_RESPONSE_PROXY_ONLY);
+}
+
 static void test_pieces_of_a_response_are_more_until_it_is_whole(void **state)
 {
 	static const char *const responses[] = {
@@ -150,6 +169,7 @@ int main(void)
 		cmocka_unit_test(test_bare_lf_folds_and_bare_cr_are_odd_but_pass),
 		cmocka_unit_test(test_bad_lines_are_refused),
 		cmocka_unit_test(test_what_makes_a_response_the_proxys),
+		cmocka_unit_test(test_what_envoy_rewrites_is_not_the_kernels),
 		cmocka_unit_test(test_pieces_of_a_response_are_more_until_it_is_whole),
 	};
 

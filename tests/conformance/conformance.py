@@ -169,6 +169,8 @@ def weftd(options, topics, rows, decisions):
                 row.matched = 0
                 row.notes.append(f"{topic.name}: weftd does not serve it: {why}")
                 continue
+            for _ in range(options.rounds - 1):
+                lanes.run(index)
             results = lanes.run(index)
             again(topic, row, results, decisions[topic.name], lambda wanted: lanes.run(index, wanted))
             judge(topic, row, results, decisions[topic.name], options.verbose)
@@ -276,6 +278,7 @@ def parse(arguments):
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("--lanes", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=1)  # the last one is judged
     parser.add_argument("--prefix", default=f"conform-{os.getpid()}")
     parser.add_argument("--subnet", default="10.78.0")
     parser.add_argument("weftd", nargs="*")

@@ -14,6 +14,8 @@ void edited_free(struct edited **edited)
 	published_put((*edited)->routes);
 	free((*edited)->request);
 	free((*edited)->bytes);
+	if ((*edited)->size)
+		memory_give((*edited)->thread, (*edited)->share, (*edited)->size);
 	free(*edited);
 	*edited = NULL;
 }

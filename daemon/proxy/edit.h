@@ -68,6 +68,9 @@ struct edited {
 	u32 method_len, target_len, authority_len;
 	u8 *bytes;                 /* method, target and authority as they went on */
 	struct lines *request;     /* NULL: no variable asks for it */
+	struct thread *thread;
+	u32 share;                 /* of the thread: `size` counts there */
+	size_t size;               /* of the two above */
 };
 void edited_free(struct edited **edited);
 

@@ -608,6 +608,7 @@ struct thread {
 	struct share {
 		u64 buffers_bytes;
 		u32 pipes;
+		u32 shadows;
 	} shares[SHARES];            /* by pod_id % SHARES: pods that have one in common are rare, and may then have less */
 	u32 share;                   /* whose what is taken now is */
 	u64 random_state;

@@ -12,7 +12,8 @@
 
 #include "weft/http1.h"
 
-#define SHADOWS_MAX 1024u /* of a thread; Envoy: a circuit breaker of as many requests */
+#define SHADOWS_EACH 1024u /* of a thread and a pod; Envoy: a circuit breaker of as many requests */
+#define SHADOWS_MAX (4 * SHADOWS_EACH) /* of a thread */
 #define RESPONSE_TIMEOUT_DEFAULT_MS 3600000u /* where the route has none, a server that never answers does not keep it for ever */
 
 struct shadow {
@@ -23,8 +24,9 @@ struct shadow {
 	u32 cluster_id, endpoint_id;
 	u8 method;
 	bool has_head;
+	u32 share;              /* of the thread: `charged` counts there, and so does this */
 	struct strbuf out;
-	size_t sent;
+	size_t sent, charged;
 	struct buffer in;
 	u8 body;                /* enum flow_body */
 	u64 left;
@@ -119,6 +121,9 @@ static void shadow_free(struct shadow *shadow)
 	if (shadow->next)
 		shadow->next->prev = shadow->prev;
 	thread->shadow_count--;
+	thread->shares[shadow->share].shadows--;
+	if (shadow->charged)
+		memory_give(thread, shadow->share, shadow->charged);
 	buffer_release(thread, &shadow->in);
 	strbuf_release(&shadow->out);
 	free(shadow);
@@ -233,6 +238,16 @@ static int shadow_dial(struct shadow *shadow, const struct weft_endpoint *endpoi
 	return event_add(&shadow->event, &wait) ? -ENOMEM : 0;
 }
 
+/* Beside the copy that the exchange keeps: it may have to wait for a mirror that doesn't read. */
+static int shadow_charge(struct shadow *shadow)
+{
+	int r = memory_take(shadow->thread, shadow->share, shadow->out.capacity);
+
+	if (!r)
+		shadow->charged = shadow->out.capacity;
+	return r;
+}
+
 static bool shadow_new(struct exchange *exchange, u32 cluster_id, bool keeps_host, const struct weft_text *own_host)
 {
 	struct connection *connection = exchange->connection;
@@ -240,30 +255,33 @@ static bool shadow_new(struct exchange *exchange, u32 cluster_id, bool keeps_hos
 	struct exchange choice = {.connection = connection, .cluster_id = cluster_id};
 	struct weft_endpoint endpoint = {0};
 	const char *body = NULL;
-	u32 connect_timeout_ms;
+	u32 connect_timeout_ms, share = connection->pod->is.pod_id % SHARES;
 	struct shadow *shadow;
 	u16 status;
 
-	if (thread->shadow_count >= SHADOWS_MAX || choose_endpoint(&choice, 0, &endpoint, &connect_timeout_ms, &status, &body))
+	if (thread->shadow_count >= SHADOWS_MAX || thread->shares[share].shadows >= SHADOWS_EACH ||
+	    choose_endpoint(&choice, 0, &endpoint, &connect_timeout_ms, &status, &body))
 		return false;
 	shadow = calloc(1, sizeof(*shadow));
 	if (!shadow)
 		return false;
 	*shadow = (struct shadow){
-		.thread = thread, .cluster_id = cluster_id, .endpoint_id = endpoint.id, .method = exchange->method, .out = STRBUF_INIT, .next = thread->shadows,
+		.thread = thread, .cluster_id = cluster_id, .endpoint_id = endpoint.id, .method = exchange->method, .share = share, .out = STRBUF_INIT,
+		.next = thread->shadows,
 	};
 	event_assign(&shadow->event, thread->base, -1, 0, on_shadow, shadow);
 	if (shadow->next)
 		shadow->next->prev = shadow;
 	thread->shadows = shadow;
 	thread->shadow_count++;
+	thread->shares[share].shadows++;
 	shadow->fd = thread_socket(thread, connection->pod, weft_address_af(&endpoint.address));
 	if (shadow->fd >= 0) {
 		COUNT(thread, upstreams);
 		COUNT(thread, upstreams_opened);
 		count_load(thread, cluster_id, endpoint.id, 1);
 	}
-	if (shadow->fd < 0 || write_request(exchange, keeps_host, own_host, &shadow->out) ||
+	if (shadow->fd < 0 || write_request(exchange, keeps_host, own_host, &shadow->out) || shadow_charge(shadow) ||
 	    shadow_dial(shadow, &endpoint, exchange->timeout_ms ? exchange->timeout_ms : RESPONSE_TIMEOUT_DEFAULT_MS)) {
 		shadow_free(shadow);
 		return false;

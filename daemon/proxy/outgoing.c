@@ -165,9 +165,14 @@ static int new_path(struct outgoing *outgoing, const struct weft_rewrite *rewrit
 
 /* ---- what is remembered -------------------------------------------------------------------------------------------------------- */
 
+static size_t lines_size(const struct lines *lines)
+{
+	return offsetof(struct lines, text) + lines->used;
+}
+
 static struct lines *lines_copy(const struct lines *lines)
 {
-	size_t size = offsetof(struct lines, text) + lines->used;
+	size_t size = lines_size(lines);
 	struct lines *copy = malloc(size);
 
 	if (copy)
@@ -179,6 +184,7 @@ int outgoing_remember(const struct outgoing *outgoing, weft_ref response_edits, 
 {
 	const struct connection *connection = outgoing->exchange->connection;
 	struct text_span method = outgoing->method, target = outgoing->target, authority = outgoing->authority;
+	size_t bytes_size = (size_t)method.len + target.len + authority.len + 1;
 	struct edited *edited = calloc(1, sizeof(*edited));
 
 	if (!edited)
@@ -192,7 +198,12 @@ int outgoing_remember(const struct outgoing *outgoing, weft_ref response_edits, 
 	edited->counts_attempts = outgoing->virtual_host && outgoing->virtual_host->flags & WEFT_VIRTUAL_HOST_COUNTS_ATTEMPTS_BACK;
 	if (!has_format(&outgoing->image, response_edits))
 		return 0;
-	edited->bytes = malloc((size_t)method.len + target.len + authority.len + 1);
+	edited->thread = outgoing->thread;
+	edited->share = connection->pod->is.pod_id % SHARES;
+	if (memory_take(edited->thread, edited->share, bytes_size + lines_size(lines)))
+		return -ENOMEM;
+	edited->size = bytes_size + lines_size(lines);
+	edited->bytes = malloc(bytes_size);
 	edited->request = lines_copy(lines);
 	if (!edited->bytes || !edited->request)
 		return -ENOMEM;

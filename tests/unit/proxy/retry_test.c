@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Further tries and mirrors. Expectations are Envoy's. */
+#include <sys/resource.h>
+
 #include "proxy/harness.h"
 
 #define ROUTE(name, cluster, more) \
@@ -66,6 +68,11 @@ static int setup_with_little_memory(void **state)
 static int setup_with_less_memory_and_counts(void **state)
 {
 	return setup_with(state, (struct proxy_limits){.buffer_bytes_each = 3u << 19}, true);
+}
+
+static int setup_with_room_for_two_copies(void **state)
+{
+	return setup_with(state, (struct proxy_limits){.buffer_bytes_each = 5u << 19}, false);
 }
 
 static int teardown(void **state)
@@ -337,6 +344,73 @@ static void test_the_last_try_that_there_is_memory_for_is_answered(void **state)
 	free(body);
 }
 
+/* Each copy is half a mebibyte, of which the pod may have two and a half. */
+static void test_a_copy_for_a_mirror_that_there_is_no_room_for_is_not_sent(void **state)
+{
+	enum { SIZE = 400000 };
+	struct harness *h = *state;
+	char *body = pattern(SIZE, 7);
+	int client = client_new(h), servers[2], mirror;
+	struct proxy_stats stats;
+	size_t head_len;
+
+	servers[0] = post(h, client, "/mirror", body, SIZE, &head_len);
+	mirror = server_accept(h, 1);
+	put_text(servers[0], LAST);
+	expect_reply(client, 200, "ok");
+	proxy_stats(h->proxy, &stats);
+	assert_int_equal(stats.mirrored, 1);
+	assert_true(stats.buffers_bytes >= SIZE);
+	servers[1] = post(h, client, "/mirror", body, SIZE, &head_len);
+	put_text(servers[1], LAST);
+	expect_reply(client, 200, "ok");
+	proxy_stats(h->proxy, &stats);
+	assert_int_equal(stats.mirrored, 1);
+	assert_int_equal(stats.mirrors_dropped, 1);
+	assert_int_equal(stats.requests_unkept, 0);
+	assert_false(server_has_caller(h, 1, 50));
+	expect_head_and(mirror, "host: a-shadow", body);
+	put_text(mirror, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+	expect_end(mirror);
+	for (int i = 0; i < 5000; i++) {
+		proxy_stats(h->proxy, &stats);
+		if (stats.buffers_bytes < SIZE)
+			break;
+		usleep(1000);
+	}
+	assert_true(stats.buffers_bytes < SIZE);
+	close(servers[0]);
+	close(servers[1]);
+	close(mirror);
+	close(client);
+	free(body);
+}
+
+static void test_a_pod_has_its_part_of_the_mirrored_requests(void **state)
+{
+	struct rlimit files;
+	struct harness *h = *state;
+	int client = client_new(h), server = -1;
+	struct proxy_stats stats;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	files.rlim_cur = files.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+	for (int i = 0; i <= 1024; i++) {
+		put_text(client, "GET /same HTTP/1.1\r\nhost: a.test\r\n\r\n");
+		if (server < 0)
+			server = server_accept(h, 0);
+		free(get_head(server));
+		put_text(server, GOOD);
+		expect_reply(client, 200, "ok");
+	}
+	proxy_stats(h->proxy, &stats);
+	assert_int_equal(stats.mirrored, 1024);
+	assert_int_equal(stats.mirrors_dropped, 1);
+	close(server);
+	close(client);
+}
+
 static void test_a_further_try_avoids_hosts_that_were_tried(void **state)
 {
 	struct harness *h = *state;
@@ -431,6 +505,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_body_of_more_than_a_mebibyte_is_sent_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bodies_that_there_is_no_room_for_are_sent_once, setup_with_little_memory, teardown),
 		cmocka_unit_test_setup_teardown(test_the_last_try_that_there_is_memory_for_is_answered, setup_with_less_memory_and_counts, teardown),
+		cmocka_unit_test_setup_teardown(test_a_copy_for_a_mirror_that_there_is_no_room_for_is_not_sent, setup_with_room_for_two_copies, teardown),
+		cmocka_unit_test_setup_teardown(test_a_pod_has_its_part_of_the_mirrored_requests, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_further_try_avoids_hosts_that_were_tried, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_retry_leaves_the_priorities_that_were_tried, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_mirror_gets_what_the_server_gets, setup, teardown),

@@ -149,6 +149,8 @@ static void test_paths_and_hosts_are_rewritten(void **state)
 	expect_sent(h, "GET /old/x?a=/old HTTP/1.1\r\nHost: a.test\r\nX-A: 1\r\n\r\n", "GET /a/longer/one/x?a=/old HTTP/1.1\r\nhost: h.test\r\nX-A: 1\r\n\r\n");
 	expect_sent(h, "GET /swap/ab/12?x HTTP/1.1\r\nHost: a.test\r\nX-Host: b.test\r\nX-Forwarded-Host: z\r\n\r\n",
 		    "GET /12/ab?x HTTP/1.1\r\nhost: b.test\r\nX-Host: b.test\r\nX-Forwarded-Host: z,a.test\r\n\r\n");
+	expect_sent(h, "GET /swap/ab/12?x HTTP/1.1\r\nHost: a.test\r\nX-Host: b.test\r\nX-Forwarded-Host:\r\n\r\n",
+		    "GET /12/ab?x HTTP/1.1\r\nhost: b.test\r\nX-Host: b.test\r\nX-Forwarded-Host: a.test\r\n\r\n");
 	/* what does not match, or is not there, stays */
 	expect_sent(h, "GET /swap/ab/cd HTTP/1.1\r\nHost: a.test\r\n\r\n", "GET /swap/ab/cd HTTP/1.1\r\nhost: a.test\r\n\r\n");
 	expect_sent(h, "GET /in/abc/d?e HTTP/1.1\r\nHost: a.test\r\n\r\n", "GET /in/abc/d?e HTTP/1.1\r\nhost: abc.test\r\n\r\n");

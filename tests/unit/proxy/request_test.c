@@ -85,6 +85,7 @@ static const struct {
 	{"x-envoy-expected-rq-timeout-ms: 100\r\nx-envoy-internal: true\r\nx-envoy-force-trace: 1\r\n", ""},
 	{"x-envoy-original-path: /spoof\r\nx-envoy-unknown: 1\r\n", "x-envoy-original-path: /spoof\r\nx-envoy-unknown: 1\r\n"},
 	{"accept: a\r\nx-between: 1\r\nAccept: b\r\n", "accept: a,b\r\nx-between: 1\r\n"},
+	{"accept: \r\nAccept: b\r\naccept: \r\nAccept: c\r\n", "accept: b,c\r\n"},
 	{"User-Agent: a\r\nUser-Agent: b\r\nCookie: a=1\r\nCookie: b=2\r\n", "user-agent: a,b\r\ncookie: a=1\r\ncookie: b=2\r\n"},
 	{"x-dup: 1\r\nx-other: 0\r\nX-DUP: 2\r\n", "x-dup: 1\r\nx-other: 0\r\nx-dup: 2\r\n"},
 	{"Referer: r\r\nConnection: close\r\nReferer: s\r\nReferer: t\r\nX-A: 1\r\n", "referer: r,s,t\r\nx-a: 1\r\n"},

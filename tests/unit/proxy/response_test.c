@@ -67,6 +67,7 @@ static const struct {
 	{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokEXTRA", KEEPS, 200, "ok", NULL, NULL, false},
 	{"HTTP/1.1 200 OK\r\nConnection: x-hop\r\nX-Hop: 1\r\nUpgrade: h2c\r\nTE: x\r\nContent-Length: 2\r\n\r\nok", KEEPS, 200, "ok", "x-hop: 1", "upgrade", true},
 	{"HTTP/1.1 200 OK\r\nVary: a\r\nX-R: 1\r\nVary: b\r\nX-R: 2\r\nContent-Length: 2\r\n\r\nok", KEEPS, 200, "ok", "vary: a,b", "vary: b", true},
+	{"HTTP/1.1 200 OK\r\nVary: \r\nVary: b\r\nVary: \r\nVary: c\r\nContent-Length: 2\r\n\r\nok", KEEPS, 200, "ok", "vary: b,c", "vary: ,", true},
 	{"HTTP/1.1 200 OK\r\nServer: mine\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nContent-Length: 2\r\n\r\nok", KEEPS, 200, "ok", "server: mine", NULL, true},
 	{"", FIN, 503, TERMINATION, "content-type: text/plain", "connection", false},
 	{"", RST, 503, TERMINATION, NULL, NULL, false},

@@ -135,8 +135,10 @@ int buffer_reserve_body(struct thread *thread, struct buffer *buffer, bool is_la
 {
 	u32 room;
 
-	if (!buffer->block || has_room(thread, READ_LARGE, false))
+	if (has_room(thread, READ_LARGE, false))
 		return buffer_reserve_read(thread, buffer, is_large);
+	if (!buffer->block)
+		return buffer_reserve_read(thread, buffer, false);
 	room = buffer->block->capacity - buffer_len(buffer);
 	return room ? buffer_reserve(thread, buffer, room) : -EAGAIN;
 }

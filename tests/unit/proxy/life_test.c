@@ -418,6 +418,31 @@ static void test_bodies_do_not_grow_beyond_their_share(void **state)
 	harness_free(h);
 }
 
+/* The second upload finds no pipe, and reads all that there is room for, again and again, into a buffer that has been emptied. */
+static void test_a_large_piece_of_a_body_needs_room_for_it(void **state)
+{
+	struct harness *h = harness_new(&(struct harness_options){.limits = {.buffer_bytes_each = 60000, .splice_pipes = 1, .splice_pipes_each = 1}});
+	int clients[2], servers[2];
+	static const char part[200000];
+	struct proxy_stats stats;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		clients[i] = client_new(h);
+		put_text(clients[i], "POST /u HTTP/1.1\r\nHost: a\r\nContent-Length: 90000000\r\n\r\n");
+		servers[i] = server_accept(h, 0);
+		for (int quiet = 0; quiet < 50; usleep(2000))
+			quiet = send(clients[i], part, sizeof(part), MSG_DONTWAIT | MSG_NOSIGNAL) > 0 ? 0 : quiet + 1;
+	}
+	proxy_stats(h->proxy, &stats);
+	assert_in_range(stats.buffers_bytes, 1, 60000);
+	for (int i = 0; i < 2; i++) {
+		close(servers[i]);
+		close(clients[i]);
+	}
+	harness_free(h);
+}
+
 static void test_a_stranger_on_the_loopback_listener_is_closed(void **state)
 {
 	struct harness *h = *state;
@@ -458,6 +483,7 @@ int main(void)
 		cmocka_unit_test(test_a_pod_with_its_share_of_memory_waits),
 		cmocka_unit_test(test_requests_leave_room_for_responses),
 		cmocka_unit_test(test_bodies_do_not_grow_beyond_their_share),
+		cmocka_unit_test(test_a_large_piece_of_a_body_needs_room_for_it),
 		cmocka_unit_test_setup_teardown(test_a_stranger_on_the_loopback_listener_is_closed, setup, teardown),
 		cmocka_unit_test(test_without_an_image_the_answer_is_503),
 	};

@@ -394,7 +394,8 @@ static int set_up(struct kube_call *call, const char *target)
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->headers);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-	curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
+	/* Not in plaintext: there HTTP/2 is not spoken, and libcurl forgets (7.88) a call that waits to see whether it is, until another one ends. */
+	curl_easy_setopt(easy, CURLOPT_PIPEWAIT, call->http->access->server[4] == 's' ? 1L : 0L);
 	curl_set_common(easy, call->text, &keepalive); /* the token is for this server alone */
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);

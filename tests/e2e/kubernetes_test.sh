@@ -16,6 +16,11 @@ exceptions_are() {
 	is_meshed "$1" && is_not_meshed "$2"
 }
 
+# watches_exceed PODS NAMESPACES: of both more have begun
+watches_exceed() {
+	[ "$(status_of ".kubernetes | .pods.watches > $1 and .namespaces.watches > $2")" = true ]
+}
+
 begin
 istiod_up
 api_up
@@ -56,6 +61,12 @@ for each in odd many; do
 done
 like "for people, too" 'default +host .*skipped +it has the network namespace of the node' "$(weft_control pods)"
 equal "the connection to the API server is shown" true "$(status_of .kubernetes.pods.is_watching)"
+
+for each in 1 2; do
+	read -r pods namespaces < <(status_of '.kubernetes | "\(.pods.watches) \(.namespaces.watches)"')
+	api '{"drop": true}'
+	check "both watches go on at once when their connections are cut" wait_until 20 watches_exceed "$pods" "$namespaces"
+done
 
 pod cli "$uid" "$(topology show ip cli)"
 check "without its label it is not enrolled any more" wait_until 30 is_not_meshed

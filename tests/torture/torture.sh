@@ -37,13 +37,14 @@ done
 # shellcheck source=../topology/held.sh
 . "$repository/tests/topology/held.sh"
 here=$repository/tests/torture
-logs=$build/torture${ipv6:+-ipv6}
+# Its own while it runs: others may run from the same tree, and weftd serves what stands in here.
+logs=$(weft_state)/torture
+kept=$build/torture${ipv6:+-ipv6}
 ledger=
 others=()
 replaced=()
 
 [ "$(id -u)" -eq 0 ] || { echo "torture: network namespaces and cgroups need root: run it with sudo" >&2 && exit 1; }
-mkdir -p "$logs"
 
 clean_up() {
 	local code=$?
@@ -59,6 +60,7 @@ clean_up() {
 		[ ! -s "$logs/status.json" ] || jq -c '{requests, slow_reasons, dropped_reasons} | with_entries(select(.value != null))' "$logs/status.json" || true
 	fi
 	[ -z "$ledger" ] || rm -f "$ledger"
+	[ ! -d "$logs" ] || { mkdir -p "$kept" && cp "$logs"/* "$kept"; }
 	topology down
 	exit "$code"
 }
@@ -249,8 +251,9 @@ worker_peak() {
 
 main() {
 	local options=() code=0
-	: >"$logs/servers.log"
 	topology up --subnet "$subnet" --pods "cli v1 v2 v3" ${ipv6:+--ipv6}
+	mkdir -p "$logs"
+	: >"$logs/servers.log"
 	ledger=$(mktemp "/dev/shm/weft-$prefix.XXXXXX")
 	start_servers
 	case "$through" in
@@ -285,7 +288,7 @@ main() {
 		[ "$(worker_peak)" -le $((peak_limit_mb * 1024)) ] || code=1
 	fi
 	if [ -s "$logs/servers.log" ]; then
-		echo "--- what the servers said (the first lines of $logs/servers.log)"
+		echo "--- what the servers said (the first lines of $kept/servers.log)"
 		head -n 40 "$logs/servers.log" | cut -c 1-1000
 	fi
 	if [ -n "$keep" ]; then

@@ -13,7 +13,12 @@ pooled() {
 descriptors() {
 	local worker
 	worker=$(status_of .worker.pid)
-	echo $(($(find "/proc/$worker/fd" -mindepth 1 | wc -l) - $(pooled) - $(status_of .proxy.upstreams)))
+	echo $(($(find "/proc/$worker/fd" -mindepth 1 -not -lname 'pipe:*' | wc -l) - $(pooled) - $(status_of .proxy.upstreams)))
+}
+
+# Ends of pipes: a thread of the proxy keeps some of those that large bodies went through.
+pipe_ends() {
+	find "/proc/$(status_of .worker.pid)/fd" -mindepth 1 -lname 'pipe:*' | wc -l
 }
 
 resident_kb() {

@@ -189,6 +189,7 @@ held() {
 		echo "map_$map $(($(entries "$map") - $(pooled)))"
 	done
 	echo "descriptors $(descriptors)"
+	echo "pipe_ends $(pipe_ends)"
 	echo "links $(find "$(weft_state)"/bpffs/weft/abi-*/links -type f | wc -l)"
 	echo "resident_KB $(resident_kb)"
 	echo "slab_objects $(slab_objects)"
@@ -201,6 +202,7 @@ leaked() {
 		{ allowed = 4 }
 		$1 == "resident_KB" { allowed = 8192 }
 		$1 == "slab_objects" { allowed = 3000 }
+		$1 == "pipe_ends" { allowed = 64 } # FREE_PIPES_MAX of daemon/proxy, both ends
 		{ is_more = ($3 > $2 + allowed); bad += is_more }
 		{ printf("held: %-22s %10d before %10d after%s\n", $1, $2, $3, is_more ? "   LEAKED" : "") }
 		END { exit(bad > 0) }'

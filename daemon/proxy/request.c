@@ -357,6 +357,22 @@ static bool may_upgrade(const struct weft_image_handle *image, const struct weft
 	return own ? own & WEFT_ROUTE_WEBSOCKET : listener->flags & WEFT_LISTENER_WEBSOCKET;
 }
 
+/* Envoy: with what the route says of responses, where it would have forwarded the request. */
+static void refuse_upgrade(struct connection *connection, const struct weft_head *head, struct outgoing *outgoing, const struct weft_route_result *result)
+{
+	weft_ref edits = result->kind == WEFT_ROUTE_CLUSTER ? route_response_edits(&outgoing->image, result) : 0;
+	int r = 0;
+
+	if (edits) {
+		outgoing_lines(outgoing, connection->thread->request_lines);
+		r = outgoing_remember(outgoing, edits, connection->thread->request_lines);
+	}
+	if (r)
+		refuse_outgoing(connection, head, r);
+	else
+		reply_and_close(connection, head, PROXY_REASON_UPGRADE, 403, NULL);
+}
+
 /* What the request's target leads to. */
 static void take_route(struct connection *connection, const struct weft_head *head, const struct weft_listener *listener,
 		       const struct request_plan *plan, struct outgoing *outgoing)
@@ -378,7 +394,7 @@ static void take_route(struct connection *connection, const struct weft_head *he
 	if (result.kind == WEFT_ROUTE_CLUSTER)
 		pick_cluster(outgoing, &result);
 	if (is_taken && plan->is_upgrade && !(plan->is_websocket && may_upgrade(&query.image, &result, listener))) {
-		reply_and_close(connection, head, PROXY_REASON_UPGRADE, 403, NULL);
+		refuse_upgrade(connection, head, outgoing, &result);
 		return;
 	}
 	if (is_taken && apply_policies(connection, head, listener, outgoing, &query, &result))

@@ -208,11 +208,13 @@ bool retry_answered(struct exchange *exchange, const u8 *bytes, const struct wef
 
 /* ---- time ------------------------------------------------------------------------------------------------------------------------ */
 
-/* There is a response that may still bring something. */
+/* A response is still to come, or more of it. */
 static bool is_listening(const struct exchange *exchange)
 {
-	return exchange->policies && exchange->upstream && !exchange->is_relay && !exchange->is_local && !exchange->is_cut &&
-	       exchange->connection->state == CONNECTION_EXCHANGE && !(exchange->has_head && flow_is_whole(&exchange->response, &exchange->upstream->in));
+	bool is_answered = exchange->has_head && (!exchange->upstream || flow_is_whole(&exchange->response, &exchange->upstream->in));
+
+	return exchange->policies && !exchange->is_relay && !exchange->is_local && !exchange->is_cut && !is_answered &&
+	       exchange->connection->state == CONNECTION_EXCHANGE;
 }
 
 void retry_timer(struct exchange *exchange, u64 now)

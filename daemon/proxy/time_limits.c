@@ -14,9 +14,10 @@ void time_limits_moved(struct connection *connection)
 {
 	struct policies *policies = policies_in(connection);
 
-	if (!policies || !policies->idle_timeout_ms)
+	if (!policies || (!policies->idle_timeout_ms && !policies->ends_at_ms))
 		return;
-	policies->idle_at_ms = now_ms() + policies->idle_timeout_ms;
+	if (policies->idle_timeout_ms)
+		policies->idle_at_ms = now_ms() + policies->idle_timeout_ms;
 	connection_timer(connection);
 }
 

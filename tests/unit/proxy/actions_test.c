@@ -222,6 +222,30 @@ static void test_what_is_idle_or_takes_long_ends(void **state)
 	close(client);
 }
 
+static void test_limits_of_time_hold_on_connections_that_were_used(void **state)
+{
+	static const char *const requests[] = { GET("/silent-try", ""), GET("/long", ""), GET("/idle", "") };
+	struct harness *h = *state;
+
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+		int client = client_new(h), server;
+		struct reply reply = {0};
+
+		put_text(client, GET("/up", ""));
+		server = server_accept(h, 0);
+		free(get_head(server));
+		put_text(server, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+		expect_reply(client, 200, "ok");
+		put_text(client, requests[i]);
+		free(get_head(server));
+		get_reply(client, &reply);
+		assert_int_equal(reply.status, 504);
+		reply_release(&reply);
+		close(server);
+		close(client);
+	}
+}
+
 static void test_an_empty_line_adds_no_comma(void **state)
 {
 	struct harness *h = *state;
@@ -245,6 +269,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_route_says_whether_it_upgrades, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_try_may_not_be_silent_for_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_idle_or_takes_long_ends, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limits_of_time_hold_on_connections_that_were_used, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_an_empty_line_adds_no_comma, setup, teardown),
 	};
 

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define IDLE_TIMEOUT_DEFAULT_MS 3600000 /* Envoy's, of HTTP connections */
+
 void cluster_refuse(struct judgement *judgement, enum weft_cluster_kind kind)
 {
 	judgement->kind = kind;
@@ -54,10 +56,14 @@ void cluster_remark_missing(const struct mesh_cluster *cluster, struct strbuf *r
 	if (breaker->max_connections < 1024 || breaker->max_pending_requests < 1024)
 		reason_add(reason, "circuit breaker max_connections %u, max_pending_requests %u is not enforced yet", breaker->max_connections,
 			   breaker->max_pending_requests);
+	if (breaker->limits_retries)
+		reason_add(reason, "circuit breaker max_retries %u is not enforced yet", breaker->max_retries);
 	if (cluster->outlier_detection)
 		reason_add(reason, "outlier detection is not done yet");
 	if (cluster->max_requests_per_connection)
 		reason_add(reason, "max_requests_per_connection %u is not enforced yet", cluster->max_requests_per_connection);
+	if (cluster->idle_timeout_ms && cluster->idle_timeout_ms != IDLE_TIMEOUT_DEFAULT_MS)
+		reason_add(reason, "idle_timeout %lld ms is not enforced yet", (long long)cluster->idle_timeout_ms);
 	if (cluster->max_connection_duration_ms)
 		reason_add(reason, "max_connection_duration is not enforced yet");
 	if (cluster->slow_start_ms)

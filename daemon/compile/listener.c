@@ -8,10 +8,12 @@
 #include "base/cleanup.h"
 #include "compile/chains.h"
 #include "compile/routes.h"
+#include "weft/head.h"
 
 #define FAULT_FILTER "envoy.filters.http.fault"
 #define CORS_FILTER "envoy.filters.http.cors"
-#define IDLE_TIMEOUT_DEFAULT_MS 3600000 /* Envoy's, of tcp_proxy */
+#define IDLE_TIMEOUT_DEFAULT_MS 3600000  /* Envoy's, of tcp_proxy and of HTTP connections */
+#define STREAM_IDLE_DEFAULT_MS 300000    /* Envoy's */
 
 static void refuse(struct listener_plan *plan)
 {
@@ -169,9 +171,23 @@ static bool judge_http(const struct mesh_http *http, struct strbuf *reason)
 		reason_add(reason, "default_host_for_http_10 is not supported yet");
 	if (http->request_timeout_ms)
 		reason_add(reason, "request_timeout is not supported yet");
+	if (http->max_request_headers_kb < WEFT_PROXY_HEAD_MAX / 1024)
+		reason_add(reason, "max_request_headers_kb %u, less than weft's own %u, is not supported yet", http->max_request_headers_kb,
+			   WEFT_PROXY_HEAD_MAX / 1024);
+	if (http->max_headers_count < WEFT_PROXY_FIELDS_MAX)
+		reason_add(reason, "max_headers_count %u, less than weft's own %u, is not supported yet", http->max_headers_count, WEFT_PROXY_FIELDS_MAX);
 	if (filter_flags(http) == (WEFT_LISTENER_FAULTS | WEFT_LISTENER_CORS) && filter_at(http, CORS_FILTER) < filter_at(http, FAULT_FILTER))
 		reason_add(reason, "CORS before faults is not supported (http_filters)");
 	return reason->size == before;
+}
+
+/* What ends streams and connections on which nothing happens. The defaults, which nobody asked for, are told in the documentation. */
+static void remark_timeouts(const struct mesh_http *http, struct strbuf *remark)
+{
+	if (http->stream_idle_timeout_ms && http->stream_idle_timeout_ms != STREAM_IDLE_DEFAULT_MS)
+		reason_add(remark, "stream_idle_timeout %lld ms is not enforced yet", (long long)http->stream_idle_timeout_ms);
+	if (http->idle_timeout_ms && http->idle_timeout_ms != IDLE_TIMEOUT_DEFAULT_MS)
+		reason_add(remark, "idle_timeout %lld ms is not enforced yet", (long long)http->idle_timeout_ms);
 }
 
 static void plan_http(const struct mesh_http *http, const struct chains *chains, struct listener_plan *plan)
@@ -190,6 +206,7 @@ static void plan_http(const struct mesh_http *http, const struct chains *chains,
 	if (http->escaped_slashes == MESH_SLASHES_REJECT)
 		plan->flags |= WEFT_LISTENER_REJECT_SLASHES;
 	plan_upgrades(http, plan);
+	remark_timeouts(http, &plan->reason);
 }
 
 /* A chain that weft does not serve refuses what takes it, and nothing else. */

@@ -556,6 +556,7 @@ struct mesh_circuit_breaker {
 	uint32_t max_pending_requests;  /* default 1024 */
 	uint32_t max_requests;          /* default 1024 */
 	uint32_t max_retries;           /* default 3 */
+	bool limits_retries;            /* max_retries was said, and is not the largest number */
 };
 
 struct mesh_outlier_detection {

@@ -85,7 +85,7 @@ static enum mesh_lb_policy lb_policy(struct build *b, const PbCluster *message, 
 
 static void circuit_breakers(struct build *b, const PbCluster *message, struct mesh_circuit_breaker *out)
 {
-	*out = (struct mesh_circuit_breaker){ 1024, 1024, 1024, 3 };
+	*out = (struct mesh_circuit_breaker){ 1024, 1024, 1024, 3, false };
 	if (!message->circuit_breakers)
 		return;
 	for (size_t i = 0; i < message->circuit_breakers->n_thresholds; i++) {
@@ -99,6 +99,7 @@ static void circuit_breakers(struct build *b, const PbCluster *message, struct m
 		out->max_pending_requests = uint32_or(thresholds->max_pending_requests, 1024);
 		out->max_requests = uint32_or(thresholds->max_requests, 1024);
 		out->max_retries = uint32_or(thresholds->max_retries, 3);
+		out->limits_retries = thresholds->max_retries && out->max_retries != UINT32_MAX;
 		build_check_fields(b, &thresholds->base, MESH_EFFECT_TRAFFIC,
 				   KNOWN("max_connections", "max_pending_requests", "max_requests", "max_retries", "track_remaining"));
 		build_leave(b, before);

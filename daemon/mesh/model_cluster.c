@@ -103,6 +103,7 @@ static void circuit_breakers(struct build *b, const PbCluster *message, struct m
 		build_check_fields(b, &thresholds->base, MESH_EFFECT_TRAFFIC,
 				   KNOWN("max_connections", "max_pending_requests", "max_requests", "max_retries", "track_remaining"));
 		build_leave(b, before);
+		break; /* Envoy: the first one of a priority counts */
 	}
 	if (message->circuit_breakers->n_per_host_thresholds)
 		build_reason(b, MESH_EFFECT_TRAFFIC, "circuit_breakers.per_host_thresholds is not supported");

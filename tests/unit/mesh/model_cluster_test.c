@@ -38,7 +38,7 @@ static void test_a_cluster_keeps_its_options(void **state)
 {
 	LOADED(l, CLUSTER "  type: EDS\n  eds_cluster_config: {service_name: s}\n  lb_policy: LEAST_REQUEST\n  connect_timeout: 0.25s\n"
 			  "  least_request_lb_config: {choice_count: 3, slow_start_config: {slow_start_window: 45s}}\n"
-			  "  circuit_breakers: {thresholds: [{priority: HIGH, max_requests: 1}, {max_requests: 7, max_connections: 0}]}\n"
+			  "  circuit_breakers: {thresholds: [{priority: HIGH, max_requests: 1}, {max_requests: 7, max_connections: 0}, {max_requests: 9, max_pending_requests: 1}]}\n"
 			  "  outlier_detection: {consecutive_5xx: 3, interval: 1s, base_ejection_time: 400s}\n"
 			  "  common_lb_config: {healthy_panic_threshold: {}, locality_weighted_lb_config: {}}\n"
 			  "  typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {'@type': "

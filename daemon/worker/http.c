@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "keeper/options.h"
+#include "mesh/yaml_scalar.h"
 #include "worker/internal.h"
 #include "xds/scope.h"
 
@@ -95,9 +96,10 @@ static void answer_json(struct http_answer *answer, json_t *value, int status)
 static void answer_config_dump(struct worker *worker, const struct http_request *request, struct http_answer *answer)
 {
 	const char *namespace_name = http_parameter(request, "namespace");
-	json_t *asked = json_pack("{s:s, s:b, s:s*}", "command", "dump", "config_dump", true, "namespace", namespace_name);
-	json_t *dump = asked ? answer_request(worker, asked) : NULL;
-	const char *error = json_string_value(json_object_get(dump, "error"));
+	bool is_text = !namespace_name || text_is_utf8(namespace_name, strlen(namespace_name));
+	json_t *asked = json_pack("{s:s, s:b, s:s*}", "command", "dump", "config_dump", true, "namespace", is_text ? namespace_name : NULL);
+	json_t *dump = asked && is_text ? answer_request(worker, asked) : NULL;
+	const char *error = is_text ? json_string_value(json_object_get(dump, "error")) : "the name of a namespace is UTF-8";
 
 	if (error) {
 		answer->status = STATUS_BAD_REQUEST;

@@ -120,6 +120,7 @@ check "also as OpenMetrics" test "$(ask -H 'Accept: application/openmetrics-text
 like "which says so" 'application/openmetrics-text; version=1.0.0' "$(ask -H 'Accept: application/openmetrics-text' -o /dev/null -D - "http://127.0.0.1:$metrics_port/metrics")"
 like "stats are plain lines" 'requests.bypass: [0-9]+' "$(ask "http://127.0.0.1:$admin_port/stats")"
 like "the configuration of a file is not dumped" "file's.*400" "$(ask --write-out '%{http_code}' "http://127.0.0.1:$admin_port/config_dump" | tr '\n' ' ')"
+like "a namespace is named in UTF-8" "UTF-8.*400" "$(ask --write-out '%{http_code}' "http://127.0.0.1:$admin_port/config_dump?namespace=%ff" | tr '\n' ' ')"
 
 like "levels are shown" '^pool: info$' "$(ask "http://127.0.0.1:$admin_port/logging" | grep '^pool')"
 ask -X POST "http://127.0.0.1:$admin_port/logging?pool=debug" >/dev/null

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "fixture.h"
+#include "base/strbuf.h"
 #include "compile/compile.h"
 #include "mesh/mesh.h"
 #include "weft/balance.h"
@@ -169,6 +170,44 @@ static void test_a_cluster_without_endpoints_and_one_that_is_refused_answer_diff
 	ids_free(&ids);
 }
 
+/* As docs/limits.md says. */
+static void test_a_cluster_that_finds_no_ids_is_refused_alone(void **state)
+{
+	static const struct ids_limits limits = { .clusters = 16, .endpoints = 2 };
+	struct ids *ids = NULL;
+	struct weft_endpoint endpoint;
+	struct image *image;
+
+	assert_int_equal(ids_new(&ids, &limits), 0);
+	image = compile(ids, "resources:\n" CLUSTER("a", ENDPOINT("10.0.0.1", "1")) CLUSTER("b", ENDPOINT("10.0.0.2", "1") "," ENDPOINT("10.0.0.3", "1")) CLUSTER("c", ENDPOINT("10.0.0.1", "1")));
+	assert_int_equal(pick(image, ids, "a", NULL, 0, &endpoint), 0);
+	assert_int_equal(pick(image, ids, "b", NULL, 0, &endpoint), -EOPNOTSUPP);
+	assert_int_equal(pick(image, ids, "c", NULL, 0, &endpoint), 0);
+	image_free(&image);
+	ids_free(&ids);
+}
+
+static void test_a_cluster_has_7280_endpoints_at_most(void **state)
+{
+	for (uint32_t count = 7280; count <= 7281; count++) {
+		struct strbuf text = STRBUF_INIT;
+		struct ids *ids = NULL;
+		struct weft_endpoint endpoint;
+		struct image *image;
+
+		strbuf_append_text(&text, "resources:\n  - {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: a, type: STATIC, load_assignment: {cluster_name: a, endpoints: [{lb_endpoints: [");
+		for (uint32_t i = 0; i < count; i++)
+			strbuf_printf(&text, "%s{endpoint: {address: {socket_address: {address: 10.1.%u.%u, port_value: 80}}}}", i ? "," : "", i >> 8, i & 255);
+		strbuf_append_text(&text, "]}]}}\n");
+		assert_int_equal(ids_new(&ids, NULL), 0);
+		image = compile(ids, strbuf_text(&text));
+		assert_int_equal(pick(image, ids, "a", NULL, 0, &endpoint), count == 7280 ? 0 : -EOPNOTSUPP);
+		image_free(&image);
+		ids_free(&ids);
+		strbuf_release(&text);
+	}
+}
+
 /* As istiod writes it: the peer can do mTLS and takes plaintext too. */
 static const char capable[] = "resources:\n"
 			      "  - '@type': type.googleapis.com/envoy.config.cluster.v3.Cluster\n"
@@ -216,6 +255,8 @@ int main(void)
 		cmocka_unit_test(test_an_endpoint_keeps_its_id_when_others_come_and_go),
 		cmocka_unit_test(test_the_next_worker_takes_over_the_ids_of_an_image),
 		cmocka_unit_test(test_a_cluster_without_endpoints_and_one_that_is_refused_answer_differently),
+		cmocka_unit_test(test_a_cluster_that_finds_no_ids_is_refused_alone),
+		cmocka_unit_test(test_a_cluster_has_7280_endpoints_at_most),
 		cmocka_unit_test(test_an_endpoint_that_could_take_mtls_is_reached_without_unless_that_is_forbidden),
 	};
 

@@ -99,7 +99,6 @@ struct draft {
 	struct strbuf action;      /* why its action can't be done */
 	struct strbuf proxy;       /* why only the proxy can do it */
 	struct strbuf hash;        /* why only the proxy balances it */
-	struct strbuf remark;      /* what is not done, whoever serves it */
 	struct route_effects effects;
 	weft_ref policies;
 	bool is_complete, can_hold;
@@ -111,7 +110,6 @@ static void draft_release(struct draft *draft)
 	strbuf_release(&draft->action);
 	strbuf_release(&draft->proxy);
 	strbuf_release(&draft->hash);
-	strbuf_release(&draft->remark);
 	free(draft->effects.changes);
 	free(draft->effects.response_changes);
 	strbuf_release(&draft->effects.lines);
@@ -153,13 +151,6 @@ static int judge_path(struct routes_compile *c, const struct mesh_route_match *m
 	return 0;
 }
 
-/* Where the route's timeout ends a request first, this one never does. */
-static void remark_idle_timeout(const struct mesh_forward *forward, struct strbuf *remark)
-{
-	if (forward->idle_timeout_ms > 0 && (!forward->timeout_ms || forward->idle_timeout_ms < forward->timeout_ms))
-		reason_add(remark, "idle_timeout %lld ms is not enforced yet", (long long)forward->idle_timeout_ms);
-}
-
 static void judge_action(const struct route_context *context, const struct mesh_route *route, struct draft *draft)
 {
 	switch (route->action) {
@@ -168,7 +159,6 @@ static void judge_action(const struct route_context *context, const struct mesh_
 	case MESH_ACTION_WEIGHTED:
 		judge_forward(route, &draft->action);
 		hash_policies_remark(context, route, &draft->hash);
-		remark_idle_timeout(&route->forward, &draft->remark);
 		break;
 	case MESH_ACTION_DIRECT_RESPONSE: direct_judge(&route->direct, &draft->action, &draft->proxy); break;
 	case MESH_ACTION_REDIRECT: break;
@@ -277,8 +267,6 @@ static void collect_reason(const struct draft *draft, struct strbuf *reason)
 		reason_add(reason, "%s", strbuf_text(&draft->proxy));
 	if (draft->hash.size)
 		reason_add(reason, "%s", strbuf_text(&draft->hash));
-	if (draft->remark.size)
-		reason_add(reason, "%s", strbuf_text(&draft->remark));
 }
 
 void route_report(struct routes_compile *c, const struct route_context *context, size_t index, weft_ref ref)
@@ -356,7 +344,7 @@ static int write_route(struct routes_compile *c, const struct route_context *con
 int route_compile(struct routes_compile *c, const struct route_context *context, const struct mesh_route *route, size_t index,
 		  struct compiled_route *out)
 {
-	struct draft draft = { .match = STRBUF_INIT, .action = STRBUF_INIT, .proxy = STRBUF_INIT, .hash = STRBUF_INIT, .remark = STRBUF_INIT, .effects.lines = STRBUF_INIT };
+	struct draft draft = { .match = STRBUF_INIT, .action = STRBUF_INIT, .proxy = STRBUF_INIT, .hash = STRBUF_INIT, .effects.lines = STRBUF_INIT };
 	int r = write_route(c, context, route, index, &draft, out);
 
 	if (!r) {
@@ -364,7 +352,6 @@ int route_compile(struct routes_compile *c, const struct route_context *context,
 		r = r ? r : strbuf_status(&draft.action);
 		r = r ? r : strbuf_status(&draft.proxy);
 		r = r ? r : strbuf_status(&draft.hash);
-		r = r ? r : strbuf_status(&draft.remark);
 	}
 	draft_release(&draft);
 	return r;

@@ -20,6 +20,25 @@ static void forget(struct pool *pool, struct upstream *u)
 	free(u);
 }
 
+void pool_claim(struct pool *pool, uint64_t exchange)
+{
+	uint32_t slot = WEFT_EXCHANGE_SLOT(exchange);
+	struct upstream *u = slot < pool->kernel.upstream_count ? pool->upstreams[slot] : NULL;
+	uint64_t word;
+
+	if (!u || u->is_handed)
+		return;
+	word = state_load(u->shared);
+	if (WEFT_LEASE(word) != WEFT_EXCHANGE_LEASE(exchange))
+		return;
+	/* A program that has begun to carry the response goes on, whoever has the slot. */
+	if (WEFT_STATE(word) == WEFT_UPSTREAM_LENT && !__atomic_load_n(&u->shared->request_remaining, __ATOMIC_ACQUIRE))
+		state_swap(u->shared, word, WEFT_UPSTREAM_RELAYED);
+	word = state_load(u->shared);
+	if (WEFT_LEASE(word) == WEFT_EXCHANGE_LEASE(exchange) && WEFT_STATE(word) == WEFT_UPSTREAM_RELAYED)
+		upstream_hand_over(u, word);
+}
+
 void pool_leave(struct pool *pool)
 {
 	mail_read(pool); /* what was over before */

@@ -130,6 +130,9 @@ void pool_adopt_finish(struct pool *pool);
 
 /* ---- replacement by another weftd ---- */
 
+/* Before that: the response of an exchange whose request the kernel has sent is the proxy's from here on. For a client that the proxy keeps: the one
+ * that follows would not find it. */
+void pool_claim(struct pool *pool, uint64_t exchange);
 /* From here on nothing is dialled, watched, swept or taken back; slots and descriptors stay as they are, for the one that follows, but those that the
  * proxy relays from. No further event may be given. */
 void pool_leave(struct pool *pool);

@@ -353,6 +353,55 @@ void proxy_leave(struct proxy *proxy, void (*let_go)(void *arg, struct table_ent
 	}
 }
 
+struct awaited {
+	struct message message;
+	u64 *exchanges;
+	size_t count, room;
+	int r;
+};
+
+static void awaited_add(struct awaited *awaited, u64 exchange)
+{
+	u64 *grown;
+
+	if (awaited->count == awaited->room) {
+		grown = reallocarray(awaited->exchanges, awaited->room * 2 + 16, sizeof(*grown));
+		if (!grown) {
+			awaited->r = -ENOMEM;
+			return;
+		}
+		awaited->exchanges = grown;
+		awaited->room = awaited->room * 2 + 16;
+	}
+	awaited->exchanges[awaited->count++] = exchange;
+}
+
+static void run_awaited(struct thread *thread, struct message *message)
+{
+	struct awaited *awaited = (struct awaited *)message;
+
+	for (struct connection *connection = thread->connections; connection; connection = connection->next) {
+		struct weft_connection_command question = {0};
+
+		if (!connection->is_ordered || connection->relay || order_ask(connection, &question))
+			continue;
+		if (question.answer & WEFT_ANSWER_EXCHANGE_OPEN)
+			awaited_add(awaited, question.open_exchange);
+	}
+}
+
+int proxy_awaited_exchanges(struct proxy *proxy, void (*fn)(void *arg, uint64_t exchange), void *arg)
+{
+	struct awaited awaited = {.message = {.run = run_awaited}};
+
+	for (u32 i = 0; i < proxy->thread_count; i++)
+		thread_call(&proxy->threads[i], &awaited.message);
+	for (size_t i = 0; i < awaited.count; i++)
+		fn(arg, awaited.exchanges[i]);
+	free(awaited.exchanges);
+	return awaited.r;
+}
+
 static void run_keep(struct thread *thread, struct message *message)
 {
 	listener_remove(thread, 0);

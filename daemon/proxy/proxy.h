@@ -159,6 +159,9 @@ void proxy_drain(struct proxy *proxy);
 /* From here on no request is begun. A connection that is between two is let go as soon as no byte of it is held here: its entry says where it stands,
  * its descriptor stays open, and `let_go` is called, on a thread of the proxy. New connections are accepted and let go. */
 void proxy_leave(struct proxy *proxy, void (*let_go)(void *arg, struct table_entry *entry), void *arg);
+/* After that: the kernel's exchanges that connections which stay here wait for, because bytes of a later request are here. `fn` is called on the
+ * caller's thread. Returns 0 or -ENOMEM, when some may be missing. */
+int proxy_awaited_exchanges(struct proxy *proxy, void (*fn)(void *arg, uint64_t exchange), void *arg);
 /* After that: accepts nothing more. What is still here, since an exchange takes longer, is marked TABLE_KEPT; `let_go` is called for it later.
  * Returns how many. */
 uint32_t proxy_keep(struct proxy *proxy);

@@ -349,10 +349,16 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 	look_again(s, LINGER_LOOK_MS);
 }
 
+static void claim(void *arg, uint64_t exchange)
+{
+	pool_claim(arg, exchange);
+}
+
 /* Who serves changes: from here on nothing is begun. */
 static void leave(struct succession *s)
 {
 	struct worker *worker = s->worker;
+	int r;
 
 	log_info("another weftd takes over");
 	handover_finish_loading(worker);
@@ -364,8 +370,11 @@ static void leave(struct succession *s)
 	event_del(worker->prepare_event);
 	names_stop(worker);
 	scopes_stop(worker);
-	pool_leave(worker->pool);
 	proxy_leave(worker->proxy, let_go, s);
+	r = proxy_awaited_exchanges(worker->proxy, claim, worker->pool);
+	if (r)
+		log_err(r, "asking which exchanges are waited for: some may never be answered");
+	pool_leave(worker->pool);
 	s->short_until_ms = worker_now_ms() + SHORT_MS;
 	on_look(-1, 0, s);
 }

@@ -367,6 +367,35 @@ static void test_a_relay_of_the_former_weftd_keeps_its_slot(void **state)
 	pool_free(&former);
 }
 
+/* Bytes of its client's next request are in the proxy, which keeps the connection: the next weftd would not find it. */
+static void test_what_a_kept_client_waits_for_is_kept(void **state)
+{
+	struct fixture *fx = *state;
+	struct kept_told told = { 0 };
+	const struct pool_kept kept = { .arg = &told, .slot_over = on_slot_over };
+	int slot = lend_first(fx);
+	uint32_t lease = WEFT_LEASE(fx->upstreams[slot].state);
+	struct pool *former;
+
+	pool_claim(fx->pool, WEFT_EXCHANGE((uint32_t)slot, lease + 1)); /* of another lease */
+	assert_int_equal(state_of(fx, slot), WEFT_UPSTREAM_LENT);
+	pool_claim(fx->pool, WEFT_EXCHANGE((uint32_t)slot, lease));
+	assert_int_equal(state_of(fx, slot), WEFT_UPSTREAM_RELAYED);
+	assert_int_equal(fx->told.relays, 1);
+	former = TAKE_PTR(fx->pool);
+	pool_leave(former);
+	assert_int_equal(pool_keep(former, &kept), 1);
+	fixture_start(fx, true);
+	table_each(fx->table, adopt_one, fx->pool);
+	pool_elsewhere(fx->pool, (uint32_t)slot);
+	pool_adopt_finish(fx->pool);
+	assert_int_equal(fx->told.cuts, 0);
+	pool_relay_done(former, fx->told.exchange.exchange, false);
+	AWAIT(fx, told.overs == 1);
+	assert_int_equal(pool_kept_count(former), 0);
+	pool_free(&former);
+}
+
 /* Its client waits in the queue of a listener that is the next weftd's. */
 static void test_a_relay_that_has_not_begun_is_the_next_weftds(void **state)
 {
@@ -470,6 +499,7 @@ int main(void)
 		TEST(test_upstreams_of_a_pod_that_went_meanwhile_finish_first),
 		TEST(test_a_new_keeper_clears_what_an_old_one_left),
 		TEST(test_a_relay_of_the_former_weftd_keeps_its_slot),
+		TEST(test_what_a_kept_client_waits_for_is_kept),
 		TEST(test_a_relay_that_has_not_begun_is_the_next_weftds),
 		TEST(test_a_relay_that_is_lost_with_the_former_weftd_is_cut),
 		TEST(test_a_client_that_goes_is_the_next_weftds_to_hear_of),

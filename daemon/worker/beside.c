@@ -327,7 +327,8 @@ void beside_take_places(struct worker *worker, const struct pass_message *places
 {
 	int r;
 
-	if (!is_in(worker, BESIDE_ASKED))
+	/* Who is about to end takes nothing: the old one goes on. */
+	if (worker->is_stopping || !is_in(worker, BESIDE_ASKED))
 		give_up();
 	step("beside: places taken");
 	r = import_places(worker, places);

@@ -406,6 +406,17 @@ static void it_serves(struct succession *s)
 	on_look(-1, 0, s);
 }
 
+/* Of kinds that nobody says here. */
+static void drop_descriptors(const struct pass_message *message)
+{
+	uint32_t count = message->kind == PASS_ENTRIES ? message->count : message->kind == PASS_PLACES ? PASS_PLACES_COUNT : 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		if (message->entries[i].fd >= 0)
+			close(message->entries[i].fd);
+	}
+}
+
 static int answer(struct succession *s, const struct pass_message *message)
 {
 	struct pass_message welcome = { .kind = PASS_WELCOME, .count = (uint32_t)getppid(), .value = PASS_ABI,
@@ -429,6 +440,7 @@ static int answer(struct succession *s, const struct pass_message *message)
 		it_serves(s);
 		return 0;
 	default:
+		drop_descriptors(message);
 		return -EPROTO;
 	}
 }

@@ -211,8 +211,9 @@ static int load_datapath(struct worker *worker)
 	};
 	int r;
 
-	/* One that died beside this one: its programs would capture for a listener of this one. */
-	if (worker->config->is_beside)
+	/* One that died beside this one: its programs would capture for a listener of this one. Not before this one serves: the next worker of the old one
+	 * has its pins, without their lock. */
+	if (worker->config->is_beside && !beside_is_settling(worker))
 		(void)datapath_sweep_left(options->bpffs);
 	if (!is_loaded(worker)) {
 		handover_forget(worker);

@@ -10,14 +10,6 @@ next=$build/next/weftd
 other=$build/other/weftd
 seconds=12
 
-serves() {
-	[ "$(who http://reviews/stable/1) $(who http://ratings/)" = 'v1 ratings' ]
-}
-
-is_over() {
-	! kill -0 "$1" 2>/dev/null
-}
-
 nobody_drains() {
 	[ "$(status_of '.draining | length')" -eq 0 ]
 }

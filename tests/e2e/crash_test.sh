@@ -9,10 +9,6 @@
 weftd=$build/next/weftd
 export WEFT_STEPS_LOG WEFT_STOP_AT WEFT_STOPPED WEFT_STOP_ALONE
 
-serves() {
-	[ "$(who http://reviews/stable/1) $(who http://ratings/)" = 'v1 ratings' ]
-}
-
 nobody_is_left() {
 	[ -z "$(weft_processes)" ]
 }

@@ -117,6 +117,11 @@ kill_weft() {
 	[ -z "$pid" ] || wait "$pid" 2>/dev/null
 }
 
+# is_over PROCESS: of weftd or its worker. For wait_until.
+is_over() {
+	! kill -0 "$1" 2>/dev/null
+}
+
 # wait_until SECONDS COMMAND...: 1 when the command has not succeeded by then
 wait_until() {
 	local end=$((SECONDS + $1 + 1))
@@ -155,6 +160,11 @@ who() {
 
 status_code() {
 	tell '%{http_code}' "$@"
+}
+
+# The demo's services answer, each by its own server.
+serves() {
+	[ "$(who http://reviews/stable/1) $(who http://ratings/)" = 'v1 ratings' ]
 }
 
 # load SECONDS CONNECTIONS URL [options of wrk...]: wrk in the client pod; prints its report as one line of JSON.

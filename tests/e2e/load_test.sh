@@ -3,10 +3,6 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-is_over() {
-	! kill -0 "$1" 2>/dev/null
-}
-
 other_worker() {
 	[ "$(status_of .worker.pid)" != "$1" ]
 }

@@ -9,14 +9,6 @@
 next=$build/next/weftd
 seconds=14
 
-serves() {
-	[ "$(who http://reviews/stable/1) $(who http://ratings/)" = 'v1 ratings' ]
-}
-
-is_over() {
-	! kill -0 "$1" 2>/dev/null
-}
-
 # replaced BY WHAT: and the former one ends by itself, with status 0.
 replaced() {
 	local code=0 start=${EPOCHREALTIME/./}

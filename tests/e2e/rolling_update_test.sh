@@ -59,10 +59,6 @@ is_loaded() {
 	[ "$(status_of .is_loading)" = false ]
 }
 
-is_over() {
-	! kill -0 "$1" 2>/dev/null
-}
-
 # stream RATE: 12 MB through the proxy, as fast as that; prints its status, curl's, and how much came.
 stream() {
 	in_container curl -s -o "$(weft_state)/stream.body" --max-time 60 --limit-rate "$1" -w '%{http_code} %{exitcode} %{size_download}' "http://10.96.0.20:8000/bytes/12000000?chunked=1"

@@ -9,10 +9,6 @@
 weftd=$build/next/weftd weftctl=$build/next/weftctl
 export WEFT_STEPS_LOG='' WEFT_STOP_AT='' WEFT_STOPPED=''
 
-serves() {
-	[ "$(who http://reviews/stable/1) $(who http://ratings/)" = 'v1 ratings' ]
-}
-
 stop_at() {
 	WEFT_STOP_AT=$1 WEFT_STOPPED=$(weft_state)/stopped
 	rm -f "$WEFT_STOPPED"

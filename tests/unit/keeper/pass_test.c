@@ -132,16 +132,24 @@ static void *talk(void *arg)
 	return NULL;
 }
 
-static int greet(struct other *other, bool *is_beside)
+/* Returns this one's end of the channel. */
+static int begin_to_talk(struct other *other, pthread_t *thread)
 {
-	pthread_t thread;
-	int ends[2], r;
+	int ends[2];
 
 	pair(ends);
 	other->channel = ends[1];
-	pthread_create(&thread, NULL, talk, other);
-	r = succeed_greet(ends[0], "/nowhere/at/all", is_beside); /* where no pins are */
-	close(ends[0]);
+	assert_int_equal(pthread_create(thread, NULL, talk, other), 0);
+	return ends[0];
+}
+
+static int greet(struct other *other, bool *is_beside)
+{
+	pthread_t thread;
+	int channel = begin_to_talk(other, &thread), r;
+
+	r = succeed_greet(channel, "/nowhere/at/all", is_beside); /* where no pins are */
+	close(channel);
 	pthread_join(thread, NULL);
 	return r;
 }
@@ -171,13 +179,10 @@ static void test_only_the_same_abi_is_taken_over_and_only_the_same_pins(void **s
 static int ask_beside(struct other *other, struct table **table, struct succeed_yielded *yielded)
 {
 	pthread_t thread;
-	int ends[2], r;
+	int channel = begin_to_talk(other, &thread), r;
 
 	assert_int_equal(table_new(table, 16), 0);
-	pair(ends);
-	other->channel = ends[1];
-	pthread_create(&thread, NULL, talk, other);
-	r = succeed_beside(ends[0], *table, yielded);
+	r = succeed_beside(channel, *table, yielded);
 	pthread_join(thread, NULL);
 	return r;
 }
@@ -217,13 +222,10 @@ static void test_places_come_without_entries(void **state)
 static int take(struct other *other, struct table **table, uint64_t *generation)
 {
 	pthread_t thread;
-	int ends[2], r;
+	int channel = begin_to_talk(other, &thread), r;
 
 	assert_int_equal(table_new(table, 16), 0);
-	pair(ends);
-	other->channel = ends[1];
-	pthread_create(&thread, NULL, talk, other);
-	r = succeed_take(ends[0], *table, generation);
+	r = succeed_take(channel, *table, generation);
 	pthread_join(thread, NULL);
 	return r;
 }

@@ -146,6 +146,13 @@ int pass_receive(int channel, struct pass_message *message)
 	return 0;
 }
 
+void pass_close(const struct pass_message *message)
+{
+	for (uint32_t i = 0; i < entries_of(message); i++)
+		if (message->entries[i].fd >= 0)
+			close(message->entries[i].fd);
+}
+
 static int wait_for(int channel, short events, int timeout_ms)
 {
 	struct pollfd wait = { .fd = channel, .events = events };

@@ -94,5 +94,7 @@ int pass_send_wait(int channel, const struct pass_message *message, int timeout_
 /* Of PASS_ENTRIES and PASS_PLACES `entries[i].fd` are new descriptors, the caller's. -EAGAIN; -EPIPE: the other one is gone; -EPROTO: not understood. */
 int pass_receive(int channel, struct pass_message *message);
 int pass_receive_wait(int channel, struct pass_message *message, int timeout_ms);
+/* The descriptors that came with it, of a message that says nothing here. */
+void pass_close(const struct pass_message *message);
 
 #endif

@@ -363,22 +363,14 @@ void beside_former_gone(struct worker *worker)
 		sweep_for_a_while(worker);
 }
 
-static void find_channel(void *arg, struct table_entry *entry)
-{
-	*(bool *)arg |= entry->kind == TABLE_CHANNEL;
-}
-
 int beside_start(struct worker *worker)
 {
-	bool has_channel = false;
-
 	/* A worker before this one yielded, or served, and had no time to. */
 	if (!beside_is_settling(worker)) {
 		give_own_lock(worker);
 		return 0;
 	}
-	table_each(worker->table, find_channel, &has_channel);
-	return has_channel ? beside_new(worker, BESIDE_SETTLES, on_look_new) : -ENOTCONN;
+	return table_count(worker->table, TABLE_CHANNEL) ? beside_new(worker, BESIDE_SETTLES, on_look_new) : -ENOTCONN;
 }
 
 /* ---------------------------------------------------------------------------------------------------------------------------------- */

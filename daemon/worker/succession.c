@@ -406,17 +406,6 @@ static void it_serves(struct succession *s)
 	on_look(-1, 0, s);
 }
 
-/* Of kinds that nobody says here. */
-static void drop_descriptors(const struct pass_message *message)
-{
-	uint32_t count = message->kind == PASS_ENTRIES ? message->count : message->kind == PASS_PLACES ? PASS_PLACES_COUNT : 0;
-
-	for (uint32_t i = 0; i < count; i++) {
-		if (message->entries[i].fd >= 0)
-			close(message->entries[i].fd);
-	}
-}
-
 static int answer(struct succession *s, const struct pass_message *message)
 {
 	struct pass_message welcome = { .kind = PASS_WELCOME, .count = (uint32_t)getppid(), .value = PASS_ABI,
@@ -440,7 +429,7 @@ static int answer(struct succession *s, const struct pass_message *message)
 		it_serves(s);
 		return 0;
 	default:
-		drop_descriptors(message);
+		pass_close(message);
 		return -EPROTO;
 	}
 }
@@ -590,19 +579,13 @@ static void on_former(evutil_socket_t fd, short what, void *arg)
 		former_over(former);
 }
 
-struct saying {
-	enum pass_kind kind;
-};
-
 static void say_to_former(void *arg, struct table_entry *entry)
 {
-	const struct saying *saying = arg;
-	const struct pass_message message = { .kind = saying->kind };
 	int r;
 
 	if (entry->kind != TABLE_CHANNEL)
 		return;
-	r = pass_send(entry->fd, &message);
+	r = pass_send(entry->fd, arg);
 	if (r && r != -EPIPE)
 		log_err(r, "talking to the weftd before this one");
 	step("replace: the old one told");
@@ -610,7 +593,7 @@ static void say_to_former(void *arg, struct table_entry *entry)
 
 void succession_say(struct worker *worker, enum pass_kind kind)
 {
-	table_each(worker->table, say_to_former, &(struct saying){ kind });
+	table_each(worker->table, say_to_former, &(struct pass_message){ .kind = kind });
 }
 
 /* By each worker of this weftd: to hear it again does no harm. */

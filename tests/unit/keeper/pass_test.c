@@ -45,10 +45,11 @@ static int open_fds(void)
 static void test_descriptors_arrive_with_what_they_are(void **state)
 {
 	struct pass_message sent = { .kind = PASS_ENTRIES, .count = PASS_ENTRIES_MAX }, came;
-	int ends[2], pipes[2];
+	int ends[2], pipes[2], before;
 
 	pair(ends);
 	assert_int_equal(pipe(pipes), 0);
+	before = open_fds();
 	for (uint32_t i = 0; i < sent.count; i++) {
 		/* every third is one without a descriptor */
 		sent.entries[i] = (struct table_entry){ .kind = TABLE_ANCHOR, .fd = i % 3 ? pipes[i % 2] : -1, .cookie = 1000 + i };
@@ -66,8 +67,10 @@ static void test_descriptors_arrive_with_what_they_are(void **state)
 		assert_int_not_equal(came.entries[i].fd, sent.entries[i].fd);
 		assert_int_equal(inode_of(came.entries[i].fd), inode_of(pipes[i % 2]));
 		assert_true(fcntl(came.entries[i].fd, F_GETFD) & FD_CLOEXEC);
-		close(came.entries[i].fd);
 	}
+	assert_int_not_equal(open_fds(), before);
+	pass_close(&came);
+	assert_int_equal(open_fds(), before);
 	assert_int_equal(pass_receive(ends[1], &came), -EAGAIN);
 	close(ends[0]);
 	assert_int_equal(pass_receive(ends[1], &came), -EPIPE);
@@ -206,15 +209,16 @@ static void test_who_is_to_drain_says_what_it_serves(void **state)
 static void test_places_come_without_entries(void **state)
 {
 	struct pass_message places = { .kind = PASS_PLACES, .entries = { { .fd = 0 }, { .fd = 1 }, { .fd = 2 } } }, came;
-	int ends[2];
+	int ends[2], before;
 
 	pair(ends);
+	before = open_fds();
 	assert_int_equal(pass_send(ends[0], &places), 0);
 	assert_int_equal(pass_receive(ends[1], &came), 0);
-	for (int i = 0; i < PASS_PLACES_COUNT; i++) {
+	for (int i = 0; i < PASS_PLACES_COUNT; i++)
 		assert_int_equal(inode_of(came.entries[i].fd), inode_of(i));
-		close(came.entries[i].fd);
-	}
+	pass_close(&came);
+	assert_int_equal(open_fds(), before);
 	close(ends[0]);
 	close(ends[1]);
 }

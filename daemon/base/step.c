@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+#define HOLD_LOOK_MS 5
 
 void step_keeper(void)
 {
@@ -28,9 +31,17 @@ static void log_name(const char *name)
 	close(fd);
 }
 
+static void hold(const char *path)
+{
+	const struct timespec pause = { .tv_nsec = HOLD_LOOK_MS * 1000000l };
+
+	while (access(path, F_OK) == 0)
+		nanosleep(&pause, NULL);
+}
+
 void step(const char *name)
 {
-	const char *stop = getenv("WEFT_STOP_AT"), *stopped = getenv("WEFT_STOPPED"), *keeper = getenv("WEFT_KEEPER");
+	const char *stop = getenv("WEFT_STOP_AT"), *stopped = getenv("WEFT_STOPPED"), *keeper = getenv("WEFT_KEEPER"), *holds = getenv("WEFT_STOP_HOLDS");
 	int fd;
 
 	log_name(name);
@@ -40,6 +51,10 @@ void step(const char *name)
 	if (fd < 0)
 		return; /* once */
 	close(fd);
+	if (holds) {
+		hold(holds);
+		return;
+	}
 	if (keeper && atoi(keeper) > 0 && !getenv("WEFT_STOP_ALONE"))
 		kill(atoi(keeper), SIGKILL);
 	kill(getpid(), SIGKILL);

@@ -175,15 +175,44 @@ late_is() {
 	weft_control pods -o json | jq -r '.. | objects | select(.name? == "late").reason' | grep -q "$1"
 }
 
+# anew SENTENCE [options of weftd...]: what runs is ended, and a `next` begins.
+anew() {
+	weft_stop || failed "$1: the one before ends cleanly"
+	weftd=$next
+	weft_start "$config" --health-address "127.0.0.1:$health_port" "${@:2}"
+}
+
+# beside CONFIG: a weftd of the other ABI begins beside the one that runs, which is `next`; nobody waits for it. Its process is in $new, its log in new.log.
+beside() {
+	local state
+	state=$(weft_state)
+	"$repository/tests/topology/topology.sh" exec --prefix "$prefix" daemon -- "$other" --replace --config "$1" --control "$state/weft.sock" \
+		--bpffs "$state/bpffs/weft" --health-address "127.0.0.1:$health_port" >>"$state/new.log" 2>&1 </dev/null &
+	new=$!
+}
+
+# held_beside STEP: likewise, and its worker, or who is at that step, waits there until go_on.
+held_beside() {
+	stop_at "$1"
+	WEFT_STOP_HOLDS=$(weft_state)/holds
+	touch "$WEFT_STOP_HOLDS"
+	export WEFT_STOP_HOLDS
+	beside "$config"
+	unset WEFT_STOP_AT WEFT_STOP_HOLDS
+	wait_until 30 test -e "$WEFT_STOPPED"
+}
+
+go_on() {
+	rm -f "$(weft_state)/holds"
+}
+
 # A new one that can't serve a pod that the old one serves waits, and the old one goes on meanwhile: it answers, it is asked, it ends.
 while_it_waits() {
-	local state new third cut=$(weft_state)/cut.yaml code=0
+	local state third cut=$(weft_state)/cut.yaml code=0
 	state=$(weft_state)
 	sed "s#network_namespace: [^,]*-cli,#network_namespace: $state/nowhere,#" "$config" >"$cut"
 	check 'while it waits: a connection is open' keep
-	"$repository/tests/topology/topology.sh" exec --prefix "$prefix" daemon -- "$other" --replace --config "$cut" --control "$state/weft.sock" \
-		--bpffs "$state/bpffs/weft" --health-address "127.0.0.1:$health_port" >"$state/new.log" 2>&1 </dev/null &
-	new=$!
+	beside "$cut"
 	check 'while it waits: the old one says that it begins' wait_until 30 begins
 	equal 'while it waits: and which process' "$new" "$(status_of '.beginning[0].process')"
 	like 'while it waits: so does weftctl status' "begins beside.*process $new" "$(weft_control status)"
@@ -263,6 +292,28 @@ killed_old() {
 	check "old one killed at \"$1\": its pins are gone" wait_until 30 has_folders 1
 }
 
+has_other_worker() {
+	[ "$(status_of .worker.pid)" != "$1" ]
+}
+
+# A worker of the new one is late: that of the old one has died meanwhile, and the next one, which goes on, has its pins without their lock.
+late_worker() {
+	local worker before captured
+	anew 'late worker'
+	before=$(weft_pins | wc -l)
+	worker=$(status_of .worker.pid)
+	check 'late worker: it has not begun yet' held_beside 'worker: in its cgroup'
+	kill -KILL "$worker"
+	check 'late worker: another one of the old one serves' wait_until 30 has_other_worker "$worker"
+	go_on
+	check 'late worker: the new one ends' wait_until 30 is_over "$new"
+	wait "$new" 2>/dev/null
+	equal 'late worker: what is pinned is what was' "$before" "$(weft_pins | wc -l)"
+	captured=$(status_of .kernel.connections_captured)
+	check 'late worker: the old one serves' serves
+	check 'late worker: and captures' [ "$(status_of .kernel.connections_captured)" -gt "$captured" ]
+}
+
 stop_at() {
 	export WEFT_STOP_AT=$1 WEFT_STOPPED
 	WEFT_STOPPED=$(weft_state)/stopped
@@ -300,6 +351,8 @@ done
 for step in 'beside: places given' 'beside: drains' 'beside: places left'; do
 	killed_old "$step"
 done
+
+late_worker
 
 check 'a weftd that is to stay takes over' drained --stay-when-replaced --drain-time 3600
 check 'the one before it has ended' wait_until 30 nobody_drains

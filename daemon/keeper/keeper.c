@@ -28,7 +28,6 @@ struct keeper {
 	pid_t worker;          /* 0: none */
 	uint64_t born_ns;
 	uint32_t backoff_ms;
-	bool is_told_to_end;   /* replaced, it ends with its worker */
 };
 
 static uint64_t now_ns(void)
@@ -176,12 +175,17 @@ static int replace_worker(struct keeper *keeper)
 
 static bool is_replaced(const struct keeper *keeper)
 {
-	return __atomic_load_n(&keeper->state->is_replaced, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&keeper->state->is_replaced, __ATOMIC_SEQ_CST);
 }
 
 static bool is_draining(const struct keeper *keeper)
 {
-	return __atomic_load_n(&keeper->state->is_draining, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&keeper->state->is_draining, __ATOMIC_SEQ_CST);
+}
+
+static bool is_told_to_end(const struct keeper *keeper)
+{
+	return __atomic_load_n(&keeper->state->is_told_to_end, __ATOMIC_RELAXED);
 }
 
 static bool is_untaken(const struct keeper *keeper)
@@ -202,15 +206,15 @@ static int ending(const struct keeper *keeper, int status)
 /* Replaced by another one, and asked to end for the first time: what is open in the worker may take its time. */
 static bool lets_worker_end(struct keeper *keeper)
 {
-	if (!keeper->job->stays_when_replaced || !(is_replaced(keeper) || is_draining(keeper)) || keeper->is_told_to_end || !keeper->worker)
+	if (!keeper->job->stays_when_replaced || is_told_to_end(keeper) || !keeper->worker)
 		return false;
-	keeper->is_told_to_end = true;
-	return true;
+	__atomic_store_n(&keeper->state->is_told_to_end, 1, __ATOMIC_SEQ_CST);
+	return is_replaced(keeper) || is_draining(keeper);
 }
 
 static int drained(const struct keeper *keeper)
 {
-	return keeper->job->stays_when_replaced && !keeper->is_told_to_end ? KEEPER_EXIT_DRAINED_STAYS : KEEPER_EXIT_DRAINED;
+	return keeper->job->stays_when_replaced && !is_told_to_end(keeper) ? KEEPER_EXIT_DRAINED_STAYS : KEEPER_EXIT_DRAINED;
 }
 
 /* Nothing here is needed any more, and the worker that shared it is gone. */
@@ -224,10 +228,15 @@ static void begin_to_wait(void)
 /* False: it ends with its worker. */
 static bool stays(struct keeper *keeper)
 {
-	if (!keeper->job->stays_when_replaced || keeper->is_told_to_end)
+	if (!keeper->job->stays_when_replaced || is_told_to_end(keeper))
 		return false;
 	begin_to_wait();
 	return true;
+}
+
+static bool has_done(int status)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) == KEEPER_EXIT_DONE;
 }
 
 static int supervise(struct keeper *keeper)
@@ -261,15 +270,16 @@ static int supervise(struct keeper *keeper)
 					break;
 				return KEEPER_EXIT_REPLACED;
 			}
-			if (is_draining(keeper) && WIFEXITED(status) && WEXITSTATUS(status) == KEEPER_EXIT_DONE)
+			if (is_draining(keeper) && has_done(status))
 				return drained(keeper);
-			say_how_it_ended(worker, status);
+			if (!is_told_to_end(keeper) || !has_done(status))
+				say_how_it_ended(worker, status);
 			if (is_draining(keeper)) {
 				log_error("it was draining: what was open in it ends");
 				return drained(keeper);
 			}
 			/* The one that replaced it is gone, and the request to end still stands. */
-			if (keeper->is_told_to_end)
+			if (is_told_to_end(keeper))
 				return ending(keeper, KEEPER_EXIT_DONE);
 			/* The other one can go on, as long as it is sure that this one does not: no further try. */
 			if (is_untaken(keeper) || !plan_next(keeper, status, &delay_ms))

@@ -21,6 +21,8 @@ struct keeper_state {
 	uint32_t is_replaced;  /* worker: another weftd has all that this one had; when the worker ends, so does the keeper, and clears nothing away.
 	                          Set before that one is told, and taken back by a worker that knows that it will not serve */
 	uint32_t is_draining;  /* worker: likewise, but the other one has an ABI of its own: this one keeps its pins, until it ends with its worker */
+	uint32_t is_told_to_end; /* keeper: by a signal that it left alone, since one of these two was set. Set before it looks at them: a worker that takes one
+	                            back and goes on looks at this one afterwards */
 };
 
 /* A worker's exit status. */

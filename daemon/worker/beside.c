@@ -262,7 +262,13 @@ static void take_places_back(struct worker *worker)
 	if (http_start(worker))
 		log_error("probes and metrics are not answered any more");
 	succession_listen(worker, true);
-	__atomic_store_n(&worker->state->is_draining, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&worker->state->is_draining, 0, __ATOMIC_SEQ_CST);
+}
+
+/* By a signal that the keeper left alone, since another one was about to serve. A later one reaches this worker. */
+static bool is_told_meanwhile(const struct worker *worker)
+{
+	return __atomic_load_n(&worker->state->is_told_to_end, __ATOMIC_SEQ_CST);
 }
 
 void beside_lost(struct worker *worker)
@@ -279,6 +285,10 @@ void beside_lost(struct worker *worker)
 		beside_free(worker);
 		datapath_set_fast_path(worker->datapath, worker->config->options->fast_path);
 		pods_look_again(worker);
+		if (is_told_meanwhile(worker)) {
+			log_info("it was told to end meanwhile: stopping");
+			worker_stop(worker);
+		}
 	}
 	sweep_for_a_while(worker);
 }

@@ -296,6 +296,31 @@ has_other_worker() {
 	[ "$(status_of .worker.pid)" != "$1" ]
 }
 
+log_counts() {
+	[ "$(grep -c "$1" "$(weft_state)/weft.log")" -gt "$2" ]
+}
+
+# The old one is told to end while the new one, which goes then, has its places: who left the signal alone heeds it.
+told_meanwhile() {
+	local heard code=0
+	anew 'told meanwhile' --stay-when-replaced
+	check 'told meanwhile: a new one has the places' held_beside 'beside: places taken'
+	heard=$(grep -c 'stopping when nothing is open' "$(weft_state)/weft.log")
+	kill -TERM "$weft_pid"
+	check 'told meanwhile: the old one lets it serve' wait_until 30 log_counts 'stopping when nothing is open' "$heard"
+	kill -KILL "$new"
+	wait "$new" 2>/dev/null
+	check 'told meanwhile: it ends, since that one is gone' wait_until 30 is_over "$weft_pid"
+	if is_over "$weft_pid"; then
+		wait "$weft_pid" || code=$?
+		weft_pid=
+		equal 'told meanwhile: with status 0' 0 "$code"
+		check 'told meanwhile: what the new one has left is cleared' weft_uninstall
+		equal 'told meanwhile: nothing is left' '' "$(weft_left)"
+	fi
+	go_on
+}
+
 # A worker of the new one is late: that of the old one has died meanwhile, and the next one, which goes on, has its pins without their lock.
 late_worker() {
 	local worker before captured
@@ -352,6 +377,7 @@ for step in 'beside: places given' 'beside: drains' 'beside: places left'; do
 	killed_old "$step"
 done
 
+told_meanwhile
 late_worker
 
 check 'a weftd that is to stay takes over' drained --stay-when-replaced --drain-time 3600

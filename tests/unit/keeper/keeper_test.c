@@ -452,6 +452,32 @@ static void test_one_that_was_told_to_end_does_not_go_on_when_its_successor_is_l
 	assert_int_equal(scene_end(&scene), KEEPER_EXIT_DONE);
 }
 
+/* Its successor goes before it serves, after a signal that was left alone. */
+static int take_places_back(void *arg, struct keeper_state *state)
+{
+	struct scene *scene = arg;
+
+	state->has_served = state->is_draining = 1;
+	scene->notes->worker = getpid();
+	scene->notes->begun++;
+	while (!__atomic_load_n(&state->is_told_to_end, __ATOMIC_SEQ_CST))
+		nap(5);
+	__atomic_store_n(&state->is_draining, 0, __ATOMIC_SEQ_CST);
+	return KEEPER_EXIT_DONE;
+}
+
+static void test_who_has_its_places_back_hears_that_it_was_told_to_end(void **state)
+{
+	struct scene scene;
+
+	begin_job(&scene, false, true, take_places_back, 0);
+	wait_for(scene.notes->begun == 1);
+	kill(scene.keeper, SIGTERM);
+	wait_for(has_ended(&scene));
+	assert_int_equal(scene.notes->begun, 1);
+	assert_int_equal(scene_end(&scene), KEEPER_EXIT_DONE);
+}
+
 static void test_one_that_stays_when_replaced_ends_its_worker_when_told_twice(void **state)
 {
 	struct scene scene;
@@ -502,6 +528,7 @@ int main(void)
 		cmocka_unit_test(test_one_that_stays_when_replaced_lets_its_worker_end_what_is_open),
 		cmocka_unit_test(test_one_that_stays_when_replaced_ends_its_worker_when_told_twice),
 		cmocka_unit_test(test_one_that_was_told_to_end_does_not_go_on_when_its_successor_is_lost),
+		cmocka_unit_test(test_who_has_its_places_back_hears_that_it_was_told_to_end),
 		cmocka_unit_test(test_one_that_would_stay_ends_when_told_to),
 	};
 

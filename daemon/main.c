@@ -396,6 +396,8 @@ static int lock_own_pins(const struct options *options, const struct beginning *
 		return is_drained_still(holder);
 	if (!r)
 		r = lock_sign(fd, getpid());
+	if (!r)
+		r = lock_note(fd, PINS_NOTE_BEGINS, "beside");
 	entry = r ? NULL : table_take(with->table, fd);
 	if (!entry)
 		return log_err(r ? r : -ENFILE, "taking the lock of %s in " LOCK_FOLDER, path);

@@ -160,6 +160,17 @@ int lock_notes(int fd, const char *key, struct strbuf *out)
 	return strbuf_status(out);
 }
 
+bool lock_is_noted(const char *folder, const char *bpffs, const char *key)
+{
+	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT, values = STRBUF_INIT;
+	_cleanup_close_ int fd = -1;
+
+	if (lock_path(folder, bpffs, &path))
+		return false;
+	fd = open(path.data, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && lock_notes(fd, key, &values) == 0 && values.size;
+}
+
 void lock_give(const char *folder, const char *bpffs, int *fd)
 {
 	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;

@@ -4,6 +4,7 @@
 #ifndef WEFT_BASE_LOCK_H
 #define WEFT_BASE_LOCK_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/strbuf.h"
@@ -17,6 +18,9 @@ int lock_take(const char *folder, const char *bpffs, int *fd, pid_t *holder);
 
 /* Who holds it, if anybody; 0: nobody, or who has not signed yet. Makes and takes nothing. */
 pid_t lock_holder(const char *folder, const char *bpffs);
+
+/* Whether somebody noted anything under `key`: of a lock that another one holds. */
+bool lock_is_noted(const char *folder, const char *bpffs, const char *key);
 
 /* Makes `holder` the process that the file names, with nothing noted. */
 int lock_sign(int fd, pid_t holder);

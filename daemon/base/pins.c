@@ -177,6 +177,11 @@ pid_t pins_drainer(const char *path)
 	return access(path, F_OK) ? 0 : lock_holder(LOCK_FOLDER, path);
 }
 
+bool pins_begins(const char *path)
+{
+	return lock_is_noted(LOCK_FOLDER, path, PINS_NOTE_BEGINS);
+}
+
 int pins_remove_locked(const char *path, int *lock_fd)
 {
 	int r = pins_empty(path);

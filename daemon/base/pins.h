@@ -6,10 +6,12 @@
 #define WEFT_BASE_PINS_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #define PINS_PREFIX "abi-"
+#define PINS_NOTE_BEGINS "begins" /* in the lock's file: who holds it has not served yet */
 
 /* Where `abi` pins: the version in its lower half, the layout in the upper one. -ENAMETOOLONG. */
 int pins_path(const char *dir, uint64_t abi, char path[PATH_MAX]);
@@ -24,8 +26,10 @@ int pins_remove(const char *path);
 int pins_empty(const char *path);
 /* Likewise by who holds its lock: emptied, unlocked, removed, so that whoever is killed in between leaves a folder that tells of it. */
 int pins_remove_locked(const char *path, int *lock_fd);
-/* The process that drains what is pinned in `path`; 0: nobody does. */
+/* The process that drains what is pinned in `path`, or that begins there; 0: nobody does. */
 pid_t pins_drainer(const char *path);
+/* Of these two it is the second one. */
+bool pins_begins(const char *path);
 
 /* Calls `fn` for each ABI's folder in `dir`; the last error is returned. The folder may be removed by it. */
 int pins_each(const char *dir, int (*fn)(void *arg, const char *path), void *arg);

@@ -387,7 +387,7 @@ int beside_start(struct worker *worker)
 
 struct describing {
 	const char *own;
-	json_t *all;
+	json_t *beginning, *draining;
 };
 
 static int describe_one(void *arg, const char *path)
@@ -397,14 +397,16 @@ static int describe_one(void *arg, const char *path)
 	const char *slash = strrchr(path, '/');
 
 	if (process)
-		json_array_append_new(describing->all, json_pack("{s:i, s:s}", "process", (int)process, "abi", slash + 1 + strlen(PINS_PREFIX)));
+		json_array_append_new(pins_begins(path) ? describing->beginning : describing->draining,
+				      json_pack("{s:i, s:s}", "process", (int)process, "abi", slash + 1 + strlen(PINS_PREFIX)));
 	return 0;
 }
 
 void beside_describe(const struct worker *worker, json_t *status)
 {
-	struct describing describing = { datapath_pins(worker->datapath), json_array() };
+	struct describing describing = { datapath_pins(worker->datapath), json_array(), json_array() };
 
 	(void)pins_each(worker->config->options->bpffs, describe_one, &describing);
-	json_object_set_new(status, beside_is_yielding(worker) ? "beginning" : "draining", describing.all);
+	json_object_set_new(status, "beginning", describing.beginning);
+	json_object_set_new(status, "draining", describing.draining);
 }

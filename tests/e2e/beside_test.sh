@@ -292,6 +292,42 @@ killed_old() {
 	check "old one killed at \"$1\": its pins are gone" wait_until 30 has_folders 1
 }
 
+# drainers: what status calls so, and who begins, as processes.
+drainers() {
+	status_of '"\(.draining | map(.process)) begins \(.beginning | map(.process))"'
+}
+
+# Who begins and who drains is told apart, also before the old one has heard of the new one, and with one of a third ABI, which is but a folder and its lock here.
+told_apart() {
+	local third lock step drainer
+	anew 'told apart'
+	third=$(weft_state)/bpffs/weft/abi-9-0000002a
+	lock=${third#/}
+	lock=/run/weft/${lock//\//-}.lock
+	mkdir "$third"
+	flock --no-fork "$lock" sleep 600 &
+	drainer=$!
+	check 'told apart: a third one drains' wait_until 10 lock_is_held "$lock"
+	echo "$drainer" >"$lock"
+	for step in 'beside: programs loaded' 'beside: yielded'; do
+		check "told apart: a new one is at \"$step\"" held_beside "$step"
+		equal "told apart: status says so at \"$step\"" "[$drainer] begins [$new]" "$(drainers)"
+		kill -KILL "$new"
+		wait "$new" 2>/dev/null
+		check 'told apart: it begins no more' wait_until 30 begins 0
+		go_on
+		check 'told apart: its pins are gone' wait_until 30 has_folders 2
+	done
+	kill "$drainer"
+	wait "$drainer" 2>/dev/null
+	rmdir "$third"
+	rm -f "$lock"
+}
+
+lock_is_held() {
+	! flock --nonblock "$1" true
+}
+
 has_other_worker() {
 	[ "$(status_of .worker.pid)" != "$1" ]
 }
@@ -377,6 +413,7 @@ for step in 'beside: places given' 'beside: drains' 'beside: places left'; do
 	killed_old "$step"
 done
 
+told_apart
 told_meanwhile
 late_worker
 

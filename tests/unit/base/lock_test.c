@@ -82,6 +82,9 @@ static void test_notes_outlive_their_writer_until_the_next_one_signs(void **stat
 	assert_int_equal(lock_note(fd, "control", "/run/a b"), 0);
 	assert_int_equal(lock_note(fd, "cgroup", "/cg"), 0);
 	assert_int_equal(lock_note(fd, "control", "/run/c"), 0);
+	assert_true(lock_is_noted(folder, BPFFS, "cgroup"));
+	assert_false(lock_is_noted(folder, BPFFS, "cgr"));
+	assert_false(lock_is_noted(folder, "/sys/fs/bpf/weft-test-2", "cgroup"));
 	close(fd);
 	assert_int_equal(lock_take(folder, BPFFS, &fd, &holder), 0);
 	equal_notes(fd, "control", "/run/a b\n/run/c\n");

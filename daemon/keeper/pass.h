@@ -24,7 +24,7 @@
  *                         <-     WELCOME
  *   (locks its own pins, loads its programs)
  *   YIELD                 ->     (locks its own pins; picks no endpoints for connections and enrols no pods any more: worker/beside.c says why)
- *                         <-     YIELDED
+ *                         <-     YIELDED, and again when it serves fewer pods
  *   (captures new connections, beside the old one, until all its pods are served)
  *   SETTLED               ->     (lets go of what only one may have)
  *                         <-     PLACES: that

@@ -43,6 +43,8 @@ struct beside {
 	uint64_t until_ms;       /* the old one's side: UINT64_MAX: it is over */
 	struct strbuf notes;     /* likewise: of the node's lock, before the other one signed it */
 	uint64_t began_ms;       /* likewise: to drain */
+	int channel;             /* likewise: to the new one, which is the caller's */
+	uint32_t pod_count;      /* that the old one serves, as was said last */
 };
 
 static int beside_new(struct worker *worker, enum beside_state state, event_callback_fn on_look)
@@ -108,6 +110,18 @@ static bool is_drained(struct worker *worker)
 	return worker_now_ms() - worker->beside->began_ms >= DRAIN_MIN_MS && proxy.connections == 0 && datapath_connection_count(worker->datapath) == 0;
 }
 
+/* They become fewer, since nobody comes: what the new one waits for must not be one that is gone. */
+static int say_count(struct worker *worker)
+{
+	struct beside *beside = worker->beside;
+	const struct pass_message yielded = { .kind = PASS_YIELDED, .count = pods_serving(worker), .value = worker->state->generation };
+	int r = pass_send(beside->channel, &yielded);
+
+	if (!r)
+		beside->pod_count = yielded.count;
+	return r;
+}
+
 static void on_look_old(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *worker = arg;
@@ -118,6 +132,9 @@ static void on_look_old(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (worker->is_stopping)
 		return;
+	/* What can't be said now is said at the next look, or the end of the channel is heard of. */
+	if (is_in(worker, BESIDE_YIELDS) && pods_serving(worker) != beside->pod_count)
+		(void)say_count(worker);
 	if (!is_in(worker, BESIDE_DRAINS)) {
 		if (is_over) {
 			beside->until_ms = UINT64_MAX;
@@ -162,7 +179,6 @@ static int lock_own_pins(struct worker *worker)
 
 int beside_yield(struct worker *worker, int channel)
 {
-	struct pass_message yielded = { .kind = PASS_YIELDED, .count = pods_serving(worker), .value = worker->state->generation };
 	int r;
 
 	if (worker->is_stopping || worker->beside)
@@ -178,7 +194,8 @@ int beside_yield(struct worker *worker, int channel)
 	log_info("a weftd of another ABI begins beside this one");
 	worker->beside->until_ms = worker_now_ms() + SERVE_MS;
 	datapath_set_fast_path(worker->datapath, WEFT_FAST_PATH_OFF);
-	r = pass_send(channel, &yielded);
+	worker->beside->channel = channel;
+	r = say_count(worker);
 	step("beside: yields");
 	return r;
 }
@@ -302,11 +319,17 @@ static void on_look_new(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (worker->is_stopping || !is_in(worker, BESIDE_SETTLES) || !pods_are_settled(worker, worker->config->pods_wanted))
+	if (worker->is_stopping || !is_in(worker, BESIDE_SETTLES) || !pods_are_settled(worker, worker->beside->pod_count))
 		return;
 	worker->beside->state = BESIDE_ASKED;
 	step("beside: settled");
 	succession_say(worker, PASS_SETTLED);
+}
+
+void beside_hear_count(struct worker *worker, uint32_t count)
+{
+	if (is_in(worker, BESIDE_SETTLES))
+		worker->beside->pod_count = count;
 }
 
 bool beside_is_settling(const struct worker *worker)
@@ -375,12 +398,17 @@ void beside_former_gone(struct worker *worker)
 
 int beside_start(struct worker *worker)
 {
+	int r;
+
 	/* A worker before this one yielded, or served, and had no time to. */
 	if (!beside_is_settling(worker)) {
 		give_own_lock(worker);
 		return 0;
 	}
-	return table_count(worker->table, TABLE_CHANNEL) ? beside_new(worker, BESIDE_SETTLES, on_look_new) : -ENOTCONN;
+	r = table_count(worker->table, TABLE_CHANNEL) ? beside_new(worker, BESIDE_SETTLES, on_look_new) : -ENOTCONN;
+	if (!r)
+		worker->beside->pod_count = worker->config->pods_wanted;
+	return r;
 }
 
 /* ---------------------------------------------------------------------------------------------------------------------------------- */

@@ -367,6 +367,7 @@ void beside_lost(struct worker *worker);                    /* it is gone */
 /* Of the new one: it says when all pods are served, and is given the places. Until then nobody hears or asks it. */
 int beside_start(struct worker *worker);
 bool beside_is_settling(const struct worker *worker);
+void beside_hear_count(struct worker *worker, uint32_t count); /* of pods that the old one serves */
 void beside_take_places(struct worker *worker, const struct pass_message *places);
 void beside_former_gone(struct worker *worker);              /* the channel to it has ended */
 void beside_free(struct worker *worker);

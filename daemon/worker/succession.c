@@ -558,6 +558,9 @@ static void take_news_of(struct former *former, const struct pass_message *messa
 	case PASS_CLIENT_GONE:
 		pool_client_gone(former->worker->pool, message->cookie, message->value);
 		break;
+	case PASS_YIELDED:
+		beside_hear_count(former->worker, message->count);
+		break;
 	case PASS_PLACES:
 		beside_take_places(former->worker, message);
 		break;

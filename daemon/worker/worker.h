@@ -18,7 +18,7 @@ struct worker_config {
 	const char *own_cgroup;    /* the worker's own folder in it */
 	uint32_t descriptors;      /* that may be open at once */
 	bool replaces;             /* `table` is another weftd's, and datapath_load_next() has been called */
-	uint32_t pods_wanted;      /* is_beside: as many as that one serves */
+	uint32_t pods_wanted;      /* is_beside: as many as that one served when it yielded */
 	bool is_beside;            /* a weftd of another ABI is to drain: it is at the table's channel, and datapath_load_beside() has been called */
 };
 

@@ -332,6 +332,22 @@ has_other_worker() {
 	[ "$(status_of .worker.pid)" != "$1" ]
 }
 
+# A pod that the new one can't serve goes, and the old one serves no more of them than the new one.
+a_pod_goes() {
+	local cut=$(weft_state)/cut.yaml
+	anew 'a pod goes'
+	sed "s#network_namespace: [^,]*-cli,#network_namespace: $(weft_state)/nowhere,#" "$config" >"$cut"
+	beside "$cut"
+	check 'a pod goes: a new one waits' wait_until 30 begins
+	sleep 2
+	check 'a pod goes: and waits' begins
+	sed -i.saved '/network_namespace: [^,]*-cli,/d' "$config"
+	former=$weft_pid weft_pid=$new
+	ended 'a pod goes: the old one' "$former"
+	equal 'a pod goes: the new one serves the others' 3 "$(status_of '[.pods[] | select(.state == "serving")] | length')"
+	mv "$config.saved" "$config"
+}
+
 log_counts() {
 	[ "$(grep -c "$1" "$(weft_state)/weft.log")" -gt "$2" ]
 }
@@ -414,6 +430,7 @@ for step in 'beside: places given' 'beside: drains' 'beside: places left'; do
 done
 
 told_apart
+a_pod_goes
 told_meanwhile
 late_worker
 

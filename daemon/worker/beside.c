@@ -233,6 +233,11 @@ bool beside_is_yielding(const struct worker *worker)
 	return is_in(worker, BESIDE_YIELDS) || is_in(worker, BESIDE_GAVE);
 }
 
+bool beside_is_giving(const struct worker *worker)
+{
+	return is_in(worker, BESIDE_GAVE);
+}
+
 static void drop_place(struct worker *worker, enum table_kind kind)
 {
 	struct table_entry *entry = table_find(worker->table, kind, 0);
@@ -294,6 +299,9 @@ void beside_lost(struct worker *worker)
 		log_warning("the weftd that replaced this one is gone");
 		return;
 	}
+	/* Both end: what was given is nobody's else, and the keeper clears it away. */
+	if (is_in(worker, BESIDE_GAVE) && worker->is_stopping)
+		__atomic_store_n(&worker->state->is_draining, 0, __ATOMIC_SEQ_CST);
 	if (beside_is_yielding(worker) && !worker->is_stopping) {
 		log_error("the weftd that was to replace this one went away before it served: this one goes on");
 		if (is_in(worker, BESIDE_GAVE))

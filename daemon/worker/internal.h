@@ -363,6 +363,7 @@ int beside_yield(struct worker *worker, int channel);       /* the new one begin
 int beside_give_places(struct worker *worker, int channel); /* it is ready for what only one may have; -EPROTO, -ENOENT */
 int beside_drain(struct worker *worker);                    /* it serves; -EPROTO */
 bool beside_is_yielding(const struct worker *worker);       /* until then */
+bool beside_is_giving(const struct worker *worker);         /* of that time, once it has what only one may have */
 void beside_lost(struct worker *worker);                    /* it is gone */
 /* Of the new one: it says when all pods are served, and is given the places. Until then nobody hears or asks it. */
 int beside_start(struct worker *worker);

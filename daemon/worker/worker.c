@@ -99,7 +99,8 @@ static void on_drain_look(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (is_drained(worker) || worker_now_ms() >= worker->stop_deadline_ms)
+	/* It is to be seen who serves: if nobody, this one clears away what it gave. */
+	if ((is_drained(worker) && !beside_is_giving(worker)) || worker_now_ms() >= worker->stop_deadline_ms)
 		event_base_loopbreak(worker->base);
 	else
 		event_base_once(worker->base, -1, EV_TIMEOUT, on_drain_look, worker, &again);

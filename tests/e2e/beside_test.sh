@@ -373,6 +373,34 @@ told_meanwhile() {
 	go_on
 }
 
+# told_to_end PROCESS: and has heard so.
+told_to_end() {
+	local heard
+	heard=$(cat "$(weft_state)"/weft.log "$(weft_state)"/new.log 2>/dev/null | grep -c 'keeper: Terminated: stopping')
+	kill -TERM "$1"
+	wait_until 30 ends_are_after "$heard"
+}
+
+ends_are_after() {
+	[ "$(cat "$(weft_state)"/weft.log "$(weft_state)"/new.log 2>/dev/null | grep -c 'keeper: Terminated: stopping')" -gt "$1" ]
+}
+
+# The old one is told to end while the new one has its places, and that one is killed then.
+both_end() {
+	local code=0
+	anew 'both end'
+	check 'both end: the new one has the places' held_beside 'beside: places taken'
+	check 'both end: the old one is told to end' told_to_end "$weft_pid"
+	kill -KILL "$new"
+	wait "$new" 2>/dev/null
+	check 'both end: it ends' wait_until 30 is_over "$weft_pid"
+	wait "$weft_pid" || code=$?
+	weft_pid=
+	equal 'both end: with status 0' 0 "$code"
+	equal 'both end: nothing is left' '' "$(weft_left)"
+	go_on
+}
+
 # A worker of the new one is late: that of the old one has died meanwhile, and the next one, which goes on, has its pins without their lock.
 late_worker() {
 	local worker before captured
@@ -432,6 +460,7 @@ done
 told_apart
 a_pod_goes
 told_meanwhile
+both_end
 late_worker
 
 check 'a weftd that is to stay takes over' drained --stay-when-replaced --drain-time 3600

@@ -291,6 +291,8 @@ static int after(int status, const struct options *options, const struct beginni
 			keeper_wait_for_end();
 		return r;
 	}
+	/* Who does not know it yet would go on with what is cleared away now. */
+	succeed_say_serving(with->table);
 	(void)remove_own_pins(options, with);
 	clear_away(options, with->own_cgroup);
 	if (lock_fd >= 0)

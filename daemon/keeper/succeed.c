@@ -112,6 +112,20 @@ int succeed_take(int channel, struct table *table, uint64_t *generation)
 	return 0;
 }
 
+static void say_serving(void *arg, struct table_entry *entry)
+{
+	const struct pass_message serving = { .kind = PASS_SERVING };
+
+	(void)arg;
+	if (entry->kind == TABLE_CHANNEL)
+		(void)pass_send(entry->fd, &serving);
+}
+
+void succeed_say_serving(struct table *table)
+{
+	table_each(table, say_serving, NULL);
+}
+
 int succeed_beside(int channel, struct table *table, struct succeed_yielded *yielded)
 {
 	struct pass_message message = { .kind = PASS_YIELD, .value = PASS_ABI };

@@ -19,6 +19,8 @@ struct succeed_yielded {
 /* Takes all that it has into the table, as a former worker's, and the channel with it; `*generation` is its configuration's. An error (logged): what came is open until this process ends, and
  * then the other one goes on. */
 int succeed_take(int channel, struct table *table, uint64_t *generation);
+/* Once more that this one serves, by a keeper that ends without a worker who could: one that died between making it so and saying it. */
+void succeed_say_serving(struct table *table);
 /* Of one that is to drain: the channel alone. Likewise; -EPROTONOSUPPORT: it does not know how to. */
 int succeed_beside(int channel, struct table *table, struct succeed_yielded *yielded);
 

@@ -401,6 +401,22 @@ both_end() {
 	go_on
 }
 
+# A new one that serves ends before it has said so: the old one hears of it, and does not go on with what was cleared away.
+unsaid() {
+	anew 'unsaid'
+	check 'unsaid: the new one serves' held_beside 'beside: serves'
+	check 'unsaid: it is told to end' told_to_end "$new"
+	kill -TERM "$new"
+	check 'unsaid: told twice, it does' wait_until 5 is_over "$new"
+	check 'unsaid: so does the old one' wait_until 30 is_over "$weft_pid"
+	if is_over "$weft_pid"; then
+		wait "$weft_pid"
+		weft_pid=
+	fi
+	equal 'unsaid: nothing is left but the folder of pins' "$(weft_state)/bpffs/weft" "$(weft_left)"
+	go_on
+}
+
 # A worker of the new one is late: that of the old one has died meanwhile, and the next one, which goes on, has its pins without their lock.
 late_worker() {
 	local worker before captured
@@ -461,6 +477,7 @@ told_apart
 a_pod_goes
 told_meanwhile
 both_end
+unsaid
 late_worker
 
 check 'a weftd that is to stay takes over' drained --stay-when-replaced --drain-time 3600

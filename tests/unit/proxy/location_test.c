@@ -11,17 +11,13 @@
 
 #include <cmocka.h>
 
-/* The proxy's inside has a struct pod of its own. */
-#define pod kube_pod
-#include "compile/compile.h"
-#include "mesh/mesh.h"
-#undef pod
-
 #include "base/cleanup.h"
 #include "proxy/edit.h"
 #include "weft/http1.h"
 #include "weft/location.h"
 #include "weft/router.h"
+
+#include "compiled.h"
 
 #define CONFIGURATIONS 400
 #define REQUESTS 16
@@ -64,39 +60,6 @@ static void put_request(struct strbuf *out, uint64_t *random)
 {
 	strbuf_printf(out, "GET %s%s HTTP/1.1\r\nx-before: 1\r\nHost: %s\r\n\r\nbody", ONE_OF(random, "/old", "/old/", "/old/x/y", "/old//x", "/old/?"),
 		      ONE_OF(random, "", "?", "?a=b", "?a=b?c=/d"), ONE_OF(random, "h.test", "h.test:80", "h.test:443", "h.test:8080", "h.test:8", "10.0.0.1:80", "[::1]", "[::1]:80", "[::1]:81"));
-}
-
-struct compiled {
-	struct image *routes;
-	struct weft_route_query query;
-	struct ids *ids;
-	struct strbuf text;
-};
-
-static void compile(struct compiled *compiled, uint64_t *random)
-{
-	_cleanup_(mesh_report_release) struct mesh_report report = MESH_REPORT_INIT;
-	_cleanup_(mesh_free) struct mesh *mesh = NULL;
-	const struct weft_listener *listener;
-	weft_ref ref;
-
-	*compiled = (struct compiled){ .text = STRBUF_INIT };
-	put_configuration(&compiled->text, random);
-	assert_int_equal(mesh_load_text("test", compiled->text.data, compiled->text.size, &mesh, &report), 0);
-	assert_int_equal(mesh->refused_count, 0);
-	assert_int_equal(ids_new(&compiled->ids, NULL), 0);
-	assert_int_equal(compile_routes(mesh, compiled->ids, &compiled->routes, NULL), 0);
-	compiled->query.image = (struct weft_image_handle){ compiled->routes->base, compiled->routes->size_bytes };
-	assert_int_equal(weft_find_listener(&compiled->query.image, &WEFT_IP4(0x0100007f), __builtin_bswap16(80), &ref), 0);
-	listener = weft_at(&compiled->query.image, ref);
-	compiled->query.route_table = listener->route_table;
-}
-
-static void release(struct compiled *compiled)
-{
-	image_free(&compiled->routes);
-	ids_free(&compiled->ids);
-	strbuf_release(&compiled->text);
 }
 
 /* Returns whether the kernel takes the route. */
@@ -154,7 +117,7 @@ static void test_the_kernel_redirects_where_the_proxy_does(void **state)
 		struct compiled compiled;
 		bool is_kernels = false;
 
-		compile(&compiled, &random);
+		compile(&compiled, put_configuration, &random);
 		for (k = 0; k < REQUESTS; k++)
 			is_kernels = check_request(&compiled, &random);
 		taken += is_kernels;

@@ -7,29 +7,21 @@
 Pods are network namespaces with a process in a cgroup as kubelet makes them; the API server is the tests' (tests/kube/apiserver.py). Needs root.
 """
 import argparse
-import calendar
 import json
 import os
 import pathlib
 import re
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/kube"))
+import node as kube  # pylint: disable=wrong-import-position
+
 LABEL = {"istio.io/dataplane-mode": "weft"}
-MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-ROUTER = {"name": "envoy.filters.http.router", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}
-ROUTES = {"name": "80", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]}]}
-RESOURCES = json.dumps({"resources": [{
-    "@type": "type.googleapis.com/envoy.config.listener.v3.Listener", "name": "0.0.0.0_80",
-    "address": {"socket_address": {"address": "0.0.0.0", "port_value": 80}},
-    "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
-        "@type": MANAGER, "stat_prefix": "outbound", "route_config": ROUTES, "http_filters": [ROUTER]}}]}]}]})
 # answers where the mesh would, and counts: for what a pod asks while it is not enrolled
 SERVER = """
 import http.server, sys
@@ -53,41 +45,15 @@ print("ready", flush=True)
 sys.stdin.readline()
 print(Handler.count, flush=True)
 """
-# what each pod has an entry in, or each connection of one
-MAPS = ("pods", "pod_usage", "pool_index", "upstream_sockets", "connections", "connection_ports")
 
 
-def cgroup2():
-    return next(line.split()[1] for line in open("/proc/mounts", encoding="ascii") if line.split()[2] == "cgroup2")
-
-
-class Node:
-    def __init__(self, build):
-        self.build = pathlib.Path(build)
-        self.state = pathlib.Path(f"/run/weft-bench-kube-{os.getpid()}")
-        self.state.mkdir()
-        self.cgroups = pathlib.Path(cgroup2()) / f"weft-bench-kube-{os.getpid()}"
-        self.cgroups.mkdir()
-        (self.cgroups / "daemon").mkdir()
-        self.sandboxes, self.server, self.weftd = {}, None, None
-
-    def start_server(self, *options):
-        port_file = self.state / "port"
-        port_file.unlink(missing_ok=True)
-        self.server = subprocess.Popen([sys.executable, str(ROOT / "tests/kube/apiserver.py"), "--port-file", str(port_file), *options])
-        while not port_file.exists():
-            time.sleep(0.01)
-        self.url = f"http://127.0.0.1:{port_file.read_text()}"
-
-    def server_goes(self):
-        self.server.kill()
-        self.server.wait()
-
-    def server_comes_back(self, things):
-        """At its address, with all that it had."""
-        file = self.state / "things"
-        file.write_text(json.dumps({"put": things}))
-        self.start_server("--port", self.url.rsplit(":", 1)[1], "--begin-with", str(file))
+class Node(kube.Node):
+    def pod(self, number):
+        uid = f"bench-{number}"
+        self.sandbox(number, uid)
+        return {"kind": "Pod", "metadata": {"name": f"pod-{number}", "namespace": "bench", "uid": uid, "labels": {"app": "bench"}},
+                "spec": {"nodeName": "node-a", "containers": [{"name": "main"}]},
+                "status": {"phase": "Running", "podIPs": [{"ip": self.address_of(number)}]}}
 
     def load(self, number, seconds, *options):
         process, folder = self.sandboxes[number]
@@ -105,106 +71,6 @@ class Node:
         server = subprocess.Popen([*inside, sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         server.stdout.readline()
         return server
-
-    def order(self, what):
-        urllib.request.urlopen(self.url + "/control", json.dumps(what).encode(), timeout=20).read()
-
-    def sandbox(self, number):
-        uid = f"bench-{number}"
-        folder = self.cgroups / "kubepods" / "burstable" / f"pod{uid}" / "pause"
-        folder.mkdir(parents=True)
-        address = f"10.{80 + number // 60000}.{number // 250 % 250}.{number % 250 + 1}"
-        command = f"echo $$ >{folder}/cgroup.procs; ip link set lo up; ip addr add {address}/32 dev lo; echo ready; exec sleep 100000"
-        process = subprocess.Popen(["unshare", "-n", "sh", "-c", command], stdout=subprocess.PIPE)
-        self.sandboxes[number] = (process, folder)
-        return {"kind": "Pod", "metadata": {"name": f"pod-{number}", "namespace": "bench", "uid": uid, "labels": {"app": "bench"}},
-                "spec": {"nodeName": "node-a", "containers": [{"name": "main"}]},
-                "status": {"phase": "Running", "podIPs": [{"ip": address}]}}
-
-    def wait_for_sandbox(self, number):
-        self.sandboxes[number][0].stdout.readline()
-
-    def end_sandbox(self, number):
-        process, folder = self.sandboxes.pop(number)
-        process.kill()
-        process.wait()
-        for each in (folder, folder.parent):
-            for _ in range(200):
-                try:
-                    each.rmdir()
-                    break
-                except OSError:
-                    time.sleep(0.005)
-
-    def start_weftd(self, *options):
-        config = self.state / "weft.yaml"
-        config.write_text(RESOURCES)
-        (self.state / "kubeconfig").write_text(json.dumps({
-            "current-context": "a", "contexts": [{"name": "a", "context": {"cluster": "a"}}], "clusters": [{"name": "a", "cluster": {"server": self.url}}]}))
-        self.log = self.state / "log"
-        with open(self.log, "w", encoding="utf-8") as log:
-            self.weftd = subprocess.Popen([str(self.build / "weftd"), "--config", str(config), "--control", str(self.state / "sock"), "--bpffs",
-                                           str(self.state / "bpffs"), "--cgroup", str(self.cgroups / "daemon" / "weft"), *options], stderr=log)
-
-    def kubernetes(self):
-        return ["--kubernetes", "--kubeconfig", str(self.state / "kubeconfig"), "--node-name", "node-a", "--cgroup-root", str(self.cgroups)]
-
-    def ask(self, *words):
-        done = subprocess.run([str(self.build / "weftctl"), "--control", str(self.state / "sock"), "-o", "json", *words], capture_output=True, check=False)
-        return json.loads(done.stdout) if done.returncode == 0 else None
-
-    def serving(self):
-        return [float_of(m) for m in re.finditer(r"^(\S+)Z info worker: pod bench/\S+: serving", self.log.read_text(), re.M)]
-
-    def times(self, what):
-        return {m.group(2): float_of(m) for m in re.finditer(rf"^(\S+)Z info worker: pod bench/(\S+): {what}", self.log.read_text(), re.M)}
-
-    def wait(self, holds, seconds=60):
-        end = time.monotonic() + seconds
-        while not holds():
-            if time.monotonic() > end or self.weftd.poll() is not None:
-                raise SystemExit("bench-kube: weftd does not get there:\n" + "\n".join(self.log.read_text().splitlines()[-15:]))
-            time.sleep(0.02)
-
-    def worker(self):
-        return self.ask("status")["worker"]["pid"]
-
-    def resident_kib(self):
-        time.sleep(1)
-        text = pathlib.Path(f"/proc/{self.worker()}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", text).group(1))
-
-    def held(self):
-        """Descriptors of the worker, links and map entries: what must not grow."""
-        links = sum(len(files) for path, _, files in os.walk(self.state / "bpffs") if path.endswith("/links"))
-        held = {"descriptors": len(os.listdir(f"/proc/{self.worker()}/fd")), "links": links}
-        for name in MAPS:
-            pin = next((self.state / "bpffs").glob(f"**/{name}"))
-            entries = json.loads(subprocess.run(["bpftool", "-j", "map", "dump", "pinned", str(pin)], capture_output=True, check=True).stdout)
-            held[f"entries of the map {name}"] = len(entries)
-        return held
-
-    def stop_weftd(self):
-        self.weftd.send_signal(signal.SIGTERM)
-        self.weftd.wait(20)
-        self.weftd = None
-
-    def end(self):
-        if self.weftd:
-            self.weftd.kill()
-            self.weftd.wait()
-        for number in list(self.sandboxes):
-            self.end_sandbox(number)
-        if self.server:
-            self.server.kill()
-            self.server.wait()
-        subprocess.run([str(self.build / "weftctl"), "--control", str(self.state / "sock"), "--bpffs", str(self.state / "bpffs"), "uninstall"], capture_output=True, check=False)
-        subprocess.run(["umount", "-l", str(self.state / "bpffs")], capture_output=True, check=False)
-        for path, folders, _ in os.walk(self.cgroups, topdown=False):
-            for each in folders:
-                os.rmdir(os.path.join(path, each))
-        self.cgroups.rmdir()
-        shutil.rmtree(self.state, ignore_errors=True)
 
 
 def failures_of(clients):
@@ -236,11 +102,6 @@ def toggle(node, seconds, row):
         raise SystemExit("bench-kube: all requests went one way")
 
 
-def float_of(match):
-    whole, fraction = match.group(1).split(".")
-    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float("0." + fraction)
-
-
 def namespaces(count):
     names = [{"kind": "Namespace", "metadata": {"name": f"team-{n}", "labels": {"kubernetes.io/metadata.name": f"team-{n}", "team": str(n)}}} for n in range(count - 1)]
     return names + [{"kind": "Namespace", "metadata": {"name": "bench", "labels": LABEL}}]
@@ -267,7 +128,7 @@ def main():
     try:
         node.start_server()
         node.order({"put": namespaces(arguments.namespaces)})
-        pods = [node.sandbox(n) for n in range(arguments.pods)]
+        pods = [node.pod(n) for n in range(arguments.pods)]
         for n in range(arguments.pods):
             node.wait_for_sandbox(n)
         node.order({"put": pods})
@@ -279,7 +140,7 @@ def main():
 
         node.start_weftd(*node.kubernetes())
         node.wait(lambda: len(node.serving()) >= arguments.pods)
-        first = float_of(re.search(r"^(\S+)Z info worker: pods of node", node.log.read_text(), re.M))
+        first = kube.float_of(re.search(r"^(\S+)Z info worker: pods of node", node.log.read_text(), re.M))
         row(f"{arguments.pods} pods, {arguments.namespaces} namespaces: first request to all enrolled", round((max(node.serving()) - first) * 1000), "ms", 2000)
         row("memory beyond a weftd without pods", round((node.resident_kib() - plain) / 1024, 1), "MiB", 10)
 
@@ -303,7 +164,7 @@ def main():
         end, alive = time.monotonic() + arguments.churn, []
         while time.monotonic() < end:
             begin = time.monotonic()
-            pod = node.sandbox(number)
+            pod = node.pod(number)
             node.wait_for_sandbox(number)
             made[f"pod-{number}"] = time.time()
             node.order({"put": pod})
@@ -336,7 +197,7 @@ def main():
         node.server_goes()
         time.sleep(arguments.outage)
         failures = node.ask("status")["kubernetes"]["pods"]["failures"]
-        node.server_comes_back(namespaces(arguments.namespaces) + pods)
+        node.start_server_with(namespaces(arguments.namespaces) + pods)
         errors, count = failures_of(clients)
         node.wait(lambda: node.ask("status")["kubernetes"]["pods"]["is_watching"], 60)
         row(f"failed of {count:,} requests, API server away for {arguments.outage} s and back", errors, "", 0)

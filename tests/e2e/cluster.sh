@@ -2,7 +2,6 @@
 # shellcheck shell=bash
 
 python=$build/xds-venv/bin/python
-uid=51d9b9f3-76e3-46df-8da7-ec67ae1fa852
 
 istiod_up() {
 	local file
@@ -13,24 +12,37 @@ istiod_up() {
 	istiod_port=$(cat "$file")
 }
 
-# api_up [PORT]
+# api_up [OPTION...]: the tests' own API server, or that of tests/kube/server where KUBE_SERVER says where it is. At the same address when it is up again.
 api_up() {
 	local file
+	local -a server=(python3 "$repository/tests/kube/apiserver.py")
 	file=$(weft_state)/api.port
 	rm -f "$file"
-	python3 "$repository/tests/kube/apiserver.py" --port-file "$file" --port "${1:-0}" >>"$(weft_state)/api.err" 2>&1 &
+	[ -z "${KUBE_SERVER:-}" ] || server=("$KUBE_SERVER" --role "$repository/deploy/weft.yaml")
+	"${server[@]}" --dir "$(weft_state)/api" --port-file "$file" --port "${api_port:-0}" "$@" >>"$(weft_state)/api.err" 2>&1 &
 	api_pid=$!
-	wait_until 30 test -s "$file" || { cat "$(weft_state)/api.err"; exit 1; }
-	api_port=$(cat "$file")
+	wait_until 60 test -s "$file" || { tail -n 20 "$(weft_state)/api.err"; exit 1; }
+	read -r api_port api_orders <"$file"
 }
 
 # api JSON: orders it about
 api() {
-	curl -s -o /dev/null --fail --max-time 5 -d "$1" "http://127.0.0.1:$api_port/control"
+	curl -s -o "$(weft_state)/api.answer" --fail-with-body --max-time 5 -d "$1" "http://127.0.0.1:${api_orders:-$api_port}/control"
 }
 
 api_count() {
-	curl -s --max-time 5 "http://127.0.0.1:$api_port/control" | jq -r ".$1"
+	curl -s --max-time 5 "http://127.0.0.1:${api_orders:-$api_port}/control" | jq -r ".$1"
+}
+
+# api_forgets OBJECT: what was asked of it before is too old from now on, and there is one more object
+api_forgets() {
+	if [ -z "${KUBE_SERVER:-}" ]; then
+		api "{\"put\": $1, \"expire\": true, \"drop\": true}"
+	else
+		wait_out "$api_pid"
+		api_up --forget
+		api "{\"put\": $1}"
+	fi
 }
 
 # namespace NAME [LABEL]
@@ -40,16 +52,22 @@ namespace() {
 
 weft_label='"istio.io/dataplane-mode": "weft"'
 
-# pod NAME UID IP [LABEL] [SPEC] [ANNOTATION]
-pod() {
-	local ips=
+# pod_object NAME UID IP [LABEL] [SPEC] [ANNOTATION]: without a UID the server gives it one, as a real one always does
+pod_object() {
+	local ips='' known=${2:+\"uid\": \"$2\",}
 	[ -z "$3" ] || ips="{\"ip\": \"$3\"}"
-	api "{\"put\": {\"kind\": \"Pod\", \"metadata\": {\"name\": \"$1\", \"namespace\": \"default\", \"uid\": \"$2\", \"labels\": {\"app\": \"$1\"${4:+, $4}}, \"annotations\": {${6:-}}},
-		\"spec\": {\"nodeName\": \"node-a\", \"containers\": [{\"name\": \"main\"}]${5:+, $5}}, \"status\": {\"phase\": \"Running\", \"podIPs\": [$ips]}}}"
+	echo "{\"kind\": \"Pod\", \"metadata\": {\"name\": \"$1\", \"namespace\": \"default\", $known \"labels\": {\"app\": \"$1\"${4:+, $4}}, \"annotations\": {${6:-}}},
+		\"spec\": {\"nodeName\": \"node-a\", \"containers\": [{\"name\": \"main\"}]${5:+, $5}}, \"status\": {\"phase\": \"Running\", \"podIPs\": [$ips]}}"
 }
 
-# The sandbox of pod `cli`: a process in its network namespace, in the cgroup that kubelet would have made.
+pod() {
+	api "{\"put\": $(pod_object "$@")}"
+}
+
+# The sandbox of pod `cli`: a process in its network namespace, in the cgroup that kubelet would have made for the uid that the API server gave it.
 sandbox() {
+	pod cli '' ''
+	uid=$(jq -r '.uids[0]' "$(weft_state)/api.answer")
 	folder=$cgroups/kubepods/burstable/pod$uid
 	mkdir -p "$folder/pause" "$folder/main"
 	nsenter --net="/run/netns/$prefix-cli" sh -c "echo \$\$ >$folder/pause/cgroup.procs && exec sleep 1000" &
@@ -114,12 +132,14 @@ wait_out() {
 	return 0
 }
 
-# A kubeconfig for that API server, in the topology's folder.
+# A kubeconfig for that API server, in the topology's folder, from which its paths count.
 kubeconfig() {
+	local server=http://127.0.0.1:$api_port
+	[ -z "${KUBE_SERVER:-}" ] || server="https://127.0.0.1:$api_port', certificate-authority: 'api/ca.crt"
 	cat >"$(weft_state)/kubeconfig" <<END
 current-context: here
 contexts: [{name: here, context: {cluster: here, user: me}}]
-clusters: [{name: here, cluster: {server: 'http://127.0.0.1:$api_port'}}]
-users: [{name: me, user: {token: abc}}]
+clusters: [{name: here, cluster: {server: '$server'}}]
+users: [{name: me, user: {tokenFile: api/token}}]
 END
 }

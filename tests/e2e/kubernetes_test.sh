@@ -131,17 +131,17 @@ check "and with what is known of connections from before" unmeshed_is 1
 let_go before
 check "also when it has ended" wait_until 30 unmeshed_is 0
 let_go elsewhere
-api_up "$api_port"
+api_up
 namespace default "$weft_label"
 pod cli "$uid" "$(topology show ip cli)"
-check "it is back, with nothing that it had: what it has now is what counts" wait_until 40 state_is cli 'serving '
+check "it is back: what it has now is what counts" wait_until 40 state_is cli 'serving '
 wait "$load"
 check "requests went on meanwhile" [ "$(requests_of "$(cat "$(weft_state)/gone.json")")" -gt 100 ]
 
-lists=$(api_count lists)
-api '{"expire": true, "drop": true, "put": {"kind": "Pod", "metadata": {"name": "late", "namespace": "default"}, "spec": {"nodeName": "node-a"}}}'
+lists=$(status_of '.kubernetes | .pods.lists + .namespaces.lists')
+api_forgets "$(pod_object late '' '')"
 check "what the server has forgotten is listed again" wait_until 30 state_is late 'waiting no_ip'
-between "once for each kind, at most" $((lists + 1)) $((lists + 2)) "$(api_count lists)"
+between "once for each kind, at most" $((lists + 1)) $((lists + 2)) "$(status_of '.kubernetes | .pods.lists + .namespaces.lists')"
 
 api '{"delete": "default/cli"}'
 check "a pod that is deleted is not served" wait_until 30 is_not_meshed

@@ -2,16 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small API server that tests can order about: Pods and Namespaces, lists with pages, watches with bookmarks, in protobuf.
 
-  apiserver.py --port-file FILE [--port N] [--history N]     listens on 127.0.0.1, plaintext HTTP/1.1
+  apiserver.py --port-file FILE [--port N] [--history N] [--dir DIR]     listens on 127.0.0.1, plaintext HTTP/1.1
+
+With --dir it has a token there, as a service account's volume does, and answers those only who have it. tests/kube/server is a real API server that takes
+the same orders.
 
 What it has and does is changed by POST /control with a JSON object:
-  {"put": OBJECT}            a Pod or a Namespace as kubectl would print it, of what weft reads: made, or changed
+  {"put": OBJECT}            a Pod or a Namespace as kubectl would print it, of what weft reads: made, or changed; the answer has {"uids": [...]}
   {"delete": "NAMESPACE/NAME"} or {"delete": "NAME"} (a namespace)
-  {"fault": {"code": 500, "count": 2, "retry_after": 1, "verb": "list" or "watch"}}   the next answers
+  {"end": "NAMESPACE/NAME"}  a pod is to be deleted, and waits for its kubelet
+  {"fault": {"code": 500, "count": 2, "retry_after": 1, "verb": "list", "continue" or "watch"}}   the next answers
   {"drop": true}             resets all connections
   {"stall": SECONDS}         watches say nothing for so long
+  {"hang": SECONDS}          nothing is answered for so long
   {"expire": true}           forgets its history: watches from before are answered with 410
-GET /control tells what was asked of it: {"lists": n, "watches": n, "version": n, "events": [...]}.
+  {"rotate": true}           gives out another token, and takes none that was before
+  {"expire_token": true}     takes no token any more
+GET /control tells what was asked of it: {"lists": n, "watches": n, "events": [...], "faults": that wait for their request}.
 """
 import argparse
 import http.server
@@ -22,6 +29,7 @@ import struct
 import threading
 import time
 import urllib.parse
+import uuid
 
 TYPE = "application/vnd.kubernetes.protobuf"
 
@@ -91,17 +99,24 @@ def frame(kind, body):
     return struct.pack(">I", len(event)) + event
 
 
+def listed(some):
+    return some if isinstance(some, list) else [] if some is None else [some]
+
+
 # ---- what it has -----------------------------------------------------------------------------------------------------------------------
 
 class Cluster:
     def __init__(self, keep):
         self.change = threading.Condition()
         self.things = {"pods": {}, "namespaces": {}}
-        self.version, self.oldest, self.keep = 1, 0, keep
+        # later than those of a server that was here before, of which nothing is known
+        self.version = self.oldest = int(time.time() * 1000)
+        self.keep = keep
         self.history = []
         self.faults, self.sockets, self.events = [], set(), []
         self.epoch = 0
-        self.stalled_until = 0.0
+        self.stalled_until = self.hangs_until = 0.0
+        self.folder, self.token = None, None
         self.counts = {"lists": 0, "watches": 0}
 
     def note(self, plural, kind, thing):
@@ -118,37 +133,75 @@ class Cluster:
         plural = "pods" if thing["kind"] == "Pod" else "namespaces"
         meta = thing["metadata"]
         key = (meta.get("namespace", ""), meta["name"])
-        meta.setdefault("uid", "uid-of-" + meta["name"])
-        exists = key in self.things[plural] and self.things[plural][key]["metadata"]["uid"] == meta["uid"]
+        former = self.things[plural].get(key)
+        meta.setdefault("uid", former["metadata"]["uid"] if former else str(uuid.uuid4()))
+        exists = former is not None and former["metadata"]["uid"] == meta["uid"]
         self.things[plural][key] = thing
         self.note(plural, "MODIFIED" if exists else "ADDED", thing)
+        return meta["uid"]
 
     def delete(self, name):
         plural = "pods" if "/" in name else "namespaces"
         thing = self.things[plural].pop(tuple(name.split("/")) if "/" in name else ("", name))
         self.note(plural, "DELETED", json.loads(json.dumps(thing)))
 
-    def order(self, what):
+    def end(self, name):
+        thing = json.loads(json.dumps(self.things["pods"][tuple(name.split("/"))]))
+        thing["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
+        self.put(thing)
+
+    def rotate(self):
+        """As kubelet changes a volume: a new folder, to which one link is renamed."""
+        self.token = str(uuid.uuid4())
+        fresh = os.path.join(self.folder, f"..{self.token}")
+        os.mkdir(fresh)
+        with open(os.path.join(fresh, "token"), "w", encoding="ascii") as file:
+            file.write(self.token)
+        data = os.path.join(self.folder, "..data")
+        os.symlink(os.path.basename(fresh), data + "_tmp")
+        os.rename(data + "_tmp", data)
+        if not os.path.lexists(os.path.join(self.folder, "token")):
+            os.symlink("..data/token", os.path.join(self.folder, "token"))
+
+    def use(self, folder):
+        self.folder = folder
+        os.makedirs(folder, exist_ok=True)
+        try:
+            with open(os.path.join(folder, "token"), encoding="ascii") as file:
+                self.token = file.read()
+        except FileNotFoundError:
+            self.rotate()
+
+    def order(self, what, by=None):
+        """`by`: the connection that says so, which is not dropped."""
+        uids = []
         with self.change:
-            if "put" in what:
-                for thing in what["put"] if isinstance(what["put"], list) else [what["put"]]:
-                    self.put(thing)
-            if "delete" in what:
-                for name in what["delete"] if isinstance(what["delete"], list) else [what["delete"]]:
-                    self.delete(name)
+            for thing in listed(what.get("put")):
+                uids.append(self.put(thing))
+            for name in listed(what.get("delete")):
+                self.delete(name)
+            for name in listed(what.get("end")):
+                self.end(name)
             if "fault" in what:
                 self.faults += [dict(what["fault"])] * what["fault"].get("count", 1)
             if "stall" in what:
                 self.stalled_until = time.monotonic() + what["stall"]
+            if "hang" in what:
+                self.hangs_until = time.monotonic() + what["hang"]
+            if "expire_token" in what:
+                self.token = ""
+            if "rotate" in what:
+                self.rotate()
             if "expire" in what:
                 self.oldest = self.version
                 self.history.clear()
             if "drop" in what:
                 self.epoch += 1
-                for each in list(self.sockets):
+                for each in self.sockets - {by}:
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     each.shutdown(socket.SHUT_RDWR)
             self.change.notify_all()
+        return uids
 
     def fault(self, verb):
         for each in self.faults:
@@ -191,8 +244,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/control":
-            self.cluster.order(body)
-            self.reply(200, b"{}", "application/json")
+            self.reply(200, json.dumps({"uids": self.cluster.order(body, self.connection)}).encode(), "application/json")
+        elif not self.is_allowed():
+            return
         elif self.path.endswith("/events"):
             with self.cluster.change:
                 self.cluster.events.append(body)
@@ -206,8 +260,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         plural = url.path.rsplit("/", 1)[-1]
         if url.path == "/control":
             with self.cluster.change:
-                told = dict(self.cluster.counts, version=self.cluster.version, events=self.cluster.events)
+                told = dict(self.cluster.counts, version=self.cluster.version, events=self.cluster.events, faults=len(self.cluster.faults))
             self.reply(200, json.dumps(told).encode(), "application/json")
+            return
+        if not self.is_allowed():
             return
         if plural not in self.cluster.things:
             self.reply(404, failure(404, "NotFound", "not found"))
@@ -215,7 +271,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         verb = "watch" if query.get("watch") else "list"
         with self.cluster.change:
             self.cluster.counts[verb + ("es" if verb == "watch" else "s")] += 1
-            fault = self.cluster.fault(verb)
+            fault = self.cluster.fault("continue" if verb == "list" and query.get("continue") else verb)
         if fault:
             retry = fault.get("retry_after", 0)
             self.reply(fault["code"], failure(fault["code"], "Ordered", "as ordered", retry), headers=[("Retry-After", str(retry))] if retry else [])
@@ -223,6 +279,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.watch(plural, query)
         else:
             self.list(plural, query)
+
+    def is_allowed(self):
+        time.sleep(max(self.cluster.hangs_until - time.monotonic(), 0))
+        allowed = self.cluster.token is None or self.headers["Authorization"] == "Bearer " + self.cluster.token and self.cluster.token
+        if not allowed:
+            self.reply(401, failure(401, "Unauthorized", "Unauthorized"))
+        return allowed
 
     def node(self, query):
         return query.get("fieldSelector", "").removeprefix("spec.nodeName=")
@@ -254,7 +317,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         epoch, told = cluster.epoch, time.monotonic()
         while epoch == cluster.epoch and time.monotonic() < end:
             with cluster.change:
-                stalled = cluster.stalled_until - time.monotonic()
+                stalled = max(cluster.stalled_until, cluster.hangs_until) - time.monotonic()
                 news = [] if stalled > 0 else [h for h in cluster.history if h[0] > at]
                 if not news:
                     cluster.change.wait(min(1.0, max(stalled, 0.0) or 1.0))
@@ -282,9 +345,12 @@ def main():
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--port-file", required=True)
     parser.add_argument("--history", type=int, default=100000)
+    parser.add_argument("--dir")
     parser.add_argument("--begin-with", metavar="FILE", help="objects that it has from its first answer on, as one {\"put\": ...}")
     arguments = parser.parse_args()
     Handler.cluster = Cluster(arguments.history)
+    if arguments.dir:
+        Handler.cluster.use(arguments.dir)
     if arguments.begin_with:
         with open(arguments.begin_with, encoding="utf-8") as file:
             Handler.cluster.order(json.load(file))

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Is the image's file list whole? weftd begins in a chroot of it, with the node's /proc and /sys, and serves; how long that takes and how large the image is
 # is printed.
-#   image_root_test.sh ROOT
+#   image_root_test.sh ROOT PYTHON      PYTHON: that of tests/xds/venv.sh
 set -euo pipefail
 
 root=$(realpath "${1:?root of the image}")
+python=${2:?Python with the packages of tests/xds}
 prefix=/run/weft-image-$$
 limit_bytes=$((40 * 1024 * 1024))
 
@@ -42,8 +43,9 @@ until chroot "$root" /usr/bin/weftctl --control "$prefix/weft.sock" status >/dev
 	[ $((${EPOCHREALTIME/./} - start)) -lt 20000000 ] || { cat "$prefix/log"; exit 1; }
 	sleep 0.01
 done
-echo "image: serves after $(((${EPOCHREALTIME/./} - start) / 1000)) ms (at most 300 where nobody else wants the processors)"
+echo "image: serves a file after $(((${EPOCHREALTIME/./} - start) / 1000)) ms (at most 300 where nobody else wants the processors)"
 kill -TERM "$pid"
 wait "$pid"
 pid=
 umount -l "$prefix/bpffs" 2>/dev/null || true
+"$python" -B "$(dirname "$0")/start.py" --root "$root"

@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/http_clients.h"
 #include "base/cleanup.h"
 
-#define TIMEOUT_S 10
 #define BACKLOG 64
 #define HEADERS_BYTES_MAX 8192
 #define BODY_BYTES_MAX 4096
@@ -22,6 +22,7 @@
 
 struct http {
 	struct evhttp *server;
+	struct http_clients *clients;
 	http_answer_fn answer;
 	void *arg;
 };
@@ -92,6 +93,7 @@ static void on_request(struct evhttp_request *request, void *arg)
 		.query = &parameters,
 	};
 
+	http_clients_touch(http->clients, evhttp_connection_get_bufferevent(evhttp_request_get_connection(request)));
 	if (evhttp_parse_query_str(query ? query : "", &parameters) < 0 || !path) {
 		evhttp_send_error(request, HTTP_BADREQUEST, NULL);
 	} else {
@@ -109,6 +111,7 @@ int http_new(struct http **out, struct event_base *base, const char *address, ht
 	_cleanup_(http_free) struct http *http = calloc(1, sizeof(*http));
 	struct evconnlistener *listener;
 	struct address parsed;
+	int r;
 
 	if (!http)
 		return -ENOMEM;
@@ -119,7 +122,7 @@ int http_new(struct http **out, struct event_base *base, const char *address, ht
 	http->server = evhttp_new(base);
 	if (!http->server)
 		return -ENOMEM;
-	evhttp_set_timeout(http->server, TIMEOUT_S);
+	evhttp_set_timeout(http->server, HTTP_IDLE_S);
 	evhttp_set_max_headers_size(http->server, HEADERS_BYTES_MAX);
 	evhttp_set_max_body_size(http->server, BODY_BYTES_MAX);
 	evhttp_set_allowed_methods(http->server, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST);
@@ -134,6 +137,10 @@ int http_new(struct http **out, struct event_base *base, const char *address, ht
 		evconnlistener_free(listener);
 		return -ENOMEM;
 	}
+	r = http_clients_new(&http->clients, base, listener);
+	if (r)
+		return r;
+	evhttp_set_bevcb(http->server, http_clients_accept, http->clients);
 	*out = TAKE_PTR(http);
 	return 0;
 }
@@ -142,6 +149,17 @@ void http_free(struct http **http)
 {
 	if (*http && (*http)->server)
 		evhttp_free((*http)->server);
+	if (*http)
+		http_clients_free(&(*http)->clients);
 	free(*http);
 	*http = NULL;
+}
+
+void http_get_stats(struct http *http, struct http_stats *out)
+{
+	*out = (struct http_stats){ 0 };
+	if (!http)
+		return;
+	out->connections = http_clients_count(http->clients);
+	out->evicted = http_clients_evicted(http->clients);
 }

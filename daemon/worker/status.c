@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "admin/http.h"
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -305,6 +306,22 @@ static void image_sizes(const struct worker *worker, enum weft_image_kind kind, 
 	}
 }
 
+/* Of one address; used: of that which has the most. */
+static void set_http_limit(const struct worker *worker, json_t *limits)
+{
+	struct http *const servers[] = { worker->health, worker->metrics, worker->administration };
+	struct http_stats stats;
+	uint32_t most = 0;
+	uint64_t evicted = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(servers); i++) {
+		http_get_stats(servers[i], &stats);
+		most = WEFT_MAX(most, stats.connections);
+		evicted += stats.evicted;
+	}
+	set_counted_limit(limits, "http_connections", HTTP_CONNECTIONS_MAX, most, evicted);
+}
+
 static json_t *limits(const struct worker *worker, const struct pool_stats *pool, const uint64_t counters[WEFT_COUNTERS], uint32_t connections)
 {
 	const struct options_limits *limits = &worker->config->options->limits;
@@ -327,6 +344,7 @@ static json_t *limits(const struct worker *worker, const struct pool_stats *pool
 	set_limit(object, "descriptors_shared", table_capacity(worker->table),
 		  table_count(worker->table, TABLE_ANCHOR) + table_count(worker->table, TABLE_UPSTREAM) +
 			  table_count(worker->table, TABLE_LISTENER) + table_count(worker->table, TABLE_NETNS));
+	set_http_limit(worker, object);
 	set_counted_limit(object, "log_lines_per_second", worker->config->options->log_rate, 0, log_left_out());
 	set(object, "redirect_limit_bytes", json_pack("{s:I}", "value", (json_int_t)(redirect_limit ? redirect_limit : WEFT_REDIRECT_LIMIT_DEFAULT)));
 	return object;

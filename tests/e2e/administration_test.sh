@@ -122,6 +122,27 @@ like "stats are plain lines" 'requests.bypass: [0-9]+' "$(ask "http://127.0.0.1:
 like "the configuration of a file is not dumped" "file's.*400" "$(ask --write-out '%{http_code}' "http://127.0.0.1:$admin_port/config_dump" | tr '\n' ' ')"
 like "a namespace is named in UTF-8" "UTF-8.*400" "$(ask --write-out '%{http_code}' "http://127.0.0.1:$admin_port/config_dump?namespace=%ff" | tr '\n' ' ')"
 
+# hold_connections COUNT PORT...: that many to each, which ask for nothing, for as long as its standard input is open
+hold_connections() {
+	python3 -c '
+import socket, sys
+held = [socket.create_connection(("127.0.0.1", int(port)), 5) for port in sys.argv[2:] for _ in range(int(sys.argv[1]))]
+print("held", flush=True)
+sys.stdin.read()' "$@"
+}
+
+mkfifo "$(weft_state)/hold"
+hold_connections 300 "$health_port" "$metrics_port" "$admin_port" <"$(weft_state)/hold" >"$(weft_state)/held" 2>&1 &
+exec {hold}>"$(weft_state)/hold"
+check "somebody opens 300 connections to each address" wait_until 30 grep -q held "$(weft_state)/held"
+equal "no probe is kept out" '200' "$(for _ in $(seq 30); do code_of "http://127.0.0.1:$health_port/healthz/ready"; echo; done | sort -u | xargs)"
+check "nor a scrape" test "$(metrics | families prometheus)" -gt 20
+equal "nor the administrator" 200 "$(code_of "http://127.0.0.1:$admin_port/stats")"
+like "which is what the limit is for" '^(5[0-9]|6[0-4]) of 64$' "$(status_of '.limits.http_connections | "\(.used) of \(.value)"')"
+between "as is counted" 700 1000 "$(status_of .limits.http_connections.beyond)"
+exec {hold}>&-
+check "and none is left" wait_until 20 eval '[ "$(status_of .limits.http_connections.used)" = 0 ]'
+
 like "levels are shown" '^pool: info$' "$(ask "http://127.0.0.1:$admin_port/logging" | grep '^pool')"
 ask -X POST "http://127.0.0.1:$admin_port/logging?pool=debug" >/dev/null
 equal "one area says more" "pool: debug worker: info" "$(ask "http://127.0.0.1:$admin_port/logging" | grep -E '^(pool|worker)' | xargs)"

@@ -292,6 +292,15 @@ static int add_header(struct kube_call *call, const char *name, const char *valu
 	return 0;
 }
 
+static int read_secret(struct kube_call *call, const struct kube_secret *secret, struct strbuf *out)
+{
+	int r = kube_secret_read(secret, out);
+
+	if (r && secret->file)
+		snprintf(call->text, sizeof(call->text), "%s: %s", secret->file, strerror(-r));
+	return r;
+}
+
 static int set_headers(struct kube_call *call)
 {
 	_cleanup_(kube_secret_wipe) struct strbuf token = STRBUF_INIT, bearer = STRBUF_INIT;
@@ -303,7 +312,7 @@ static int set_headers(struct kube_call *call)
 		r = add_header(call, "Content-Type", "application/json");
 	/* Read anew: the kubelet renews it. */
 	if (!r)
-		r = kube_secret_read(&call->http->access->token, &token);
+		r = read_secret(call, &call->http->access->token, &token);
 	if (!r && token.size)
 		r = strbuf_printf(&bearer, "Bearer %s", strbuf_text(&token));
 	if (!r && bearer.size)
@@ -311,17 +320,17 @@ static int set_headers(struct kube_call *call)
 	return r;
 }
 
-static int set_blob(CURL *easy, CURLoption option, const struct kube_secret *secret)
+static int set_blob(struct kube_call *call, CURLoption option, const struct kube_secret *secret)
 {
 	_cleanup_(kube_secret_wipe) struct strbuf pem = STRBUF_INIT;
 	struct curl_blob blob = { .flags = CURL_BLOB_COPY };
-	int r = kube_secret_read(secret, &pem);
+	int r = read_secret(call, secret, &pem);
 
 	if (r || !pem.size)
 		return r;
 	blob.data = pem.data;
 	blob.len = pem.size;
-	return curl_easy_setopt(easy, option, &blob) == CURLE_OK ? 0 : -ENOMEM;
+	return curl_easy_setopt(call->easy, option, &blob) == CURLE_OK ? 0 : -ENOMEM;
 }
 
 static int set_tls(struct kube_call *call)
@@ -333,11 +342,11 @@ static int set_tls(struct kube_call *call)
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, access->is_insecure ? 0L : 1L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, access->is_insecure ? 0L : 2L);
-	r = set_blob(easy, CURLOPT_CAINFO_BLOB, &access->ca);
+	r = set_blob(call, CURLOPT_CAINFO_BLOB, &access->ca);
 	if (!r)
-		r = set_blob(easy, CURLOPT_SSLCERT_BLOB, &access->cert);
+		r = set_blob(call, CURLOPT_SSLCERT_BLOB, &access->cert);
 	if (!r)
-		r = set_blob(easy, CURLOPT_SSLKEY_BLOB, &access->key);
+		r = set_blob(call, CURLOPT_SSLKEY_BLOB, &access->key);
 	if (access->ca.file || access->ca.text.size)
 		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
 	return r;
@@ -437,12 +446,18 @@ int kube_call_new(struct kube_call **out, struct kube_http *http, const struct k
 	if (!call->easy || (request->post_json && !call->post))
 		return -ENOMEM;
 	r = set_up(call, request->target);
-	if (r)
+	if (r && call->text[0]) { /* a file can't be read: a call that ends with that */
+		call->is_over = true;
+		call->result = CURLE_READ_ERROR;
+		event_active(http->later, EV_TIMEOUT, 0);
+	} else if (r) {
 		return r;
-	if (curl_multi_add_handle(http->carrier->multi, call->easy) != CURLM_OK)
+	} else if (curl_multi_add_handle(http->carrier->multi, call->easy) != CURLM_OK) {
 		return -EIO;
-	call->carrier = http->carrier;
-	call->carrier->users++;
+	} else {
+		call->carrier = http->carrier;
+		call->carrier->users++;
+	}
 	call->next = http->calls;
 	http->calls = call;
 	*out = TAKE_PTR(call);

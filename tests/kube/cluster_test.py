@@ -274,6 +274,13 @@ class Test:
         self.cluster.relabel(10)
         self.node.order({"rotate": True})
         self.agrees("with the next one, what changed meanwhile comes")
+        token = self.node.state / "api/token"
+        token.rename(token.with_name("away"))
+        self.node.order({"drop": True})
+        self.holds("a file that is not there is told of by its name", lambda: all(f"{token}: No such file" in error for error in self.sides("last_error")))
+        self.cluster.relabel(10)
+        token.with_name("away").rename(token)
+        self.agrees("when it is back, what changed meanwhile comes")
 
     def pages(self):
         """A list of more than one page, whose place the server has forgotten when the second one is asked for."""

@@ -129,13 +129,15 @@ void datapath_set_date(struct datapath *dp, const char *line)
 {
 	struct weft_control *settings = dp->control;
 	size_t len = strlen(line);
+	uint32_t writing;
 
 	if (len > sizeof(settings->date))
 		return;
-	__atomic_add_fetch(&settings->date_sequence, 1, __ATOMIC_SEQ_CST);
+	/* It may be odd already: a worker that was killed in here left it so. */
+	writing = __atomic_or_fetch(&settings->date_sequence, 1, __ATOMIC_SEQ_CST);
 	memcpy(settings->date, line, len);
 	settings->date_len = (uint32_t)len;
-	__atomic_add_fetch(&settings->date_sequence, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&settings->date_sequence, writing + 1, __ATOMIC_SEQ_CST);
 }
 
 struct weft_upstream *datapath_upstreams(struct datapath *dp)

@@ -65,14 +65,16 @@ static __always_inline void pool_mark_idle(const struct weft_upstream *upstream)
 }
 
 /* LENT or REPLYING -> IDLE, or DEAD when its socket left ESTABLISHED meanwhile. Whose swap it is takes the exchange off the counts: the
- * worker may have been faster (a deadline, a client that went), and has done so. */
+ * worker may have been faster (a deadline, a client that went), and has done so. Whether it stands there is read before: once it is IDLE,
+ * another CPU may lend it, and that exchange may be one of a cluster that does not count. */
 static __always_inline void upstream_return(struct weft_upstream *upstream, u64 word)
 {
 	u32 lease = WEFT_LEASE(word), to = upstream->is_dead ? WEFT_UPSTREAM_DEAD : WEFT_UPSTREAM_IDLE;
+	u32 is_counted = upstream->is_counted;
 
 	if (!state_swap(upstream, word, lease, to))
 		return;
-	if (upstream->is_counted)
+	if (is_counted)
 		endpoint_active_add(upstream->endpoint_id, -1);
 	if (to == WEFT_UPSTREAM_DEAD)
 		return;

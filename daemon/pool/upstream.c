@@ -132,13 +132,22 @@ static bool is_lease(uint64_t word)
 	return state == WEFT_UPSTREAM_LENT || state == WEFT_UPSTREAM_REPLYING || state == WEFT_UPSTREAM_RELAYED;
 }
 
+static bool is_counted(const struct upstream *u)
+{
+	return __atomic_load_n(&u->shared->is_counted, __ATOMIC_RELAXED);
+}
+
 /* What the program counted when it lent is taken off by whoever ends the exchange. */
+static void take_off_count(struct upstream *u)
+{
+	__atomic_fetch_sub(&u->pool->kernel.endpoint_states[u->owner->key.endpoint_id].active, 1, __ATOMIC_RELAXED);
+}
+
+/* It is CLOSING: nobody lends it any more. */
 static void exchange_ended(struct upstream *u)
 {
-	uint32_t endpoint_id = u->owner->key.endpoint_id;
-
-	if (__atomic_load_n(&u->shared->is_counted, __ATOMIC_RELAXED))
-		__atomic_fetch_sub(&u->pool->kernel.endpoint_states[endpoint_id].active, 1, __ATOMIC_RELAXED);
+	if (is_counted(u))
+		take_off_count(u);
 }
 
 bool upstream_close_from(struct upstream *u, uint64_t word, enum pool_close_reason reason)
@@ -176,6 +185,7 @@ void upstream_idle(struct upstream *u, uint64_t word)
 	struct weft_upstream *s = u->shared;
 	enum pool_close_reason reason = WEFT_STATE(word) == WEFT_UPSTREAM_DIALLING ? POOL_CLOSE_DIAL : POOL_CLOSE_RELAY;
 	uint64_t idle = (word & ~0xffull) | WEFT_UPSTREAM_IDLE;
+	bool was_counted;
 
 	if (u->owner->is_leaving) {
 		upstream_close_from(u, word, u->owner->leave_reason);
@@ -187,12 +197,14 @@ void upstream_idle(struct upstream *u, uint64_t word)
 	}
 	u->seen_word = idle;
 	u->seen_ns = now_ns();
+	/* Once it is IDLE it may be lent, and what stands in its record is the next exchange's. */
+	was_counted = is_lease(word) && is_counted(u);
+	if (is_lease(word))
+		s->exchange_count++;
 	if (!state_swap(s, word, WEFT_UPSTREAM_IDLE))
 		return; /* not by abi.h; the sweep goes by what it finds */
-	if (is_lease(word)) {
-		s->exchange_count++;
-		exchange_ended(u);
-	}
+	if (was_counted)
+		take_off_count(u);
 	idle_bit_set(u->owner->shared, s->pool_position);
 	/* While it was not IDLE sock_ops could only leave its mark. */
 	if (is_marked_dead(s))

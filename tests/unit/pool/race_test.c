@@ -4,6 +4,7 @@
 #include "pool/fixture.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 #define THREADS 3
 
@@ -155,10 +156,70 @@ static void test_programs_and_worker_never_end_an_exchange_twice(void **state)
 	pthread_mutex_destroy(&race.lock);
 }
 
+/* ---- at one instruction ------------------------------------------------------------------------------------------------------------- */
+
+/* The worker goes on instruction by instruction, and after each of them another CPU looks whether it may lend. */
+static struct {
+	struct weft_upstream *upstream;
+	bool has_lent;
+} onlooker;
+
+static void lend_for_a_cluster_that_does_not_count(int signal)
+{
+	struct weft_upstream *u = onlooker.upstream;
+	uint64_t word = __atomic_load_n(&u->state, __ATOMIC_ACQUIRE);
+
+	if (onlooker.has_lent || WEFT_STATE(word) != WEFT_UPSTREAM_IDLE)
+		return;
+	onlooker.has_lent =
+		__atomic_compare_exchange_n(&u->state, &word, WEFT_STATE_WORD(WEFT_LEASE(word) + 1, WEFT_UPSTREAM_LENT), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+	u->is_counted = 0;
+}
+
+/* Where processors can't be stepped so, it is lent when the worker is done. */
+static void step_by_step(bool begins)
+{
+#ifdef __x86_64__
+	const unsigned long trap = 0x100;
+	unsigned long flags = __builtin_ia32_readeflags_u64();
+
+	__builtin_ia32_writeeflags_u64(begins ? flags | trap : flags & ~trap);
+#else
+	if (!begins)
+		lend_for_a_cluster_that_does_not_count(SIGTRAP);
+#endif
+}
+
+static void test_what_is_lent_at_once_does_not_change_what_was_counted_before(void **state)
+{
+	struct fixture *fx = *state;
+	const struct sigaction look = { .sa_handler = lend_for_a_cluster_that_does_not_count };
+	struct sigaction former;
+	int slot = lend_first(fx);
+
+	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 1);
+	assert_true(move(fx, slot, WEFT_UPSTREAM_LENT, WEFT_UPSTREAM_RELAYED));
+	AWAIT(fx, fx->told.relays == 1);
+	pool_relay_done(fx->pool, fx->told.exchange.exchange, true);
+	onlooker.upstream = &fx->upstreams[slot];
+	onlooker.has_lent = false;
+	sigaction(SIGTRAP, &look, &former);
+	step_by_step(true);
+	fixture_run(fx, 1);
+	step_by_step(false);
+	sigaction(SIGTRAP, &former, NULL);
+	assert_true(onlooker.has_lent);
+	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
+	/* The other exchange ends, and takes off nothing. */
+	assert_true(move(fx, slot, WEFT_UPSTREAM_LENT, WEFT_UPSTREAM_IDLE));
+	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_programs_and_worker_never_end_an_exchange_twice, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_lent_at_once_does_not_change_what_was_counted_before, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

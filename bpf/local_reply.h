@@ -8,7 +8,7 @@
 #include "message.h"
 
 #define LOCAL_HEAD_MAX (u32)WEFT_DIRECT_HEAD_MAX
-#define LOCAL_BODY_MAX 2047u
+#define LOCAL_BODY_MAX (u32)WEFT_DIRECT_BODY_MAX
 #define LOCAL_DATE_MAX 60u
 
 static const char not_found_head[] = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n";

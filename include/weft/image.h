@@ -35,8 +35,8 @@ typedef u32 weft_ref;
 #define WEFT_CONDITIONS_MAX 16        /* conditions of one route in the kernel */
 #define WEFT_CONDITION_VALUE_MAX 256  /* bytes of a condition's value in the kernel */
 #define WEFT_WEIGHTED_MAX 64          /* clusters of one weighted choice in the kernel */
-#define WEFT_DIRECT_BODY_MAX 4096     /* Envoy: max_direct_response_body_size_bytes */
 #define WEFT_DIRECT_HEAD_MAX 511      /* of the kernel's own answers, without the date */
+#define WEFT_DIRECT_BODY_MAX 2047     /* likewise of their bodies */
 #define WEFT_SCHEDULE_MAX 4096        /* slots in a cluster's weighted round-robin order */
 #define WEFT_CHOICES_MAX 16           /* endpoints that LEAST_REQUEST compares in the kernel */
 #define WEFT_RANGES_MAX 64            /* ranges of destinations that one listener tells apart */

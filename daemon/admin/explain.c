@@ -13,8 +13,10 @@
 #include "admin/server.h"
 #include "base/cleanup.h"
 #include "compile/compile.h"
+#include "weft/changes.h"
 #include "weft/fast.h"
 #include "weft/http1.h"
+#include "weft/location.h"
 #include "weft/path.h"
 #include "weft/router.h"
 #include "weft/server_name.h"
@@ -287,7 +289,7 @@ static int normalize(struct explanation *x, uint8_t *room, size_t size, struct w
 /* ---- clusters and endpoints ------------------------------------------------------------------------------------------------------ */
 
 struct choice_outcome {
-	bool has_bypass, has_remote, has_proxy, has_missing, has_none, has_refused, has_changes;
+	bool has_bypass, has_remote, has_proxy, has_missing, has_none, has_refused, has_changes, is_too_large;
 };
 
 static const char *policy_name(uint8_t policy)
@@ -384,6 +386,15 @@ static void describe_cluster(struct explanation *x, json_t *list, uint32_t id, u
 		describe_hash(x, id, object, outcome);
 }
 
+/* Would the head be longer, as the route changes it, than the kernel writes one? */
+static bool outgrows(const struct explanation *x, weft_ref changes)
+{
+	const struct weft_route_query query = { .image = x->world->routes };
+	struct weft_change change;
+
+	return changes && x->head.head_len && !weft_change_head(&change, &query, x->bytes, &x->head, changes);
+}
+
 static void describe_choice(struct explanation *x, weft_ref ref, struct choice_outcome *outcome)
 {
 	const struct weft_choice *choice = weft_at(&x->world->routes, ref);
@@ -393,7 +404,8 @@ static void describe_choice(struct explanation *x, weft_ref ref, struct choice_o
 	for (uint32_t i = 0; choice && i < choice->count; i++) {
 		describe_cluster(x, list, choice->items[i].cluster_id, choice->items[i].until - before, outcome);
 		before = choice->items[i].until;
-		outcome->has_changes |= choice->items[i].changes != 0;
+		outcome->has_changes |= choice->items[i].changes || choice->items[i].response_changes;
+		outcome->is_too_large |= outgrows(x, choice->items[i].changes);
 	}
 	set(x->answer, "clusters", list);
 }
@@ -430,7 +442,9 @@ static json_t *conclude_cluster(struct explanation *x, const struct choice_outco
 		return conclude_status(x, 503, world->has_push_pop ? "local_reply" : "slow", weft_reason_names[WEFT_REASON_NO_ENDPOINT],
 				       "the cluster has no usable endpoint: \"no healthy upstream\"");
 	if (outcome->has_changes && !world->has_push_pop)
-		return conclude_slow(x, WEFT_REASON_EDITS_OFF, "this kernel can't change what a request holds");
+		return conclude_slow(x, WEFT_REASON_EDITS_OFF, "this kernel can't change heads");
+	if (outcome->is_too_large)
+		return conclude_slow(x, WEFT_REASON_EDITED_TOO_LARGE, "the head, as the route changes it, is longer than the kernel writes one");
 	if (outcome->has_remote && !world->has_sk_skb)
 		return conclude(x, outcome->has_bypass ? "bypass or slow" : "slow", "", "this kernel can't redirect responses of pods elsewhere (sk_skb)");
 	if (outcome->has_bypass && outcome->has_remote)
@@ -471,6 +485,9 @@ static enum weft_reason early_reason(const struct explanation *x, const char **w
 	*why = "the kernel may carry nothing (--fast-path off)";
 	if (x->world->fast_path == WEFT_FAST_PATH_OFF)
 		return WEFT_REASON_FAST_PATH_OFF;
+	*why = "the head is longer than the kernel reads, or has more lines";
+	if (x->head.head_len > WEFT_KERNEL_HEAD_MAX || x->head.field_count > WEFT_KERNEL_FIELDS_MAX)
+		return WEFT_REASON_HEAD_TOO_LARGE;
 	*why = "the listener is the proxy's (its reason says why)";
 	if (!(x->listener->flags & WEFT_LISTENER_KERNEL))
 		return WEFT_REASON_LISTENER_PROXY;
@@ -479,8 +496,25 @@ static enum weft_reason early_reason(const struct explanation *x, const char **w
 	return reason;
 }
 
-/* A route's redirect, or without one its virtual host's. */
-static json_t *conclude_local(struct explanation *x, unsigned status, enum weft_reason early, const char *early_why, const char *why)
+/* How long weft's own answer may be in the kernel, and that the proxy gives those to HEAD that Envoy says another length of. */
+static bool fits_kernel(const struct explanation *x, const struct weft_route_result *result)
+{
+	const struct weft_direct_response *direct = weft_at(&x->world->routes, result->direct);
+	const struct weft_route_query query = { .image = x->world->routes };
+	bool is_head = x->head.method == WEFT_METHOD_HEAD;
+	struct weft_change change;
+	uint32_t len;
+
+	if (result->kind == WEFT_ROUTE_DIRECT)
+		return direct && direct->head_len <= WEFT_DIRECT_HEAD_MAX && direct->body_len <= WEFT_DIRECT_BODY_MAX && !(is_head && !direct->body_len);
+	if (is_head || result->kind != WEFT_ROUTE_REDIRECT)
+		return !is_head;
+	len = weft_location_head(&change, &query, x->bytes, &x->head, result->location);
+	return len && len <= WEFT_DIRECT_HEAD_MAX;
+}
+
+static json_t *conclude_local(struct explanation *x, const struct weft_route_result *result, unsigned status, enum weft_reason early,
+			      const char *early_why, const char *why)
 {
 	if (early != WEFT_REASON_NONE)
 		return conclude_status(x, status, "slow", weft_reason_names[early], early_why);
@@ -489,10 +523,15 @@ static json_t *conclude_local(struct explanation *x, unsigned status, enum weft_
 		return conclude_status(x, status, "slow", weft_reason_names[early], early_why);
 	if (!x->world->has_push_pop)
 		return conclude_status(x, status, "slow", weft_reason_names[WEFT_REASON_DIRECT_TOO_LARGE], "this kernel can't make local replies");
+	if (!fits_kernel(x, result))
+		return conclude_status(x, status, "slow", weft_reason_names[WEFT_REASON_DIRECT_TOO_LARGE],
+				       x->head.method == WEFT_METHOD_HEAD ? "the answer to HEAD has no body that its length could be of" :
+									    "the answer is longer than the kernel writes one");
 	return conclude_status(x, status, "local_reply", NULL, why);
 }
 
-static json_t *conclude_redirect(struct explanation *x, enum weft_reason early, const char *early_why)
+/* A route's redirect, or without one its virtual host's. */
+static json_t *conclude_redirect(struct explanation *x, const struct weft_route_result *result, enum weft_reason early, const char *early_why)
 {
 	const struct weft_route_extras *extras = x->route ? weft_at(&x->world->routes, x->route->extras) : NULL;
 	const struct weft_redirect *redirect = extras ? weft_at(&x->world->routes, extras->redirect) : NULL;
@@ -501,7 +540,7 @@ static json_t *conclude_redirect(struct explanation *x, enum weft_reason early, 
 		early = WEFT_REASON_ROUTE_PROXY;
 		early_why = redirect ? "the route is the proxy's (its reason says why)" : "the virtual host needs TLS: the proxy redirects to https";
 	}
-	return conclude_local(x, redirect ? redirect->status : 301, early, early_why, "the route redirects");
+	return conclude_local(x, result, redirect ? redirect->status : 301, early, early_why, "the route redirects");
 }
 
 static json_t *explain_route(struct explanation *x)
@@ -526,7 +565,7 @@ static json_t *explain_route(struct explanation *x)
 	describe_route(x, &result);
 	switch (result.kind) {
 	case WEFT_ROUTE_NOT_FOUND:
-		return conclude_local(x, 404, early, early_why,
+		return conclude_local(x, &result, 404, early, early_why,
 				      result.virtual_host ? "no route of the virtual host matches" : "no virtual host has this host");
 	case WEFT_ROUTE_REFUSED:
 		return conclude_status(x, 503, "slow", weft_reason_names[WEFT_REASON_ROUTE_REFUSED],
@@ -537,9 +576,9 @@ static json_t *explain_route(struct explanation *x)
 			early = WEFT_REASON_ROUTE_PROXY;
 			early_why = "the route is the proxy's (its reason says why)";
 		}
-		return conclude_local(x, direct ? direct->status : 0, early, early_why, "the route has a direct response");
+		return conclude_local(x, &result, direct ? direct->status : 0, early, early_why, "the route has a direct response");
 	case WEFT_ROUTE_REDIRECT:
-		return conclude_redirect(x, early, early_why);
+		return conclude_redirect(x, &result, early, early_why);
 	case WEFT_ROUTE_CLUSTER:
 		break;
 	default:

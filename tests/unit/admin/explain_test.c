@@ -62,6 +62,9 @@ static const char config[] =
 	"    - {name: empty, match: {prefix: /empty}, route: {cluster: empty}}\n"
 	"    - {name: missing, match: {prefix: /missing}, route: {cluster: nowhere}}\n"
 	"    - {name: health, match: {path: /healthz}, direct_response: {status: 418, body: {inline_string: short}}}\n"
+	"    - {name: silent, match: {path: /silent}, direct_response: {status: 204}}\n"
+	"    - {name: marked, match: {prefix: /marked}, route: {cluster: near}, response_headers_to_remove: [x-secret]}\n"
+	"    - {name: grown, match: {prefix: /grown}, route: {cluster: near, prefix_rewrite: /somewhere/else/and/much/longer}}\n"
 	"    - {name: moved, match: {prefix: /old}, redirect: {prefix_rewrite: /new, response_code: FOUND}}\n"
 	"    - {name: changed, match: {prefix: /api/}, route: {cluster: near, prefix_rewrite: /, host_rewrite_literal: inner}, "
 	"request_headers_to_add: [{header: {key: x-from, value: \"%PROTOCOL%\"}}], response_headers_to_remove: [server]}\n"
@@ -197,6 +200,57 @@ static void test_what_weft_answers_itself_has_a_status(void **state)
 	explains(&scene->world, "GET", "http://shop/healthz", "content-type: application/grpc", "any|shop|health|418|slow|direct_content_type");
 	explains(&scene->world, "GET", "http://shop/empty", NULL, "any|shop|empty|503|local_reply|no_endpoint");
 	explains(&scene->world, "GET", "http://shop/missing", NULL, "any|shop|missing|503|slow|no_cluster");
+}
+
+/* As the program does. */
+static void test_answers_that_the_kernel_does_not_write_are_the_proxys(void **state)
+{
+	const struct scene *scene = *state;
+	char url[1024], long_name[600];
+
+	explains(&scene->world, "HEAD", "http://shop/nothing", NULL, "any|shop||404|slow|direct_too_large");
+	explains(&scene->world, "HEAD", "http://shop/healthz", NULL, "any|shop|health|418|local_reply|");
+	explains(&scene->world, "GET", "http://shop/silent", NULL, "any|shop|silent|204|local_reply|");
+	explains(&scene->world, "HEAD", "http://shop/silent", NULL, "any|shop|silent|204|slow|direct_too_large");
+	explains(&scene->world, "HEAD", "http://shop/old/x", NULL, "any|shop|moved|302|slow|direct_too_large");
+	explains(&scene->world, "HEAD", "http://shop/empty", NULL, "any|shop|empty|503|local_reply|no_endpoint");
+	memset(long_name, 'a', sizeof(long_name) - 1);
+	long_name[sizeof(long_name) - 1] = 0;
+	snprintf(url, sizeof(url), "http://shop/old/%s", long_name);
+	explains(&scene->world, "GET", url, NULL, "any|shop|moved|302|slow|direct_too_large");
+	explains(&scene->world, "GET", "http://shop/old/x", NULL, "any|shop|moved|302|local_reply|");
+}
+
+static void test_heads_that_the_kernel_does_not_read_or_write_are_the_proxys(void **state)
+{
+	struct explain_world world = ((const struct scene *)*state)->world;
+	char header[4096];
+	json_t *request, *answer;
+
+	memcpy(header, "x-long: ", 9);
+	memset(header + 8, 'a', sizeof(header) - 9);
+	header[sizeof(header) - 1] = 0;
+	explains(&world, "GET", "http://shop/near/1", header, "any|shop|near|0|slow|head_too_large");
+	header[4050] = 0;
+	explains(&world, "GET", "http://shop/near/1", header, "any|shop|near|0|bypass|");
+	explains(&world, "GET", "http://shop/grown/1", header, "any|shop|grown|0|slow|edited_too_large");
+	explains(&world, "GET", "http://shop/grown/1", NULL, "any|shop|grown|0|bypass|");
+
+	request = json_pack("{s:s, s:s, s:[]}", "method", "GET", "url", "http://shop/near/1", "headers");
+	for (int i = 0; i < 48; i++)
+		json_array_append_new(json_object_get(request, "headers"), json_string("x-many: 1"));
+	answer = explain_request(&world, request);
+	assert_string_equal(text(answer, "reason"), "head_too_large");
+	json_decref(answer);
+	json_array_remove(json_object_get(request, "headers"), 0);
+	answer = explain_request(&world, request);
+	assert_string_equal(text(answer, "path"), "bypass");
+	json_decref(answer);
+	json_decref(request);
+
+	world.has_push_pop = false;
+	explains(&world, "GET", "http://shop/marked/1", NULL, "any|shop|marked|0|slow|edits_off");
+	explains(&world, "GET", "http://shop/grown/1", NULL, "any|shop|grown|0|slow|edits_off");
 }
 
 static void test_what_only_the_proxy_carries_has_its_reason(void **state)
@@ -410,6 +464,8 @@ int main(void)
 		cmocka_unit_test(test_the_path_follows_from_where_endpoints_are),
 		cmocka_unit_test(test_headers_decide),
 		cmocka_unit_test(test_what_weft_answers_itself_has_a_status),
+		cmocka_unit_test(test_answers_that_the_kernel_does_not_write_are_the_proxys),
+		cmocka_unit_test(test_heads_that_the_kernel_does_not_read_or_write_are_the_proxys),
 		cmocka_unit_test(test_what_only_the_proxy_carries_has_its_reason),
 		cmocka_unit_test(test_options_and_kernels_limit_the_path),
 		cmocka_unit_test(test_listeners_are_found_by_address_or_by_host),

@@ -605,7 +605,7 @@ static json_t *explain_parse(struct explanation *x, int parsed)
 	case WEFT_PARSE_CODING:
 		return conclude_status(x, 501, "slow", weft_reason_names[WEFT_REASON_BAD_HEAD], "a transfer coding other than chunked");
 	default:
-		return conclude_status(x, 400, "slow", weft_reason_names[WEFT_REASON_BAD_HEAD], "the head is malformed");
+		return conclude_status(x, 400, "slow", weft_reason_names[weft_parse_reason(parsed)], "the head is malformed");
 	}
 }
 

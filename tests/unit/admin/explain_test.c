@@ -263,6 +263,7 @@ static void test_what_only_the_proxy_carries_has_its_reason(void **state)
 	explains(&scene->world, "PUT", "http://shop/near", "content-length: 20000", "any|shop|near|0|bypass|");
 	explains(&scene->world, "GET", "http://shop/far/../near/x", NULL, "any|shop|near|0|slow|normalizes");
 	explains(&scene->world, "GET", "http://shop/near", "bad header: x", "any|||400|slow|bad_head");
+	explains(&scene->world, "G(T", "http://shop/near", NULL, "any|||400|slow|not_http");
 }
 
 static void test_options_and_kernels_limit_the_path(void **state)

@@ -23,6 +23,7 @@
 #define REQUEST_BYTES_MAX 65536u
 #define TIMEOUT_MS 10000u
 #define BACKLOG 16
+#define PAUSE_MS 100         /* where there is no descriptor, before it is tried again */
 
 struct client {
 	struct client *next;
@@ -35,6 +36,7 @@ struct client {
 struct admin {
 	struct admin_options options;
 	struct event *accept_event;
+	struct event *pause_event;
 	struct client *clients;
 	uint32_t client_count;
 };
@@ -168,6 +170,27 @@ static int client_new(struct admin *admin, int fd)
 	return 0;
 }
 
+/* Whoever waits in the queue wakes the loop again and again: it would turn for nothing else while there is no descriptor. */
+static void pause_accepting(struct admin *admin, int error)
+{
+	const struct timeval pause = { .tv_usec = PAUSE_MS * 1000 };
+
+	if (error != EMFILE && error != ENFILE && error != ENOBUFS && error != ENOMEM)
+		return;
+	if (evtimer_add(admin->pause_event, &pause) == 0)
+		event_del(admin->accept_event);
+}
+
+static void on_pause_over(evutil_socket_t fd, short what, void *arg)
+{
+	struct admin *admin = arg;
+
+	(void)fd;
+	(void)what;
+	if (admin->client_count < admin->options.clients_max)
+		event_add(admin->accept_event, NULL);
+}
+
 static void on_acceptable(evutil_socket_t listener, short what, void *arg)
 {
 	struct admin *admin = arg;
@@ -175,8 +198,10 @@ static void on_acceptable(evutil_socket_t listener, short what, void *arg)
 
 	(void)what;
 	fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	if (fd < 0)
+	if (fd < 0) {
+		pause_accepting(admin, errno);
 		return;
+	}
 	/* The file's mode keeps others out already; a descriptor that was passed on does not count. */
 	if (!is_root(fd)) {
 		close(fd);
@@ -204,7 +229,8 @@ int admin_new(struct admin **out, const struct admin_options *options)
 	if (!admin->options.timeout_ms)
 		admin->options.timeout_ms = TIMEOUT_MS;
 	admin->accept_event = event_new(options->base, options->listener_fd, EV_READ | EV_PERSIST, on_acceptable, admin);
-	if (!admin->accept_event || event_add(admin->accept_event, NULL) < 0) {
+	admin->pause_event = evtimer_new(options->base, on_pause_over, admin);
+	if (!admin->accept_event || !admin->pause_event || event_add(admin->accept_event, NULL) < 0) {
 		admin_free(&admin);
 		return -ENOMEM;
 	}
@@ -220,6 +246,8 @@ void admin_free(struct admin **admin)
 		client_free((*admin)->clients);
 	if ((*admin)->accept_event)
 		event_free((*admin)->accept_event);
+	if ((*admin)->pause_event)
+		event_free((*admin)->pause_event);
 	free(*admin);
 	*admin = NULL;
 }

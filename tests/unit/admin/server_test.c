@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <setjmp.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -282,6 +284,45 @@ static void test_the_socket_is_roots_alone_and_served_once(void **state)
 	scene_end(&scene);
 }
 
+static long thread_cpu_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void test_without_a_descriptor_who_asks_waits_and_the_loop_rests(void **state)
+{
+	const struct timeval moment = { .tv_usec = 300000 };
+	_cleanup_(strbuf_release) struct strbuf heard = STRBUF_INIT;
+	struct rlimit limit, none;
+	struct scene scene;
+	long before;
+	int fd, next;
+
+	scene_begin(&scene, 0, 0);
+	fd = dial(&scene);
+	say(fd, "{}\n");
+	next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_true(next >= 0);
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){ (rlim_t)next, limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	before = thread_cpu_ms();
+	event_base_loopexit(scene.base, &moment);
+	event_base_dispatch(scene.base);
+	before = thread_cpu_ms() - before;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_in_range(before, 0, 50);
+	assert_int_equal(scene.asked, 0);
+	assert_true(hear(&scene, fd, &heard, 2000));
+	assert_string_equal(strbuf_text(&heard), "{\"asked\":{}}\n");
+	close(fd);
+	scene_end(&scene);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -294,6 +335,7 @@ int main(void)
 		cmocka_unit_test(test_clients_that_leave_leave_nothing),
 		cmocka_unit_test(test_clients_in_service_end_with_the_server),
 		cmocka_unit_test(test_the_socket_is_roots_alone_and_served_once),
+		cmocka_unit_test(test_without_a_descriptor_who_asks_waits_and_the_loop_rests),
 	};
 
 	signal(SIGPIPE, SIG_IGN); /* as the keeper does */

@@ -72,6 +72,7 @@ struct serving {
 	char *pod_name, *service_account; /* of the pod that stands for all */
 	struct xds_scope *stream;
 	void *transport;             /* whose `events` it is */
+	bool is_carried;             /* `events` have begun it; false: they could not, and it is tried again */
 	uint64_t cache_unix_ms;      /* of the cache that it began with; 0: none */
 	uint64_t cached_changes;     /* of the stream, when its cache was written */
 	uint64_t cached_ms;          /* when that was tried last */

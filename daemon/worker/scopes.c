@@ -243,6 +243,14 @@ static int represent(struct worker *worker, struct serving *serving, const struc
 	return r;
 }
 
+static int carry(struct worker *worker, struct serving *serving)
+{
+	int r = worker->scopes.events->begin(worker, serving);
+
+	serving->is_carried = r == 0;
+	return r;
+}
+
 static int begin(struct worker *worker, const struct pod *pod, struct serving **out)
 {
 	uint32_t number = number_for(worker, pod->namespace_name);
@@ -260,7 +268,7 @@ static int begin(struct worker *worker, const struct pod *pod, struct serving **
 	r = represent(worker, serving, pod);
 	if (!r) {
 		take_cache(serving);
-		r = worker->scopes.events->begin(worker, serving);
+		r = carry(worker, serving);
 	}
 	if (r) {
 		worker->former_endpoints[number] = serving->endpoints_entry;
@@ -325,10 +333,12 @@ static int follow(struct worker *worker, struct serving *serving, const struct p
 	xds_scope_closed(serving->stream);
 	r = represent(worker, serving, pod);
 	if (!r)
-		r = worker->scopes.events->begin(worker, serving);
+		r = carry(worker, serving);
+	else
+		serving->is_carried = false;
 	if (!r)
 		log_info("namespace %s: pod %s stands for it now", serving->name, serving->pod_name);
-	return r ? log_err(r, "beginning the stream of namespace %s anew", serving->name) : 0;
+	return r ? log_err(r, "beginning the stream of namespace %s anew: it is tried again every second, what served goes on", serving->name) : 0;
 }
 
 int scopes_update(struct worker *worker, const struct pods *pods, uint64_t now_ms)
@@ -370,6 +380,8 @@ void scopes_tick(struct worker *worker, uint64_t now_ms)
 			end(worker, serving);
 		if (!worker->scopes.items[i])
 			continue;
+		if (!serving->is_carried && !carry(worker, serving))
+			log_info("namespace %s: its stream has begun", serving->name);
 		(void)xds_scope_tick(serving->stream, now_ms);
 		if (serving->cache_job && xds_cache_is_done(serving->cache_job))
 			end_cache_job(serving);

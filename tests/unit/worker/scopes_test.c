@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which streams there are: one for each namespace that has a pod. What carries them is the test; time is an argument. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,6 +24,7 @@ struct fixture {
 	struct worker worker;
 	struct scope_events events;
 	char said[512]; /* which streams began and ended */
+	int failures;   /* of the next beginnings */
 };
 
 static struct fixture *fixture_of(struct worker *worker)
@@ -39,6 +41,11 @@ static void say(struct worker *worker, const char *what, const struct serving *s
 
 static int on_begin(struct worker *worker, struct serving *serving)
 {
+	if (fixture_of(worker)->failures) {
+		fixture_of(worker)->failures--;
+		say(worker, "fail", serving);
+		return -EMFILE;
+	}
 	say(worker, "begin", serving);
 	return 0;
 }
@@ -83,7 +90,7 @@ static int teardown(void **state)
 }
 
 /* `names`: "NAMESPACE/POD NAMESPACE/POD..."; a pod is NAME, or NAME=ADDRESS or NAME=ADDRESS,VERSION, which is a label. */
-static void have_pods(struct fixture *fx, const char *names, uint64_t now_ms)
+static int try_pods(struct fixture *fx, const char *names, uint64_t now_ms)
 {
 	_cleanup_(pods_free) struct pods *pods = NULL;
 	char namespace_name[32], name[32], address[32];
@@ -107,7 +114,12 @@ static void have_pods(struct fixture *fx, const char *names, uint64_t now_ms)
 			snprintf(address, sizeof(address), "10.0.0.%d", name[0] - 'a' + 1);
 		assert_int_equal(pods_add(pods, &pod), 0);
 	}
-	assert_int_equal(scopes_update(&fx->worker, pods, now_ms), 0);
+	return scopes_update(&fx->worker, pods, now_ms);
+}
+
+static void have_pods(struct fixture *fx, const char *names, uint64_t now_ms)
+{
+	assert_int_equal(try_pods(fx, names, now_ms), 0);
 }
 
 static void says(struct fixture *fx, const char *expected)
@@ -195,6 +207,26 @@ static void test_a_pod_recreated_under_its_name_or_relabelled_has_a_new_stream(v
 	says(fx, "");
 }
 
+static void test_a_new_stream_that_can_not_begin_is_tried_again(void **state)
+{
+	struct fixture *fx = *state;
+
+	have_pods(fx, "shop/a", NOW_MS);
+	says(fx, "begin shop");
+	fx->failures = 2;
+	assert_int_equal(try_pods(fx, "shop/b", NOW_MS), -EMFILE);
+	says(fx, "end shop, fail shop");
+	assert_non_null(scopes_find(&fx->worker, "shop"));
+	/* Nothing new comes from the pods. */
+	have_pods(fx, "shop/b", NOW_MS);
+	scopes_tick(&fx->worker, NOW_MS + 1000);
+	says(fx, "fail shop");
+	scopes_tick(&fx->worker, NOW_MS + 2000);
+	says(fx, "begin shop");
+	scopes_tick(&fx->worker, NOW_MS + 3000);
+	says(fx, "");
+}
+
 static void test_a_namespace_that_comes_back_has_its_number_again(void **state)
 {
 	struct fixture *fx = *state;
@@ -220,6 +252,7 @@ int main(void)
 		TEST(test_a_pod_that_comes_within_the_minute_finds_the_stream_open),
 		TEST(test_another_pod_stands_for_its_namespace_on_a_new_stream),
 		TEST(test_a_pod_recreated_under_its_name_or_relabelled_has_a_new_stream),
+		TEST(test_a_new_stream_that_can_not_begin_is_tried_again),
 		TEST(test_a_namespace_that_comes_back_has_its_number_again),
 	};
 

@@ -72,7 +72,7 @@ WEFT_STAGE int memo_recall(struct memo *memo, struct scratch *scratch, u32 copie
 		goto missed;
 	if (memo->misses)
 		memo->misses = 0;
-	scratch->head.head_len = len;
+	scratch->head.head_len = scratch->sent_head_len = len;
 	scratch->head.flags = memo->flags;
 	scratch->head.content_length = memo->content_length;
 	scratch->head.status = memo->status;
@@ -109,7 +109,8 @@ WEFT_STAGE int memo_is_certain(struct scratch *scratch)
 	const struct weft_route *route;
 	struct weft_cursor cursor = {};
 
-	if (!scratch || scratch->head.head_len > MEMO_HEAD_MAX || scratch->route.hash_policies || scratch->route.changes)
+	if (!scratch || scratch->head.head_len > MEMO_HEAD_MAX || scratch->route.hash_policies || scratch->route.changes ||
+	    scratch->is_rewritten)
 		return 0;
 	host = WEFT_OBJECT(weft_virtual_host, &scratch->route_query.image, &cursor, scratch->route.virtual_host);
 	if (!host || host->flags & WEFT_VIRTUAL_HOST_HAS_FRACTIONS)

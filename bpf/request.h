@@ -171,19 +171,21 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	struct weft_upstream *upstream;
 	u32 slot, n = msg->size, reason, head_len, old_len;
 	u64 total, word, now, key;
-	bool is_bypass;
+	bool is_bypass, is_edited;
 
 	if (!connection || !scratch || !settings)
 		return WEFT_REASON_NO_CONNECTION;
-	head_len = old_len = scratch->head.head_len;
-	if ((scratch->route.changes || scratch->route.response_changes) && !has_push_pop)
+	old_len = scratch->sent_head_len;
+	head_len = scratch->head.head_len;
+	is_edited = scratch->route.changes || scratch->is_rewritten;
+	if ((is_edited || scratch->route.response_changes) && !has_push_pop)
 		return WEFT_REASON_EDITS_OFF;
 	if (scratch->route.changes) {
 		head_len = weft_change_head(&scratch->change, &scratch->route_query, &scratch->bytes, &scratch->head, scratch->route.changes);
 		if (!head_len)
 			return WEFT_REASON_EDITED_TOO_LARGE;
-		n += head_len - old_len;
 	}
+	n += head_len - old_len;
 	total = head_len + scratch->head.content_length;
 	if (upstream_lend(connection, scratch->endpoint.id, !!(scratch->endpoint.flags & WEFT_ENDPOINT_BY_LOAD), &scratch->lease))
 		return WEFT_REASON_NO_UPSTREAM;
@@ -227,7 +229,7 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	upstream->path = is_bypass ? WEFT_PATH_BYPASS : WEFT_PATH_REMOTE;
 	STORE_CHANGED(upstream->passed_reason, WEFT_REASON_NONE);
 	STORE_CHANGED(upstream->body_sock, 0);
-	STORE_CHANGED(upstream->edited_head_len, scratch->route.changes ? head_len : 0);
+	STORE_CHANGED(upstream->edited_head_len, is_edited ? head_len : 0);
 	STORE_CHANGED(upstream->head_growth, head_len - old_len);
 	STORE_CHANGED(upstream->changes_response, !!scratch->route.response_changes);
 	connection->exchange = WEFT_EXCHANGE(slot, WEFT_LEASE(word));
@@ -243,7 +245,7 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	}
 	/* Only now, when it is certain where they go: the client's bytes are never changed and then handed up. From here on the message has a target,
 	 * so that without memory it takes the way of a write that was split. */
-	if (scratch->route.changes && !edit_head(msg, scratch, old_len, head_len)) {
+	if (is_edited && !edit_head(msg, scratch, old_len, head_len)) {
 		connection->exchange = 0;
 		upstream_return(upstream, word);
 		__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_SPLIT);
@@ -276,7 +278,7 @@ WEFT_STAGE int request_answer(struct sk_msg_md *msg, struct weft_connection *con
 	if (scratch->head.flags & WEFT_HEAD_CONTENT_TYPE)
 		return WEFT_REASON_DIRECT_CONTENT_TYPE;
 	/* The reply takes the whole message's place: a further request in the same write would be lost with it. */
-	if (msg->size > scratch->head.head_len)
+	if (msg->size > scratch->sent_head_len)
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
 	is_head = scratch->head.method == WEFT_METHOD_HEAD;
 	if (is_head && (answer == 404 || answer == 302))
@@ -327,7 +329,7 @@ WEFT_STAGE int request_answer(struct sk_msg_md *msg, struct weft_connection *con
 	kind.cluster_id = answer == 503 ? scratch->route.cluster_id : 0;
 	kind.status = reply.status;
 	kind.flag = answer == 404 ? WEFT_FLAG_NO_ROUTE : answer == 503 ? WEFT_FLAG_NO_HEALTHY : WEFT_FLAG_NONE;
-	traffic_add(&kind, 0, scratch->head.head_len, size);
+	traffic_add(&kind, 0, scratch->sent_head_len, size);
 	return 0;
 }
 
@@ -371,7 +373,7 @@ WEFT_STAGE int request_balance(struct scratch *scratch, u32 size)
 
 	if (!scratch || !settings)
 		return WEFT_REASON_NO_CONNECTION;
-	total = scratch->head.head_len + scratch->head.content_length;
+	total = scratch->sent_head_len + scratch->head.content_length;
 	if (total < size)
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP; /* more than one request in this write */
 	if (scratch->head.content_length > settings->redirect_limit_bytes || total > settings->redirect_limit_bytes)
@@ -444,6 +446,11 @@ static __always_inline int request_route(struct sk_msg_md *msg, struct weft_conn
 
 	if (r)
 		return r;
+	if (scratch->head.flags & WEFT_HEAD_NOT_CANONICAL) {
+		if (weft_canonical_read(&scratch->change, &scratch->bytes, &scratch->head))
+			return WEFT_REASON_EDITED_TOO_LARGE;
+		scratch->is_rewritten = 1;
+	}
 	switch (weft_route(&scratch->route_query, &scratch->bytes, &scratch->head, &scratch->route)) {
 	case WEFT_ROUTE_CLUSTER:
 		break;
@@ -478,8 +485,10 @@ WEFT_STAGE int request_parse(struct sk_msg_md *msg, struct scratch *scratch, u32
 		copied = message_pull(msg, scratch);
 		parsed = weft_parse_request(&scratch->bytes, copied, &scratch->head);
 	}
-	if (parsed == WEFT_PARSE_DONE)
+	if (parsed == WEFT_PARSE_DONE) {
+		scratch->sent_head_len = scratch->head.head_len;
 		return 0;
+	}
 	if (parsed == WEFT_PARSE_MORE)
 		return copied < WEFT_KERNEL_HEAD_MAX ? WEFT_REASON_PARTIAL_HEAD | REQUEST_MORE : WEFT_REASON_HEAD_TOO_LARGE;
 	if (parsed == WEFT_PARSE_NOT_HTTP)
@@ -515,6 +524,7 @@ static __always_inline int request_new(struct sk_msg_md *msg, struct weft_connec
 	scratch->cookie = cookie;
 	scratch->route_query.random = bpf_get_prandom_u32() ?: 1;
 	scratch->picked = 0;
+	scratch->is_rewritten = 0;
 	request_images(connection, scratch);
 	copied = message_copy(msg, scratch);
 	memo = bpf_sk_storage_get(&memos, msg->sk, NULL, 0);

@@ -6,6 +6,7 @@
 
 #include "exchange.h"
 #include "maps.h"
+#include "weft/canonical.h"
 #include "weft/changes.h"
 #include "weft/hash.h"
 #include "weft/router.h"
@@ -14,6 +15,8 @@
 
 struct scratch {
 	u32 is_taken;
+	u32 sent_head_len; /* of the head as the client sent it */
+	u32 is_rewritten;  /* `head` and `bytes` are that as Envoy would write it: weft/canonical.h */
 	u32 picked; /* endpoint; 0: none yet */
 	u64 cookie; /* of the client */
 	u64 route_generation; /* of the image that routes this request; 0: none is published */

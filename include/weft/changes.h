@@ -24,6 +24,7 @@ struct weft_change {
 	weft_ref host; /* and what else of struct weft_changes the steps ask for */
 	u32 count;
 	u32 zero;
+	u64 names;     /* of weft/canonical.h: bit set of enum weft_name, those of lines that were joined */
 };
 
 WEFT_STAGE int weft_change_put(struct weft_change *change, u32 len)
@@ -82,6 +83,20 @@ WEFT_STAGE int weft_change_text(struct weft_change *change, const struct weft_ro
 	}
 	change->from = (u64)text->bytes;
 	return weft_change_put(change, text->len);
+}
+
+/* index < WEFT_FIELDS_MAX, put together of parts whose masks say so: kernel 6.1 forgets what was compared when the compiler spills a value first. */
+WEFT_INLINE u32 weft_change_index(u32 index)
+{
+#ifdef __bpf__
+	u32 low = index & 31, high = index & 15;
+
+	_Static_assert(WEFT_FIELDS_MAX == 48, "32 and 16 of them");
+	asm volatile("" : "+r"(low), "+r"(high));
+	return index & 32 ? 32 + high : low;
+#else
+	return index;
+#endif
 }
 
 /* Where the line ends: the next one begins there, or the blank line. */
@@ -249,20 +264,6 @@ WEFT_STAGE int weft_change_response_text(struct weft_change *change, const struc
 		return 0;
 	change->from = (u64)(changes->text + (off & (WEFT_RESPONSE_TEXT_MAX - 1)));
 	return weft_change_put(change, WEFT_MIN(len, WEFT_RESPONSE_TEXT_MAX - off));
-}
-
-/* index < WEFT_FIELDS_MAX, put together of parts whose masks say so: kernel 6.1 forgets what was compared when the compiler spills a value first. */
-WEFT_INLINE u32 weft_change_index(u32 index)
-{
-#ifdef __bpf__
-	u32 low = index & 31, high = index & 15;
-
-	_Static_assert(WEFT_FIELDS_MAX == 48, "32 and 16 of them");
-	asm volatile("" : "+r"(low), "+r"(high));
-	return index & 32 ? 32 + high : low;
-#else
-	return index;
-#endif
 }
 
 WEFT_STAGE int weft_change_response_line(struct weft_change *change, const struct weft_response_changes *changes, const struct weft_head_bytes *bytes,

@@ -49,7 +49,7 @@ WEFT_INLINE u32 weft_head_reason(const struct weft_head *head, u32 listener_flag
 		return WEFT_REASON_EXPECT;
 	if (flags & WEFT_HEAD_HTTP_10)
 		return WEFT_REASON_HTTP_10;
-	if (flags & (WEFT_HEAD_ABSOLUTE_FORM | WEFT_HEAD_ASTERISK | WEFT_HEAD_CONNECT))
+	if (flags & (WEFT_HEAD_ABSOLUTE_OTHER | WEFT_HEAD_ASTERISK | WEFT_HEAD_CONNECT))
 		return WEFT_REASON_ABSOLUTE_FORM;
 	if (weft_target_changes(flags, listener_flags))
 		return WEFT_REASON_NORMALIZES;

@@ -89,12 +89,16 @@ enum weft_parse_error {
 #define WEFT_HEAD_FRAGMENT 0x00800000u        /* the target has a fragment: it is cut, whatever the listener */
 #define WEFT_HEAD_ESCAPED_SLASHES 0x01000000u /* %2F or %5C in the path */
 #define WEFT_HEAD_CONTENT_TYPE 0x02000000u    /* request: a Content-Type; it may be gRPC's, which is answered in another form */
+#define WEFT_HEAD_ABSOLUTE_OTHER 0x04000000u  /* an absolute target that is https://, an IPv6 address, or a query without a path */
+
+/* A request that the kernel reads a second time, as Envoy would write it: weft/canonical.h */
+#define WEFT_HEAD_NOT_CANONICAL (WEFT_HEAD_ABSOLUTE_FORM | WEFT_HEAD_REPEATED_JOINED)
 
 /* An exchange with any of these is never the kernel's. */
 #define WEFT_REQUEST_PROXY_ONLY \
 	(WEFT_HEAD_CHUNKED | WEFT_HEAD_CLOSE | WEFT_HEAD_CONNECTION_OTHER | WEFT_HEAD_UPGRADE | WEFT_HEAD_EXPECT_CONTINUE | \
-	 WEFT_HEAD_EXPECT_OTHER | WEFT_HEAD_TE | WEFT_HEAD_HTTP_10 | WEFT_HEAD_ABSOLUTE_FORM | WEFT_HEAD_ASTERISK | WEFT_HEAD_CONNECT | \
-	 WEFT_HEAD_PRIVATE | WEFT_HEAD_REPEATED_JOINED | WEFT_HEAD_ODD | WEFT_HEAD_TRAILER)
+	 WEFT_HEAD_EXPECT_OTHER | WEFT_HEAD_TE | WEFT_HEAD_HTTP_10 | WEFT_HEAD_ABSOLUTE_OTHER | WEFT_HEAD_ASTERISK | WEFT_HEAD_CONNECT | \
+	 WEFT_HEAD_PRIVATE | WEFT_HEAD_ODD | WEFT_HEAD_TRAILER)
 #define WEFT_RESPONSE_PROXY_ONLY \
 	(WEFT_HEAD_CLOSE | WEFT_HEAD_CONNECTION_OTHER | WEFT_HEAD_UPGRADE | WEFT_HEAD_HTTP_10 | WEFT_HEAD_UNTIL_CLOSE | \
 	 WEFT_HEAD_PRIVATE | WEFT_HEAD_REPEATED_JOINED | WEFT_HEAD_ODD | WEFT_HEAD_TRAILER)

@@ -373,7 +373,11 @@ WEFT_STAGE u32 weft_parse_target(const struct weft_head_bytes *bytes, struct wef
 	head->flags |= WEFT_HEAD_ABSOLUTE_FORM;
 	parser->facts |= WEFT_PARSER_AUTHORITY;
 	end = weft_parse_authority(bytes, parser, head, at + scheme, 0);
-	return end >= len ? end : weft_parse_path(bytes, parser, head, end);
+	if (end >= len)
+		return end;
+	if (scheme == 8 || bytes->data[WEFT_OFFSET(head->authority.off)] == '[' || bytes->data[WEFT_OFFSET(end)] == '?')
+		head->flags |= WEFT_HEAD_ABSOLUTE_OTHER;
+	return weft_parse_path(bytes, parser, head, end);
 }
 
 /* ---- the line, quickly ---------------------------------------------------------------------------------------------------- */

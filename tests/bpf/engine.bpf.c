@@ -2,6 +2,7 @@
 /* The engine in the kernel, driven by engine_test.c: each program does one thing to what stands in `io`. */
 #include "weft/base.h"
 #include "engine_io.h"
+#include "weft/canonical.h"
 #include "weft/hash.h"
 #include "weft/chunked.h"
 #include "weft/http1.h"
@@ -9,6 +10,7 @@
 #include "weft/router.h"
 
 struct engine_io io;
+struct weft_change change;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -48,6 +50,13 @@ SEC("tc")
 int engine_parse_request(struct __sk_buff *skb)
 {
 	io.result = weft_parse_request(BYTES, io.len, HEAD);
+	return 0;
+}
+
+SEC("tc")
+int engine_canonical(struct __sk_buff *skb)
+{
+	io.result = weft_canonical_read(&change, BYTES, HEAD);
 	return 0;
 }
 

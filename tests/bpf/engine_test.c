@@ -4,6 +4,7 @@
 #include "engine/http1_vectors.h"
 #include "engine/image_builder.h"
 #include "harness.h"
+#include "weft/canonical.h"
 #include "weft/chunked.h"
 #include "weft/fast.h"
 
@@ -95,6 +96,57 @@ static void test_request_heads_are_read_as_on_the_host(void **state)
 	print_message("%u request heads, %u of them whole and right\n", counts.compared, counts.done);
 	assert_int_equal(counts.wrong, 0);
 	assert_true(counts.done > counts.compared / 10);
+}
+
+/* What the programs write anew is the same head, byte for byte, and read the same. */
+static void compare_canonical(struct engine *engine, const u8 *bytes, u32 len, struct counts *counts)
+{
+	u8 copy[WEFT_KERNEL_HEAD_MAX + 64] = {};
+	static struct weft_change change;
+	struct weft_head head, again;
+	u32 written;
+
+	memcpy(copy, bytes, len);
+	if (weft_parse_request((const void *)copy, len, &head) || head.field_count >= WEFT_KERNEL_FIELDS_MAX ||
+	    weft_head_reason(&head, WEFT_LISTENER_NORMALIZE_PATH) || !(head.flags & WEFT_HEAD_NOT_CANONICAL))
+		return;
+	feed(engine, bytes, len);
+	run(engine, "engine_parse_request", 1);
+	canonical(engine);
+	written = weft_canonical_write(&change, (const void *)copy, &head);
+	memset(change.out + written, 0xa5, 64);
+	counts->compared++;
+	counts->done += (head.flags & WEFT_HEAD_NOT_CANONICAL) == WEFT_HEAD_NOT_CANONICAL;
+	if (weft_parse_request((const void *)change.out, written, &again) || again.head_len != written || memcmp(engine->io->bytes, change.out, written) ||
+	    !same_head(&engine->io->head, &again)) {
+		if (!counts->wrong++)
+			print_error("kernel:\n%.*shost:\n%.*s\n", (int)written, (const char *)engine->io->bytes, (int)written, (const char *)change.out);
+	}
+}
+
+static void test_heads_are_rewritten_as_on_the_host(void **state)
+{
+	static const char *const targets[] = {"/a", "http://h.test/a?b", "HTTP://u:p@h.test:81", "http://10.0.0.1//x"};
+	static const char *const lines[] = {
+		"Host: a\r\n", "Accept: a\r\n", "accept:b\t \r\n", "ACCEPT:\r\n", "If-Unmodified-Since: x\r\n", "if-unmodified-since:   y\r\n", "Cookie: a\r\n",
+		"X-Forwarded-For: 1.1.1.1\r\n", "User-Agent: z\r\n", "x-other: a, b\r\n",
+	};
+	u32 random = SEED, i, k, len;
+	struct counts counts = {};
+	u8 bytes[4096];
+
+	for (i = 0; i < 4000; i++) {
+		len = sprintf((char *)bytes, "GET %s HTTP/1.1\r\nHost: h\r\n", targets[random_next(&random) % WEFT_ARRAY_SIZE(targets)]);
+		for (k = random_next(&random) % (i % 100 ? 8 : 46); k; k--)
+			len += sprintf((char *)bytes + len, "%s", lines[random_next(&random) % WEFT_ARRAY_SIZE(lines)]);
+		len += sprintf((char *)bytes + len, "\r\nbody");
+		compare_canonical(engine_of(state), bytes, len, &counts);
+		len = mutate(bytes, len, sizeof(bytes), &random);
+		compare_canonical(engine_of(state), bytes, len, &counts);
+	}
+	print_message("%u request heads rewritten, %u of them for both reasons\n", counts.compared, counts.done);
+	assert_int_equal(counts.wrong, 0);
+	assert_true(counts.compared > 2000 && counts.done > 500);
 }
 
 /* Of what the proxy refuses the kernel never makes a request that goes on; a chunked body that is wrong is never whole. */
@@ -377,6 +429,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_request_heads_are_read_as_on_the_host),
+		cmocka_unit_test(test_heads_are_rewritten_as_on_the_host),
 		cmocka_unit_test(test_the_public_vectors_are_fast_or_handed_up),
 		cmocka_unit_test(test_response_heads_are_read_as_on_the_host),
 		cmocka_unit_test(test_heads_at_the_limits_of_the_kernel),

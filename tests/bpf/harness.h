@@ -63,6 +63,15 @@ static inline void feed(struct engine *engine, const u8 *bytes, u32 len)
 	engine->io->len = len;
 }
 
+/* What was read, again, if the request is one that the programs rewrite before they look for a route. */
+static inline void canonical(struct engine *engine)
+{
+	if (!(((const struct weft_head *)&engine->io->head)->flags & WEFT_HEAD_NOT_CANONICAL))
+		return;
+	run(engine, "engine_canonical", 1);
+	assert_int_equal(engine->io->result, WEFT_PARSE_DONE);
+}
+
 struct counts {
 	u32 compared;
 	u32 done;

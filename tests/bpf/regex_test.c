@@ -117,6 +117,7 @@ static void compare(struct engine *engine, const struct host *host, const u8 *by
 	if (weft_head_reason(&head, 0))
 		return;
 	parse_in_kernel(engine, bytes, len);
+	canonical(engine);
 	run(engine, "engine_route", 1);
 	weft_route(&host->query, (const void *)copy, &head, &result);
 	counts->compared++;

@@ -49,6 +49,7 @@ static const struct built_host many_hosts[] = {
 static void compare_route(struct engine *engine, struct weft_route_query *query, const u8 *bytes, u32 len, struct counts *counts)
 {
 	u8 copy[WEFT_KERNEL_HEAD_MAX + 64] = {};
+	struct weft_route_query as_sent = *query;
 	struct weft_route_result result;
 	struct weft_head head;
 
@@ -59,10 +60,16 @@ static void compare_route(struct engine *engine, struct weft_route_query *query,
 	feed(engine, bytes, len);
 	run(engine, "engine_parse_request", 1);
 	assert_int_equal(engine->io->result, WEFT_PARSE_DONE);
+	canonical(engine);
+	if (head.flags & WEFT_HEAD_ABSOLUTE_FORM) {
+		as_sent.target = head.path.len ? copy + head.path.off : (const u8 *)"/\0\0\0\0\0\0\0";
+		as_sent.target_len = head.path.len ? (u32)head.target.off + head.target.len - head.path.off : 1;
+		as_sent.path_len = head.path.len ?: 1;
+	}
 	engine->io->random = query->random;
 	engine->io->route_table = query->route_table;
 	run(engine, "engine_route", 1);
-	weft_route(query, (const void *)copy, &head, &result);
+	weft_route(&as_sent, (const void *)copy, &head, &result);
 	counts->compared++;
 	counts->done += result.kind == WEFT_ROUTE_CLUSTER;
 	if (engine->io->result == (int)result.kind && !memcmp(&engine->io->route, &result, sizeof(result)))

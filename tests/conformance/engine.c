@@ -31,7 +31,7 @@
 struct kernel {
 	struct bpf_object *object;
 	struct engine_io *io;
-	int parse_fd, route_fd;
+	int parse_fd, canonical_fd, route_fd;
 };
 
 struct engine {
@@ -100,6 +100,7 @@ static void kernel_open(struct kernel *kernel, const char *path)
 	if (!kernel->object || bpf_object__load(kernel->object))
 		die(path);
 	kernel->parse_fd = program_fd(kernel->object, "engine_parse_request");
+	kernel->canonical_fd = program_fd(kernel->object, "engine_canonical");
 	kernel->route_fd = program_fd(kernel->object, "engine_route");
 	bpf_object__for_each_map(map, kernel->object)
 		if (strstr(bpf_map__name(map), ".bss"))
@@ -269,6 +270,11 @@ static json_t *in_kernel(const struct engine *engine, const struct kernel *kerne
 	reason = engine->listener->flags & WEFT_LISTENER_KERNEL ? weft_head_reason(head, engine->listener->flags) : WEFT_REASON_LISTENER_PROXY;
 	if (reason != WEFT_REASON_NONE)
 		return handed_up("handed_up", reason);
+	if (head->flags & WEFT_HEAD_NOT_CANONICAL) {
+		kernel_run(kernel->canonical_fd);
+		if (io->result != WEFT_PARSE_DONE)
+			return handed_up("handed_up", WEFT_REASON_EDITED_TOO_LARGE);
+	}
 	io->slot = IMAGE_SLOT;
 	io->route_table = engine->listener->route_table;
 	io->random = 0x80000000u;

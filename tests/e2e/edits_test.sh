@@ -68,6 +68,28 @@ rewrites() {
 	equal "$1: a long line" 1503 "$(lines x-long http://script:8000/many/x | tr -d '\n' | wc -c)"
 }
 
+# What Envoy writes otherwise than the client, whatever the route: the target of a request to a proxy, and lines that it makes one.
+forms() {
+	local carried
+	carried=$(($(path_count bypass) + $(path_count remote)))
+	equal "$1: whole URLs, 20 on one connection" '20 edits.test' \
+		"$(get -H 'Host: other.test' --request-target 'http://user@edits.test/faraway/x?y' 'http://script:8000/[1-20]' |
+			jq -r 'select(.path == "/echo/x?y") | [.headers[] | select((.[0] | ascii_downcase) == "host") | .[1]] | join("+")' | uniq -c | xargs)"
+	equal "$1: repeated lines become one, 20 on one connection" '20 a,b' \
+		"$(lines accept -H 'Accept: a' -H 'X-Other: 1' -H 'accept:  b' 'http://script:8000/faraway/[1-20]' | uniq -c | xargs)"
+	equal "$1: both, the route's changes, and a body" '/echo/new-and-longer/x inner.test a,b,c one' \
+		"$(get -H 'Host: other.test' -H 'Accept: a' -H 'Accept: b' -H 'Via: x' -H 'accept: c' --request-target http://edits.test/old/x -d body http://script:8000/ |
+			jq -r '(.headers | map({(.[0] | ascii_downcase): .[1]}) | add) as $h | "\(.path) \($h.host) \($h.accept) \($h["x-added"])"')"
+	carried=$(($(path_count bypass) + $(path_count remote) - carried))
+	if [ "$1" = off ]; then
+		equal "$1: none of them by the kernel" 0 "$carried"
+	else
+		between "$1: most of them by the kernel" 30 41 "$carried"
+	fi
+	equal "$1: a redirect asked for by a whole URL" '302 http://new.test/new/x?y' \
+		"$(tell '%{http_code} %{redirect_url}' -H 'Host: other.test' --request-target 'http://edits.test/moved/x?y' http://script:8000/)"
+}
+
 bodies() {
 	local size wanted
 	for size in 0 1 1000 100000 1900000; do
@@ -98,6 +120,7 @@ for mode in on remote off; do
 	before=$(($(path_count bypass) + $(path_count remote)))
 	twice "$mode"
 	rewrites "$mode"
+	forms "$mode"
 	responses "$mode"
 	bodies "$mode"
 	local_before=$(path_count local_reply)

@@ -4,13 +4,16 @@
  * - a verdict on a piece is the verdict on the whole; the whole head of n bytes is MORE when it is shorter, and the same when more follows;
  * - spans lie inside the head, values hold no controls, names are tokens;
  * - the quick way through a request line says what the slow one says;
- * - a target has WEFT_HEAD_NORMALIZES exactly if normalisation changes or refuses it. */
+ * - a target has WEFT_HEAD_NORMALIZES exactly if normalisation changes or refuses it;
+ * - a head that the programs rewrite is one again, with the same authority, target, framing and, for who matches, the same values. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "weft/canonical.h"
 #include "weft/chunked.h"
+#include "weft/fast.h"
 #include "weft/http1.h"
 #include "weft/path.h"
 
@@ -104,6 +107,61 @@ static void check_target(const u8 *data, const struct weft_head *head)
 	free(out);
 }
 
+static bool same_text(const u8 *a, struct weft_span a_span, const u8 *b, struct weft_span b_span)
+{
+	return a_span.len == b_span.len && !memcmp(a + a_span.off, b + b_span.off, a_span.len);
+}
+
+/* Every line of the written head: its value is that which Envoy has of all lines of that name. */
+static void check_joined(const u8 *data, const struct weft_head *head, const u8 *written, const struct weft_head *again)
+{
+	static u8 joined[WEFT_JOINED_MAX];
+	u32 i, k, name, lines, len;
+
+	for (i = 0; i < again->field_count; i++) {
+		const struct weft_field *field = &again->fields[i];
+
+		name = weft_field_name((const void *)written, field);
+		if (!(weft_known_names[name].flags & WEFT_NAME_IS_JOINED))
+			continue;
+		for (k = lines = 0; k < again->field_count; k++)
+			lines += weft_field_name((const void *)written, &again->fields[k]) == name;
+		check(lines == 1);
+		check(weft_rewritten_value((const void *)data, head, name, joined, &len));
+		check(len == field->value.len && !memcmp(joined, written + field->value.off, len));
+	}
+}
+
+static void check_canonical(const u8 *data, size_t size, const struct weft_head *head)
+{
+	static struct weft_change change;
+	struct weft_head again;
+	u8 *copy;
+	u32 len;
+
+	if (weft_head_reason(head, 0) || !(head->flags & WEFT_HEAD_NOT_CANONICAL))
+		return;
+	copy = malloc(size + 64);
+	memcpy(copy, data, size);
+	memset(copy + size, ',', 64);
+	len = weft_canonical_write(&change, (const void *)copy, head);
+	if (!len) {
+		free(copy);
+		return;
+	}
+	memset(change.out + len, 'x', 64);
+	check(weft_parse_request((const void *)change.out, len, &again) == WEFT_PARSE_DONE);
+	check(again.head_len == len && again.method == head->method && again.content_length == head->content_length);
+	check((again.flags | WEFT_HEAD_NOT_CANONICAL) == (head->flags | WEFT_HEAD_NOT_CANONICAL) && !(again.flags & WEFT_HEAD_NOT_CANONICAL));
+	check(same_text(copy, head->authority, change.out, again.authority) && again.host_len == head->host_len);
+	if (head->path.len)
+		check(same_text(copy, head->path, change.out, again.path) && again.target.len == head->target.off + head->target.len - head->path.off);
+	else
+		check(again.target.len == 1 && change.out[again.target.off] == '/');
+	check_joined(copy, head, change.out, &again);
+	free(copy);
+}
+
 static void check_quick_line(const u8 *data, size_t len)
 {
 	struct weft_parser quick = {}, slow = {};
@@ -134,6 +192,8 @@ static void fuzz_head(const u8 *data, size_t len, bool is_response)
 		check_head(data, len, &whole.head, is_response);
 		if (!is_response)
 			check_target(data, &whole.head);
+		if (!is_response)
+			check_canonical(data, len, &whole.head);
 		piece = parse(data, whole.head.head_len, is_response, '\n');
 		check(same(&whole, &piece));
 		if (whole.head.head_len) {

@@ -297,7 +297,7 @@ static void test_an_absolute_target_gives_the_authority_without_userinfo(void **
 	assert_true(span_is(request, head.authority, "x.test:81"));
 	assert_int_equal(head.host_len, strlen("x.test"));
 	assert_true(span_is(request, head.path, "/y"));
-	assert_int_equal(head.flags, WEFT_HEAD_ABSOLUTE_FORM);
+	assert_int_equal(head.flags, WEFT_HEAD_ABSOLUTE_FORM | WEFT_HEAD_ABSOLUTE_OTHER);
 	assert_int_equal(parse_request(BYTES(bare), &head), WEFT_PARSE_DONE);
 	assert_true(span_is(bare, head.authority, "[::1]"));
 	assert_int_equal(head.path.len, 0);

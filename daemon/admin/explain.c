@@ -536,11 +536,12 @@ static json_t *conclude_redirect(struct explanation *x, const struct weft_route_
 	const struct weft_route_extras *extras = x->route ? weft_at(&x->world->routes, x->route->extras) : NULL;
 	const struct weft_redirect *redirect = extras ? weft_at(&x->world->routes, extras->redirect) : NULL;
 
-	if (early == WEFT_REASON_NONE && (!redirect || x->route->action == WEFT_ACTION_PROXY)) {
+	if (early == WEFT_REASON_NONE && redirect && x->route->action == WEFT_ACTION_PROXY) {
 		early = WEFT_REASON_ROUTE_PROXY;
-		early_why = redirect ? "the route is the proxy's (its reason says why)" : "the virtual host needs TLS: the proxy redirects to https";
+		early_why = "the route is the proxy's (its reason says why)";
 	}
-	return conclude_local(x, result, redirect ? redirect->status : 301, early, early_why, "the route redirects");
+	return conclude_local(x, result, redirect ? redirect->status : 301, early, early_why,
+			      redirect ? "the route redirects" : "the virtual host needs TLS: what is not https is redirected");
 }
 
 static json_t *explain_route(struct explanation *x)

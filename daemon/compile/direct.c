@@ -155,9 +155,9 @@ static bool has_mark(const struct routes_compile *c, weft_ref ref)
 
 int location_compile(struct routes_compile *c, const struct weft_redirect *redirect, const struct strbuf *lines, weft_ref *out, struct strbuf *proxy)
 {
-	struct strbuf before = STRBUF_INIT, between = STRBUF_INIT, after = STRBUF_INIT;
+	struct strbuf before = STRBUF_INIT, before_https = STRBUF_INIT, between = STRBUF_INIT, after = STRBUF_INIT;
 	struct weft_location location = { .status = redirect->status };
-	bool is_http = true;
+	bool is_http = true, is_https = true;
 	int r;
 
 	*out = 0;
@@ -170,33 +170,55 @@ int location_compile(struct routes_compile *c, const struct weft_redirect *redir
 		const struct weft_text *scheme = builder_at(&c->builder, redirect->scheme);
 
 		is_http = scheme->len == 4 && !memcmp(scheme->bytes, "http", 4);
+		is_https = scheme->len == 5 && !memcmp(scheme->bytes, "https", 5);
 		strbuf_append(&before, scheme->bytes, scheme->len);
 	} else {
-		strbuf_append_text(&before, "http"); /* what came by anything else, or says so, is the proxy's */
+		strbuf_append_text(&before, "http"); /* what came by anything else than http or https, or says so, is the proxy's */
 	}
+	strbuf_append(&before_https, strbuf_text(&before), before.size);
+	strbuf_append_text(&before_https, redirect->scheme ? "://" : "s://");
 	strbuf_append_text(&before, "://");
-	if (redirect->host)
+	if (redirect->host) {
 		put_text_of(c, redirect->host, &before);
-	else
-		location.flags |= WEFT_LOCATION_HOST | (redirect->port ? WEFT_LOCATION_DROPS_PORT : is_http ? 0 : WEFT_LOCATION_DROPS_80);
+		put_text_of(c, redirect->host, &before_https);
+	} else {
+		location.flags |= WEFT_LOCATION_HOST;
+		if (redirect->port)
+			location.flags |= WEFT_LOCATION_DROPS_PORT;
+		else
+			location.flags |= (is_http ? 0 : WEFT_LOCATION_DROPS_80) | (is_https ? 0 : WEFT_LOCATION_DROPS_443);
+	}
 	if (redirect->port)
 		strbuf_printf(&between, ":%u", redirect->port);
 	put_place(c, redirect, &location, &between);
 	strbuf_append_text(&after, "\r\n");
 	strbuf_append(&after, strbuf_text(lines), lines->size);
 
-	r = strbuf_status(&before) ? strbuf_status(&before) : strbuf_status(&between) ? strbuf_status(&between) : strbuf_status(&after);
-	if (!r && before.size + between.size + after.size > WEFT_DIRECT_HEAD_MAX) {
+	r = strbuf_status(&before_https) ? strbuf_status(&before_https) : strbuf_status(&before) ? strbuf_status(&before) : strbuf_status(&between) ? strbuf_status(&between) : strbuf_status(&after);
+	if (!r && before_https.size + between.size + after.size > WEFT_DIRECT_HEAD_MAX) {
 		reason_add(proxy, "a redirect's head of more than %u bytes", WEFT_DIRECT_HEAD_MAX);
 	} else if (!r) {
 		location.before = builder_bytes_text(&c->builder, before.data, before.size);
+		location.before_https = redirect->scheme ? location.before : builder_bytes_text(&c->builder, before_https.data, before_https.size);
 		location.between = between.size ? builder_bytes_text(&c->builder, between.data, between.size) : 0;
 		location.after = builder_bytes_text(&c->builder, after.data, after.size);
 		*out = builder_share(&c->builder, &location, sizeof(location));
 		r = builder_status(&c->builder);
 	}
 	strbuf_release(&before);
+	strbuf_release(&before_https);
 	strbuf_release(&between);
 	strbuf_release(&after);
 	return r;
+}
+
+int tls_location_compile(struct routes_compile *c, weft_ref *out)
+{
+	static const char before[] = "HTTP/1.1 301 Moved Permanently\r\ncontent-length: 0\r\nlocation: https://", after[] = "\r\n";
+	struct weft_location location = { .status = 301, .flags = WEFT_LOCATION_HOST | WEFT_LOCATION_PATH | WEFT_LOCATION_QUERY };
+
+	location.before = location.before_https = builder_bytes_text(&c->builder, before, sizeof(before) - 1);
+	location.after = builder_bytes_text(&c->builder, after, sizeof(after) - 1);
+	*out = builder_share(&c->builder, &location, sizeof(location));
+	return builder_status(&c->builder);
 }

@@ -306,8 +306,6 @@ int extras_compile(struct routes_compile *c, const struct route_context *context
 
 	out->extras = 0;
 	r = edits(&x, NULL, &made.request_edits, &made.response_edits);
-	if (context->virtual_host->require_tls != MESH_TLS_NOT_REQUIRED)
-		reason_add(proxy, "the virtual host needs TLS: the proxy redirects what is not https");
 	if (!r && route->action == MESH_ACTION_REDIRECT)
 		r = redirect(&x, &made.redirect);
 	else if (!r && route->action != MESH_ACTION_DIRECT_RESPONSE)

@@ -88,6 +88,8 @@ int conditions_add_path(struct routes_compile *c, const char *pattern, weft_ref 
 int direct_compile(struct routes_compile *c, const struct mesh_direct_response *direct, const struct strbuf *lines, weft_ref *out);
 /* struct weft_location. `lines`, here and there: of answer_lines_compile(). */
 int location_compile(struct routes_compile *c, const struct weft_redirect *redirect, const struct strbuf *lines, weft_ref *out, struct strbuf *proxy);
+/* Of a virtual host that needs TLS: to the request's own URL as https. */
+int tls_location_compile(struct routes_compile *c, weft_ref *out);
 /* Why weft can't answer so ("" when it can); `for_proxy`: what only the proxy can. */
 void direct_judge(const struct mesh_direct_response *direct, struct strbuf *unsupported, struct strbuf *for_proxy);
 

@@ -264,12 +264,15 @@ static int compile_members(struct routes_compile *c, const struct route_context 
 	const struct mesh_virtual_host *source = context->virtual_host;
 	_cleanup_(members_release) struct members members = { 0 };
 	struct weft_virtual_host *host;
+	weft_ref tls_location = 0;
 	size_t i;
 	int r;
 
 	r = members_init(&members, source->route_count);
 	for (i = 0; !r && i < source->route_count; i++)
 		r = add_route(c, context, &members, i);
+	if (!r && source->require_tls != MESH_TLS_NOT_REQUIRED)
+		r = tls_location_compile(c, &tls_location);
 	if (r)
 		return r;
 	*out = builder_alloc(&c->builder, sizeof(*host));
@@ -278,7 +281,8 @@ static int compile_members(struct routes_compile *c, const struct route_context 
 	host = builder_at(&c->builder, *out);
 	host->name = builder_text(&c->builder, source->name);
 	host->flags |= chance_flags(source);
-	if (source->require_tls != MESH_TLS_NOT_REQUIRED)
+	host->tls_location = tls_location;
+	if (tls_location)
 		host->flags |= WEFT_VIRTUAL_HOST_NEEDS_TLS;
 	if (source->counts_attempts_in_request)
 		host->flags |= WEFT_VIRTUAL_HOST_COUNTS_ATTEMPTS;

@@ -294,6 +294,8 @@ WEFT_INLINE bool weft_field_is(const struct weft_head_bytes *bytes, const struct
 
 #ifndef __bpf__
 #include "weft/visible.h"
+#else
+#define weft_is_https(bytes, head) ((head)->flags & WEFT_HEAD_FORWARDED_HTTPS)
 #endif
 
 /* Is line `index` of the head one that the condition is on? Not if Envoy removes it before matching; of the names that it removes the
@@ -538,13 +540,10 @@ WEFT_INLINE int weft_condition_holds(const struct weft_route_query *query, const
 		r = weft_path_matches(query, bytes, head, condition);
 		break;
 	case WEFT_SUBJECT_SCHEME:
-#ifndef __bpf__
-		if (weft_is_https(bytes, head)) {
+		if (weft_is_https(bytes, head))
 			r = weft_word_matches(query, WEFT_SCHEME_HTTPS, 5, condition);
-			break;
-		}
-#endif
-		r = weft_word_matches(query, WEFT_SCHEME_HTTP, 4, condition);
+		else
+			r = weft_word_matches(query, WEFT_SCHEME_HTTP, 4, condition);
 		break;
 	default:
 		return WEFT_EXCEEDS;

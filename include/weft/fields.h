@@ -98,6 +98,8 @@ WEFT_INLINE bool weft_is_blank(u8 byte)
 #define WEFT_TEXT8(a, b, c, d, e, f, g, h) \
 	((u64)(a) | (u64)(b) << 8 | (u64)(c) << 16 | (u64)(d) << 24 | (u64)(e) << 32 | (u64)(f) << 40 | (u64)(g) << 48 | (u64)(h) << 56)
 
+#define WEFT_TEXT4(a, b, c, d) ((u32)(a) | (u32)(b) << 8 | (u32)(c) << 16 | (u32)(d) << 24)
+
 WEFT_INLINE bool weft_text_is(const u8 *text, u32 len, u64 first, u64 second, u32 expected_len)
 {
 	u64 a, b;
@@ -561,6 +563,14 @@ WEFT_STAGE int weft_note_name(const struct weft_head_bytes *bytes, struct weft_p
 		/* Usual in responses, where the kernel lets it pass with Connection: keep-alive. */
 		if (!(parser->facts & WEFT_PARSER_RESPONSE))
 			head->flags |= WEFT_HEAD_PRIVATE;
+		return 0;
+	case WEFT_NAME_X_FORWARDED_PROTO:
+		/* Envoy goes by it; http is what it sets where there is none. Several are joined, and any other text is no scheme. */
+		head->flags &= ~WEFT_HEAD_FORWARDED_HTTPS;
+		if (parser->facts & WEFT_PARSER_RESPONSE || seen_before || len < 4 || len > 5 || weft_load4(value) != WEFT_TEXT4('h', 't', 't', 'p'))
+			head->flags |= WEFT_HEAD_PRIVATE;
+		else if (len == 5)
+			head->flags |= value[4] == 's' ? WEFT_HEAD_FORWARDED_HTTPS : WEFT_HEAD_PRIVATE;
 		return 0;
 	case WEFT_NAME_TRAILER:
 		head->flags |= WEFT_HEAD_TRAILER;

@@ -76,7 +76,8 @@ enum weft_parse_error {
 #define WEFT_HEAD_CONNECT 0x00001000u
 #define WEFT_HEAD_NORMALIZES 0x00002000u      /* path normalisation would change or refuse the target, or it has a fragment */
 #define WEFT_HEAD_PRIVATE 0x00004000u         /* a field that Envoy strips or acts upon: x-envoy-*, x-forwarded-client-cert,
-                                                 proxy-connection, x-forwarded-proto, trailer, the length of a 204 ... */
+                                                 proxy-connection, an x-forwarded-proto that is neither http nor https, the
+                                                 length of a 204 ... */
 #define WEFT_HEAD_REPEATED_JOINED 0x00008000u /* a field that Envoy joins came twice (FACTS "Header and query matchers") */
 #define WEFT_HEAD_NO_BODY 0x00010000u         /* response: 1xx, 204, 304 or an answer to HEAD */
 #define WEFT_HEAD_UNTIL_CLOSE 0x00020000u     /* response: neither length nor chunked */
@@ -89,7 +90,8 @@ enum weft_parse_error {
 #define WEFT_HEAD_FRAGMENT 0x00800000u        /* the target has a fragment: it is cut, whatever the listener */
 #define WEFT_HEAD_ESCAPED_SLASHES 0x01000000u /* %2F or %5C in the path */
 #define WEFT_HEAD_CONTENT_TYPE 0x02000000u    /* request: a Content-Type; it may be gRPC's, which is answered in another form */
-#define WEFT_HEAD_ABSOLUTE_OTHER 0x04000000u  /* an absolute target that is https://, an IPv6 address, or a query without a path */
+#define WEFT_HEAD_ABSOLUTE_OTHER 0x04000000u  /* an absolute target that is https://, an IPv6 address, a query without a path, or has FORWARDED_HTTPS */
+#define WEFT_HEAD_FORWARDED_HTTPS 0x08000000u /* request: one x-forwarded-proto, which is https */
 
 /* A request that the kernel reads a second time, as Envoy would write it: weft/canonical.h */
 #define WEFT_HEAD_NOT_CANONICAL (WEFT_HEAD_ABSOLUTE_FORM | WEFT_HEAD_REPEATED_JOINED)

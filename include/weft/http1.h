@@ -87,6 +87,9 @@ WEFT_INLINE int weft_judge_request(const struct weft_parser *parser, struct weft
 	}
 	if (!(parser->facts & WEFT_PARSER_AUTHORITY) && !(parser->seen & 1ull << WEFT_NAME_HOST))
 		return weft_bad(head, WEFT_ERROR_HOST);
+	/* the URL has one scheme, and what forwarded it another */
+	if ((parser->facts & WEFT_PARSER_AUTHORITY) && (head->flags & WEFT_HEAD_FORWARDED_HTTPS))
+		head->flags |= WEFT_HEAD_ABSOLUTE_OTHER;
 	if (parser->seen & 1ull << WEFT_NAME_CONTENT_TYPE)
 		head->flags |= WEFT_HEAD_CONTENT_TYPE;
 	else if (parser->facts & WEFT_PARSER_NEEDS_CONTENT_TYPE)

@@ -181,6 +181,7 @@ struct weft_virtual_host {
 	weft_ref paths_nocase; /* the same over lower-cased literals of case_sensitive: false */
 	weft_ref regexes;     /* struct weft_dfa over regular expressions on the path; 0: none */
 	u32 flags;
+	weft_ref tls_location; /* NEEDS_TLS: struct weft_location */
 };
 
 #define WEFT_VIRTUAL_HOST_COUNTS_ATTEMPTS 0x02u      /* x-envoy-attempt-count upstream, where weft decorates */
@@ -492,7 +493,8 @@ struct weft_redirect {
 /* The same as the kernel writes it: texts, and between them what they leave to the request. */
 #define WEFT_LOCATION_HOST 0x01u        /* the request's Host follows `before` */
 #define WEFT_LOCATION_DROPS_PORT 0x02u  /* ... without its port */
-#define WEFT_LOCATION_DROPS_80 0x04u    /* ... without its port, if that is 80 */
+#define WEFT_LOCATION_DROPS_80 0x04u    /* ... without its port, if that is 80 and the request came by http */
+#define WEFT_LOCATION_DROPS_443 0x40u   /* ... if that is 443 and it came by https (x-forwarded-proto) */
 #define WEFT_LOCATION_PATH 0x08u        /* the request's path from `matched_len` on follows `between` */
 #define WEFT_LOCATION_TAKES_SLASH 0x10u /* ... and from after a slash that stands there */
 #define WEFT_LOCATION_QUERY 0x20u       /* then the request's query */
@@ -502,6 +504,7 @@ struct weft_location {
 	u16 flags;
 	u32 matched_len;
 	weft_ref before;         /* struct weft_text: from the status line to what comes before the host */
+	weft_ref before_https;   /* the same for a request that came by https */
 	weft_ref between;        /* struct weft_text; 0: nothing */
 	weft_ref after;          /* struct weft_text: the line's end, and further lines */
 };

@@ -15,7 +15,7 @@ WEFT_INLINE void weft_location_take(struct weft_change *change, const struct wef
 /* The request's host, or what of it stays. */
 WEFT_STAGE int weft_location_host(struct weft_change *change, const struct weft_head_bytes *bytes, const struct weft_head *head, u32 flags)
 {
-	u32 off, len, host_len, port;
+	u32 off, len, host_len, port, drops;
 
 	if (!change || !bytes || !head)
 		return 0;
@@ -23,9 +23,12 @@ WEFT_STAGE int weft_location_host(struct weft_change *change, const struct weft_
 	len = head->authority.len;
 	host_len = WEFT_MIN(head->host_len, len);
 	port = WEFT_OFFSET(off + host_len);
+	drops = flags & (head->flags & WEFT_HEAD_FORWARDED_HTTPS ? WEFT_LOCATION_DROPS_443 : WEFT_LOCATION_DROPS_80);
 	if (flags & WEFT_LOCATION_DROPS_PORT)
 		len = host_len;
-	else if (flags & WEFT_LOCATION_DROPS_80 && len - host_len == 3 && bytes->data[port + 1] == '8' && bytes->data[port + 2] == '0')
+	else if (drops == WEFT_LOCATION_DROPS_80 && len - host_len == 3 && bytes->data[port + 1] == '8' && bytes->data[port + 2] == '0')
+		len = host_len;
+	else if (drops == WEFT_LOCATION_DROPS_443 && len - host_len == 4 && weft_load4(bytes->data + port) == WEFT_TEXT4(':', '4', '4', '3'))
 		len = host_len;
 	weft_location_take(change, bytes, off, len);
 	return 0;
@@ -52,7 +55,7 @@ WEFT_STAGE u32 weft_location_head(struct weft_change *change, const struct weft_
 	after = location->after;
 	change->written = 0;
 	change->is_full = 0;
-	weft_change_text(change, query, location->before);
+	weft_change_text(change, query, head->flags & WEFT_HEAD_FORWARDED_HTTPS ? location->before_https : location->before);
 	if (flags & WEFT_LOCATION_HOST)
 		weft_location_host(change, bytes, head, flags);
 	if (between)

@@ -34,7 +34,7 @@ struct weft_route_result {
 	u32 choice_item; /* CLUSTER: which of the route's choice */
 	weft_ref changes; /* CLUSTER: what the kernel changes in the head; 0: nothing */
 	weft_ref response_changes; /* likewise, in the head of the response */
-	weft_ref location; /* REDIRECT in the kernel */
+	weft_ref location; /* REDIRECT in the kernel: the route's, or to https */
 };
 
 /* Always fills `result` and returns its kind. In BPF a head for which weft_head_reason has a reason is the caller's to
@@ -194,6 +194,7 @@ struct weft_candidates {
 	weft_ref routes;
 	weft_ref regexes;    /* struct weft_dfa; 0: none */
 	u32 flags;           /* of the virtual host */
+	weft_ref tls_location; /* likewise */
 	weft_ref lists[WEFT_CANDIDATE_SLOTS]; /* at first the lists; then where the next item of each stands */
 	u16 left[WEFT_CANDIDATE_SLOTS];       /* items from there on: compile makes no list of more */
 	u32 heads[WEFT_CANDIDATE_SLOTS];      /* the next item of each, or ~0 */
@@ -482,6 +483,7 @@ WEFT_STAGE int weft_find_candidates(const struct weft_route_query *query, const 
 	candidates->routes = virtual_host->routes;
 	candidates->regexes = virtual_host->regexes;
 	candidates->flags = virtual_host->flags;
+	candidates->tls_location = virtual_host->tls_location;
 	nocase = virtual_host->paths_nocase;
 	bytes = weft_path_bytes(query, bytes, head, &off, &len);
 	walk.image = query->image;
@@ -519,12 +521,11 @@ WEFT_STAGE int weft_route(const struct weft_route_query *query, const struct wef
 	if (weft_find_candidates(query, bytes, head, &candidates))
 		return weft_routed(result, WEFT_ROUTE_PROXY, WEFT_REASON_LIMIT_EXCEEDED);
 	if (candidates.flags & WEFT_VIRTUAL_HOST_NEEDS_TLS) {
-#ifdef __bpf__
-		return weft_routed(result, WEFT_ROUTE_PROXY, WEFT_REASON_ROUTE_PROXY);
-#else
-		if (!weft_came_by_https(bytes, head))
+		/* by x-forwarded-proto as it is: the connection counts, and not the URL */
+		if (!(head->flags & WEFT_HEAD_FORWARDED_HTTPS)) {
+			result->location = candidates.tls_location;
 			return weft_routed(result, WEFT_ROUTE_REDIRECT, WEFT_REASON_NONE);
-#endif
+		}
 	}
 #ifndef __bpf__
 	if (weft_reaches_no_route(bytes, head))

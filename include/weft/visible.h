@@ -177,15 +177,6 @@ static inline bool weft_forwarded_proto(const struct weft_head_bytes *bytes, con
 	return false;
 }
 
-/* What x-forwarded-proto says, as it is. Envoy goes by it where the connection counts and not the URL. */
-static inline bool weft_came_by_https(const struct weft_head_bytes *bytes, const struct weft_head *head)
-{
-	struct weft_span value;
-
-	return (head->flags & WEFT_HEAD_PRIVATE) && !(head->flags & WEFT_HEAD_REPEATED_JOINED) &&
-	       weft_forwarded_proto(bytes, head, &value) && value.len == 5 && !memcmp(bytes->data + value.off, "https", 5);
-}
-
 /* :scheme is what an absolute target says, else follows x-forwarded-proto if that is http or https, else is http. */
 static inline bool weft_is_https(const struct weft_head_bytes *bytes, const struct weft_head *head)
 {
@@ -193,6 +184,8 @@ static inline bool weft_is_https(const struct weft_head_bytes *bytes, const stru
 
 	if (head->flags & WEFT_HEAD_ABSOLUTE_FORM)
 		return weft_lower(bytes->data[head->target.off + 4]) == 's';
+	if (head->flags & WEFT_HEAD_FORWARDED_HTTPS)
+		return true;
 	if (!(head->flags & WEFT_HEAD_PRIVATE) || (head->flags & WEFT_HEAD_REPEATED_JOINED) ||
 	    !weft_forwarded_proto(bytes, head, &value))
 		return false;

@@ -106,6 +106,8 @@ answers() {
 	local url=http://script:8000
 	equal "$1: a redirect to another host and path" '302 http://new.test/new/x?y redirect' \
 		"$(tell '%{http_code} %{redirect_url} %header{x-answer}' -H 'Host: edits.test' "$url/moved/x?y")"
+	equal "$1: the same, asked for by https" '302 https://new.test/new/x?y redirect' \
+		"$(tell '%{http_code} %{redirect_url} %header{x-answer}' -H 'Host: edits.test' -H 'X-Forwarded-Proto: https' "$url/moved/x?y")"
 	equal "$1: a redirect to another scheme and port" '307 https://edits.test:8443/port/x?y' \
 		"$(tell '%{http_code} %{redirect_url}' -H 'Host: edits.test:8000' "$url/port/x?y")"
 	equal "$1: an answer with headers of its own" '200 application/json direct' \
@@ -125,7 +127,7 @@ for mode in on remote off; do
 	bodies "$mode"
 	local_before=$(path_count local_reply)
 	answers "$mode"
-	equal "$mode: who answers" "$([ "$mode" = off ] && echo 0 || echo 4)" "$(($(path_count local_reply) - local_before))"
+	equal "$mode: who answers" "$([ "$mode" = off ] && echo 0 || echo 5)" "$(($(path_count local_reply) - local_before))"
 	after=$(($(path_count bypass) + $(path_count remote)))
 	echo "  $mode: $((after - before)) requests by the kernel"
 	if [ "$mode" = off ]; then

@@ -57,13 +57,13 @@ static void test_both_at_once(void **state)
 /* What the kernel does not rewrite: the scheme of https:// counts in conditions, an address is to be read, and a query without a path has no route. */
 static void test_other_absolute_targets_are_the_proxys(void **state)
 {
-	static const char *const targets[] = {"https://x/", "http://[::1]/", "http://x?y"};
+	static const char *const targets[] = {"https://x/", "http://[::1]/", "http://x?y", "http://x/"};
 	struct weft_head head;
 	char request[128];
 	size_t i;
 
 	for (i = 0; i < WEFT_ARRAY_SIZE(targets); i++) {
-		snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: a\r\n\r\n", targets[i]);
+		snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: %s\r\n\r\n", targets[i], i == 3 ? "https" : "http");
 		assert_int_equal(parse_request(request, strlen(request), &head), WEFT_PARSE_DONE);
 		assert_int_equal(weft_head_reason(&head, 0), WEFT_REASON_ABSOLUTE_FORM);
 	}

@@ -460,7 +460,14 @@ static void test_fields_that_make_a_request_the_proxys(void **state)
 	assert_flags(WEFT_HEAD_PRIVATE, GET "X-Envoy-Anything: x\r\n\r\n");
 	assert_flags(WEFT_HEAD_PRIVATE, GET "Proxy-Connection: close\r\n\r\n");
 	assert_flags(WEFT_HEAD_PRIVATE, GET "X-Forwarded-Client-Cert: x\r\n\r\n");
-	assert_flags(WEFT_HEAD_PRIVATE, GET "x-forwarded-proto: https\r\n\r\n");
+	assert_flags(0, GET "x-forwarded-proto: http\r\n\r\n");
+	assert_flags(WEFT_HEAD_FORWARDED_HTTPS, GET "X-Forwarded-Proto:  https \r\n\r\n");
+	assert_flags(WEFT_HEAD_PRIVATE, GET "x-forwarded-proto: HTTPS\r\n\r\n");
+	assert_flags(WEFT_HEAD_PRIVATE, GET "x-forwarded-proto: httpx\r\n\r\n");
+	assert_flags(WEFT_HEAD_PRIVATE, GET "x-forwarded-proto: htt\r\n\r\n");
+	assert_flags(WEFT_HEAD_PRIVATE, GET "x-forwarded-proto:\r\n\r\n");
+	assert_flags(WEFT_HEAD_PRIVATE, GET "x-forwarded-proto: https,http\r\n\r\n");
+	assert_flags(WEFT_HEAD_PRIVATE | WEFT_HEAD_REPEATED_JOINED, GET "x-forwarded-proto: https\r\nx-forwarded-proto: https\r\n\r\n");
 	assert_flags(0, GET "X-Envo: x\r\nX-Forwarded-For: a\r\n\r\n");
 	assert_flags(WEFT_HEAD_CHUNKED, POST "Transfer-Encoding: Chunked\r\n\r\n");
 }

@@ -58,8 +58,9 @@ static void put_configuration(struct strbuf *out, uint64_t *random)
 
 static void put_request(struct strbuf *out, uint64_t *random)
 {
-	strbuf_printf(out, "GET %s%s HTTP/1.1\r\nx-before: 1\r\nHost: %s\r\n\r\nbody", ONE_OF(random, "/old", "/old/", "/old/x/y", "/old//x", "/old/?"),
-		      ONE_OF(random, "", "?", "?a=b", "?a=b?c=/d"), ONE_OF(random, "h.test", "h.test:80", "h.test:443", "h.test:8080", "h.test:8", "10.0.0.1:80", "[::1]", "[::1]:80", "[::1]:81"));
+	strbuf_printf(out, "GET %s%s HTTP/1.1\r\nx-before: 1\r\nHost: %s\r\n%s\r\nbody", ONE_OF(random, "/old", "/old/", "/old/x/y", "/old//x", "/old/?"),
+		      ONE_OF(random, "", "?", "?a=b", "?a=b?c=/d"), ONE_OF(random, "h.test", "h.test:80", "h.test:443", "h.test:8080", "h.test:8", "10.0.0.1:80", "[::1]", "[::1]:80", "[::1]:81", "[::1]:443", "h.test:4433"),
+		      ONE_OF(random, "", "x-forwarded-proto: http\r\n", "x-forwarded-proto: https\r\n"));
 }
 
 /* Returns whether the kernel takes the route. */
@@ -91,7 +92,8 @@ static bool check_request(const struct compiled *compiled, uint64_t *random)
 		.authority = { bytes + head.authority.off, head.authority.len },
 		.target = { bytes + head.target.off, head.target.len },
 		.path_len = head.path.len,
-		.forwarded = { (const u8 *)"http", 4 },
+		.forwarded = { (const u8 *)"https", head.flags & WEFT_HEAD_FORWARDED_HTTPS ? 5 : 4 },
+		.is_https = head.flags & WEFT_HEAD_FORWARDED_HTTPS,
 	};
 	strbuf_printf(&wanted, "HTTP/1.1 %u ", redirect->status);
 	len = weft_location_head(&change, &compiled->query, (const struct weft_head_bytes *)bytes, &head, result.location);

@@ -171,20 +171,22 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	struct weft_upstream *upstream;
 	u32 slot, n = msg->size, reason, head_len, old_len;
 	u64 total, word, now, key;
-	bool is_bypass, is_edited;
+	bool is_bypass, lacks_length, is_edited;
 
 	if (!connection || !scratch || !settings)
 		return WEFT_REASON_NO_CONNECTION;
 	old_len = scratch->sent_head_len;
 	head_len = scratch->head.head_len;
-	is_edited = scratch->route.changes || scratch->is_rewritten;
+	lacks_length = weft_lacks_length(&scratch->head);
+	is_edited = scratch->route.changes || scratch->is_rewritten || lacks_length;
 	if ((is_edited || scratch->route.response_changes) && !has_push_pop)
 		return WEFT_REASON_EDITS_OFF;
-	if (scratch->route.changes) {
+	if (scratch->route.changes)
 		head_len = weft_change_head(&scratch->change, &scratch->route_query, &scratch->bytes, &scratch->head, scratch->route.changes);
-		if (!head_len)
-			return WEFT_REASON_EDITED_TOO_LARGE;
-	}
+	else if (lacks_length)
+		head_len = weft_change_length(&scratch->change, &scratch->bytes, &scratch->head);
+	if (!head_len)
+		return WEFT_REASON_EDITED_TOO_LARGE;
 	n += head_len - old_len;
 	total = head_len + scratch->head.content_length;
 	if (upstream_lend(connection, scratch->endpoint.id, !!(scratch->endpoint.flags & WEFT_ENDPOINT_BY_LOAD), &scratch->lease))

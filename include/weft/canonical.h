@@ -14,12 +14,6 @@ WEFT_INLINE void weft_canonical_take(struct weft_change *change, const struct we
 	weft_change_put(change, len);
 }
 
-WEFT_INLINE void weft_canonical_text(struct weft_change *change, const char *text, u32 len)
-{
-	change->from = (u64)text;
-	weft_change_put(change, len);
-}
-
 /* The value of line `index` >> 8, if its name is that of line `index` & 0xff, to which it is added. */
 WEFT_STAGE int weft_canonical_join(struct weft_change *change, const struct weft_head_bytes *bytes, const struct weft_head *head, u32 index)
 {
@@ -35,7 +29,7 @@ WEFT_STAGE int weft_canonical_join(struct weft_change *change, const struct weft
 		    weft_known_name(bytes->data + WEFT_OFFSET(from->name.off), from->name.len, from->name_hash))
 		return 0;
 	if (change->count) /* what is empty adds no comma */
-		weft_canonical_text(change, ",", 1);
+		weft_change_literal(change, ",", 1);
 	change->count += from->value.len;
 	weft_canonical_take(change, bytes, from->value.off, from->value.len);
 	return 0;
@@ -90,12 +84,12 @@ WEFT_STAGE u32 weft_canonical_write(struct weft_change *change, const struct wef
 	if (head->flags & WEFT_HEAD_ABSOLUTE_FORM) {
 		weft_change_keep(change, bytes, head->target.off);
 		if (!head->path.len)
-			weft_canonical_text(change, "/", 1);
+			weft_change_literal(change, "/", 1);
 		change->read = head->path.off;
 		weft_change_keep(change, bytes, head->field_count ? head->fields[0].name.off : head->head_len - 2);
-		weft_canonical_text(change, "host: ", 6);
+		weft_change_literal(change, "host: ", 6);
 		weft_canonical_take(change, bytes, head->authority.off, head->authority.len);
-		weft_canonical_text(change, "\r\n", 2);
+		weft_change_literal(change, "\r\n", 2);
 	}
 	for (i = 0; i < WEFT_FIELDS_MAX; i++) {
 		if (i >= head->field_count)

@@ -68,6 +68,12 @@ WEFT_STAGE int weft_change_keep(struct weft_change *change, const struct weft_he
 	return weft_change_put(change, to - read);
 }
 
+WEFT_INLINE void weft_change_literal(struct weft_change *change, const char *text, u32 len)
+{
+	change->from = (u64)text;
+	weft_change_put(change, len);
+}
+
 /* A struct weft_text of the image. */
 WEFT_STAGE int weft_change_text(struct weft_change *change, const struct weft_route_query *query, weft_ref ref)
 {
@@ -182,6 +188,28 @@ WEFT_STAGE int weft_change_field(struct weft_change *change, const struct weft_r
 	return 0;
 }
 
+/* What of the head is not done with, and what Envoy says to servers when the client says nothing. */
+WEFT_INLINE u32 weft_change_end(struct weft_change *change, const struct weft_head_bytes *bytes, const struct weft_head *head)
+{
+	if (weft_lacks_length(head)) {
+		weft_change_keep(change, bytes, head->head_len - 2);
+		weft_change_literal(change, "content-length: 0\r\n", 19);
+	}
+	weft_change_keep(change, bytes, head->head_len);
+	return change->is_full ? 0 : change->written;
+}
+
+/* Writes a head that lacks but its length. Returns its length, or 0: it would be too long. */
+WEFT_STAGE u32 weft_change_length(struct weft_change *change, const struct weft_head_bytes *bytes, const struct weft_head *head)
+{
+	if (!change || !bytes || !head)
+		return 0;
+	change->read = 0;
+	change->written = 0;
+	change->is_full = 0;
+	return weft_change_end(change, bytes, head);
+}
+
 /* Writes the head that `bytes` begin with as struct weft_changes `ref` of the route image wants it. Returns its length, or 0: it would be too
  * long. For heads that weft_head_reason lets pass. */
 WEFT_STAGE u32 weft_change_head(struct weft_change *change, const struct weft_route_query *query, const struct weft_head_bytes *bytes,
@@ -232,8 +260,7 @@ WEFT_STAGE u32 weft_change_head(struct weft_change *change, const struct weft_ro
 		weft_change_text(change, query, tail);
 	for (k = 0; k < WEFT_CHANGES_MAX && k < count; k++)
 		weft_change_add(change, query, k);
-	weft_change_keep(change, bytes, head->head_len);
-	return change->is_full ? 0 : change->written;
+	return weft_change_end(change, bytes, head);
 }
 
 /* ---- responses --------------------------------------------------------------------------------------------------------------------- */

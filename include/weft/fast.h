@@ -22,13 +22,6 @@ WEFT_INLINE bool weft_target_changes(u32 head_flags, u32 listener_flags)
 	return head_flags & changes;
 }
 
-/* Envoy says `content-length: 0` upstream for a request without a body, unless its method never has one. */
-WEFT_INLINE bool weft_method_has_length(u32 method)
-{
-	return method != WEFT_METHOD_GET && method != WEFT_METHOD_HEAD && method != WEFT_METHOD_DELETE && method != WEFT_METHOD_TRACE &&
-	       method != WEFT_METHOD_CONNECT;
-}
-
 /* Why a request is the proxy's whatever its route: WEFT_REASON_NONE if it is not. */
 WEFT_INLINE u32 weft_head_reason(const struct weft_head *head, u32 listener_flags)
 {
@@ -37,7 +30,7 @@ WEFT_INLINE u32 weft_head_reason(const struct weft_head *head, u32 listener_flag
 	if (!(flags & WEFT_REQUEST_PROXY_ONLY)) {
 		if (weft_target_changes(flags, listener_flags))
 			return WEFT_REASON_NORMALIZES;
-		return !(flags & WEFT_HEAD_CONTENT_LENGTH) && weft_method_has_length(head->method) ? WEFT_REASON_NO_LENGTH : WEFT_REASON_NONE;
+		return WEFT_REASON_NONE;
 	}
 	if (flags & WEFT_HEAD_CHUNKED)
 		return WEFT_REASON_CHUNKED_REQUEST;

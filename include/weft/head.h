@@ -142,4 +142,17 @@ struct weft_head {
 	struct weft_field fields[WEFT_FIELDS_MAX];
 };
 
+/* Envoy says `content-length: 0` upstream for a request without a body, unless its method never has one. */
+WEFT_INLINE bool weft_method_has_length(u32 method)
+{
+	return method != WEFT_METHOD_GET && method != WEFT_METHOD_HEAD && method != WEFT_METHOD_DELETE && method != WEFT_METHOD_TRACE &&
+	       method != WEFT_METHOD_CONNECT;
+}
+
+/* A request of which Envoy says so. */
+WEFT_INLINE bool weft_lacks_length(const struct weft_head *head)
+{
+	return !(head->flags & (WEFT_HEAD_CONTENT_LENGTH | WEFT_HEAD_CHUNKED)) && weft_method_has_length(head->method);
+}
+
 #endif

@@ -30,7 +30,6 @@
 	X(NORMALIZES, "normalizes") \
 	X(PRIVATE_HEADER, "private_header") \
 	X(ODD_HEAD, "odd_head") \
-	X(NO_LENGTH, "no_length") \
 	X(BODY_TOO_LARGE, "body_too_large") \
 	/* routing */ \
 	X(LISTENER_PROXY, "listener_proxy") \

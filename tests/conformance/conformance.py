@@ -95,7 +95,7 @@ def says_the_same(case, decision):
 def is_askable(decision):
     """A well-formed request of known length whose target stays as it is: what the kernel is there for."""
     return decision["host"]["kind"] not in ("bad", "too_large", "version", "not_http", "coding", "preface") and \
-        decision["bpf"].get("reason") not in ("no_length", "chunked_request", "normalizes")
+        decision["bpf"].get("reason") not in ("chunked_request", "normalizes")
 
 
 def judge_engine(topic, row, decisions):

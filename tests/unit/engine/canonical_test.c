@@ -54,6 +54,33 @@ static void test_both_at_once(void **state)
 			    "POST / HTTP/1.1\r\nhost: x\r\nAccept: a,b\r\nContent-Length: 4\r\n\r\n");
 }
 
+static void test_a_length_is_said_where_envoy_says_it(void **state)
+{
+	static const struct {
+		const char *sent, *wanted;
+	} cases[] = {
+		{"POST / HTTP/1.1\r\nHost: a\r\n\r\nGET", "POST / HTTP/1.1\r\nHost: a\r\ncontent-length: 0\r\n\r\n"},
+		{"OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS / HTTP/1.1\r\nHost: a\r\ncontent-length: 0\r\n\r\n"},
+		{"DELETE / HTTP/1.1\r\nHost: a\r\n\r\n", "DELETE / HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"},
+	};
+	static struct weft_change change;
+	struct weft_head head;
+	u32 i, len;
+
+	for (i = 0; i < WEFT_ARRAY_SIZE(cases); i++) {
+		struct weft_head_bytes *bytes = head_copy(cases[i].sent, strlen(cases[i].sent));
+
+		assert_int_equal(weft_parse_request(bytes, (u32)strlen(cases[i].sent), &head), WEFT_PARSE_DONE);
+		assert_int_equal(weft_head_reason(&head, 0), WEFT_REASON_NONE);
+		assert_int_equal(weft_lacks_length(&head), i < 2);
+		len = weft_change_length(&change, bytes, &head);
+		assert_int_equal(len, strlen(cases[i].wanted));
+		assert_memory_equal(change.out, cases[i].wanted, len);
+		free(bytes);
+	}
+}
+
 /* What the kernel does not rewrite: the scheme of https:// counts in conditions, an address is to be read, and a query without a path has no route. */
 static void test_other_absolute_targets_are_the_proxys(void **state)
 {
@@ -92,6 +119,7 @@ int main(void)
 		cmocka_unit_test(test_repeated_lines_become_one_at_the_place_of_the_first),
 		cmocka_unit_test(test_empty_values_add_no_comma),
 		cmocka_unit_test(test_both_at_once),
+		cmocka_unit_test(test_a_length_is_said_where_envoy_says_it),
 		cmocka_unit_test(test_other_absolute_targets_are_the_proxys),
 		cmocka_unit_test(test_a_head_that_is_too_long_is_not_written),
 	};

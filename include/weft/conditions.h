@@ -296,6 +296,7 @@ WEFT_INLINE bool weft_field_is(const struct weft_head_bytes *bytes, const struct
 #include "weft/visible.h"
 #else
 #define weft_is_https(bytes, head) ((head)->flags & WEFT_HEAD_FORWARDED_HTTPS)
+#define weft_came_by_https(bytes, head) weft_is_https(bytes, head)
 #endif
 
 /* Is line `index` of the head one that the condition is on? Not if Envoy removes it before matching; of the names that it removes the

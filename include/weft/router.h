@@ -452,8 +452,7 @@ static inline bool weft_reaches_no_route(const struct weft_head_bytes *bytes, co
 		return true;
 	if ((head->flags & WEFT_HEAD_ABSOLUTE_FORM) && !head->path.len && head->path.off < head->target.off + head->target.len)
 		return true;
-	return (head->flags & WEFT_HEAD_PRIVATE) && !(head->flags & WEFT_HEAD_REPEATED_JOINED) &&
-	       weft_forwarded_proto(bytes, head, &value) && !value.len;
+	return (head->flags & WEFT_HEAD_PRIVATE) && weft_forwarded_proto(bytes, head, &value) && !value.len;
 }
 #endif
 
@@ -521,8 +520,7 @@ WEFT_STAGE int weft_route(const struct weft_route_query *query, const struct wef
 	if (weft_find_candidates(query, bytes, head, &candidates))
 		return weft_routed(result, WEFT_ROUTE_PROXY, WEFT_REASON_LIMIT_EXCEEDED);
 	if (candidates.flags & WEFT_VIRTUAL_HOST_NEEDS_TLS) {
-		/* by x-forwarded-proto as it is: the connection counts, and not the URL */
-		if (!(head->flags & WEFT_HEAD_FORWARDED_HTTPS)) {
+		if (!weft_came_by_https(bytes, head)) {
 			result->location = candidates.tls_location;
 			return weft_routed(result, WEFT_ROUTE_REDIRECT, WEFT_REASON_NONE);
 		}

@@ -163,18 +163,35 @@ static inline int weft_rewritten_holds(const struct weft_route_query *query, con
 	return r < 0 ? r : r != (int)inverted;
 }
 
-/* The value of x-forwarded-proto, joined lines excepted. */
+/* The value of x-forwarded-proto, if that is one line's: what is joined of several is no scheme. Empty lines add nothing. */
 static inline bool weft_forwarded_proto(const struct weft_head_bytes *bytes, const struct weft_head *head, struct weft_span *value)
 {
+	bool is_found = false;
 	u32 i;
 
 	for (i = 0; i < head->field_count; i++) {
-		if (weft_field_name(bytes, &head->fields[i]) == WEFT_NAME_X_FORWARDED_PROTO) {
-			*value = head->fields[i].value;
-			return true;
-		}
+		const struct weft_field *field = &head->fields[i];
+
+		if (weft_field_name(bytes, field) != WEFT_NAME_X_FORWARDED_PROTO)
+			continue;
+		if (is_found && value->len && field->value.len)
+			return false;
+		if (!is_found || field->value.len)
+			*value = field->value;
+		is_found = true;
 	}
-	return false;
+	return is_found;
+}
+
+/* What x-forwarded-proto says, as it is. Envoy goes by it where the connection counts and not the URL. */
+static inline bool weft_came_by_https(const struct weft_head_bytes *bytes, const struct weft_head *head)
+{
+	struct weft_span value;
+
+	if (head->flags & WEFT_HEAD_FORWARDED_HTTPS)
+		return true;
+	return (head->flags & WEFT_HEAD_PRIVATE) && weft_forwarded_proto(bytes, head, &value) && value.len == 5 &&
+	       !memcmp(bytes->data + value.off, "https", 5);
 }
 
 /* :scheme is what an absolute target says, else follows x-forwarded-proto if that is http or https, else is http. */
@@ -186,8 +203,7 @@ static inline bool weft_is_https(const struct weft_head_bytes *bytes, const stru
 		return weft_lower(bytes->data[head->target.off + 4]) == 's';
 	if (head->flags & WEFT_HEAD_FORWARDED_HTTPS)
 		return true;
-	if (!(head->flags & WEFT_HEAD_PRIVATE) || (head->flags & WEFT_HEAD_REPEATED_JOINED) ||
-	    !weft_forwarded_proto(bytes, head, &value))
+	if (!(head->flags & WEFT_HEAD_PRIVATE) || !weft_forwarded_proto(bytes, head, &value))
 		return false;
 	return value.len == 5 && !strncasecmp((const char *)bytes->data + value.off, "https", 5);
 }

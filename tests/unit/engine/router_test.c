@@ -268,6 +268,8 @@ static void test_requests_that_reach_no_route(void **state)
 	assert_int_equal(route(&world, "CONNECT", "a:80", "a", "").kind, WEFT_ROUTE_NOT_FOUND);
 	assert_int_equal(route(&world, "GET", "http://a?x", "a", "").kind, WEFT_ROUTE_NOT_FOUND);
 	assert_int_equal(route(&world, "GET", "/", "a", "X-Forwarded-Proto:\r\n").kind, WEFT_ROUTE_NOT_FOUND);
+	assert_int_equal(route(&world, "GET", "/", "a", "Accept: a\r\nX-Forwarded-Proto:\r\nAccept: b\r\n").kind, WEFT_ROUTE_NOT_FOUND);
+	assert_int_equal(route(&world, "GET", "/", "a", "X-Forwarded-Proto:\r\nX-Forwarded-Proto: http\r\n").kind, WEFT_ROUTE_CLUSTER);
 	assert_int_equal(route(&world, "GET", "http://a", "a", "").kind, WEFT_ROUTE_CLUSTER);
 	assert_int_equal(route(&world, "GET", "/", "", "").kind, WEFT_ROUTE_CLUSTER);
 	world_close(&world);

@@ -6,7 +6,8 @@ import vectors
 
 CLUSTERS = 6
 SEGMENTS = ["api", "v1", "V1", "item", "items", "a", "b", "x.y", "%41", "a b".replace(" ", "+"), "~u", "..", "."]
-HEADERS = ["x-user", "x-version", "end-user", "cookie", "accept-language", "user-agent"]
+HEADERS = ["x-user", "x-version", "end-user", "cookie", "accept-language", "user-agent", "accept"]
+MATCHED = HEADERS + [":scheme", ":authority", "x-forwarded-proto", "content-length"]
 ADDED = ["x-envoy-original-path", "x-envoy-original-host", "x-envoy-expected-rq-timeout-ms", "x-envoy-attempt-count", "x-forwarded-host", "x-forwarded-proto"]
 VALUES = ["jason", "Jason", "v1", "v2", "10", "-3", "abc", "a.b", "", "ab"]
 REGEXES = ["[a-z]+", ".*", "v[0-9]+", "(jason|admin)", "a.b", "[^a]*", "\\d+", "a{1,3}", "(?i)JASON"]
@@ -45,7 +46,7 @@ def string_match(r):
 
 
 def header_match(r):
-    matcher = {"name": r.choice(HEADERS)}
+    matcher = {"name": r.choice(MATCHED)}
     kind = r.random()
     if kind < 0.6:
         matcher["string_match"] = string_match(r)
@@ -267,6 +268,8 @@ def configuration(r):
         if r.random() < 0.3:
             hosts[-1]["include_request_attempt_count"] = True
         if r.random() < 0.1:
+            hosts[-1]["require_tls"] = r.choice(["ALL", "EXTERNAL_ONLY"])
+        if r.random() < 0.1:
             hosts[-1]["typed_per_filter_config"] = fault_of(r)
     clusters = [{"name": f"c{n}"} for n in range(CLUSTERS)] + [{"name": name} for name in SHADOWS]
     clusters += [{"name": name, "backend": backend} for name, backend in FLAKY.items()]
@@ -354,12 +357,23 @@ def chosen_lines(r):
 def request(r, config):
     host = r.choice(["a.test", "A.test", "b.test", "x.a.test", "www.org", "c.test", "a.test:8080", "none"])
     method = r.choice(["GET", "GET", "GET", "HEAD", "POST", "DELETE"])
-    lines = [f"{method} {target_of(r, config)} HTTP/1.1", f"Host: {host}"]
+    target = target_of(r, config)
+    if r.random() < 0.15:
+        scheme = r.choice(["http", "http", "http", "HTTP", "https"])
+        target = f"{scheme}://{r.choice(['', '', 'u@', 'u:p@'])}{host}{'' if r.random() < 0.1 else target}"
+        host = r.choice(["www.org", "c.test", "", "bad host"])
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
     for _ in range(r.randint(0, 3)):
         lines.append(f"{r.choice(HEADERS)}: {r.choice(VALUES)}")
+    if r.random() < 0.2:
+        name = r.choice(["accept", "user-agent", "via", "x-forwarded-for"])
+        lines += [f"{r.choice([name, name.title()])}: {r.choice(['', 'v1', 'abc', '10.0.0.1'])}" for _ in range(r.randint(2, 4))]
+    if r.random() < 0.15:
+        lines.append("x-forwarded-proto: " + r.choice(["http", "https", "https", "https", "HTTPS", "", "other"]))
     lines += chosen_lines(r)
     body = ""
     if method == "POST":
         body = "x" * r.choice([0, 5, 700])
+    if method == "POST" and (body or r.random() < 0.7):
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join(lines) + "\r\n\r\n" + body

@@ -380,8 +380,8 @@ static void test_redirects_have_their_status(void **state)
 	const struct scene *scene = *state;
 
 	explains(&scene->world, "GET", "http://shop/old/x", NULL, "any|shop|moved|302|local_reply|");
-	explains(&scene->world, "GET", "http://secure/x", NULL, "any|secure||301|slow|route_proxy");
-	explains(&scene->world, "GET", "http://secure/x", "x-forwarded-proto: https", "any|secure|any|0|slow|private_header");
+	explains(&scene->world, "GET", "http://secure/x", NULL, "any|secure||301|local_reply|");
+	explains(&scene->world, "GET", "http://secure/x", "x-forwarded-proto: https", "any|secure|any|0|bypass|");
 }
 
 static void test_what_a_route_changes_is_told_in_words(void **state)

@@ -62,6 +62,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx, struct 
 	struct weft_control *settings = control_get();
 	int receive_buffer_bytes = CLIENT_RECEIVE_BUFFER;
 	u64 cookie = socket->cookie;
+	int r;
 
 	connection = bpf_map_lookup_elem(&connections, &cookie);
 	if (!connection || !settings)
@@ -90,7 +91,9 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx, struct 
 	}
 	/* Room for a whole response; the kernel doubles it, and caps it at net.core.rmem_max. Less only means more relayed responses. */
 	bpf_setsockopt(ctx, SOL_SOCKET, SO_RCVBUF, &receive_buffer_bytes, sizeof(receive_buffer_bytes));
-	if (bpf_sock_hash_update(ctx, &client_sockets, &cookie, BPF_NOEXIST))
+	r = bpf_sock_hash_update(ctx, &client_sockets, &cookie, BPF_NOEXIST);
+	/* EBUSY: it has programs already. connect(AF_UNSPEC) takes nobody out of the map, so one that is connected anew is there still, with its cookie. */
+	if (r && r != -EBUSY)
 		count(WEFT_COUNTER_CONNECTIONS_FULL, 1);
 	else
 		bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG);

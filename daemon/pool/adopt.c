@@ -90,6 +90,8 @@ static int take_over(struct pool *pool, struct table_entry *entry)
 	u->seen_word = state_load(s);
 	u->seen_ns = now_ns();
 	upstream_register(u);
+	if (s->exchange_count && s->endpoint_id < WEFT_ENDPOINTS_MAX)
+		__atomic_store_n(&pool->endpoints[s->endpoint_id].keeps, KEEPS_SURELY, __ATOMIC_RELAXED);
 	__atomic_store_n(&owner->shared->slots[s->pool_position], entry->slot + 1, __ATOMIC_RELEASE);
 	return 0;
 }

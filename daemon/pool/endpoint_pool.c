@@ -162,6 +162,12 @@ void endpoint_pool_grow(struct pool *pool, struct endpoint_pool *owner, bool is_
 {
 	uint32_t wanted = 1;
 
+	/* Who serves one connection after the other would wait on one that lies idle, and its clients with it. */
+	if (__atomic_load_n(&pool->endpoints[owner->key.endpoint_id].keeps, __ATOMIC_RELAXED) == 0) {
+		owner->is_wanted |= is_miss;
+		return;
+	}
+	owner->is_wanted = false;
 	/* At a miss all that were open were lent. */
 	if (is_miss && owner->upstream_count - owner->dialling_count > 4)
 		wanted = (owner->upstream_count - owner->dialling_count) / 4;
@@ -171,5 +177,15 @@ void endpoint_pool_grow(struct pool *pool, struct endpoint_pool *owner, bool is_
 		/* A dial that ended at once leaves the count as it was: on to the next event or sweep, never round and round. */
 		if (upstream_dial(pool, owner) || owner->dialling_count == dialling)
 			return;
+	}
+}
+
+void endpoint_pools_begin(struct pool *pool, uint32_t endpoint_id)
+{
+	struct endpoint_pool *owner, *next;
+
+	HASH_ITER(hh, pool->index, owner, next) {
+		if (owner->key.endpoint_id == endpoint_id && owner->is_wanted)
+			endpoint_pool_grow(pool, owner, true);
 	}
 }

@@ -35,6 +35,8 @@ static void endpoint_note(struct endpoint *known, const struct weft_endpoint *e,
 		log_error("endpoint %u has two addresses; the one that came later is not dialled", e->id);
 		return;
 	}
+	if (!weft_address_equals(&known->address, &e->address) || known->port_be != e->port_be)
+		__atomic_store_n(&known->keeps, 0, __ATOMIC_RELAXED);
 	known->address = e->address;
 	known->port_be = e->port_be;
 	/* Of several clusters with the same endpoint the most patient one counts: a request never waits for a dial. */

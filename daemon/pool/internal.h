@@ -34,7 +34,11 @@ struct endpoint {
 	struct weft_address address;
 	uint16_t port_be;
 	uint32_t connect_timeout_ms;
+	uint8_t keeps;            /* KEEPS_SURELY when its server kept a connection, one less for each since that ended with its first exchange; 0: not known
+	                             to keep any. Any thread: atomic */
 };
+
+#define KEEPS_SURELY 3 /* a response may have a reason of its own to be the last one */
 
 /* The worker's side of one struct weft_pool. */
 struct endpoint_pool {
@@ -51,14 +55,16 @@ struct endpoint_pool {
 	uint32_t backoff_ms;       /* 0: the last dial succeeded */
 	uint64_t backoff_until_ns;
 	uint64_t last_used_ns;
+	bool is_wanted;            /* a miss came before it was known whether the server keeps connections */
 	bool is_leaving;           /* the programs can't find it any more; goes with its last upstream */
 	enum pool_close_reason leave_reason;
 };
 
-enum mail_kind { MAIL_RELAY_DONE, MAIL_CLIENT_GONE };
+enum mail_kind { MAIL_RELAY_DONE, MAIL_CLIENT_GONE, MAIL_ENDPOINT_KEEPS };
 struct mail {
 	struct mail *next;
-	enum mail_kind kind;       /* RELAY_DONE: lies in the upstream; CLIENT_GONE: malloc'd */
+	enum mail_kind kind;       /* RELAY_DONE: lies in the upstream; others: malloc'd */
+	uint32_t endpoint_id;
 	uint64_t exchange;
 	uint64_t client_cookie;
 	bool is_reusable;
@@ -179,6 +185,8 @@ void endpoint_pool_leave(struct pool *pool, struct endpoint_pool *owner, enum po
 void endpoint_pool_free(struct pool *pool, struct endpoint_pool *owner);
 /* After a miss, and from the sweep; `is_miss`: a request found nothing idle, so all were lent. */
 void endpoint_pool_grow(struct pool *pool, struct endpoint_pool *owner, bool is_miss);
+/* The server of this endpoint is now known to keep connections: what was wanted before is dialled. */
+void endpoint_pools_begin(struct pool *pool, uint32_t endpoint_id);
 struct pool_pod *pool_pod_find(struct pool *pool, uint32_t pod_id);
 uint32_t pools_of_pod(const struct pool *pool, uint32_t pod_id);
 void pool_pod_forget_upstream(struct pool *pool, struct pool_pod *pod);

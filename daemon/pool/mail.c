@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What other threads tell the control loop: a relay is over, a client is gone. */
+/* What other threads tell the control loop: a relay is over, a client is gone, a server keeps connections. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -47,6 +47,29 @@ void pool_client_gone(struct pool *pool, uint64_t client_cookie, uint64_t exchan
 	mail->kind = MAIL_CLIENT_GONE;
 	mail->exchange = exchange;
 	mail->client_cookie = client_cookie;
+	post(pool, mail);
+}
+
+void pool_endpoint_keeps(struct pool *pool, uint32_t endpoint_id, bool keeps)
+{
+	uint8_t before, now;
+	struct mail *mail;
+
+	if (!endpoint_id || endpoint_id >= WEFT_ENDPOINTS_MAX)
+		return;
+	before = __atomic_load_n(&pool->endpoints[endpoint_id].keeps, __ATOMIC_RELAXED);
+	do {
+		now = keeps ? KEEPS_SURELY : before ? before - 1 : 0;
+		if (now == before)
+			return;
+	} while (!__atomic_compare_exchange_n(&pool->endpoints[endpoint_id].keeps, &before, now, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	if (before || !now)
+		return;
+	mail = calloc(1, sizeof(*mail));
+	if (!mail)
+		return; /* the next miss finds it said */
+	mail->kind = MAIL_ENDPOINT_KEEPS;
+	mail->endpoint_id = endpoint_id;
 	post(pool, mail);
 }
 
@@ -106,6 +129,12 @@ static void client_gone(struct pool *pool, const struct mail *mail)
 	}
 }
 
+static void endpoint_keeps(struct pool *pool, uint32_t endpoint_id)
+{
+	if (!pool->is_leaving)
+		endpoint_pools_begin(pool, endpoint_id);
+}
+
 void mail_read(struct pool *pool)
 {
 	struct mail *mail, *next;
@@ -124,7 +153,9 @@ void mail_read(struct pool *pool)
 			relay_done(pool, mail); /* may free the upstream, and the message with it */
 			continue;
 		}
-		if (pool->kept.client_gone)
+		if (mail->kind == MAIL_ENDPOINT_KEEPS)
+			endpoint_keeps(pool, mail->endpoint_id);
+		else if (pool->kept.client_gone)
 			pool->kept.client_gone(pool->kept.arg, mail->client_cookie, mail->exchange);
 		else
 			client_gone(pool, mail);
@@ -157,7 +188,7 @@ void mail_free(struct pool *pool)
 		close(pool->mail_fd);
 	for (mail = pool->mail_head; mail; mail = next) {
 		next = mail->next;
-		if (mail->kind == MAIL_CLIENT_GONE)
+		if (mail->kind != MAIL_RELAY_DONE)
 			free(mail);
 	}
 }

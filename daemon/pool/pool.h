@@ -118,6 +118,11 @@ void pool_relay_done(struct pool *pool, uint64_t exchange, bool is_reusable);
  * 0 and exchanges that are over are ignored. Never for an exchange whose relay runs: pool_relay_done() does that. Any thread. */
 void pool_client_gone(struct pool *pool, uint64_t client_cookie, uint64_t exchange);
 
+/* A response of this endpoint says that its connection stays, or that the first exchange on it was the last one. Before the former was said
+ * nothing is dialled to it, nor after the latter three times in a row: a server that serves one connection after the other would wait on one that lies
+ * idle. Any thread. */
+void pool_endpoint_keeps(struct pool *pool, uint32_t endpoint_id, bool keeps);
+
 /* A TABLE_UPSTREAM entry of the former worker, after its pod was added and endpoints were published. 0: the entry and its descriptor are the
  * pool's (one that can't go on is closed already), and fast-path exchanges in flight go on; -ENOMEM: they are still the caller's. */
 int pool_adopt(struct pool *pool, struct table_entry *entry);

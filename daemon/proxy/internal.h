@@ -643,6 +643,8 @@ struct proxy {
 	struct proxy_load *load;
 	void (*client_gone)(void *arg, uint64_t client_cookie, uint64_t exchange);
 	void *client_gone_arg;
+	void (*endpoint_keeps)(void *arg, uint32_t endpoint_id, bool keeps);
+	void *endpoint_keeps_arg;
 	void (*let_go)(void *arg, struct table_entry *entry); /* see proxy_leave() */
 	void *let_go_arg;
 	bool is_fast_path_on;        /* atomic */

@@ -64,6 +64,8 @@ int proxy_new_with_backend(struct proxy **out, const struct proxy_backend *backe
 	proxy->is_fast_path_on = options->is_fast_path_on;
 	proxy->client_gone = options->client_gone;
 	proxy->client_gone_arg = options->client_gone_arg;
+	proxy->endpoint_keeps = options->endpoint_keeps;
+	proxy->endpoint_keeps_arg = options->endpoint_keeps_arg;
 	proxy->thread_count = threads;
 	set_limit(&proxy->limits.connections, 65536);
 	set_limit(&proxy->limits.connections_each, proxy->limits.connections / 4 ? proxy->limits.connections / 4 : 1);

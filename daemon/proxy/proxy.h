@@ -61,6 +61,10 @@ struct proxy_options {
 	 * exchanges that are relayed (their `done` says it). `exchange` as in struct weft_connection. */
 	void (*client_gone)(void *arg, uint64_t client_cookie, uint64_t exchange);
 	void *client_gone_arg;
+	/* What a response says of its endpoint's connections: that this one stays, or that it ends with the first exchange on it. On a thread of the
+	 * proxy; may be NULL. */
+	void (*endpoint_keeps)(void *arg, uint32_t endpoint_id, bool keeps);
+	void *endpoint_keeps_arg;
 };
 
 /* Starts the threads. `datapath` outlives the proxy. -ENOMEM, -EMFILE ... */
@@ -118,6 +122,7 @@ struct proxy_relay {
 	uint64_t request_bytes;     /* all of it */
 	uint64_t request_remaining; /* body bytes that had not come when the response was passed: they will arrive on the anchor */
 	uint64_t deadline_ns;       /* CLOCK_MONOTONIC; 0: none. Then: 504, or in mid-body the connection is cut */
+	bool is_first;              /* on its upstream */
 	bool has_changes;           /* the head is to be changed */
 	struct weft_response_changes changes;
 	/* is_reusable: the response was read to its end exactly, the request was complete and the server keeps the connection. */

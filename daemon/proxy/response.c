@@ -207,6 +207,16 @@ static const char *extra_lines(const struct exchange *exchange, const struct res
 	return plan->is_chunked ? "transfer-encoding: chunked\r\n" : NULL;
 }
 
+/* A connection that ends after others on it, as many servers let it after a number of them, says nothing of the next one. */
+static void tell_what_it_keeps(const struct exchange *exchange, const struct weft_head *head)
+{
+	const struct proxy *proxy = exchange->connection->thread->proxy;
+	bool is_first = exchange->is_relay ? exchange->connection->relay->is.is_first : !exchange->upstream->is_reused;
+
+	if (proxy->endpoint_keeps && head->status != 101 && (exchange->is_reusable || is_first))
+		proxy->endpoint_keeps(proxy->endpoint_keeps_arg, exchange->endpoint_id, exchange->is_reusable);
+}
+
 static int put_final(struct exchange *exchange, const u8 *bytes, const struct weft_head *head)
 {
 	struct connection *connection = exchange->connection;
@@ -234,6 +244,7 @@ static int put_final(struct exchange *exchange, const u8 *bytes, const struct we
 		exchange->closes = true;
 	exchange->is_reusable = !(head->flags & (WEFT_HEAD_CLOSE | WEFT_HEAD_UNTIL_CLOSE)) && head->status != 101 &&
 				(!(head->flags & WEFT_HEAD_HTTP_10) || head->flags & WEFT_HEAD_KEEP_ALIVE);
+	tell_what_it_keeps(exchange, head);
 	begin_body(exchange, head, &plan);
 	plan.is_http_10 = exchange->is_http_10;
 	edit_lines(exchange, bytes, head, &plan);

@@ -48,6 +48,7 @@ static int relay(void *arg, const struct pool_exchange *exchange, int fd)
 		.request_bytes = request_bytes(exchange),
 		.request_remaining = remaining_at_anchor(exchange),
 		.deadline_ns = exchange->record.deadline_ns,
+		.is_first = !exchange->record.exchange_count,
 		.done = relay_done,
 		.arg = worker,
 	};
@@ -104,6 +105,14 @@ static void client_gone(void *arg, uint64_t client_cookie, uint64_t exchange)
 	struct worker *worker = arg;
 
 	pool_client_gone(worker->pool, client_cookie, exchange);
+}
+
+/* Likewise. */
+static void endpoint_keeps(void *arg, uint32_t endpoint_id, bool keeps)
+{
+	struct worker *worker = arg;
+
+	pool_endpoint_keeps(worker->pool, endpoint_id, keeps);
 }
 
 /* ---- events ---------------------------------------------------------------------------------------------------------------------- */
@@ -222,6 +231,8 @@ int handover_start_proxy(struct worker *worker)
 		.load = worker->load,
 		.client_gone = client_gone,
 		.client_gone_arg = worker,
+		.endpoint_keeps = endpoint_keeps,
+		.endpoint_keeps_arg = worker,
 		/* The programs keep to a pod's share; some of what has ended there is still about to end here. */
 		.limits = { .connections = WEFT_CONNECTIONS_MAX + WEFT_CONNECTIONS_MAX / 8,
 			    .connections_each = worker->shares.connections + worker->shares.connections / 8 + 64 },

@@ -277,6 +277,8 @@ static void fixture_start(struct fixture *fx, bool adopt)
 	assert_int_equal(pool_new(&fx->pool, &fx->options), 0);
 	assert_int_equal(pool_pod_add(fx->pool, POD, -1, (const struct weft_address[WEFT_FAMILIES]){}), 0);
 	publish_usual(fx);
+	pool_endpoint_keeps(fx->pool, ENDPOINT, true);
+	pool_endpoint_keeps(fx->pool, OTHER_ENDPOINT, true);
 }
 
 static struct fixture *fixture_new(void)

@@ -305,6 +305,7 @@ static void test_an_id_with_another_address_is_another_endpoint(void **state)
 	int old = lend_first(fx), new;
 
 	publish(fx, moved, 1);
+	pool_endpoint_keeps(fx->pool, ENDPOINT, true);
 	miss(fx, ENDPOINT);
 	AWAIT(fx, stats_of(fx).idle == 1);
 	new = lend(fx, ENDPOINT);
@@ -381,11 +382,60 @@ static void test_upstreams_are_bound_to_the_address_of_the_pod(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* A server that serves one connection after the other waits on one that lies idle. */
+static void test_nothing_is_dialled_before_a_server_is_known_to_keep_connections(void **state)
+{
+	struct fixture *fx = *state;
+	const struct known_endpoint another[] = { { ENDPOINT, fx->port_be }, { OTHER_ENDPOINT + 1, fx->port_be } };
+
+	publish(fx, another, 2);
+	miss(fx, OTHER_ENDPOINT + 1);
+	fixture_run(fx, 40);
+	miss(fx, OTHER_ENDPOINT + 1);
+	fixture_run(fx, 40);
+	assert_int_equal(stats_of(fx).dials, 0);
+	pool_endpoint_keeps(fx->pool, OTHER_ENDPOINT + 1, true);
+	AWAIT(fx, stats_of(fx).idle == 1); /* without a further miss */
+	assert_int_equal(stats_of(fx).dials, 1);
+}
+
+static void test_who_keeps_no_connections_any_more_is_not_dialled(void **state)
+{
+	struct fixture *fx = *state;
+
+	pool_endpoint_keeps(fx->pool, ENDPOINT, false); /* this one may have had its reason */
+	pool_endpoint_keeps(fx->pool, ENDPOINT, false);
+	pool_endpoint_keeps(fx->pool, OTHER_ENDPOINT, false);
+	pool_endpoint_keeps(fx->pool, OTHER_ENDPOINT, false);
+	pool_endpoint_keeps(fx->pool, OTHER_ENDPOINT, false);
+	miss(fx, OTHER_ENDPOINT);
+	fixture_run(fx, 40);
+	assert_int_equal(stats_of(fx).dials, 0);
+	miss(fx, ENDPOINT);
+	AWAIT(fx, stats_of(fx).idle == 1);
+	pool_endpoint_keeps(fx->pool, OTHER_ENDPOINT, true);
+	AWAIT(fx, stats_of(fx).idle == 2);
+}
+
+static void test_another_address_of_an_endpoint_is_another_server(void **state)
+{
+	struct fixture *fx = *state;
+	const struct known_endpoint moved[] = { { ENDPOINT, fx->other_port_be } };
+
+	publish(fx, moved, 1);
+	miss(fx, ENDPOINT);
+	fixture_run(fx, 40);
+	assert_int_equal(stats_of(fx).dials, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_misses_in_one_round_dial_once),
 		TEST(test_a_busy_pool_grows_by_a_quarter_a_round),
+		TEST(test_nothing_is_dialled_before_a_server_is_known_to_keep_connections),
+		TEST(test_who_keeps_no_connections_any_more_is_not_dialled),
+		TEST(test_another_address_of_an_endpoint_is_another_server),
 		TEST(test_one_spare_is_kept_beyond_what_is_lent),
 		TEST(test_a_pool_never_has_more_upstreams_than_positions),
 		TEST(test_a_pod_stays_within_its_quota),

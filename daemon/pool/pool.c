@@ -156,7 +156,18 @@ void pool_close_all(struct pool *pool)
 void pool_watch_relays(struct pool *pool)
 {
 	pool->options.is_told_of_relays = false;
-	pool_close_all(pool);
+	for (uint32_t i = pool->active_count; i-- > 0;) {
+		struct upstream *u = i < pool->active_count ? pool->active[i] : NULL;
+		uint64_t word = u ? state_load(u->shared) : 0;
+
+		/* Those that dial, or that a relay has, are watched when they are idle. */
+		if (!u || u->is_dialling || u->is_handed)
+			continue;
+		if (WEFT_STATE(word) == WEFT_UPSTREAM_IDLE && upstream_close_from(u, word, POOL_CLOSE_STOP))
+			continue;
+		if (!u->is_doubted && upstream_watch(u))
+			log_error("slot %u can't be watched: the sweep will look at it", u->slot);
+	}
 }
 
 int pool_pod_add(struct pool *pool, uint32_t pod_id, int netns_fd, const struct weft_address addresses[WEFT_FAMILIES])

@@ -93,7 +93,7 @@ int pool_new(struct pool **out, const struct pool_options *options);
 void pool_free(struct pool **pool);
 /* Clean exit, when no relay runs any more: closes all upstreams, lent or not, and frees their slots. No callback is called. */
 void pool_close_all(struct pool *pool);
-/* From now on nothing tells of relays (is_told_of_relays). Upstreams that were watched otherwise are closed: only while none is lent. */
+/* From now on nothing tells of relays (is_told_of_relays): idle upstreams are closed, all others watched for bytes, too. */
 void pool_watch_relays(struct pool *pool);
 
 /* The descriptor of the pod's network namespace stays the caller's, open until pool_pod_remove(); -1: the calling thread's own. Upstreams are

@@ -374,6 +374,30 @@ static void test_told_of_relays_a_response_that_no_program_claimed_is_found(void
 	AWAIT(fx, stats_of(fx).closes[POOL_CLOSE_RELAY] == 1);
 }
 
+/* The programs that tell turn out not to load, and a request was lent an upstream, or its response is being relayed. */
+static void test_told_no_more_of_relays_what_is_lent_goes_on(void **state)
+{
+	struct fixture *fx = *state;
+	int relayed, lent;
+
+	pool_close_all(fx->pool);
+	pool_free(&fx->pool);
+	fx->options.is_told_of_relays = true;
+	fixture_start(fx, false);
+	relayed = lend_first(fx);
+	assert_true(move(fx, relayed, WEFT_UPSTREAM_LENT, WEFT_UPSTREAM_RELAYED));
+	AWAIT(fx, fx->told.relays == 1);
+	AWAIT(fx, (lent = lend(fx, ENDPOINT)) >= 0);
+	AWAIT(fx, stats_of(fx).idle == 1);
+	pool_watch_relays(fx->pool);
+	assert_int_equal(stats_of(fx).closes[POOL_CLOSE_STOP], 1);
+	pool_relay_done(fx->pool, fx->told.exchange.exchange, true);
+	AWAIT(fx, state_of(fx, relayed) == WEFT_UPSTREAM_IDLE);
+	assert_int_equal(state_of(fx, lent), WEFT_UPSTREAM_LENT);
+	close_server(server_of(fx, fd_of(fx, lent)));
+	AWAIT(fx, fx->told.failed == 1);
+}
+
 static void test_told_of_relays_the_loop_sleeps_through_bytes(void **state)
 {
 	struct fixture *fx = *state;
@@ -457,6 +481,7 @@ int main(void)
 		TEST(test_the_sweep_finds_a_client_that_went_unnoticed),
 		TEST(test_a_freed_slot_keeps_counting_its_leases),
 		TEST(test_told_of_relays_a_response_that_no_program_claimed_is_found),
+		TEST(test_told_no_more_of_relays_what_is_lent_goes_on),
 		TEST(test_told_of_relays_the_loop_sleeps_through_bytes),
 		TEST(test_an_idle_upstream_whose_bit_was_lost_is_found_again),
 		TEST(test_every_close_reason_has_a_name),

@@ -147,7 +147,8 @@ int datapath_events_drain(struct datapath *dp, datapath_event_fn fn, void *arg);
 /* Visits what is counted by kind and not by slot. 0, or the kernel's -errno. */
 typedef void (*datapath_traffic_fn)(void *arg, const struct weft_traffic_key *key, const struct weft_traffic *record);
 int datapath_traffic_each(struct datapath *dp, datapath_traffic_fn fn, void *arg);
-void datapath_traffic_forget(struct datapath *dp, const struct weft_traffic_key *key);
+/* Takes one out; `*last` is what it held then. -ENOENT. What a program adds that had found it just before is lost. */
+int datapath_traffic_forget(struct datapath *dp, const struct weft_traffic_key *key, struct weft_traffic *last);
 
 int datapath_counters(struct datapath *dp, uint64_t out[WEFT_COUNTERS]);
 uint32_t datapath_connection_count(struct datapath *dp);

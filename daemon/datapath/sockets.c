@@ -116,7 +116,7 @@ int datapath_traffic_each(struct datapath *dp, datapath_traffic_fn fn, void *arg
 	return errno == ENOENT ? 0 : -errno;
 }
 
-void datapath_traffic_forget(struct datapath *dp, const struct weft_traffic_key *key)
+int datapath_traffic_forget(struct datapath *dp, const struct weft_traffic_key *key, struct weft_traffic *last)
 {
-	bpf_map_delete_elem(dp->maps[MAP_TRAFFIC], key);
+	return bpf_map_lookup_and_delete_elem(dp->maps[MAP_TRAFFIC], key, last) ? -errno : 0;
 }

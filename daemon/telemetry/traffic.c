@@ -356,13 +356,16 @@ bool traffic_look(struct traffic *t, const struct weft_traffic_key *key, const s
 	return false;
 }
 
-void traffic_forget(struct traffic *t, const struct weft_traffic_key *key)
+void traffic_forget(struct traffic *t, const struct weft_traffic_key *key, const struct weft_traffic *last)
 {
+	struct weft_traffic_sums sums;
 	struct seen *seen;
 
 	HASH_FIND(hh, t->kinds, key, sizeof(*key), seen);
 	if (!seen)
 		return;
+	if (last && take_growth(last, &seen->record, &sums))
+		traffic_add(t, key, &sums);
 	HASH_DEL(t->kinds, seen);
 	free(seen);
 }

@@ -36,7 +36,8 @@ void traffic_add(struct traffic *traffic, const struct weft_traffic_key *key, co
 void traffic_look_at_slots(struct traffic *traffic, const struct weft_upstream *upstreams, struct weft_traffic *slots, uint32_t count, bool is_first);
 /* One of the table of kinds. True: it has not grown for so long that it may be forgotten. */
 bool traffic_look(struct traffic *traffic, const struct weft_traffic_key *key, const struct weft_traffic *record, bool is_first);
-void traffic_forget(struct traffic *traffic, const struct weft_traffic_key *key);
+/* `last`: what it held when it was taken out of the table; NULL: it was not there. */
+void traffic_forget(struct traffic *traffic, const struct weft_traffic_key *key, const struct weft_traffic *last);
 
 size_t traffic_series(const struct traffic *traffic);
 size_t traffic_kinds(const struct traffic *traffic); /* of the programs' table, as it was looked at last */

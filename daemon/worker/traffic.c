@@ -173,8 +173,11 @@ static void look_at(struct worker *worker, bool is_first)
 	traffic_look_at_slots(worker->traffic, datapath_upstreams(worker->datapath), datapath_slot_traffic(worker->datapath), WEFT_UPSTREAMS_MAX, is_first);
 	(void)datapath_traffic_each(worker->datapath, take_kind, &look);
 	if (look.has_old) {
-		datapath_traffic_forget(worker->datapath, &look.old);
-		traffic_forget(worker->traffic, &look.old);
+		struct weft_traffic last;
+		int r = datapath_traffic_forget(worker->datapath, &look.old, &last);
+
+		/* What was counted since the look above. */
+		traffic_forget(worker->traffic, &look.old, r ? NULL : &last);
 	}
 	proxy_traffic(worker->proxy, take_sums, worker->traffic);
 }

@@ -62,6 +62,13 @@
 #define WEFT_UNROLL _Pragma("GCC unroll 8")
 #endif
 
+/* Before a loop whose turns are not to. */
+#ifdef __clang__
+#define WEFT_ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define WEFT_ROLLED
+#endif
+
 /* Calls step(index, context) for 0 .. count - 1 until it returns something other than 0. Old kernels (6.1) check a step once, with the
  * context as it is before the first: what a step changes and a later step decides by must not stand in the context, which is on the
  * stack, but in memory that the verifier does not track (struct weft_parser, struct weft_walk). And what grows with every step could

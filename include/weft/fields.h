@@ -18,6 +18,7 @@ struct weft_parser {
 	u32 len;    /* bytes present */
 	u32 facts;  /* WEFT_PARSER_* */
 	u32 tokens; /* names in Connection lines */
+	u32 host_line; /* one more than the index of a Host line that weft_plain_line left to be judged; 0: none */
 	u32 name_len;
 	u32 value;  /* where the value that is being read begins */
 
@@ -505,6 +506,22 @@ WEFT_INLINE bool weft_note_flags(struct weft_parser *parser, struct weft_head *h
 	return seen_before;
 }
 
+/* The first Host line, of which the value is at `off`. Returns 0 or WEFT_PARSE_BAD. */
+WEFT_INLINE int weft_note_host(const struct weft_head_bytes *bytes, const struct weft_parser *parser, struct weft_head *head, u32 off, u32 len)
+{
+	int host_len;
+
+	if (parser->facts & (WEFT_PARSER_RESPONSE | WEFT_PARSER_AUTHORITY))
+		return 0;
+	host_len = weft_parse_host(bytes, off, len, head);
+	if (host_len < 0)
+		return weft_bad(head, WEFT_ERROR_HOST);
+	head->authority.off = off;
+	head->authority.len = len;
+	head->host_len = host_len;
+	return 0;
+}
+
 /* What the line that was just added means, whose name is `name` of enum weft_name. Returns 0 or WEFT_PARSE_BAD. */
 WEFT_STAGE int weft_note_name(const struct weft_head_bytes *bytes, struct weft_parser *parser, struct weft_head *head, u32 name)
 {
@@ -525,19 +542,10 @@ WEFT_STAGE int weft_note_name(const struct weft_head_bytes *bytes, struct weft_p
 	value = bytes->data + WEFT_OFFSET(off);
 
 	switch (name) {
-	case WEFT_NAME_HOST: {
-		int host_len;
-
-		if (parser->facts & (WEFT_PARSER_RESPONSE | WEFT_PARSER_AUTHORITY))
-			return 0;
-		host_len = seen_before ? -1 : weft_parse_host(bytes, off, len, head);
-		if (host_len < 0)
+	case WEFT_NAME_HOST:
+		if (seen_before && !(parser->facts & (WEFT_PARSER_RESPONSE | WEFT_PARSER_AUTHORITY)))
 			return weft_bad(head, WEFT_ERROR_HOST);
-		head->authority.off = off;
-		head->authority.len = len;
-		head->host_len = host_len;
-		return 0;
-	}
+		return seen_before ? 0 : weft_note_host(bytes, parser, head, off, len);
 	case WEFT_NAME_CONTENT_LENGTH:
 		if (seen_before)
 			return weft_bad(head, WEFT_ERROR_CONTENT_LENGTH);

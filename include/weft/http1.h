@@ -42,25 +42,32 @@ WEFT_INLINE void weft_head_clear(struct weft_head *head)
 /* Every line after the first. */
 WEFT_INLINE int weft_parse_fields(const struct weft_head_bytes *bytes, struct weft_parser *parser, struct weft_head *head)
 {
-	int r;
-	u32 i;
+	int r = WEFT_PARSE_TOO_LARGE;
+	u32 line, i;
 
 	weft_plain_fields_from(parser);
 	for (i = 0; i <= WEFT_FIELDS_MAX; i++) {
 		r = weft_parse_plain_fields(bytes, parser, head);
 		if (r == WEFT_PARSE_DONE)
-			return r;
+			break;
 		if (r < 0) {
-			if (weft_note_name(bytes, parser, head, -r))
-				return WEFT_PARSE_BAD;
+			r = weft_note_name(bytes, parser, head, -r);
+			if (r)
+				break;
+			r = WEFT_PARSE_TOO_LARGE;
 			continue;
 		}
 		r = weft_parse_field(bytes, parser, head);
 		if (r != WEFT_PARSE_NEXT)
-			return r;
+			break;
+		r = WEFT_PARSE_TOO_LARGE;
 		weft_plain_fields_from(parser);
 	}
-	return WEFT_PARSE_TOO_LARGE;
+	/* a Host line came before whatever ended the loop, and so did its fault */
+	line = parser->host_line - 1;
+	if (line < WEFT_FIELDS_MAX && weft_note_host(bytes, parser, head, head->fields[line].value.off, head->fields[line].value.len))
+		return WEFT_PARSE_BAD;
+	return r;
 }
 
 /* What only the whole head tells. */

@@ -150,14 +150,30 @@ WEFT_INLINE long weft_walk_node(struct weft_walk_context *c, bool folds)
 	return !walk->node;
 }
 
+/* Several nodes a step, as lines in weft/plain_field.h. */
+#define WEFT_NODES_A_STEP 4u
+#define WEFT_WALK_STEPS WEFT_KERNEL_LIMIT(WEFT_TRIE_NODES_MAX / WEFT_NODES_A_STEP)
+
 WEFT_STEP weft_walk_step(u32 index, void *context)
 {
-	return weft_walk_node(context, false);
+	u32 i;
+
+	WEFT_ROLLED
+	for (i = 0; i < WEFT_NODES_A_STEP; i++)
+		if (weft_walk_node(context, false))
+			return 1;
+	return 0;
 }
 
 WEFT_STEP weft_walk_folded_step(u32 index, void *context)
 {
-	return weft_walk_node(context, true);
+	u32 i;
+
+	WEFT_ROLLED
+	for (i = 0; i < WEFT_NODES_A_STEP; i++)
+		if (weft_walk_node(context, true))
+			return 1;
+	return 0;
 }
 
 /* Walks the path down the trie (image.h says how). Returns 0 with walk->found, or WEFT_EXCEEDS. */
@@ -175,9 +191,9 @@ WEFT_STAGE int weft_walk_path(struct weft_walk *walk, const struct weft_head_byt
 	context.p = bytes->data;
 	walk->is_over = 0;
 	if (walk->folds)
-		WEFT_LOOP(WEFT_KERNEL_LIMIT(WEFT_TRIE_NODES_MAX), weft_walk_folded_step, &context);
+		WEFT_LOOP(WEFT_WALK_STEPS, weft_walk_folded_step, &context);
 	else
-		WEFT_LOOP(WEFT_KERNEL_LIMIT(WEFT_TRIE_NODES_MAX), weft_walk_step, &context);
+		WEFT_LOOP(WEFT_WALK_STEPS, weft_walk_step, &context);
 	return walk->is_over ? 0 : WEFT_EXCEEDS;
 }
 
@@ -317,8 +333,6 @@ WEFT_STAGE int weft_find_regexes(const struct weft_route_query *query, const str
 
 	if (!query || !bytes || !head || !candidates)
 		return WEFT_EXCEEDS;
-	if (!candidates->regexes)
-		return 0;
 	bytes = weft_path_bytes(query, bytes, head, &off, &len);
 	dfa = WEFT_OBJECT(weft_dfa, &query->image, &cursor, candidates->regexes);
 	if (!dfa)
@@ -529,7 +543,7 @@ WEFT_STAGE int weft_route(const struct weft_route_query *query, const struct wef
 	if (weft_reaches_no_route(bytes, head))
 		return weft_routed(result, WEFT_ROUTE_NOT_FOUND, WEFT_REASON_NOT_FOUND);
 #endif
-	if (weft_find_regexes(query, bytes, head, &candidates))
+	if (candidates.regexes && weft_find_regexes(query, bytes, head, &candidates))
 		return weft_routed(result, WEFT_ROUTE_PROXY, WEFT_REASON_LIMIT_EXCEEDED);
 	r = weft_choose_route(query, bytes, head, &candidates, result);
 	result->kind = r;

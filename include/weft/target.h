@@ -508,12 +508,17 @@ WEFT_STAGE int weft_parse_plain_line(const struct weft_head_bytes *bytes, struct
 	}
 	if (p[method_len + 1] != '/')
 		return 0;
-	path_end = weft_plain_path_end(bytes, method_len + 1, len);
+	path_end = weft_plain_path_end_soon(bytes, method_len + 1, len, 0);
+	if (path_end & WEFT_TURNS_UP)
+		path_end = weft_plain_path_end(bytes, method_len + 1, len);
 	if (!path_end || path_end >= len)
 		return 0;
 	at = path_end;
-	if (p[WEFT_OFFSET(at)] == '?')
-		at = weft_query_end(bytes, at, len);
+	if (p[WEFT_OFFSET(at)] == '?') {
+		at = weft_query_end_soon(bytes, at, len);
+		if (at & WEFT_TURNS_UP)
+			at = weft_query_end(bytes, path_end, len);
+	}
 	if (!at || at + 11 > len)
 		return 0;
 	at = WEFT_OFFSET(at);

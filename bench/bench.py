@@ -105,16 +105,25 @@ def prepare():
         signal.signal(number, lambda *_: sys.exit(143))
 
 
+def names(variable, default, known):
+    """What a comma-separated setting names; only what there is."""
+    named = [name.strip() for name in setting(variable, default).split(",") if name.strip()]
+    unknown = [name for name in named if name not in known]
+    if unknown:
+        raise SystemExit(f"bench: {variable}: no {', '.join(unknown)}; there is {', '.join(known)}")
+    return named
+
+
 def main():
     prepare()
     quick = setting("QUICK", "") not in ("", "0")
     build = pathlib.Path(setting("BUILD", str(REPOSITORY / "build")))
     rounds, seconds = int(setting("ROUNDS", "1" if quick else "5")), int(setting("DURATION", "1" if quick else "2"))
-    cases = setting("CASES", ",".join(QUICK_CASES if quick else CASES)).split(",")
+    cases = names("CASES", ",".join(QUICK_CASES if quick else CASES), list(CASES))
     stage = Stage(setting("PREFIX", "weft-bench"), build)
-    wanted = setting("SYSTEMS", "")
+    wanted = names("SYSTEMS", "", [s.name for s in all_systems(stage, install=False)])
     samples, start = [], time.monotonic()
-    systems = [s for s in all_systems(stage, install=not quick) if (s.name in wanted.split(",") if wanted else not (quick and s.is_extra))]
+    systems = [s for s in all_systems(stage, install=not quick) if (s.name in wanted if wanted else not (quick and s.is_extra))]
     try:
         stage.up()
         for system in [s for s in systems if s.why_not()]:

@@ -77,9 +77,27 @@ $(BUILD)/tests/fuzz/compile_fuzz: tests/fuzz/compile_fuzz.c tests/fuzz/compile_c
 -include $(FUZZ_BIN:=.d)
 
 .PHONY: fuzz
-fuzz: $(FUZZ_BIN) ## Fuzz the parser, the router, the compiler, expressions and what istiod sends (TIME=60: seconds each)
-	@for f in $(FUZZ_BIN); do \
-		echo "== $$f"; mkdir -p $$f.corpus; \
+fuzz: $(FUZZ_BIN) fuzz-corpora ## Fuzz the parser, the router, the compiler, expressions and what istiod sends (TIME=60: seconds each)
+	@status=0; for f in $(FUZZ_BIN); do \
+		echo "== $$f"; \
 		case $$f in *xds_fuzz|*compile_fuzz) len=65536;; *) len=4096;; esac; \
-		$$f -max_total_time=$(FUZZ_TIME) -max_len=$$len -print_final_stats=0 -artifact_prefix=$$f- $$f.corpus 2>&1 | tail -n 3; \
+		$$f -max_total_time=$(FUZZ_TIME) -max_len=$$len -print_final_stats=0 -artifact_prefix=$$f- $$f.corpus >$$f.log 2>&1 || status=1; \
+		if [ $$status = 0 ]; then tail -n 3 $$f.log; else tail -n 40 $$f.log; exit 1; fi; \
+	done
+
+# What a recorded mesh and its requests give as first inputs; those that fuzzing found stay beside them.
+.PHONY: fuzz-corpora
+fuzz-corpora:
+	@mkdir -p $(FUZZ_BIN:=.corpus)
+	python3 -B tests/fuzz/http1_corpus.py tests/conformance/vectors $(BUILD)/tests/fuzz/http1_fuzz.corpus
+
+# Beside the corpora a fixed number of inputs from a fixed seed, so that it ends the same way each time.
+FUZZ_SEEDS_BIN := $(BUILD)/tests/fuzz/http1_fuzz $(BUILD)/tests/fuzz/router_fuzz
+
+.PHONY: fuzz-seeds
+fuzz-seeds: $(FUZZ_SEEDS_BIN) fuzz-corpora
+	@for f in $(FUZZ_SEEDS_BIN); do \
+		echo "== $$f"; rm -rf $$f.seeds; mkdir -p $$f.seeds; \
+		timeout 120 $$f -seed=1 -runs=200000 -max_len=4096 -print_final_stats=0 -artifact_prefix=$$f- $$f.seeds $$f.corpus >$$f.log 2>&1 || { tail -n 30 $$f.log; exit 1; }; \
+		tail -n 1 $$f.log; \
 	done

@@ -7,7 +7,7 @@ set -euo pipefail
 build=(gcc make pkg-config clang-16 llvm-16 bpftool libc6-dev libbpf-dev libelf-dev zlib1g-dev libprotobuf-c-dev protobuf-c-compiler
        protobuf-compiler libyaml-dev libevent-dev libjansson-dev uthash-dev libpcre2-dev
        libcurl4-openssl-dev libnghttp2-dev libssl-dev)
-test=(libcmocka-dev nginx-light wrk haproxy curl iproute2 nftables procps util-linux python3 python3-venv python3-yaml python3-protobuf jq)
+test=(libcmocka-dev libclang-rt-16-dev nginx-light wrk haproxy curl iproute2 nftables procps util-linux python3 python3-venv python3-yaml python3-protobuf jq)
 kernels=(qemu-system-x86 busybox-static cpio kmod xz-utils)
 
 want=("${build[@]}")

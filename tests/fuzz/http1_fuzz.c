@@ -3,7 +3,7 @@
  * - nothing beyond the 8 bytes after them is read, and those change nothing;
  * - a verdict on a piece is the verdict on the whole; the whole head of n bytes is MORE when it is shorter, and the same when more follows;
  * - spans lie inside the head, values hold no controls, names are tokens;
- * - the quick way through a request line says what the slow one says;
+ * - the quick ways through a request line and through several lines of a head say what the slow ones say;
  * - a target has WEFT_HEAD_NORMALIZES exactly if normalisation changes or refuses it;
  * - a head that the programs rewrite is one again, with the same authority, target, framing and, for who matches, the same values. */
 #include <stdint.h>
@@ -181,6 +181,35 @@ static void check_quick_line(const u8 *data, size_t len)
 	free(copy);
 }
 
+/* Line by line, each the long way: what is read several lines at a time must come to the same. */
+static void check_slow_lines(const u8 *data, size_t len, const struct verdict *whole)
+{
+	struct weft_parser parser = {.len = len};
+	struct weft_head head;
+	u8 *copy = malloc(len + 8);
+	int r;
+
+	memcpy(copy, data, len);
+	memset(copy + len, ' ', 8);
+	memset(&head, 0, sizeof(head));
+	r = weft_parse_request_line((const void *)copy, &parser, &head);
+	while (r == WEFT_PARSE_NEXT)
+		r = weft_parse_field((const void *)copy, &parser, &head);
+	if (r == WEFT_PARSE_DONE)
+		r = weft_judge_request(&parser, &head);
+	free(copy);
+	if (whole->result == WEFT_PARSE_TOO_LARGE || r == WEFT_PARSE_TOO_LARGE)
+		return; /* which comes first, the length or the number of lines, is the loop's to say */
+	check(r == whole->result && head.error == whole->head.error);
+	check((head.flags & WEFT_HEAD_HTTP_10) == (whole->head.flags & WEFT_HEAD_HTTP_10));
+	if (r != WEFT_PARSE_DONE)
+		return;
+	check(head.flags == whole->head.flags && head.head_len == whole->head.head_len && head.content_length == whole->head.content_length && head.field_count == whole->head.field_count);
+	check(head.host_len == whole->head.host_len && head.host_hash == whole->head.host_hash);
+	check(!memcmp(&head.authority, &whole->head.authority, sizeof(head.authority)));
+	check(!memcmp(head.fields, whole->head.fields, head.field_count * sizeof(head.fields[0])));
+}
+
 static void fuzz_head(const u8 *data, size_t len, bool is_response)
 {
 	struct verdict whole = parse(data, len, is_response, '\r'), other = parse(data, len, is_response, ':'), piece;
@@ -206,8 +235,10 @@ static void fuzz_head(const u8 *data, size_t len, bool is_response)
 		if (piece.result != WEFT_PARSE_MORE)
 			check(same(&whole, &piece));
 	}
-	if (!is_response && len)
+	if (!is_response && len) {
 		check_quick_line(data, len);
+		check_slow_lines(data, len, &whole);
+	}
 }
 
 static void fuzz_chunked(const u8 *data, size_t len)

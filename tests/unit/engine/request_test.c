@@ -363,6 +363,19 @@ static void test_host_is_wanted_once_and_valid(void **state)
 	}
 }
 
+static void test_a_fault_of_host_comes_before_those_of_later_lines(void **state)
+{
+	static const char bad[] = "GET / HTTP/1.1\r\nhost: a b\r\n";
+
+	assert_bad(WEFT_ERROR_HOST, "GET / HTTP/1.1\r\nhost: a b\r\na : b\r\n\r\n");
+	assert_bad(WEFT_ERROR_HOST, "GET / HTTP/1.1\r\nhost: a b\r\ncontent-length: x\r\n\r\n");
+	assert_bad(WEFT_ERROR_HOST, "GET / HTTP/1.1\r\nhost: a b\r\nconnection: keep-alive\r\nx: y\n\r\n");
+	assert_bad(WEFT_ERROR_NAME, "GET / HTTP/1.1\r\na : b\r\nhost: a b\r\n\r\n");
+	assert_bad(WEFT_ERROR_CONTENT_LENGTH, "GET / HTTP/1.1\r\ncontent-length: x\r\nhost: a b\r\n\r\n");
+	/* and is certain with its line */
+	assert_bad(WEFT_ERROR_HOST, bad);
+}
+
 static void test_versions_that_are_not_served(void **state)
 {
 	assert_parse(WEFT_PARSE_VERSION, "GET / HTTP/1.2\r\n");
@@ -612,6 +625,7 @@ int main(void)
 		cmocka_unit_test(test_absolute_targets_that_envoy_refuses_are_refused),
 		cmocka_unit_test(test_hosts_without_port_end_before_the_last_colon),
 		cmocka_unit_test(test_host_is_wanted_once_and_valid),
+		cmocka_unit_test(test_a_fault_of_host_comes_before_those_of_later_lines),
 		cmocka_unit_test(test_versions_that_are_not_served),
 		cmocka_unit_test(test_transfer_encoding_on_http_10_is_refused),
 		cmocka_unit_test(test_lines_that_are_no_request_are_not_http),

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 
 #define AGAIN_US 1000 /* that end takes longer */
+#define RESUME_MS 250  /* after a lack of descriptors or memory */
 
 struct client {
 	struct bufferevent *stream; /* with a reference of ours; NULL: free */
@@ -21,7 +22,7 @@ struct client {
 
 struct http_clients {
 	struct evconnlistener *listener;
-	struct event *again;
+	struct event *again, *resume;
 	uint64_t turn, evicted;
 	struct client items[HTTP_CONNECTIONS_MAX];
 };
@@ -87,6 +88,27 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 	evtimer_add(clients->again, &soon);
 }
 
+/* Whoever waits in the queue wakes the loop again and again: it would turn for nothing else while there is no descriptor. libevent gives this callback
+ * what belongs to its server, and nothing of ours: on_resume() asks from time to time. */
+static void on_accept_failed(struct evconnlistener *listener, void *arg)
+{
+	int error = EVUTIL_SOCKET_ERROR();
+
+	(void)arg;
+	if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM)
+		evconnlistener_disable(listener);
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+	struct http_clients *clients = arg;
+
+	(void)fd;
+	(void)what;
+	if (!evtimer_pending(clients->again, NULL))
+		evconnlistener_enable(clients->listener);
+}
+
 struct bufferevent *http_clients_accept(struct event_base *base, void *arg)
 {
 	const struct timeval soon = { 0 }; /* once the loop has seen the end of the other one */
@@ -134,8 +156,10 @@ int http_clients_new(struct http_clients **out, struct event_base *base, struct 
 		return -ENOMEM;
 	clients->listener = listener;
 	clients->again = evtimer_new(base, on_again, clients);
-	if (!clients->again)
+	clients->resume = event_new(base, -1, EV_PERSIST, on_resume, clients);
+	if (!clients->again || !clients->resume || event_add(clients->resume, &(struct timeval){ .tv_usec = RESUME_MS * 1000 }))
 		return -ENOMEM;
+	evconnlistener_set_error_cb(listener, on_accept_failed);
 	*out = TAKE_PTR(clients);
 	return 0;
 }
@@ -151,5 +175,7 @@ void http_clients_free(struct http_clients **pointer)
 			bufferevent_decref(clients->items[i].stream);
 	if (clients->again)
 		event_free(clients->again);
+	if (clients->resume)
+		event_free(clients->resume);
 	free(clients);
 }

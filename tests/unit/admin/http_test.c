@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -275,6 +277,46 @@ static void test_an_idle_connection_is_closed(void **state)
 	scene_end(&scene);
 }
 
+static long thread_cpu_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void test_without_a_descriptor_who_asks_waits_and_the_loop_rests(void **state)
+{
+	const struct timeval moment = { .tv_usec = 600000 };
+	struct rlimit limit, none;
+	struct scene scene;
+	long spent_ms;
+	int next;
+
+	(void)state;
+	scene_begin(&scene);
+	scene.held[0] = dial(&scene);
+	ask(scene.held[0], "/");
+	next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_true(next >= 0);
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){ (rlim_t)next, limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	spent_ms = thread_cpu_ms();
+	event_base_loopexit(scene.base, &moment);
+	event_base_dispatch(scene.base);
+	spent_ms = thread_cpu_ms() - spent_ms;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_in_range(spent_ms, 0, 50);
+	assert_int_equal(scene.asked, 0);
+	for (int i = 0; i < 20 && !scene.asked; i++)
+		turn(&scene, 100);
+	turn(&scene, 10);
+	assert_true(is_answered(scene.held[0]));
+	scene_end(&scene);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -283,6 +325,7 @@ int main(void)
 		cmocka_unit_test(test_who_asks_is_kept_before_who_does_not),
 		cmocka_unit_test(test_who_does_not_read_his_answer_gives_place_too),
 		cmocka_unit_test(test_ended_connections_are_not_counted),
+		cmocka_unit_test(test_without_a_descriptor_who_asks_waits_and_the_loop_rests),
 		cmocka_unit_test(test_an_idle_connection_is_closed),
 	};
 

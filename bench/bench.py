@@ -7,14 +7,18 @@ Every round starts each system in turn, in another order each time, and runs eve
 others used the machine (more than 10 % of its CPU, or 15 % stolen by the host) is left out and tried again. Figures are medians over
 rounds, ratios are medians of ratios within a round. Prints a Markdown table; writes BUILD/bench.json.
 
+Where processors sleep deeply, or a host must wake them, two wake-ups are most of an exchange of one connection, with and without a mesh:
+AWAKE=1 has idle processors wait awake (/dev/cpu_dma_latency), so that what is left is the way of the bytes.
+
 Environment: BUILD (build), QUICK=1 (under a minute: one round of one second, four cases, no `bare`), ROUNDS (5), DURATION (2, seconds a
-measurement), SYSTEMS and CASES (comma-separated names), PREFIX (weft-bench).
+measurement), SYSTEMS and CASES (comma-separated names), AWAKE=1, PREFIX (weft-bench).
 """
 import json
 import os
 import pathlib
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -114,6 +118,16 @@ def names(variable, default, known):
     return named
 
 
+def keep_awake():
+    """A file that keeps all idle processors from sleeping as long as it is open (Linux: admin-guide/pm/cpuidle)."""
+    try:
+        held = open("/dev/cpu_dma_latency", "wb", buffering=0)
+        held.write(struct.pack("=i", 0))
+    except OSError as error:
+        raise SystemExit(f"bench: AWAKE: {error}") from None
+    return held
+
+
 def main():
     prepare()
     quick = setting("QUICK", "") not in ("", "0")
@@ -122,6 +136,7 @@ def main():
     cases = names("CASES", ",".join(QUICK_CASES if quick else CASES), list(CASES))
     stage = Stage(setting("PREFIX", "weft-bench"), build)
     wanted = names("SYSTEMS", "", [s.name for s in all_systems(stage, install=False)])
+    awake = keep_awake() if setting("AWAKE", "") not in ("", "0") else None
     samples, start = [], time.monotonic()
     systems = [s for s in all_systems(stage, install=not quick) if (s.name in wanted if wanted else not (quick and s.is_extra))]
     try:
@@ -143,7 +158,7 @@ def main():
     (build / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
     left_out = sum(not s["is_clean"] for s in samples)
     print(report.table(result))
-    print(f"\n{rounds} rounds of {seconds} s, {os.cpu_count()} CPUs, Linux {os.uname().release}, {time.monotonic() - start:.0f} s; "
+    print(f"\n{rounds} rounds of {seconds} s, {os.cpu_count()} CPUs{', awake when idle' if awake else ''}, Linux {os.uname().release}, {time.monotonic() - start:.0f} s; "
           f"{left_out} of {len(samples)} measurements left out for others' use of the machine (rows marked ~ have no other).")
     said = report.bars(samples)
     if said:

@@ -16,7 +16,8 @@ struct table {
 	uint32_t hint; /* where the next search begins; only ever a hint */
 	uint32_t generation; /* of the worker that runs; written while none does */
 	uint32_t window;     /* entries from here on were never taken: who looks for some looks before it. It doubles, and never shrinks */
-	uint32_t zero[12];
+	uint32_t pod_id;     /* the highest that was given */
+	uint32_t zero[11];
 	struct table_entry entries[];
 };
 _Static_assert(sizeof(struct table) == 64, "entries begin on a cache line");
@@ -131,6 +132,14 @@ enum table_kind table_kept_kind(const struct table_entry *entry)
 	return (enum table_kind)(kind_of(entry) == TABLE_KEPT ? entry->kept_kind : kind_of(entry));
 }
 
+static void raise_pod_id(struct table *table, uint32_t pod_id)
+{
+	uint32_t now = __atomic_load_n(&table->pod_id, __ATOMIC_RELAXED);
+
+	while (now < pod_id && !__atomic_compare_exchange_n(&table->pod_id, &now, pod_id, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
 struct table_entry *table_import(struct table *table, const struct table_entry *entry)
 {
 	const size_t skipped = offsetof(struct table_entry, cookie);
@@ -142,8 +151,14 @@ struct table_entry *table_import(struct table *table, const struct table_entry *
 	generation = own->generation;
 	memcpy((char *)own + skipped, (const char *)entry + skipped, sizeof(*own) - skipped);
 	own->generation = generation;
+	raise_pod_id(table, entry->pod_id);
 	table_publish(own, (enum table_kind)entry->kind);
 	return own;
+}
+
+uint32_t table_next_pod_id(struct table *table)
+{
+	return __atomic_add_fetch(&table->pod_id, 1, __ATOMIC_RELAXED);
 }
 
 static bool is_published(uint32_t kind)

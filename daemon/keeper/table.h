@@ -67,6 +67,9 @@ void table_keep(struct table_entry *entry);
 enum table_kind table_kept_kind(const struct table_entry *entry);
 /* Publishes what another weftd's `entry` says of `entry->fd`, a descriptor of this one. NULL when the table is full. */
 struct table_entry *table_import(struct table *table, const struct table_entry *entry);
+/* An id for a pod, above all that were given since there is this table, by whichever worker, and above those of imported entries: kernel, pool and
+ * proxy may still know connections of a pod that went. */
+uint32_t table_next_pod_id(struct table *table);
 /* Visits published entries; the visitor may release the entry it was given. */
 void table_each(struct table *table, void (*fn)(void *arg, struct table_entry *entry), void *arg);
 /* Only those that former workers published: the present one has made its own by the time it adopts. */

@@ -174,7 +174,6 @@ enum node_pod_added { ADDED_PROXY = 1, ADDED_POOL = 2, ADDED_DATAPATH = 4 };
 struct node_pods {
 	struct node_pod **items;
 	size_t count, capacity;
-	uint32_t last_id;
 };
 
 /* Brings what is served in line with the list: pods that went stop, new ones start, changed ones do both. Problems of one pod are its own. Those

@@ -223,7 +223,7 @@ static int open_descriptors(struct worker *worker, struct node_pod *pod, int *ne
 	int r;
 
 	if (!adopt_descriptors(worker, pod, netns_fd))
-		pod->pod_id = ++worker->pods.last_id;
+		pod->pod_id = table_next_pod_id(worker->table);
 	if (!pod->netns_entry) {
 		pod->netns_fd = TAKE_FD(*netns_fd);
 		r = name_fd(worker->table, pod->netns_fd, TABLE_NETNS, pod, 0, &pod->netns_entry);
@@ -677,21 +677,10 @@ void pods_judge_scope(struct worker *worker, const struct serving *serving)
 	unmeshed_keep(worker);
 }
 
-static void count_id(void *arg, struct table_entry *entry)
-{
-	uint32_t *last_id = arg;
-
-	if (entry->pod_id > *last_id)
-		*last_id = entry->pod_id;
-}
-
 int pods_apply(struct worker *worker, const struct pods *pods)
 {
 	int r;
 
-	/* Ids are never used twice in the life of a keeper: kernel, pool and proxy may still know connections of a pod that went. */
-	if (worker->pods.last_id == 0)
-		table_each(worker->table, count_id, &worker->pods.last_id);
 	for (size_t i = 0; i < worker->pods.count; i++)
 		worker->pods.items[i]->is_configured = false;
 	r = add_new(worker, pods);

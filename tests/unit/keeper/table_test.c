@@ -336,6 +336,30 @@ static void test_threads_never_get_the_same_entry(void **state)
 	assert_int_equal(table_count(table, TABLE_RESERVED), 0);
 }
 
+static void test_an_id_of_a_pod_is_never_given_twice(void **state)
+{
+	_cleanup_(table_free) struct table *table = NULL;
+	struct table_entry *entry, other = { .kind = TABLE_NETNS, .fd = -1, .pod_id = 40 };
+
+	(void)state;
+	assert_int_equal(table_new(&table, 8), 0);
+	assert_int_equal(table_next_pod_id(table), 1);
+	assert_int_equal(table_next_pod_id(table), 2);
+	entry = table_take(table, -1);
+	entry->pod_id = 2;
+	table_publish(entry, TABLE_NETNS);
+	table_release(table, entry);
+	/* the next worker knows nothing of pod 2 */
+	table_begin_generation(table);
+	assert_int_equal(table_next_pod_id(table), 3);
+	/* nor does a weftd that replaces another one of its pods, but by what it is handed */
+	assert_non_null(table_import(table, &other));
+	assert_int_equal(table_next_pod_id(table), 41);
+	other.pod_id = 7;
+	assert_non_null(table_import(table, &other));
+	assert_int_equal(table_next_pod_id(table), 42);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -350,6 +374,7 @@ int main(void)
 		cmocka_unit_test(test_what_a_killed_worker_named_stays_and_the_rest_is_closed),
 		cmocka_unit_test(test_strays_between_and_behind_named_descriptors_are_closed),
 		cmocka_unit_test(test_threads_never_get_the_same_entry),
+		cmocka_unit_test(test_an_id_of_a_pod_is_never_given_twice),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

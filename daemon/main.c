@@ -125,6 +125,10 @@ static int listen_control(const struct options *options, int *fd)
 		log_error("another weftd answers at %s: stop it first, or give this one another --control", options->control);
 		return r;
 	}
+	if (r == -EEXIST) {
+		log_error("%s is no socket, and not weft's to remove: give this one another --control", options->control);
+		return r;
+	}
 	return r ? log_err(r, "making the control socket %s", options->control) : 0;
 }
 
@@ -158,7 +162,8 @@ static uint32_t raise_limits(void)
 	return descriptors;
 }
 
-static void clear_away(const struct options *options, const char *own_cgroup)
+/* Of the sockets only those that this one made: the other may be another weftd's, or no socket at all. */
+static void clear_away(const struct options *options, const char *own_cgroup, bool has_control, bool has_succession)
 {
 	int r = datapath_uninstall(options->bpffs);
 	char succession[PATH_MAX];
@@ -167,8 +172,10 @@ static void clear_away(const struct options *options, const char *own_cgroup)
 		log_err(r, "detaching the kernel programs: the next weftd does it");
 	step("end: pins removed");
 	notes_succession_path(options, succession);
-	unlink(options->control);
-	unlink(succession);
+	if (has_control)
+		unlink(options->control);
+	if (has_succession)
+		unlink(succession);
 	step("end: control socket removed");
 	r = leftovers_remove_cgroup(own_cgroup);
 	if (r)
@@ -294,7 +301,7 @@ static int after(int status, const struct options *options, const struct beginni
 	/* Who does not know it yet would go on with what is cleared away now. */
 	succeed_say_serving(with->table);
 	(void)remove_own_pins(options, with);
-	clear_away(options, with->own_cgroup);
+	clear_away(options, with->own_cgroup, true, true);
 	if (lock_fd >= 0)
 		lock_give(LOCK_FOLDER, options->bpffs, &lock_fd);
 	return status;
@@ -324,7 +331,7 @@ static int run_anew(const struct options *options, uint32_t disabled, struct beg
 		r = serve_anew(options, disabled, with, lock_fd, control_fd, succession_fd);
 		return after(r, options, with);
 	}
-	clear_away(options, with->own_cgroup);
+	clear_away(options, with->own_cgroup, control_fd >= 0, succession_fd >= 0);
 	lock_give(LOCK_FOLDER, options->bpffs, &lock_fd);
 	return EXIT_FAILURE;
 }

@@ -150,6 +150,7 @@ int socket_listen(const char *path, int type, int backlog, int *out)
 {
 	_cleanup_close_ int fd = -1;
 	struct sockaddr_un address;
+	struct stat info;
 	mode_t mask;
 	int r;
 
@@ -158,6 +159,9 @@ int socket_listen(const char *path, int type, int backlog, int *out)
 		return r;
 	if (socket_is_served(path))
 		return -EADDRINUSE;
+	/* A path that was given by mistake must not cost anybody a file. */
+	if (lstat(path, &info) == 0 && !S_ISSOCK(info.st_mode))
+		return -EEXIST;
 	if (unlink(path) < 0 && errno != ENOENT)
 		return -errno;
 	fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

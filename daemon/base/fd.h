@@ -27,7 +27,7 @@ int socket_address(const char *path, struct sockaddr_un *out);
 /* Does somebody accept connections at this unix socket? */
 bool socket_is_served(const char *path);
 /* A unix socket that listens there, non-blocking, mode 0600 from its first moment on; one that nobody serves any more is replaced. `type`: SOCK_STREAM,
- * SOCK_SEQPACKET. -EADDRINUSE: somebody answers there. */
+ * SOCK_SEQPACKET. -EADDRINUSE: somebody answers there. -EEXIST: what is there is no socket, and stays. */
 int socket_listen(const char *path, int type, int backlog, int *fd);
 
 /* Writes a file by way of a temporary one and rename(2): readers see the old content or the new, never a part. */

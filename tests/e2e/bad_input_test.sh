@@ -101,6 +101,11 @@ in_another_place
 
 weft_start "$config" || exit 1
 ends 'a second daemon' 'already|running|in use|another' --config "$config" --control "$(weft_state)/weft.sock" --bpffs "$(weft_state)/bpffs/weft"
+ends 'a second daemon with pins of its own' 'another weftd answers' --config "$config" --control "$(weft_state)/weft.sock" --bpffs "$(weft_state)/other"
+equal 'the first one is still heard' 4 "$(status_of '.pods | length')"
+echo precious >"$(weft_state)/precious"
+ends 'a --control that is a file' 'precious is no socket' --config "$config" --control "$(weft_state)/precious" --bpffs "$(weft_state)/other"
+equal 'the file is as it was' precious "$(cat "$(weft_state)/precious")"
 equal 'the first one serves on' 'v1 v3' "$(who http://reviews/stable/1) $(who http://reviews/canary/1)"
 like 'weftctl says so when nobody is there' 'weftd|running|No such file|connect' "$("$weftctl" --control "$(weft_state)/nobody.sock" status 2>&1)"
 check 'weftd ends cleanly' weft_stop

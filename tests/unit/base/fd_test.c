@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -56,6 +57,32 @@ static void test_a_file_is_replaced_as_a_whole_and_read_back(void **state)
 	assert_int_equal(rmdir(folder), 0); /* no temporary file was left */
 }
 
+static void test_a_socket_takes_the_place_of_a_dead_one_and_of_nothing_else(void **state)
+{
+	char folder[] = "/tmp/weft-fd-test.XXXXXX";
+	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf content = STRBUF_INIT;
+	int fd = -1, second = -1;
+
+	assert_non_null(mkdtemp(folder));
+	strbuf_printf(&path, "%s/socket", folder);
+	assert_int_equal(socket_listen(path.data, SOCK_STREAM, 1, &fd), 0);
+	assert_int_equal(socket_listen(path.data, SOCK_STREAM, 1, &second), -EADDRINUSE);
+	assert_true(socket_is_served(path.data));
+	close(fd);
+	assert_false(socket_is_served(path.data));
+	assert_int_equal(socket_listen(path.data, SOCK_STREAM, 1, &second), 0);
+	close(second);
+	unlink(path.data);
+
+	assert_int_equal(file_write_atomic(path.data, "precious", 8, 0600), 0);
+	assert_int_equal(socket_listen(path.data, SOCK_STREAM, 1, &second), -EEXIST);
+	assert_int_equal(file_read(path.data, 100, &content), 0);
+	assert_string_equal(content.data, "precious");
+	unlink(path.data);
+	assert_int_equal(rmdir(folder), 0);
+}
+
 static void test_taken_descriptors_are_not_closed(void **state)
 {
 	int kept;
@@ -76,6 +103,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_flags_go_on_and_off),
 		cmocka_unit_test(test_a_file_is_replaced_as_a_whole_and_read_back),
+		cmocka_unit_test(test_a_socket_takes_the_place_of_a_dead_one_and_of_nothing_else),
 		cmocka_unit_test(test_taken_descriptors_are_not_closed),
 	};
 

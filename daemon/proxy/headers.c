@@ -184,8 +184,14 @@ static void write_joined(struct thread *thread, const u8 *bytes, struct weft_hea
 	struct writer writer = {.bytes = thread->scratch};
 	u32 kept = 0, first_line;
 
-	if (head->flags & WEFT_HEAD_ABSOLUTE_FORM)
-		head->authority = put(&writer, bytes + head->authority.off, head->authority.len);
+	if (head->flags & WEFT_HEAD_ABSOLUTE_FORM) {
+		struct weft_span from = head->target;
+
+		/* Scheme, authority and path stand in it. */
+		head->target = put(&writer, bytes + from.off, from.len);
+		head->authority.off = (u16)(head->authority.off - from.off + head->target.off);
+		head->path.off = (u16)(head->path.off - from.off + head->target.off);
+	}
 	head->method_span = put(&writer, bytes + head->method_span.off, head->method_span.len);
 	first_line = writer.len;
 	for (u32 i = 0; i < head->field_count; i++) {

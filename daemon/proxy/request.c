@@ -68,7 +68,7 @@ struct request_target {
 	bool is_changed;
 };
 
-/* The origin form of the target, normalised. 0 or the status that refuses it. */
+/* The origin form of the target, normalised: an absolute one stands where the plan has it. 0 or the status that refuses it. */
 static u16 target_of(struct thread *thread, const u8 *bytes, const struct weft_head *head, u32 listener_flags, struct request_target *target)
 {
 	target->bytes = bytes + head->path.off;
@@ -441,7 +441,7 @@ static void route_request(struct connection *connection, const u8 *bytes, struct
 		reply(connection, head, &plan, PROXY_REASON_ROUTE_NOT_FOUND, 404, NULL);
 		return;
 	}
-	status = target_of(thread, bytes, head, listener->flags, &target);
+	status = target_of(thread, head->flags & WEFT_HEAD_ABSOLUTE_FORM ? plan.bytes->data : bytes, head, listener->flags, &target);
 	if (status == 404) {
 		reply(connection, head, &plan, PROXY_REASON_ROUTE_NOT_FOUND, 404, NULL);
 		return;

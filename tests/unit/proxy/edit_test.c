@@ -88,6 +88,18 @@ static void test_redirects_keep_what_they_do_not_set(void **state)
 	expect_location(h, "GET http://abs.test/path HTTP/1.1\r\nHost: old.test\r\n\r\n", 302, "http://abs.test/new");
 }
 
+/* Lines that are joined make another head, in which the scheme must be found too. */
+static void test_the_scheme_is_that_of_a_whole_url_whatever_becomes_of_the_lines(void **state)
+{
+	struct harness *h = *state;
+
+	expect_location(h, "GET https://abs.test/host?a=b HTTP/1.1\r\nHost: old.test\r\n\r\n", 301, "https://new.test/host?a=b");
+	expect_location(h, "GET https://u@abs.test/slash/y?a=b HTTP/1.1\r\nAccept: a\r\nHost: b c\r\nAccept: b\r\n\r\n", 301, "https://abs.test/y?a=b");
+	expect_location(h, "GET https://abs.test/path HTTP/1.1\r\nAccept: a\r\naccept: b\r\n\r\n", 302, "https://abs.test/new");
+	expect_location(h, "GET http://abs.test/path HTTP/1.1\r\nAccept: a\r\naccept: b\r\n\r\n", 302, "http://abs.test/new");
+	expect_location(h, "GET HTTPS://abs.test/%70ath HTTP/1.1\r\nAccept: a\r\naccept: b\r\n\r\n", 302, "https://abs.test/new");
+}
+
 static void test_a_port_goes_with_the_scheme_that_it_was_the_default_of(void **state)
 {
 	struct harness *h = *state;
@@ -192,6 +204,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_redirects_keep_what_they_do_not_set, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_scheme_is_that_of_a_whole_url_whatever_becomes_of_the_lines, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_port_goes_with_the_scheme_that_it_was_the_default_of, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_direct_response_that_moves_has_a_location_of_its_own, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_paths_and_hosts_are_rewritten, setup, teardown),

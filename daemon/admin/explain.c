@@ -553,6 +553,7 @@ static json_t *explain_route(struct explanation *x)
 	struct choice_outcome outcome = { 0 };
 	enum weft_reason early;
 	const char *early_why;
+	u32 passed_over = 0;
 
 	if (!room)
 		return NULL;
@@ -561,7 +562,12 @@ static json_t *explain_route(struct explanation *x)
 	x->target = query.target;
 	x->target_len = query.target_len;
 	early = early_reason(x, &early_why);
+	query.passed_over = &passed_over;
 	weft_route(&query, x->bytes, &x->head, &result);
+	if (early == WEFT_REASON_NONE && passed_over >= WEFT_CANDIDATES_MAX) {
+		early = WEFT_REASON_LIMIT_EXCEEDED;
+		early_why = "more routes with conditions come first than the kernel tries (64)";
+	}
 	describe_route(x, &result);
 	switch (result.kind) {
 	case WEFT_ROUTE_NOT_FOUND:

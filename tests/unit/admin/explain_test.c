@@ -35,6 +35,10 @@
 
 #define ENDPOINT(address) "{endpoint: {address: {socket_address: {address: " address ", port_value: 8080}}}}"
 
+#define CROWD(number) "    - {name: r" number ", match: {prefix: /, headers: [{name: h" number ", present_match: true}]}, route: {cluster: near}}\n"
+#define TEN(tens) \
+	CROWD(tens "0") CROWD(tens "1") CROWD(tens "2") CROWD(tens "3") CROWD(tens "4") CROWD(tens "5") CROWD(tens "6") CROWD(tens "7") CROWD(tens "8") CROWD(tens "9")
+
 static const char config[] =
 	"resources:\n"
 	LISTENER("any", "0.0.0.0", "80", HTTP("\"80\""))
@@ -68,6 +72,10 @@ static const char config[] =
 	"    - {name: moved, match: {prefix: /old}, redirect: {prefix_rewrite: /new, response_code: FOUND}}\n"
 	"    - {name: changed, match: {prefix: /api/}, route: {cluster: near, prefix_rewrite: /, host_rewrite_literal: inner}, "
 	"request_headers_to_add: [{header: {key: x-from, value: \"%PROTOCOL%\"}}], response_headers_to_remove: [server]}\n"
+	"  - name: crowded\n"
+	"    domains: [crowded]\n"
+	"    routes:\n"
+	TEN("0") TEN("1") TEN("2") TEN("3") TEN("4") TEN("5") TEN("6")
 	"  - name: secure\n"
 	"    domains: [secure]\n"
 	"    require_tls: ALL\n"
@@ -219,6 +227,16 @@ static void test_answers_that_the_kernel_does_not_write_are_the_proxys(void **st
 	snprintf(url, sizeof(url), "http://shop/old/%s", long_name);
 	explains(&scene->world, "GET", url, NULL, "any|shop|moved|302|slow|direct_too_large");
 	explains(&scene->world, "GET", "http://shop/old/x", NULL, "any|shop|moved|302|local_reply|");
+}
+
+static void test_routes_that_the_kernel_does_not_come_to_are_the_proxys(void **state)
+{
+	const struct scene *scene = *state;
+
+	explains(&scene->world, "GET", "http://crowded/", "h00: x", "any|crowded|r00|0|bypass|");
+	explains(&scene->world, "GET", "http://crowded/", "h63: x", "any|crowded|r63|0|bypass|");
+	explains(&scene->world, "GET", "http://crowded/", "h64: x", "any|crowded|r64|0|slow|limit_exceeded");
+	explains(&scene->world, "GET", "http://crowded/", NULL, "any|crowded||404|slow|limit_exceeded");
 }
 
 static void test_heads_that_the_kernel_does_not_read_or_write_are_the_proxys(void **state)
@@ -466,6 +484,7 @@ int main(void)
 		cmocka_unit_test(test_headers_decide),
 		cmocka_unit_test(test_what_weft_answers_itself_has_a_status),
 		cmocka_unit_test(test_answers_that_the_kernel_does_not_write_are_the_proxys),
+		cmocka_unit_test(test_routes_that_the_kernel_does_not_come_to_are_the_proxys),
 		cmocka_unit_test(test_heads_that_the_kernel_does_not_read_or_write_are_the_proxys),
 		cmocka_unit_test(test_what_only_the_proxy_carries_has_its_reason),
 		cmocka_unit_test(test_options_and_kernels_limit_the_path),

@@ -317,8 +317,11 @@ int scalar_base64(const struct yaml_node *node, struct arena *arena, uint8_t **o
 /* RFC 3629: shortest form, no surrogates, up to U+10FFFF. */
 bool text_is_utf8(const char *text, size_t size)
 {
-	const unsigned char *at = (const unsigned char *)text, *end = at + size;
+	const unsigned char *at = (const unsigned char *)text, *end;
 
+	if (!size)
+		return true; /* nor has an empty text of a message any bytes to point to */
+	end = at + size;
 	while (at < end) {
 		uint32_t point, least;
 		uint64_t eight;

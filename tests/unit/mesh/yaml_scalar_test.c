@@ -195,6 +195,7 @@ static void test_utf8_is_told_from_other_bytes(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
 		assert_true(text_is_utf8(good[i], strlen(good[i])));
+	assert_true(text_is_utf8(NULL, 0));
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		if (text_is_utf8(bad[i], strlen(bad[i])))
 			fail_msg("bad text %zu was taken", i);

@@ -30,6 +30,8 @@ struct open_node {
 
 struct parser {
 	const char *name;
+	const char *text;
+	size_t size;
 	struct arena *arena;
 	struct mesh_report *report;
 	struct open_node stack[YAML_DEPTH_LIMIT];
@@ -302,9 +304,27 @@ static int on_event(struct parser *p, const yaml_event_t *event, int *documents)
 	}
 }
 
+/* libyaml reads ahead of what it parses, so of bytes that it can't read it knows the offset alone. Columns are characters, as everywhere else. */
+static yaml_mark_t mark_of_byte(const struct parser *p, const yaml_parser_t *yaml)
+{
+	yaml_mark_t mark = { 0, 0, 0 };
+	bool is_utf8 = yaml->encoding == YAML_UTF8_ENCODING;
+
+	for (size_t i = 0; i < yaml->problem_offset && i < p->size; i++) {
+		if (p->text[i] == '\n') {
+			mark.line++;
+			mark.column = 0;
+		} else if (!is_utf8 || (p->text[i] & 0xc0) != 0x80) {
+			mark.column++;
+		}
+	}
+	return mark;
+}
+
 static int on_problem(struct parser *p, const yaml_parser_t *yaml)
 {
-	const yaml_mark_t *mark = yaml->error == YAML_READER_ERROR ? &yaml->mark : &yaml->problem_mark;
+	yaml_mark_t of_byte = mark_of_byte(p, yaml);
+	const yaml_mark_t *mark = yaml->error == YAML_READER_ERROR ? &of_byte : &yaml->problem_mark;
 
 	if (yaml->error == YAML_MEMORY_ERROR)
 		return -ENOMEM;
@@ -341,6 +361,8 @@ int yaml_tree_parse(const char *name, const char *text, size_t size, struct aren
 	if (!p)
 		return -ENOMEM;
 	p->name = name;
+	p->text = text;
+	p->size = size;
 	p->arena = arena;
 	p->report = report;
 	if (size > YAML_SIZE_LIMIT)

@@ -81,6 +81,20 @@ static void test_what_is_not_yaml_is_refused_at_its_place(void **state)
 	assert_refused(&tab, 2, 1, "not YAML");
 }
 
+static void test_bytes_that_are_no_text_are_refused_at_their_place(void **state)
+{
+	static const char zero[] = "a: 1\nb: 2\nc: \0\n";
+	_cleanup_(parsed_release) struct parsed zeroed = parse_bytes(zero, sizeof(zero) - 1);
+	PARSED(latin1, "a: é\nname: é\xe9\n");
+	PARSED(control, "a: 1\n# \x01\n");
+	PARSED(first, "\xff\n");
+
+	assert_refused(&zeroed, 3, 4, "control characters");
+	assert_refused(&latin1, 2, 8, "UTF-8");
+	assert_refused(&control, 2, 3, "control characters");
+	assert_refused(&first, 1, 1, "UTF-8");
+}
+
 static void test_a_key_given_twice_is_refused(void **state)
 {
 	PARSED(p, "a: 1\nb: 2\na: 3\n");
@@ -195,6 +209,7 @@ int main(void)
 		cmocka_unit_test(test_json_is_yaml),
 		cmocka_unit_test(test_an_empty_file_is_an_empty_mapping),
 		cmocka_unit_test(test_what_is_not_yaml_is_refused_at_its_place),
+		cmocka_unit_test(test_bytes_that_are_no_text_are_refused_at_their_place),
 		cmocka_unit_test(test_a_key_given_twice_is_refused),
 		cmocka_unit_test(test_keys_must_be_texts),
 		cmocka_unit_test(test_an_alias_is_what_its_anchor_was),

@@ -97,12 +97,20 @@ void reason_add(struct strbuf *reason, const char *fmt, ...)
 /* A page of reasons helps nobody; the first few tell what to change. */
 #define REASONS_SHOWN 8u
 
+void reason_add_at(struct strbuf *reason, const struct mesh_reason *item)
+{
+	if (*item->path)
+		reason_add(reason, "%s (%s)", item->text, item->path);
+	else
+		reason_add(reason, "%s", item->text); /* of the resource itself */
+}
+
 void reason_add_mesh(struct strbuf *reason, const struct mesh_reasons *reasons)
 {
 	size_t i;
 
 	for (i = 0; i < reasons->count && i < REASONS_SHOWN; i++)
-		reason_add(reason, "%s (%s)", reasons->items[i].text, reasons->items[i].path);
+		reason_add_at(reason, &reasons->items[i]);
 	if (reasons->count > REASONS_SHOWN)
 		reason_add(reason, "and %zu more", reasons->count - REASONS_SHOWN);
 }

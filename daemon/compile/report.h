@@ -12,6 +12,8 @@ void report_verdict(struct compile_report *report, const char *kind, const char 
 
 /* Reasons are clauses joined by "; ". Out of memory sticks in the buffer: check strbuf_status() once. */
 void reason_add(struct strbuf *reason, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* One of the model's, with its place in the resource. */
+void reason_add_at(struct strbuf *reason, const struct mesh_reason *item);
 void reason_add_mesh(struct strbuf *reason, const struct mesh_reasons *reasons);
 bool reasons_have(const struct mesh_reasons *reasons, enum mesh_effect effect);
 

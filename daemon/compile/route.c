@@ -185,7 +185,7 @@ static void judge_reasons(const struct mesh_reasons *reasons, struct draft *draf
 
 		if (is_match)
 			draft->is_complete = false;
-		reason_add(is_match ? &draft->match : &draft->action, "%s (%s)", reasons->items[i].text, reasons->items[i].path);
+		reason_add_at(is_match ? &draft->match : &draft->action, &reasons->items[i]);
 	}
 }
 

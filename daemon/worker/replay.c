@@ -18,6 +18,7 @@
 #define MESSAGE_MAX (200u << 20)
 #define STEP_MS 1000 /* between messages of a recording without times */
 #define LINES_SHOWN 50 /* of what one push changes */
+#define VERDICT_PREFIX "verdict on "
 
 struct replay {
 	FILE *stream;
@@ -121,7 +122,7 @@ static void add_verdicts(struct lines *lines, const struct compile_report *repor
 
 		if (verdict->verdict == WEFT_VERDICT_KERNEL && !*verdict->reason)
 			continue;
-		strbuf_printf(&text, "verdict on %s %s: %s%s%s", verdict->kind, verdict->name, verdict_name(verdict->verdict),
+		strbuf_printf(&text, VERDICT_PREFIX "%s %s: %s%s%s", verdict->kind, verdict->name, verdict_name(verdict->verdict),
 			      *verdict->reason ? ": " : "", verdict->reason);
 		add_line(lines, strbuf_take(&text));
 	}
@@ -132,21 +133,38 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* What went and what came, both sorted. */
+static bool is_verdict(const char *line)
+{
+	return strncmp(line, VERDICT_PREFIX, sizeof(VERDICT_PREFIX) - 1) == 0;
+}
+
+static void print_rest(FILE *stream, size_t count)
+{
+	if (count > LINES_SHOWN)
+		fprintf(stream, "  and %zu more\n", count - LINES_SHOWN);
+}
+
+/* What went and what came, both sorted. Verdicts are what one looks for: they are never left out, however many resources came with them. */
 static void print_difference(FILE *stream, const struct lines *now, char *const *before, size_t before_count)
 {
 	size_t i = 0, j = 0, count = 0;
+	bool told_of_rest = false;
 
 	while (i < now->count || j < before_count) {
 		int order = i == now->count ? 1 : j == before_count ? -1 : strcmp(now->items[i], before[j]);
+		const char *line = order < 0 ? now->items[i] : order > 0 ? before[j] : NULL;
 
-		if (order && count++ < LINES_SHOWN)
-			fprintf(stream, "  %c %s\n", order < 0 ? '+' : '-', order < 0 ? now->items[i] : before[j]);
+		if (line && is_verdict(line) && !told_of_rest) {
+			told_of_rest = true;
+			print_rest(stream, count);
+		}
+		if (line && (is_verdict(line) || count++ < LINES_SHOWN))
+			fprintf(stream, "  %c %s\n", order < 0 ? '+' : '-', line);
 		i += order <= 0;
 		j += order >= 0;
 	}
-	if (count > LINES_SHOWN)
-		fprintf(stream, "  and %zu more\n", count - LINES_SHOWN);
+	if (!told_of_rest)
+		print_rest(stream, count);
 }
 
 /* ---- compiling --------------------------------------------------------------------------------------------------------------------- */

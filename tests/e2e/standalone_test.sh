@@ -49,6 +49,9 @@ served 'from another network namespace'
 check 'weftd ends cleanly' weft_stop
 weftd=$root/usr/sbin/weftd
 
+sed -n '/^```yaml$/,/^```$/{/^```/!p}' "$repository/README.md" >"$(weft_state)/readme.yaml"
+check "README's configuration: --check" "$weftd" --check "$(weft_state)/readme.yaml"
+
 to_bootstrap
 check 'a bootstrap in JSON: --check' "$weftd" --check "$config"
 weft_start "$config" || exit 1

@@ -98,6 +98,6 @@ FUZZ_SEEDS_BIN := $(BUILD)/tests/fuzz/http1_fuzz $(BUILD)/tests/fuzz/router_fuzz
 fuzz-seeds: $(FUZZ_SEEDS_BIN) fuzz-corpora
 	@for f in $(FUZZ_SEEDS_BIN); do \
 		echo "== $$f"; rm -rf $$f.seeds; mkdir -p $$f.seeds; \
-		timeout 120 $$f -seed=1 -runs=200000 -max_len=4096 -print_final_stats=0 -artifact_prefix=$$f- $$f.seeds $$f.corpus >$$f.log 2>&1 || { tail -n 30 $$f.log; exit 1; }; \
+		timeout 120 $$f -seed=1 -runs=50000 -max_len=4096 -print_final_stats=0 -artifact_prefix=$$f- $$f.seeds $$f.corpus >$$f.log 2>&1 || { tail -n 30 $$f.log; exit 1; }; \
 		tail -n 1 $$f.log; \
 	done

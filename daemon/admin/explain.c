@@ -15,6 +15,7 @@
 #include "compile/compile.h"
 #include "weft/changes.h"
 #include "weft/fast.h"
+#include "weft/first_line.h"
 #include "weft/http1.h"
 #include "weft/location.h"
 #include "weft/path.h"
@@ -723,6 +724,9 @@ json_t *explain_request(const struct explain_world *world, const json_t *request
 		if (x.listener->kind == WEFT_LISTENER_HTTP)
 			return conclude_status(&x, 400, "slow", weft_reason_names[WEFT_REASON_NOT_HTTP], "the listener takes plain HTTP alone");
 	}
+	if (r != WEFT_PARSE_DONE && x.listener->kind == WEFT_LISTENER_HTTP && x.listener->flags & WEFT_LISTENER_SNIFF &&
+	    weft_inspect_first_line((const uint8_t *)head.data, (uint32_t)head_len) == WEFT_FIRST_LINE_OTHER)
+		return explain_bytes(&x, x.listener->other_choice);
 	if (r != WEFT_PARSE_DONE && x.listener->kind == WEFT_LISTENER_HTTP)
 		return explain_parse(&x, r);
 	return explain_listener(&x);

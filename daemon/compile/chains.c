@@ -248,12 +248,15 @@ int chains_choose(const struct mesh_listener *listener, int family, uint16_t por
 {
 	const struct branch branch = { listener, family, port, *range };
 	bool inspects_http = has_listener_filter(listener, "http_inspector");
+	const struct mesh_filter_chain *http_10;
 
 	memset(out, 0, sizeof(*out));
 	out->rest = or_default(&branch, find_chain(&branch, "", "raw_buffer", "", NULL));
 	out->http = inspects_http ? or_default(&branch, find_chain(&branch, "", "raw_buffer", "http/1.1", NULL)) : out->rest;
 	out->is_sniffed = out->http != out->rest;
-	out->accepts_http_10 = !inspects_http || out->http == or_default(&branch, find_chain(&branch, "", "raw_buffer", "http/1.0", NULL));
+	http_10 = inspects_http ? or_default(&branch, find_chain(&branch, "", "raw_buffer", "http/1.0", NULL)) : out->http;
+	out->accepts_http_10 = http_10 == out->http;
+	out->sniffs_http_10 = http_10 != out->rest;
 	return has_listener_filter(listener, "tls_inspector") ? add_names(&branch, out) : 0;
 }
 

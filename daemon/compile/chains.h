@@ -33,6 +33,7 @@ struct chains {
 	const struct mesh_filter_chain *rest;      /* any other plaintext; the same as `http` where the listener does not look at bytes */
 	bool is_sniffed;                           /* the first bytes decide between the two */
 	bool accepts_http_10;                      /* HTTP/1.0 takes `http` too */
+	bool sniffs_http_10;                       /* it does not take `rest`; where it takes neither, it is refused as HTTP that is not accepted */
 	bool inspects_tls;                         /* TLS may take another chain than `rest`: */
 	struct named_chain *names;                 /* by server name, the one of "" among them; without doubles */
 	size_t name_count;

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "proxy/client_hello.h"
+#include "weft/first_line.h"
 #include "weft/server_name.h"
 
 #define SILENCE_MAX_MS 60000u
@@ -121,6 +122,40 @@ enum first first_decide(struct connection *connection)
 	connection->silence_at_ms = 0;
 	probe_close(connection);
 	return connection->looks_at_names ? decide_by_bytes(connection) : FIRST_HTTP;
+}
+
+/* HTTP by its first line, as Envoy's http_inspector sees it; what is HTTP may still be malformed. */
+static bool is_http(const struct connection *connection, const struct weft_listener *listener, enum weft_parse parsed)
+{
+	switch (weft_inspect_first_line(buffer_bytes(&connection->in), buffer_len(&connection->in))) {
+	case WEFT_FIRST_LINE_MORE:
+		/* Envoy waits for the line's end, if need be for ever; a client that has said all it has to say waits for an answer. */
+		return parsed != WEFT_PARSE_NOT_HTTP && parsed != WEFT_PARSE_BAD && parsed != WEFT_PARSE_VERSION;
+	case WEFT_FIRST_LINE_HTTP_10:
+		return listener->flags & WEFT_LISTENER_SNIFF_HTTP_10;
+	case WEFT_FIRST_LINE_OTHER:
+		return false;
+	default:
+		return true;
+	}
+}
+
+bool first_is_other(struct connection *connection, enum weft_parse parsed)
+{
+	struct weft_connection_command keep = {.commands = WEFT_COMMAND_PROXY_ONLY};
+	struct weft_image_handle image;
+	const struct weft_listener *listener = find_listener(connection, &image);
+
+	if (!listener || !(listener->flags & WEFT_LISTENER_SNIFF) || is_http(connection, listener, parsed))
+		return false;
+	/* The kernel may have taken these bytes for a request that it leaves to the proxy. */
+	if (connection->is_ordered)
+		(void)order_ask(connection, &keep);
+	if (listener->kind == WEFT_LISTENER_HTTP && listener->other_choice)
+		tunnel_open(connection, listener->other_choice, listener->flags);
+	else
+		connection_abort(connection, PROXY_REASON_NOT_HTTP);
+	return true;
 }
 
 /* ---- silence --------------------------------------------------------------------------------------------------------------------------- */

@@ -570,6 +570,8 @@ static bool head_advance(struct connection *connection)
 	if (discards_body_rest(connection))
 		return false;
 	verdict = weft_parse_request((const struct weft_head_bytes *)bytes, len, head);
+	if (connection->is_first && first_is_other(connection, (enum weft_parse)verdict))
+		return true;
 	/* Envoy's protection against floods: a client that has not been given two answers yet gets no third. */
 	if (verdict != WEFT_PARSE_MORE && connection->replies_queued >= REPLIES_QUEUED_MAX) {
 		COUNT(connection->thread, reasons[PROXY_REASON_FLOOD]);
@@ -586,17 +588,6 @@ static bool head_advance(struct connection *connection)
 	if (verdict == WEFT_PARSE_MORE) {
 		connection->parsed = connection->is_first ? 0 : len;
 		return false;
-	}
-	if (connection->is_first) {
-		listener = find_listener(connection, &image);
-		if (verdict == WEFT_PARSE_NOT_HTTP && listener && listener->flags & WEFT_LISTENER_SNIFF) {
-			/* Envoy's http_inspector: what does not begin with a request line belongs to another filter chain. */
-			if (listener->kind == WEFT_LISTENER_HTTP && listener->other_choice)
-				tunnel_open(connection, listener->other_choice, listener->flags);
-			else
-				connection_abort(connection, PROXY_REASON_NOT_HTTP);
-			return true;
-		}
 	}
 	/* Envoy judges whole lines, unless a byte can stand in none. */
 	if (verdict == WEFT_PARSE_NOT_HTTP && len < HEAD_MAX && is_printable(bytes, len))

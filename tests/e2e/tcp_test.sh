@@ -108,6 +108,7 @@ who_begins() {
 	equal "$1: a server that speaks first is heard where HTTP is possible" v1 "$(ask 10.96.0.20 9002)"
 	equal "$1: HTTP on the same port is routed" v1 "$(get http://script:9002/hello | cut -d ' ' -f 1)"
 	equal "$1: other bytes are not" v1 "$(ask 10.96.0.20 9002 --text "$(printf '\001\002')" | head -n 1)"
+	equal "$1: nor is HTTP/1.0, where the chain is for HTTP/1.1" v1 "$(ask 10.96.0.20 9002 --text "$(printf 'GET / HTTP/1.0\r\n\r')" | head -n 1)"
 }
 
 # tcp_metric WHAT: istio_tcp_WHAT_total of connections to v1

@@ -276,6 +276,7 @@ static void test_http_is_told_by_its_bytes(void **state)
 
 	expect_listener(scene, "10.0.0.1", 80, "sniffed", WEFT_LISTENER_HTTP);
 	assert_true(listener->flags & WEFT_LISTENER_SNIFF);
+	assert_false(listener->flags & WEFT_LISTENER_SNIFF_HTTP_10);
 	assert_int_equal(plain(scene, "10.0.0.1", 80), plain(scene, "10.2.0.0", 200));
 	expect_listener(scene, "10.1.0.1", 81, "sniffed-ranges", WEFT_LISTENER_HTTP);
 	assert_int_equal(plain(scene, "10.1.0.1", 81), plain(scene, "10.1.7.7", 200));

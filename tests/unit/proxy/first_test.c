@@ -146,6 +146,7 @@ static void what_is_too_large_is_told(void **state)
 	"rds: {config_source: {ads: {}}, route_config_name: \"80\"}, "                                                                         \
 	"http_filters: [{name: router, typed_config: {" TYPE("http.router.v3.Router") "}}]}}]"
 #define IF_HTTP "filter_chain_match: {transport_protocol: raw_buffer, application_protocols: [http/1.1, h2c]}, "
+#define IF_OLD_HTTP "filter_chain_match: {transport_protocol: raw_buffer, application_protocols: [http/1.0, http/1.1, h2c]}, "
 #define LISTENER(port, inspectors, chains, rest)                                                                                       \
 	"  - \"@type\": type.googleapis.com/envoy.config.listener.v3.Listener\n    name: \"" port "\"\n"                               \
 	"    address: {socket_address: {address: 0.0.0.0, port_value: " port "}}\n    traffic_direction: OUTBOUND\n"                   \
@@ -161,6 +162,7 @@ static const char more[] =
 	LISTENER("444", TLS_INSPECTOR, NAMES, OTHERWISE(TCP("second")))
 	LISTENER("8443", TLS_INSPECTOR ", " HTTP_INSPECTOR, "{" IF_HTTP HTTP("") "}, " NAMES, OTHERWISE(TCP("second")))
 	LISTENER("8080", HTTP_INSPECTOR, "{" IF_HTTP HTTP("") "}", OTHERWISE(TCP("second")))
+	LISTENER("8010", HTTP_INSPECTOR, "{" IF_OLD_HTTP HTTP("") "}", OTHERWISE(TCP("second")))
 	LISTENER("8081", HTTP_INSPECTOR, "{" IF_HTTP HTTP("use_remote_address: true, ") "}", OTHERWISE(TCP("second")))
 	LISTENER("8082", HTTP_INSPECTOR, "{" IF_HTTP HTTP("") "}", OTHERWISE(TCP("down")))
 	LISTENER("8083", "", "{filters: [{name: tcp, typed_config: {" TYPE("network.tcp_proxy.v3.TcpProxy") ", stat_prefix: t, cluster: ring, "
@@ -313,6 +315,55 @@ static void a_refused_chain_refuses_its_own_traffic(void **state)
 	expect_tunnel(h, client, 1, "\x01\x02\x03\x04\x05\x06\x07\x08", 8);
 }
 
+/* As Envoy's http_inspector: tests/unit/engine/first_line_test.c has more of them. */
+static void what_begins_with_no_request_line_takes_the_other_chain(void **state)
+{
+	static const char *const lines[] = {
+		"GET / HTTP/1.0\r\n\r\n", "GET /\r\n", "GET / HTTP/2.0\r\n\r\n", "GET key\r\n", "GET key another\r\n", "GET key another", "DELETE key 0\r\n",
+		"\r\n", "\n", "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET x HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS rtsp://a/ RTSP/1.0\r\n\r\n",
+	};
+	struct harness *h = *state;
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		int client = dial(h, 8080);
+
+		forget_commands(h);
+		put_text(client, lines[i]);
+		expect_tunnel(h, client, 1, lines[i], strlen(lines[i]));
+		assert_int_equal(last_command(h).commands, WEFT_COMMAND_PROXY_ONLY);
+	}
+}
+
+static void expect_refusal(struct harness *h, int client, const char *request, int status)
+{
+	struct reply reply;
+
+	put_text(client, request);
+	get_reply(client, &reply);
+	if (reply.status != status)
+		fail_msg("%s was answered %s", request, reply.head);
+	reply_release(&reply);
+	expect_end(client);
+	close(client);
+	assert_int_equal(who_is_called(h, 50), -1);
+}
+
+static void any_token_is_a_method_of_http(void **state)
+{
+	struct harness *h = *state;
+
+	expect_refusal(h, dial(h, 8080), "FOO / HTTP/1.1\r\nHost: a\r\n\r\n", 400);
+	expect_refusal(h, dial(h, 8080), "get / HTTP/1.1\r\nHost: a\r\n\r\n", 400);
+}
+
+static void older_http_may_be_of_the_chain_for_http(void **state)
+{
+	struct harness *h = *state;
+
+	expect_refusal(h, dial(h, 8010), "GET / HTTP/1.0\r\n\r\n", 426);
+	expect_refusal(h, dial(h, 8010), "GET /\r\n\r\n", 426);
+}
+
 /* ---- who speaks first ------------------------------------------------------------------------------------------------------------ */
 
 static void a_server_may_speak_first(void **state)
@@ -444,6 +495,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_hello_may_come_in_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_port_serves_http_tls_and_the_rest, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_refused_chain_refuses_its_own_traffic, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_begins_with_no_request_line_takes_the_other_chain, setup, teardown),
+		cmocka_unit_test_setup_teardown(any_token_is_a_method_of_http, setup, teardown),
+		cmocka_unit_test_setup_teardown(older_http_may_be_of_the_chain_for_http, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_server_may_speak_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_slow_client_may_still_speak_http, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_slow_client_may_still_speak_something_else, setup, teardown),

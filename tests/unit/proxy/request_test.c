@@ -220,8 +220,6 @@ static const struct {
 	{"GET /u HTTP/1.1\r\n\r\n", 400, ""},
 	{"GET /u HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, "Bad Request"},
 	{"GET /u HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "Bad Request"},
-	{"GET /u HTTP/1.0\r\nHost: a\r\n\r\n", 426, "Upgrade Required"},
-	{"GET /u HTTP/2.0\r\nHost: a\r\n\r\n", 426, "Upgrade Required"},
 	{"GET /u HTTP/1.1\r\nHost: a\r\nX : 1\r\n\r\n", 400, "Bad Request"},
 	{"GET /u HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400, "Bad Request"},
 	{"GET /u HTTP/1.1\r\nHost: a\nX: 1\r\n\r\n", 400, "Bad Request"},
@@ -547,15 +545,31 @@ static void test_http_1_0_is_served_where_the_listener_accepts_it(void **state)
 	assert_int_equal(reply.minor, 0);
 	reply_release(&reply);
 	close(client);
-	/* A listener that takes none answers in its own version. */
-	h->original_port_be = htons(80);
-	client = client_new(h);
-	put_text(client, "GET /u HTTP/1.0\r\nHost: a\r\n\r\n");
-	get_reply(client, &reply);
-	assert_int_equal(reply.status, 426);
-	assert_int_equal(reply.minor, 1);
-	reply_release(&reply);
-	close(client);
+}
+
+/* As the first one of a connection it is no HTTP for a listener that looks for HTTP/1.1: tests/unit/proxy/first_test.c. */
+static void test_another_version_is_refused_where_none_is_accepted(void **state)
+{
+	static const char *const requests[] = {"GET /u HTTP/1.0\r\nHost: a\r\n\r\n", "GET /u HTTP/2.0\r\nHost: a\r\n\r\n", "GET /u\r\n\r\n"};
+	struct harness *h = *state;
+
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+		int client = client_new(h);
+		struct reply reply;
+
+		put_text(client, "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+		get_reply(client, &reply);
+		assert_int_equal(reply.status, 200);
+		reply_release(&reply);
+		put_text(client, requests[i]);
+		get_reply(client, &reply);
+		assert_int_equal(reply.status, 426);
+		assert_string_equal(strbuf_text(&reply.body), "Upgrade Required");
+		assert_int_equal(reply.minor, 1);
+		assert_true(has_line(reply.head, "connection: close"));
+		reply_release(&reply);
+		close(client);
+	}
 }
 
 static void test_bytes_behind_a_request_are_judged_by_whole_lines(void **state)
@@ -678,6 +692,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_local_replies_are_envoys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bytes_behind_a_request_are_judged_by_whole_lines, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_http_1_0_is_served_where_the_listener_accepts_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_another_version_is_refused_where_none_is_accepted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_expect_is_the_servers_to_answer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_client_that_closes_in_mid_exchange_ends_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_client_that_resets_in_mid_exchange_ends_it, setup, teardown),

@@ -68,6 +68,24 @@ static bool decide_at_once(struct connection *connection, const struct weft_list
 	}
 }
 
+/* Requests that the kernel carries never come here. */
+static bool has_kernel_served(struct connection *connection)
+{
+	const struct proxy_backend *backend = &connection->thread->proxy->backend;
+	struct weft_connection record = {0};
+	union weft_sockaddr peer = {0};
+	struct weft_address address;
+	socklen_t len = sizeof(peer);
+	u64 cookie = 0;
+
+	if (getpeername(connection->fd, &peer.any, &len) < 0)
+		return true;
+	address = weft_sockaddr_address(&peer);
+	if (backend->connection_find(backend->arg, connection->pod->is.netns_cookie, &address, weft_sockaddr_port_be(&peer), &cookie, &record))
+		return true;
+	return cookie != connection->cookie || record.exchange || record.kernel_exchanges;
+}
+
 /* ---- by bytes ------------------------------------------------------------------------------------------------------------------------ */
 
 static enum first decide_by_bytes(struct connection *connection)
@@ -79,6 +97,10 @@ static enum first decide_by_bytes(struct connection *connection)
 
 	if (!image.base)
 		return FIRST_HTTP;
+	if (has_kernel_served(connection)) {
+		connection->is_first = false;
+		return FIRST_HTTP;
+	}
 	if (!listener || !listener->names)
 		return decide_at_once(connection, listener) ? FIRST_TAKEN : FIRST_HTTP;
 	switch (client_hello_read(buffer_bytes(&connection->in), buffer_len(&connection->in), name)) {
@@ -151,6 +173,11 @@ bool first_is_other(struct connection *connection, enum weft_parse parsed)
 	/* The kernel may have taken these bytes for a request that it leaves to the proxy. */
 	if (connection->is_ordered)
 		(void)order_ask(connection, &keep);
+	/* In the middle of HTTP they are a bad request. */
+	if (has_kernel_served(connection)) {
+		connection->is_first = false;
+		return false;
+	}
 	if (listener->kind == WEFT_LISTENER_HTTP && listener->other_choice)
 		tunnel_open(connection, listener->other_choice, listener->flags);
 	else
@@ -159,24 +186,6 @@ bool first_is_other(struct connection *connection, enum weft_parse parsed)
 }
 
 /* ---- silence --------------------------------------------------------------------------------------------------------------------------- */
-
-/* Requests that the kernel carries never come here. */
-static bool has_kernel_served(struct connection *connection)
-{
-	const struct proxy_backend *backend = &connection->thread->proxy->backend;
-	struct weft_connection record = {0};
-	union weft_sockaddr peer = {0};
-	struct weft_address address;
-	socklen_t len = sizeof(peer);
-	u64 cookie = 0;
-
-	if (getpeername(connection->fd, &peer.any, &len) < 0)
-		return true;
-	address = weft_sockaddr_address(&peer);
-	if (backend->connection_find(backend->arg, connection->pod->is.netns_cookie, &address, weft_sockaddr_port_be(&peer), &cookie, &record))
-		return true;
-	return cookie != connection->cookie || record.exchange || record.kernel_exchanges;
-}
 
 static void probe_open(struct connection *connection)
 {

@@ -364,6 +364,23 @@ static void older_http_may_be_of_the_chain_for_http(void **state)
 	expect_refusal(h, dial(h, 8010), "GET /\r\n\r\n", 426);
 }
 
+static void what_follows_requests_of_the_kernel_takes_no_other_chain(void **state)
+{
+	struct harness *h = *state;
+	static struct hello hello;
+	int client;
+
+	h->kernel_exchanges = 1;
+	expect_refusal(h, dial(h, 8080), "\x01\x02\x03\r\n\r\n", 400);
+	expect_refusal(h, dial(h, 8080), "FOO / HTTP/1.1\r\n\r\n", 400);
+	expect_refusal(h, dial(h, 8080), "GET / HTTP/1.0\r\n\r\n", 426);
+	hello_make(&hello, "a.test", 0, 16384);
+	client = dial(h, 8443);
+	put_bytes(client, hello.bytes, hello.len);
+	expect_refusal(h, client, "", 400);
+	h->kernel_exchanges = 0;
+}
+
 /* ---- who speaks first ------------------------------------------------------------------------------------------------------------ */
 
 static void a_server_may_speak_first(void **state)
@@ -498,6 +515,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_begins_with_no_request_line_takes_the_other_chain, setup, teardown),
 		cmocka_unit_test_setup_teardown(any_token_is_a_method_of_http, setup, teardown),
 		cmocka_unit_test_setup_teardown(older_http_may_be_of_the_chain_for_http, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_follows_requests_of_the_kernel_takes_no_other_chain, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_server_may_speak_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_slow_client_may_still_speak_http, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_slow_client_may_still_speak_something_else, setup, teardown),

@@ -208,7 +208,7 @@ static void put_variable(const struct edit_context *context, const struct weft_f
 	case WEFT_VARIABLE_BYTES_RECEIVED: strbuf_printf(out, "%llu", (unsigned long long)context->body_bytes); break;
 	case WEFT_VARIABLE_STATUS:
 		if (context->response)
-			strbuf_printf(out, "%u", context->exchange->status);
+			strbuf_printf(out, "%u", context->code);
 		break;
 	/* The flags of a response that went well; others have no edits. */
 	case WEFT_VARIABLE_FLAGS:

@@ -85,6 +85,7 @@ struct edit_context {
 	u32 cluster_id;
 	u64 start_ms;
 	u64 body_bytes;
+	u16 code;                     /* of an upstream's response; Envoy has none yet when it edits a reply of its own */
 	bool is_https;
 };
 

@@ -156,6 +156,7 @@ static void edit_lines(struct exchange *exchange, const u8 *bytes, const struct 
 		decorate_early(exchange, lines);
 	if (exchange->edited) {
 		edited_context(exchange, lines, &context);
+		context.code = exchange->status;
 		edits_apply(&context, exchange->edited->response_edits, lines);
 	}
 	if (relay && relay->has_changes)

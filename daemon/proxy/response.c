@@ -81,6 +81,7 @@ static void begin_body(struct exchange *exchange, const struct weft_head *head, 
 		if (exchange->method == WEFT_METHOD_HEAD && head->status >= 200 && head->status != 204 && head->status != 304 &&
 		    !(head->flags & (WEFT_HEAD_CONTENT_LENGTH | WEFT_HEAD_CHUNKED)) && !exchange->is_http_10)
 			plan->is_chunked = true;
+		plan->drops_coding |= exchange->is_http_10;
 		return;
 	}
 	if (head->flags & WEFT_HEAD_CONTENT_LENGTH) {

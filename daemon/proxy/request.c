@@ -268,7 +268,7 @@ static void send_on(struct connection *connection, const struct weft_head *head,
 	if (!has_body(head) || plan->is_upgrade)
 		request_is_whole(connection);
 	choose_upstream(exchange);
-	if (connection->is_request_whole && connection->state == CONNECTION_EXCHANGE && !plan->is_upgrade)
+	if (connection->is_request_whole && connection->state == CONNECTION_EXCHANGE)
 		mirrors_send(exchange);
 }
 

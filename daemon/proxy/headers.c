@@ -330,12 +330,11 @@ static bool response_drops(u32 name, const struct response_plan *plan)
 	case WEFT_NAME_UPGRADE:
 		return !plan->keeps_upgrade;
 	case WEFT_NAME_KEEP_ALIVE:
+		return !plan->keeps_keep_alive;
 	case WEFT_NAME_PROXY_CONNECTION:
 		return true;
 	case WEFT_NAME_CONTENT_LENGTH:
 		return plan->drops_length;
-	case WEFT_NAME_CONTENT_TYPE:
-		return plan->drops_type;
 	case WEFT_NAME_TRANSFER_ENCODING:
 		return plan->drops_coding;
 	default:
@@ -398,33 +397,43 @@ static void put_status(struct buffer *out, u16 status)
 	buffer_put_text(out, "\r\n");
 }
 
+/* A value of a folded or oddly ended line goes on without the CR and LF in it. */
+static void unfold(struct lines *lines, const struct weft_head *head)
+{
+	if (!(head->flags & WEFT_HEAD_ODD))
+		return;
+	for (u32 i = 0; i < lines->count; i++)
+		lines->items[i].value_len = without_line_ends(lines->text + lines->items[i].value, lines->items[i].value_len);
+}
+
 void headers_response_lines(struct lines *lines, const u8 *bytes, const struct weft_head *head, const struct response_plan *plan)
 {
-	u64 done = 0;
-
 	lines_begin(lines, true);
 	for (u32 i = 0; i < head->field_count; i++) {
 		const struct weft_field *field = &head->fields[i];
 		const struct name name = {bytes + field->name.off, field->name.len, field->name_hash};
-		u32 known = name_of(bytes, field), len = field->value.len;
-		bool is_joined = known && weft_known_names[known].flags & WEFT_NAME_IS_JOINED_BACK;
-		u8 *value;
+		u32 known = name_of(bytes, field);
 
 		if (response_drops(known, plan))
 			continue;
-		if (is_joined && done & 1ull << known) {
-			lines_append(lines, &name, bytes + field->value.off, len);
-			continue;
-		}
-		if (is_joined)
-			done |= 1ull << known;
-		lines_add(lines, &name, bytes + field->value.off, len, 0);
-		if (lines->is_full || !(head->flags & WEFT_HEAD_ODD))
-			continue;
-		/* a folded or oddly ended line, without the CR and LF in it */
-		value = lines->text + lines->items[lines->count - 1].value;
-		lines->items[lines->count - 1].value_len = without_line_ends(value, len);
+		if (known && weft_known_names[known].flags & WEFT_NAME_IS_JOINED_BACK)
+			lines_append(lines, &name, bytes + field->value.off, field->value.len);
+		else
+			lines_add(lines, &name, bytes + field->value.off, field->value.len, 0);
 	}
+	unfold(lines, head);
+}
+
+void headers_copy_response(struct lines *lines, const u8 *bytes, const struct weft_head *head, const struct response_plan *plan)
+{
+	for (u32 i = 0; i < head->field_count; i++) {
+		const struct weft_field *field = &head->fields[i];
+		const struct name name = {bytes + field->name.off, field->name.len, field->name_hash};
+
+		if (!response_drops(name_of(bytes, field), plan))
+			lines_append(lines, &name, bytes + field->value.off, field->value.len);
+	}
+	unfold(lines, head);
 }
 
 int headers_put_response(struct thread *thread, struct buffer *out, const u8 *bytes, const struct weft_head *head,

@@ -544,10 +544,10 @@ struct request_plan {
 void headers_plan_request(struct thread *thread, const u8 *bytes, struct weft_head *head, struct request_plan *plan);
 
 struct response_plan {
-	bool keeps_upgrade;    /* 101 to an upgrade */
+	bool keeps_upgrade;    /* Connection and Upgrade go on, in an answer to an upgrade */
+	bool keeps_keep_alive;
 	bool drops_length;
 	bool drops_coding;
-	bool drops_type;
 	bool is_chunked;       /* the extra lines say so */
 	bool is_http_10;       /* the client's version */
 	struct lines *lines;   /* the fields, edited; NULL: as they came */
@@ -556,6 +556,8 @@ struct response_plan {
 };
 /* The fields that go on, as a list. */
 void headers_response_lines(struct lines *lines, const u8 *bytes, const struct weft_head *head, const struct response_plan *plan);
+/* The same behind the lines that there are, as Envoy copies one head into another. */
+void headers_copy_response(struct lines *lines, const u8 *bytes, const struct weft_head *head, const struct response_plan *plan);
 /* Appends the response's head to `out` (reserved by this). */
 int headers_put_response(struct thread *thread, struct buffer *out, const u8 *bytes, const struct weft_head *head,
 			 const struct response_plan *plan);

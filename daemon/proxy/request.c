@@ -131,32 +131,39 @@ static int put_head(struct connection *connection, const struct request_plan *pl
 	return 0;
 }
 
-/* How the body comes, and how it goes on; the head is made or, if nothing in it changes, sent as it came. */
+/* How the body comes, and how it goes on. Returns lines that the head has to have for it. */
+static const char *begin_body(struct flow *flow, const struct weft_head *head, bool drops_length)
+{
+	if (head->flags & WEFT_HEAD_CHUNKED) {
+		flow->body = FLOW_CHUNKED;
+		flow->is_chunked_out = true;
+		weft_chunked_init(&flow->chunked);
+		return "";
+	}
+	if (head->flags & WEFT_HEAD_CONTENT_LENGTH && head->content_length) {
+		flow->body = FLOW_LENGTH;
+		flow->left = head->content_length;
+		flow->is_chunked_out = drops_length;
+		return drops_length ? "transfer-encoding: chunked\r\n" : "";
+	}
+	return !(head->flags & WEFT_HEAD_CONTENT_LENGTH) && weft_method_has_length(head->method) ? "content-length: 0\r\n" : "";
+}
+
+/* The head is made or, if nothing in it changes, sent as it came. */
 static int begin_request(struct connection *connection, const struct weft_head *head, const struct request_plan *plan,
 			 const struct outgoing *outgoing)
 {
 	struct flow *flow = &connection->request;
 	bool drops_length = plan->drops_length || (outgoing->lines && !has_length(outgoing->lines));
 	const char *extra = "";
-	bool is_changed = plan->is_changed || outgoing->is_changed;
+	bool is_changed;
 	int r;
 
 	flow_begin(flow);
-	if (head->flags & WEFT_HEAD_CHUNKED && !plan->is_upgrade) {
-		flow->body = FLOW_CHUNKED;
-		flow->is_chunked_out = true;
-		weft_chunked_init(&flow->chunked);
-	} else if (head->flags & WEFT_HEAD_CONTENT_LENGTH && head->content_length) {
-		flow->body = FLOW_LENGTH;
-		flow->left = head->content_length;
-		if (drops_length) {
-			flow->is_chunked_out = true;
-			extra = "transfer-encoding: chunked\r\n";
-		}
-	} else if (!(head->flags & WEFT_HEAD_CONTENT_LENGTH) && weft_method_has_length(head->method) && !plan->is_upgrade) {
-		extra = "content-length: 0\r\n";
-		is_changed = true;
-	}
+	/* Envoy: what follows the head of an upgrade is the tunnel's, also where the head counts it, and waits for the 101. */
+	if (!plan->is_upgrade)
+		extra = begin_body(flow, head, drops_length);
+	is_changed = plan->is_changed || outgoing->is_changed || *extra;
 	if (!is_changed && (flow->body == FLOW_NONE || flow_is_verbatim(flow)) && flow->left < UINT64_MAX - head->head_len) {
 		/* Head and body are one run of bytes. */
 		flow->body = FLOW_LENGTH;
@@ -180,10 +187,11 @@ static bool has_body(const struct weft_head *head)
 static void answer(struct connection *connection, const struct weft_head *head, const struct request_plan *plan)
 {
 	u32 len = head->head_len;
+	bool is_upgrade = plan && plan->is_upgrade;
 
-	connection->is_request_whole = !has_body(head) && !(plan && plan->is_upgrade);
+	connection->is_request_whole = !has_body(head) && !is_upgrade;
 	/* What came while the request was delayed was taken. */
-	if (connection->was_delayed && head->flags & WEFT_HEAD_CONTENT_LENGTH && buffer_len(&connection->in) - len >= head->content_length) {
+	if (connection->was_delayed && !is_upgrade && head->flags & WEFT_HEAD_CONTENT_LENGTH && buffer_len(&connection->in) - len >= head->content_length) {
 		len += (u32)head->content_length;
 		connection->is_request_whole = true;
 	}

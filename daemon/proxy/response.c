@@ -180,25 +180,114 @@ static int put_head(struct exchange *exchange, const u8 *bytes, const struct wef
 	return headers_put_response(exchange->connection->thread, &exchange->response.out, bytes, head, plan);
 }
 
+/* ---- answers to upgrades --------------------------------------------------------------------------------------------------- */
+
+/* Does the answer speak of an upgrade itself (Envoy: Utility::isUpgrade)? */
+static bool is_of_upgrade(const struct weft_head *head)
+{
+	return head->flags & WEFT_HEAD_UPGRADE && head->flags & WEFT_HEAD_CONNECTION_UPGRADE;
+}
+
+/* Envoy sends a refusal without an error's status as a reply of its own, with the upstream's status: without retries, cookies and counts of
+ * attempts. */
+static bool is_mild_refusal(const struct exchange *exchange, const struct weft_head *head)
+{
+	return exchange->is_upgrade && head->status != 101 && head->status < 400;
+}
+
+/* Envoy: a local reply has the route's lines first, then those that are copied into it, and what is said of its body last. */
+static void refusal_lines(struct exchange *exchange, const u8 *bytes, const struct weft_head *head, struct response_plan *plan)
+{
+	const struct name length = name_of_text("content-length"), type = name_of_text("content-type"), status = name_of_text("grpc-status");
+	struct thread *thread = exchange->connection->thread;
+	struct lines *lines = thread->response_lines;
+	struct edit_context context;
+	const struct line *line;
+
+	plan->lines = lines;
+	lines_begin(lines, true);
+	if (exchange->edited) {
+		edited_context(exchange, lines, &context);
+		edits_apply(&context, exchange->edited->response_edits, lines);
+	}
+	headers_copy_response(lines, bytes, head, plan);
+	lines_remove(lines, &length);
+	if (exchange->is_grpc) {
+		lines_set(lines, &type, (const u8 *)"application/grpc", 16);
+		line = lines_look(lines, &status);
+		if (!line || !line->value_len) /* unknown: no status below 400 stands for another one */
+			lines_set(lines, &status, (const u8 *)"2", 1);
+	} else {
+		lines_remove(lines, &type);
+	}
+	policies_put_lines(exchange, lines);
+	if (thread->proxy->decorates)
+		decorate_late(thread, lines);
+}
+
+/* Envoy's codec frames what it ends without a body. */
+static const char *refusal_framing(const struct exchange *exchange, const struct weft_head *head, const struct response_plan *plan)
+{
+	static const char none[] = "content-length: 0\r\n";
+
+	if (plan->keeps_upgrade && !(head->flags & WEFT_HEAD_CHUNKED))
+		return none;
+	if (exchange->status == 204 || exchange->status == 304)
+		return "";
+	if (exchange->method != WEFT_METHOD_HEAD)
+		return none;
+	return exchange->is_http_10 ? "" : "transfer-encoding: chunked\r\n";
+}
+
 /* Envoy, websocket_handshake_unsuccessful: the upstream's head goes on, but neither its body nor what says something of it. */
-static int put_unsuccessful(struct exchange *exchange, const u8 *bytes, const struct weft_head *head)
+static int put_mild_refusal(struct exchange *exchange, const u8 *bytes, struct weft_head *head)
 {
 	struct response_plan plan = {
+		.keeps_upgrade = is_of_upgrade(head),
+		.keeps_keep_alive = true,
 		.drops_length = true,
 		.drops_coding = true,
-		.drops_type = true,
-		.extra = "connection: close\r\ncontent-length: 0\r\n",
+		.is_http_10 = exchange->is_http_10,
 	};
+	char extra[80];
 
-	plan.set_cookie = exchange->set_cookie;
-	exchange->status = head->status;
+	exchange->status = head->status; /* what the route's edits see */
 	exchange->has_head = true;
 	exchange->closes = true;
 	exchange->response.is_source_done = true;
+	refusal_lines(exchange, bytes, head, &plan);
+	if (exchange->is_grpc)
+		exchange->status = head->status = 200;
 	COUNT(exchange->connection->thread, responses[WEFT_MIN(head->status / 100, 5)]);
-	edit_lines(exchange, bytes, head, &plan);
+	snprintf(extra, sizeof(extra), "%s%s", refusal_framing(exchange, head, &plan), plan.keeps_upgrade ? "" : "connection: close\r\n");
+	plan.extra = extra;
 	return put_head(exchange, bytes, head, &plan);
 }
+
+/* Bytes as they come, whatever the head says of them, until one side ends: behind an error that has the lines of an upgrade, too. Those of
+ * the client are the tunnel's, so they stay here. */
+static int put_unframed(struct exchange *exchange, const u8 *bytes, const struct weft_head *head)
+{
+	const struct name name = name_of_text("content-length");
+	struct response_plan plan = {.set_cookie = exchange->set_cookie, .keeps_upgrade = true, .is_http_10 = exchange->is_http_10};
+	bool has_length;
+
+	plan.drops_coding = exchange->is_http_10;
+	exchange->is_switching = head->status == 101;
+	exchange->response.is_source_done = true;
+	edit_lines(exchange, bytes, head, &plan);
+	if (exchange->is_switching)
+		return put_head(exchange, bytes, head, &plan);
+	exchange->closes = true;
+	has_length = plan.lines ? lines_look(plan.lines, &name) != NULL : head->flags & WEFT_HEAD_CONTENT_LENGTH;
+	if (!has_length && !(head->flags & WEFT_HEAD_CHUNKED))
+		plan.extra = "content-length: 0\r\n";
+	exchange->response.body = FLOW_LENGTH;
+	exchange->response.left = UINT64_MAX;
+	return put_head(exchange, bytes, head, &plan);
+}
+
+/* ---- final heads ------------------------------------------------------------------------------------------------------------- */
 
 static const char *extra_lines(const struct exchange *exchange, const struct response_plan *plan)
 {
@@ -215,7 +304,7 @@ static void tell_what_it_keeps(const struct exchange *exchange, const struct wef
 	const struct proxy *proxy = exchange->connection->thread->proxy;
 	bool is_first = exchange->is_relay ? exchange->connection->relay->is.is_first : !exchange->upstream->is_reused;
 
-	if (proxy->endpoint_keeps && head->status != 101 && (exchange->is_reusable || is_first))
+	if (proxy->endpoint_keeps && head->status != 101 && !exchange->is_upgrade && (exchange->is_reusable || is_first))
 		proxy->endpoint_keeps(proxy->endpoint_keeps_arg, exchange->endpoint_id, exchange->is_reusable);
 }
 
@@ -229,13 +318,8 @@ static int put_final(struct exchange *exchange, const u8 *bytes, const struct we
 	retry_heard(exchange);
 	connection->replies_queued = 1; /* Envoy: what came before has been written when an upstream answers */
 	COUNT(connection->thread, responses[WEFT_MIN(head->status / 100, 5)]);
-	if (exchange->is_upgrade && head->status == 101) {
-		exchange->is_switching = true;
-		plan.keeps_upgrade = true;
-		exchange->response.is_source_done = true;
-		edit_lines(exchange, bytes, head, &plan);
-		return put_head(exchange, bytes, head, &plan);
-	}
+	if (exchange->is_upgrade && is_of_upgrade(head))
+		return put_unframed(exchange, bytes, head);
 	if (exchange->is_relay) {
 		exchange->closes = exchange->closes || connection->relay->is.request_remaining;
 	} else {
@@ -244,7 +328,8 @@ static int put_final(struct exchange *exchange, const u8 *bytes, const struct we
 	}
 	if (connection->thread->is_draining)
 		exchange->closes = true;
-	exchange->is_reusable = !(head->flags & (WEFT_HEAD_CLOSE | WEFT_HEAD_UNTIL_CLOSE)) && head->status != 101 &&
+	/* Envoy: neither is a connection whose request has no end used again. */
+	exchange->is_reusable = !(head->flags & (WEFT_HEAD_CLOSE | WEFT_HEAD_UNTIL_CLOSE)) && head->status != 101 && !exchange->is_upgrade &&
 				(!(head->flags & WEFT_HEAD_HTTP_10) || head->flags & WEFT_HEAD_KEEP_ALIVE);
 	tell_what_it_keeps(exchange, head);
 	begin_body(exchange, head, &plan);
@@ -279,12 +364,12 @@ static bool head_step(struct exchange *exchange)
 		response_fail(exchange, PROXY_REASON_UPSTREAM_PROTOCOL);
 		return true;
 	}
-	if (head->status >= 200 && retry_answered(exchange, bytes, head))
+	if (head->status >= 200 && !is_mild_refusal(exchange, head) && retry_answered(exchange, bytes, head))
 		return true;
 	if (head->status < 200 && head->status != 101) {
 		r = put_interim(exchange, bytes, head);
-	} else if (exchange->is_upgrade && head->status != 101 && head->status < 400) {
-		r = put_unsuccessful(exchange, bytes, head);
+	} else if (is_mild_refusal(exchange, head)) {
+		r = put_mild_refusal(exchange, bytes, head);
 	} else {
 		r = put_final(exchange, bytes, head);
 	}

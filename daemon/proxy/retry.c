@@ -194,8 +194,9 @@ bool retry_answered(struct exchange *exchange, const u8 *bytes, const struct wef
 {
 	struct upstream *upstream = exchange->upstream;
 	bool is_whole = head->flags & WEFT_HEAD_NO_BODY || (head->flags & WEFT_HEAD_CONTENT_LENGTH && !head->content_length);
+	bool is_sent = exchange->connection->is_request_whole && !exchange->is_upgrade && !resend_pending(exchange);
 	bool is_reusable = is_whole && !(head->flags & (WEFT_HEAD_CLOSE | WEFT_HEAD_UNTIL_CLOSE)) && !(head->flags & WEFT_HEAD_HTTP_10) &&
-			   buffer_len(&upstream->in) == head->head_len && exchange->connection->is_request_whole && !resend_pending(exchange);
+			   buffer_len(&upstream->in) == head->head_len && is_sent;
 
 	if (is_open(exchange) && exchange->policies->retry && exchange->attempts > 1 && !exchange->policies->retries_left &&
 	    is_retriable(exchange->policies, bytes, head))

@@ -46,7 +46,7 @@ void time_limits_tell(const struct exchange *exchange, struct lines *lines)
 static void end(struct connection *connection, bool is_late)
 {
 	struct exchange *exchange = &connection->own;
-	bool is_whole = connection->is_request_whole;
+	bool is_whole = connection->is_request_whole && !exchange->is_upgrade;
 
 	if (connection->state == CONNECTION_TUNNEL) {
 		connection_abort(connection, PROXY_REASON_TIMEOUT);

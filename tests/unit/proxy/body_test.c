@@ -383,6 +383,108 @@ static void test_a_websocket_that_is_refused_closes(void **state)
 	}
 }
 
+#define UPGRADE "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+
+/* As Envoy 1.40 answers them: what is no error is a reply of its own, which the upstream's lines are copied into. */
+static void test_a_refusal_that_is_no_error_becomes_a_reply(void **state)
+{
+	static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nKeep-Alive: 5\r\nContent-Length: 4\r\n\r\nbody";
+	static const struct {
+		const char *request, *answer;
+		int status;
+		const char *has[3], *has_not[3];
+	} cases[] = {
+		{"GET /u HTTP/1.1\r\nHost: a\r\n" UPGRADE "\r\n", ok, 200, {"content-length: 0", "keep-alive: 5"}, {"content-type", "grpc-status", "transfer-encoding"}},
+		{"HEAD /u HTTP/1.1\r\nHost: a\r\n" UPGRADE "\r\n", ok, 200, {"transfer-encoding: chunked"}, {"content-type", "content-length"}},
+		{"POST /u HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\n" UPGRADE "\r\n", ok, 200,
+		 {"content-type: application/grpc", "grpc-status: 2", "content-length: 0"}, {"transfer-encoding"}},
+		{"POST /u HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc\r\n" UPGRADE "\r\n",
+		 "HTTP/1.1 302 Found\r\ngrpc-status: 14\r\nContent-Length: 0\r\n\r\n", 200, {"content-type: application/grpc", "grpc-status: 14"}, {"location"}},
+		{"GET /u HTTP/1.1\r\nHost: a\r\n" UPGRADE "\r\n", "HTTP/1.1 204 No Content\r\nX-A: 1\r\n\r\n", 204, {"x-a: 1"}, {"content-length", "transfer-encoding"}},
+	};
+	struct harness *h = *state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int client = client_new(h), server;
+		struct reply reply;
+		char value[64];
+
+		put_text(client, cases[i].request);
+		server = server_accept(h, 0);
+		free(get_head(server));
+		put_text(server, cases[i].answer);
+		get_reply_to(client, &reply, cases[i].request[0] == 'H');
+		assert_int_equal(reply.status, cases[i].status);
+		assert_string_equal(strbuf_text(&reply.body), "");
+		assert_true(has_line(reply.head, "connection: close"));
+		for (int k = 0; k < 3; k++) {
+			if (cases[i].has[k] && !has_line(reply.head, cases[i].has[k]))
+				fail_msg("case %zu has no %s:\n%s", i, cases[i].has[k], reply.head);
+			if (cases[i].has_not[k] && header_of(reply.head, cases[i].has_not[k], value, sizeof(value)))
+				fail_msg("case %zu has %s:\n%s", i, cases[i].has_not[k], reply.head);
+		}
+		reply_release(&reply);
+		expect_end(client);
+		close(client);
+		close(server);
+	}
+}
+
+/* Envoy: an error with the lines of an upgrade is followed by bytes as they come, and the client's stay where they are. */
+static void test_an_error_that_speaks_of_an_upgrade_has_no_end(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h), server = -1;
+	struct reply reply;
+
+	put_text(client, "GET /u HTTP/1.1\r\nHost: a\r\n" UPGRADE "\r\n");
+	server = server_accept(h, 0);
+	free(get_head(server));
+	put_text(server, "HTTP/1.1 426 Upgrade Required\r\n" UPGRADE "Content-Length: 4\r\n\r\nnope");
+	get_reply(client, &reply);
+	assert_int_equal(reply.status, 426);
+	assert_string_equal(strbuf_text(&reply.body), "nope");
+	assert_true(has_line(reply.head, "connection: Upgrade") && has_line(reply.head, "upgrade: websocket"));
+	reply_release(&reply);
+	put_text(client, "to nobody");
+	assert_int_equal(what_comes(server, 100), -1);
+	put_text(server, "more");
+	expect_bytes(client, "more");
+	close(server);
+	expect_end(client);
+	close(client);
+}
+
+/* Also a counted body is the tunnel's: the upstream has it after its 101, and never if it refuses. */
+static void test_the_body_of_an_upgrade_waits_for_the_101(void **state)
+{
+	static const char request[] = "POST /u HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n" UPGRADE "\r\nhello";
+	struct harness *h = *state;
+
+	for (int i = 0; i < 2; i++) {
+		int client = client_new(h), server;
+		struct reply reply;
+		char *head;
+
+		put_text(client, request);
+		server = server_accept(h, 0);
+		head = get_head(server);
+		assert_true(has_line(head, "content-length: 5"));
+		free(head);
+		assert_int_equal(what_comes(server, 100), -1);
+		put_text(server, i ? "HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nnope" : "HTTP/1.1 101 Switching Protocols\r\n" UPGRADE "\r\n");
+		get_reply(client, &reply);
+		assert_int_equal(reply.status, i ? 403 : 101);
+		reply_release(&reply);
+		if (i)
+			expect_end(server);
+		else
+			expect_bytes(server, "hello");
+		close(client);
+		close(server);
+	}
+}
+
 static void test_what_is_not_http_takes_the_other_filter_chain(void **state)
 {
 	static const char hello[] = "\x16\x03\x01\x02\x01\x01\x01\xfc\x03\x03";
@@ -457,6 +559,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_an_idle_connection_holds_no_buffer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_websocket_becomes_a_tunnel, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_websocket_that_is_refused_closes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_refusal_that_is_no_error_becomes_a_reply, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_error_that_speaks_of_an_upgrade_has_no_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_body_of_an_upgrade_waits_for_the_101, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_not_http_takes_the_other_filter_chain, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_tcp_listener_lets_the_server_speak_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_an_unmeshed_destination_is_passed_on_as_it_is, setup, teardown),

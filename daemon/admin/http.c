@@ -147,10 +147,10 @@ int http_new(struct http **out, struct event_base *base, const char *address, ht
 
 void http_free(struct http **http)
 {
-	if (*http && (*http)->server)
-		evhttp_free((*http)->server);
 	if (*http)
 		http_clients_free(&(*http)->clients);
+	if (*http && (*http)->server)
+		evhttp_free((*http)->server); /* with the listener */
 	free(*http);
 	*http = NULL;
 }

@@ -9,10 +9,10 @@
 #include <sys/socket.h>
 
 #include "admin/http.h"
+#include "base/acceptor.h"
 #include "base/cleanup.h"
 
 #define AGAIN_US 1000 /* that end takes longer */
-#define RESUME_MS 250  /* after a lack of descriptors or memory */
 
 struct client {
 	struct bufferevent *stream; /* with a reference of ours; NULL: free */
@@ -22,7 +22,7 @@ struct client {
 
 struct http_clients {
 	struct evconnlistener *listener;
-	struct event *again, *resume;
+	struct event *again, *short_of;
 	uint64_t turn, evicted;
 	struct client items[HTTP_CONNECTIONS_MAX];
 };
@@ -88,27 +88,6 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 	evtimer_add(clients->again, &soon);
 }
 
-/* Whoever waits in the queue wakes the loop again and again: it would turn for nothing else while there is no descriptor. libevent gives this callback
- * what belongs to its server, and nothing of ours: on_resume() asks from time to time. */
-static void on_accept_failed(struct evconnlistener *listener, void *arg)
-{
-	int error = EVUTIL_SOCKET_ERROR();
-
-	(void)arg;
-	if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM)
-		evconnlistener_disable(listener);
-}
-
-static void on_resume(evutil_socket_t fd, short what, void *arg)
-{
-	struct http_clients *clients = arg;
-
-	(void)fd;
-	(void)what;
-	if (!evtimer_pending(clients->again, NULL))
-		evconnlistener_enable(clients->listener);
-}
-
 struct bufferevent *http_clients_accept(struct event_base *base, void *arg)
 {
 	const struct timeval soon = { 0 }; /* once the loop has seen the end of the other one */
@@ -148,6 +127,26 @@ uint64_t http_clients_evicted(const struct http_clients *clients)
 	return clients->evicted;
 }
 
+/* Whoever waits in the queue wakes the loop again and again, unless nothing listens there for a while. */
+static void on_short(evutil_socket_t fd, short what, void *arg)
+{
+	const struct timeval rest = { .tv_usec = ACCEPT_REST_MS * 1000 };
+	struct http_clients *clients = arg;
+
+	(void)fd;
+	(void)what;
+	evconnlistener_disable(clients->listener);
+	evtimer_add(clients->again, &rest);
+}
+
+/* The argument is what the server has given the listener. Ours is with the event that waits at the same descriptor. */
+static void on_error(struct evconnlistener *listener, void *server)
+{
+	(void)server;
+	if (accept_is_short(errno))
+		event_base_active_by_fd(evconnlistener_get_base(listener), evconnlistener_get_fd(listener), EV_WRITE);
+}
+
 int http_clients_new(struct http_clients **out, struct event_base *base, struct evconnlistener *listener)
 {
 	_cleanup_(http_clients_free) struct http_clients *clients = calloc(1, sizeof(*clients));
@@ -156,10 +155,11 @@ int http_clients_new(struct http_clients **out, struct event_base *base, struct 
 		return -ENOMEM;
 	clients->listener = listener;
 	clients->again = evtimer_new(base, on_again, clients);
-	clients->resume = event_new(base, -1, EV_PERSIST, on_resume, clients);
-	if (!clients->again || !clients->resume || event_add(clients->resume, &(struct timeval){ .tv_usec = RESUME_MS * 1000 }))
+	/* A listener never becomes writable. */
+	clients->short_of = event_new(base, evconnlistener_get_fd(listener), EV_WRITE | EV_PERSIST, on_short, clients);
+	if (!clients->again || !clients->short_of || event_add(clients->short_of, NULL) < 0)
 		return -ENOMEM;
-	evconnlistener_set_error_cb(listener, on_accept_failed);
+	evconnlistener_set_error_cb(listener, on_error);
 	*out = TAKE_PTR(clients);
 	return 0;
 }
@@ -175,7 +175,7 @@ void http_clients_free(struct http_clients **pointer)
 			bufferevent_decref(clients->items[i].stream);
 	if (clients->again)
 		event_free(clients->again);
-	if (clients->resume)
-		event_free(clients->resume);
+	if (clients->short_of)
+		event_free(clients->short_of);
 	free(clients);
 }

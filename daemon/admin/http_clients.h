@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The connections of one HTTP server, of which libevent's knows neither a number nor a limit. At the limit nothing is accepted until one has ended, and the
- * one that has asked for nothing the longest is made to: who holds connections keeps no probe out. */
+ * one that has asked for nothing the longest is made to: who holds connections keeps no probe out. Without a descriptor nothing is accepted for a while. */
 #ifndef WEFT_ADMIN_HTTP_CLIENTS_H
 #define WEFT_ADMIN_HTTP_CLIENTS_H
 
@@ -11,7 +11,7 @@ struct event_base;
 struct evconnlistener;
 struct http_clients;
 
-/* `listener`: from which `http_clients_accept` gets its connections; it has to live as long. */
+/* `listener`: from which `http_clients_accept` gets its connections, bound to the server already; it has to live as long. */
 int http_clients_new(struct http_clients **out, struct event_base *base, struct evconnlistener *listener);
 /* Those that the server has not freed stay the server's. */
 void http_clients_free(struct http_clients **clients);

@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/acceptor.h"
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -23,7 +24,6 @@
 #define REQUEST_BYTES_MAX 65536u
 #define TIMEOUT_MS 10000u
 #define BACKLOG 16
-#define PAUSE_MS 100         /* where there is no descriptor, before it is tried again */
 
 struct client {
 	struct client *next;
@@ -35,8 +35,7 @@ struct client {
 
 struct admin {
 	struct admin_options options;
-	struct event *accept_event;
-	struct event *pause_event;
+	struct acceptor *acceptor;
 	struct client *clients;
 	uint32_t client_count;
 };
@@ -63,7 +62,7 @@ static void client_free(struct client *client)
 	free(client);
 	/* There is room again for those in the queue. */
 	if (admin->client_count-- == admin->options.clients_max)
-		event_add(admin->accept_event, NULL);
+		acceptor_resume(admin->acceptor);
 }
 
 static int add_bytes(const char *bytes, size_t size, void *arg)
@@ -162,7 +161,7 @@ static int client_new(struct admin *admin, int fd)
 		client->next->link = &client->next;
 	admin->clients = client;
 	if (++admin->client_count == admin->options.clients_max)
-		event_del(admin->accept_event);
+		acceptor_pause(admin->acceptor);
 	bufferevent_setcb(client->stream, on_readable, on_written, on_event, client);
 	bufferevent_setwatermark(client->stream, EV_READ, 0, admin->options.request_bytes_max);
 	bufferevent_set_timeouts(client->stream, &timeout, &timeout);
@@ -170,38 +169,11 @@ static int client_new(struct admin *admin, int fd)
 	return 0;
 }
 
-/* Whoever waits in the queue wakes the loop again and again: it would turn for nothing else while there is no descriptor. */
-static void pause_accepting(struct admin *admin, int error)
-{
-	const struct timeval pause = { .tv_usec = PAUSE_MS * 1000 };
-
-	if (error != EMFILE && error != ENFILE && error != ENOBUFS && error != ENOMEM)
-		return;
-	if (evtimer_add(admin->pause_event, &pause) == 0)
-		event_del(admin->accept_event);
-}
-
-static void on_pause_over(evutil_socket_t fd, short what, void *arg)
+static void on_accepted(void *arg, int fd)
 {
 	struct admin *admin = arg;
+	int r;
 
-	(void)fd;
-	(void)what;
-	if (admin->client_count < admin->options.clients_max)
-		event_add(admin->accept_event, NULL);
-}
-
-static void on_acceptable(evutil_socket_t listener, short what, void *arg)
-{
-	struct admin *admin = arg;
-	int fd, r;
-
-	(void)what;
-	fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	if (fd < 0) {
-		pause_accepting(admin, errno);
-		return;
-	}
 	/* The file's mode keeps others out already; a descriptor that was passed on does not count. */
 	if (!is_root(fd)) {
 		close(fd);
@@ -217,6 +189,7 @@ static void on_acceptable(evutil_socket_t listener, short what, void *arg)
 int admin_new(struct admin **out, const struct admin_options *options)
 {
 	struct admin *admin;
+	int r;
 
 	admin = calloc(1, sizeof(*admin));
 	if (!admin)
@@ -228,11 +201,10 @@ int admin_new(struct admin **out, const struct admin_options *options)
 		admin->options.request_bytes_max = REQUEST_BYTES_MAX;
 	if (!admin->options.timeout_ms)
 		admin->options.timeout_ms = TIMEOUT_MS;
-	admin->accept_event = event_new(options->base, options->listener_fd, EV_READ | EV_PERSIST, on_acceptable, admin);
-	admin->pause_event = evtimer_new(options->base, on_pause_over, admin);
-	if (!admin->accept_event || !admin->pause_event || event_add(admin->accept_event, NULL) < 0) {
+	r = acceptor_new(&admin->acceptor, options->base, options->listener_fd, on_accepted, admin);
+	if (r) {
 		admin_free(&admin);
-		return -ENOMEM;
+		return r;
 	}
 	*out = admin;
 	return 0;
@@ -244,10 +216,7 @@ void admin_free(struct admin **admin)
 		return;
 	while ((*admin)->clients)
 		client_free((*admin)->clients);
-	if ((*admin)->accept_event)
-		event_free((*admin)->accept_event);
-	if ((*admin)->pause_event)
-		event_free((*admin)->pause_event);
+	acceptor_free(&(*admin)->acceptor);
 	free(*admin);
 	*admin = NULL;
 }

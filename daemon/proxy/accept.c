@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where connections come from: the pods' loopback listeners, and the anchors of a worker that died. */
+#include "base/acceptor.h"
 #include "base/tcp.h"
 #include "proxy/internal.h"
 
@@ -103,7 +104,7 @@ static void on_listener(evutil_socket_t fd, short what, void *arg)
 		accepted = accept4(fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (accepted < 0) {
-			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			if (accept_is_short(errno)) {
 				pause_listener(listener);
 			} else if (errno == ECONNABORTED || errno == EINTR) {
 				continue;

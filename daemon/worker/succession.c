@@ -14,6 +14,7 @@
 
 #include "abi_layout.h"
 #include "admin/server.h"
+#include "base/acceptor.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/pins.h"
@@ -40,7 +41,8 @@ struct news {
 
 struct succession {
 	struct worker *worker;
-	struct event *listen_event, *look_event, *news_event;
+	struct acceptor *acceptor;
+	struct event *look_event, *news_event;
 	/* the old one's side */
 	struct event *channel_event;
 	int channel;               /* to the one that asks; -1: none, or it is gone */
@@ -461,14 +463,10 @@ static int peer_of(int channel)
 	return (int)syscall(SYS_pidfd_open, who.pid, 0u);
 }
 
-static void on_listener(evutil_socket_t fd, short what, void *arg)
+static void on_accepted(void *arg, int channel)
 {
 	struct succession *s = arg;
-	int channel = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-	(void)what;
-	if (channel < 0)
-		return;
 	/* One at a time. */
 	if (s->channel >= 0 || s->worker->is_stopping) {
 		close(channel);
@@ -639,14 +637,14 @@ void succession_listen(struct worker *worker, bool is_heard)
 {
 	const struct table_entry *listener = table_find(worker->table, TABLE_SUCCESSION, 0);
 	struct succession *s = worker->succession;
+	int r;
 
-	if (s->listen_event)
-		event_free(TAKE_PTR(s->listen_event));
+	acceptor_free(&s->acceptor);
 	if (!is_heard || !listener)
 		return;
-	s->listen_event = event_new(worker->base, listener->fd, EV_READ | EV_PERSIST, on_listener, s);
-	if (!s->listen_event || event_add(s->listen_event, NULL))
-		log_err(-ENOMEM, "listening for a weftd that is to follow");
+	r = acceptor_new(&s->acceptor, worker->base, listener->fd, on_accepted, s);
+	if (r)
+		log_err(r, "listening for a weftd that is to follow");
 }
 
 int succession_start(struct worker *worker)
@@ -692,8 +690,7 @@ void succession_free(struct worker *worker)
 		close(s->peer);
 	if (s->channel_event)
 		event_free(s->channel_event);
-	if (s->listen_event)
-		event_free(s->listen_event);
+	acceptor_free(&s->acceptor);
 	if (s->news_event)
 		event_free(s->news_event);
 	if (s->look_event)

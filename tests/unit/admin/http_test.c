@@ -295,6 +295,7 @@ static void test_without_a_descriptor_who_asks_waits_and_the_loop_rests(void **s
 
 	(void)state;
 	scene_begin(&scene);
+	hold(&scene, 1, 2);
 	scene.held[0] = dial(&scene);
 	ask(scene.held[0], "/");
 	next = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -307,10 +308,14 @@ static void test_without_a_descriptor_who_asks_waits_and_the_loop_rests(void **s
 	event_base_loopexit(scene.base, &moment);
 	event_base_dispatch(scene.base);
 	spent_ms = thread_cpu_ms() - spent_ms;
+	/* what is open is served meanwhile */
+	ask(scene.held[1], "/");
+	turn(&scene, 20);
+	assert_true(is_answered(scene.held[1]));
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	assert_in_range(spent_ms, 0, 50);
-	assert_int_equal(scene.asked, 0);
-	for (int i = 0; i < 20 && !scene.asked; i++)
+	assert_int_equal(scene.asked, 1);
+	for (int i = 0; i < 20 && scene.asked < 2; i++)
 		turn(&scene, 100);
 	turn(&scene, 10);
 	assert_true(is_answered(scene.held[0]));

@@ -54,7 +54,7 @@ enum pass_kind {
 	PASS_GIVE,
 	PASS_SERVING,
 	PASS_ENTRIES,     /* `count` entries, each with its descriptor; after END: connections whose exchange is over */
-	PASS_END,         /* `count`: entries in all; `value`: generations of the configuration so far */
+	PASS_END,         /* `count`: entries in all; `value`: generations of the configuration so far; `cookie`: the last id of a pod */
 	PASS_SLOT_OVER,   /* `value`: the slot of an upstream that was kept, closed now */
 	PASS_CLIENT_GONE, /* `value`: an open exchange, `cookie`: its client, which is gone */
 	/* Numbers for good, as the first two and SERVING have. */

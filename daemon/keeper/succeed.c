@@ -81,6 +81,7 @@ static int receive_all(int channel, struct table *table, uint64_t name, uint64_t
 			return r;
 		if (message.kind == PASS_END) {
 			*generation = message.value;
+			table_raise_pod_id(table, (uint32_t)message.cookie);
 			return message.count == count ? 0 : -EPROTO;
 		}
 		if (message.kind != PASS_ENTRIES)

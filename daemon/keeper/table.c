@@ -132,7 +132,7 @@ enum table_kind table_kept_kind(const struct table_entry *entry)
 	return (enum table_kind)(kind_of(entry) == TABLE_KEPT ? entry->kept_kind : kind_of(entry));
 }
 
-static void raise_pod_id(struct table *table, uint32_t pod_id)
+void table_raise_pod_id(struct table *table, uint32_t pod_id)
 {
 	uint32_t now = __atomic_load_n(&table->pod_id, __ATOMIC_RELAXED);
 
@@ -151,7 +151,7 @@ struct table_entry *table_import(struct table *table, const struct table_entry *
 	generation = own->generation;
 	memcpy((char *)own + skipped, (const char *)entry + skipped, sizeof(*own) - skipped);
 	own->generation = generation;
-	raise_pod_id(table, entry->pod_id);
+	table_raise_pod_id(table, entry->pod_id);
 	table_publish(own, (enum table_kind)entry->kind);
 	return own;
 }
@@ -159,6 +159,11 @@ struct table_entry *table_import(struct table *table, const struct table_entry *
 uint32_t table_next_pod_id(struct table *table)
 {
 	return __atomic_add_fetch(&table->pod_id, 1, __ATOMIC_RELAXED);
+}
+
+uint32_t table_last_pod_id(const struct table *table)
+{
+	return __atomic_load_n(&table->pod_id, __ATOMIC_RELAXED);
 }
 
 static bool is_published(uint32_t kind)

@@ -70,6 +70,10 @@ struct table_entry *table_import(struct table *table, const struct table_entry *
 /* An id for a pod, above all that were given since there is this table, by whichever worker, and above those of imported entries: kernel, pool and
  * proxy may still know connections of a pod that went. */
 uint32_t table_next_pod_id(struct table *table);
+/* The highest that was given, for a weftd that takes over: what it is given need not name it. 0: none was yet. */
+uint32_t table_last_pod_id(const struct table *table);
+/* Those up to this one were given by another one. */
+void table_raise_pod_id(struct table *table, uint32_t pod_id);
 /* Visits published entries; the visitor may release the entry it was given. */
 void table_each(struct table *table, void (*fn)(void *arg, struct table_entry *entry), void *arg);
 /* Only those that former workers published: the present one has made its own by the time it adopts. */

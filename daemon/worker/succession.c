@@ -282,7 +282,8 @@ static void take_back(void *arg, uint32_t slot, uint32_t lease)
 
 static int send_end(struct succession *s)
 {
-	const struct pass_message end = { .kind = PASS_END, .count = s->sent, .value = s->worker->state->generation };
+	const struct pass_message end = { .kind = PASS_END, .count = s->sent, .value = s->worker->state->generation,
+					  .cookie = table_last_pod_id(s->worker->table) };
 
 	/* It goes on by itself from here on: no further worker of this weftd may, should this one die without a word. */
 	__atomic_store_n(&s->worker->state->is_replaced, 1, __ATOMIC_RELEASE);

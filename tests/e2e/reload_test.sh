@@ -91,3 +91,28 @@ equal 'and under load nobody noticed' 0 "$(errors_of "$(cat "$(weft_state)/load.
 cp "$(weft_state)/good.yaml" "$config"
 stable_to v1
 check 'a good file after bad ones is taken' wait_until 30 answered_by v1
+
+# ids_of_pods: those that are served.
+ids_of_pods() {
+	status_of '[.pods[].id // empty] | sort | map(tostring) | join(" ")'
+}
+
+is_served_by_another() {
+	local pid
+	pid=$(status_of .worker.pid)
+	[[ $pid =~ ^[0-9]+$ ]] && [ "$pid" != "$1" ] && [ "$(ids_of_pods)" = "$2" ]
+}
+
+# What the kernel and others still know of a pod that went is told by its id: the one with the highest one goes, the worker dies, and the pod comes again.
+before=$(ids_of_pods)
+last=${before##* }
+edit_config "c['pods'].pop($(status_of ".pods | map(.id) | index($last)"))"
+reload
+without=${before% *}
+check 'a pod leaves the configuration' wait_until 30 eval '[ "$(ids_of_pods)" = "$without" ]'
+worker=$(status_of .worker.pid)
+kill -KILL "$worker"
+check 'the worker dies, and the next one serves the others by their ids' wait_until 30 is_served_by_another "$worker" "$without"
+cp "$(weft_state)/good.yaml" "$config"
+reload
+check 'the pod that comes again has an id that none has had' wait_until 30 eval '[ "$(ids_of_pods)" = "$without $((last + 1))" ]'

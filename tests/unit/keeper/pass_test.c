@@ -256,10 +256,10 @@ static void test_what_is_taken_is_a_former_workers(void **state)
 	struct other other = {
 		.answers = {
 			{ .kind = PASS_ENTRIES, .count = 2, .entries = { { .kind = TABLE_KEEPER, .fd = 0 }, { .kind = TABLE_CONTROL, .fd = 1 } } },
-			{ .kind = PASS_ENTRIES, .count = 3, .entries = { { .kind = TABLE_ANCHOR, .fd = 2, .cookie = 77, .consumed = 9 },
+			{ .kind = PASS_ENTRIES, .count = 3, .entries = { { .kind = TABLE_ANCHOR, .fd = 2, .cookie = 77, .pod_id = 7, .consumed = 9 },
 									  { .kind = TABLE_ELSEWHERE, .fd = -1, .slot = 5 },
 									  { .kind = TABLE_ELSEWHERE, .fd = -1, .slot = 6, .cookie = 44 } } },
-			{ .kind = PASS_END, .count = 5, .value = 12 },
+			{ .kind = PASS_END, .count = 5, .value = 12, .cookie = 9 },
 		},
 		.answer_count = 3,
 	};
@@ -271,6 +271,7 @@ static void test_what_is_taken_is_a_former_workers(void **state)
 	assert_int_equal(inode_of(table_find(table, TABLE_CONTROL, 0)->fd), inode_of(1));
 	assert_null(table_find(table, TABLE_KEEPER, TABLE_OWN_PINS));
 	assert_int_equal(generation, 12);
+	assert_int_equal(table_next_pod_id(table), 10);
 	table_each_former(table, count_former, &former);
 	assert_int_equal(former, 6); /* and the channel */
 	/* What the other one keeps goes with its channel; what it was told of by one before it does not. */

@@ -278,17 +278,36 @@ static bool began_anew(const struct weft_traffic *now, const struct weft_traffic
 	return is_any_less;
 }
 
-/* What is usual on this slot, when its record is somebody else's: nobody adds to it then, since whose slot it is stands in both. */
-static void adopt_kind(const struct weft_upstream *upstream, struct weft_traffic *record)
+/* The kind of the exchange that `word` tells of, if all of it can be read: between LENT and the first byte of the answer a program is writing it, and the
+ * next exchange may begin meanwhile. */
+static bool read_kind(const struct weft_upstream *upstream, uint64_t word, struct weft_traffic_key *out)
 {
-	struct weft_traffic_key *key = &record->key;
+	if (WEFT_STATE(word) != WEFT_UPSTREAM_IDLE && WEFT_STATE(word) != WEFT_UPSTREAM_REPLYING)
+		return false;
+	*out = (struct weft_traffic_key){
+		.pod_id = __atomic_load_n(&upstream->pod_id, __ATOMIC_RELAXED),
+		.endpoint_id = __atomic_load_n(&upstream->endpoint_id, __ATOMIC_RELAXED),
+		.cluster_id = __atomic_load_n(&upstream->cluster_id, __ATOMIC_RELAXED),
+		.status = __atomic_load_n(&upstream->status, __ATOMIC_RELAXED),
+	};
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return out->status && __atomic_load_n(&upstream->state, __ATOMIC_RELAXED) == word;
+}
 
-	if ((key->pod_id == upstream->pod_id && key->endpoint_id == upstream->endpoint_id) || !upstream->status)
+/* What is usual on this slot, when its record is somebody else's: nobody adds to it then, since whose slot it is stands in both. Whose it is now is
+ * written last. */
+static void adopt_kind(const struct weft_upstream *upstream, uint64_t word, struct weft_traffic *record)
+{
+	struct weft_traffic_key *key = &record->key, kind;
+
+	if ((key->pod_id == upstream->pod_id && key->endpoint_id == upstream->endpoint_id) || !read_kind(upstream, word, &kind))
 		return;
-	key->cluster_id = upstream->cluster_id;
-	key->status = upstream->status;
-	key->endpoint_id = upstream->endpoint_id;
-	__atomic_store_n(&key->pod_id, upstream->pod_id, __ATOMIC_RELEASE);
+	__atomic_store_n(&key->pod_id, 0, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	__atomic_store_n(&key->endpoint_id, kind.endpoint_id, __ATOMIC_RELAXED);
+	__atomic_store_n(&key->cluster_id, kind.cluster_id, __ATOMIC_RELAXED);
+	__atomic_store_n(&key->status, kind.status, __ATOMIC_RELAXED);
+	__atomic_store_n(&key->pod_id, kind.pod_id, __ATOMIC_RELEASE);
 }
 
 static int make_room(struct traffic *t, uint32_t count)
@@ -318,7 +337,7 @@ static void look_at_slot(struct traffic *t, const struct weft_upstream *upstream
 	seen->word = word;
 	if (take_growth(record, seen->record, &sums) && !is_first)
 		traffic_add(t, &record->key, &sums);
-	adopt_kind(upstream, record);
+	adopt_kind(upstream, word, record);
 }
 
 void traffic_look_at_slots(struct traffic *t, const struct weft_upstream *upstreams, struct weft_traffic *slots, uint32_t count, bool is_first)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -220,6 +221,73 @@ static void test_counters_of_32_bits_may_turn_over(void **state)
 	has(fx, "istio_requests_total" LABELS("pod-7", "a-9", "200", "-") "} 2\n");
 }
 
+/* As the programs write them: of the next exchange, first the cluster and then that there is no status yet. */
+static void test_a_kind_is_of_one_exchange(void **state)
+{
+	struct fixture *fx = *state;
+	struct weft_upstream *u = &fx->upstreams[0];
+
+	pool_of(fx, 0, 1, 70);
+	u->status = 200;
+	u->state = WEFT_STATE_WORD(1, WEFT_UPSTREAM_LENT);
+	u->cluster_id = 11;
+	look(fx);
+	assert_int_equal(fx->slots[0].key.pod_id, 0);
+	u->status = 0;
+	look(fx);
+	assert_int_equal(fx->slots[0].key.pod_id, 0);
+	u->state = WEFT_STATE_WORD(1, WEFT_UPSTREAM_REPLYING);
+	u->status = 404;
+	look(fx);
+	assert_int_equal(fx->slots[0].key.pod_id, 1);
+	assert_int_equal(fx->slots[0].key.endpoint_id, 70);
+	assert_int_equal(fx->slots[0].key.cluster_id, 11);
+	assert_int_equal(fx->slots[0].key.status, 404);
+}
+
+struct carrying {
+	struct weft_upstream *upstream;
+	bool is_over;
+};
+
+static void *carry_both_kinds(void *arg)
+{
+	struct carrying *carrying = arg;
+	struct weft_upstream *u = carrying->upstream;
+
+	for (uint32_t lease = 1; !__atomic_load_n(&carrying->is_over, __ATOMIC_RELAXED); lease++) {
+		__atomic_store_n(&u->state, WEFT_STATE_WORD(lease, WEFT_UPSTREAM_LENT), __ATOMIC_SEQ_CST);
+		__atomic_store_n(&u->cluster_id, 9 + (lease & 1), __ATOMIC_RELAXED);
+		__atomic_store_n(&u->status, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&u->status, lease & 1 ? 500 : 200, __ATOMIC_RELAXED);
+		__atomic_store_n(&u->state, WEFT_STATE_WORD(lease, WEFT_UPSTREAM_IDLE), __ATOMIC_SEQ_CST);
+	}
+	return NULL;
+}
+
+static void test_a_kind_that_is_written_meanwhile_is_not_taken(void **state)
+{
+	struct fixture *fx = *state;
+	struct carrying carrying = { .upstream = &fx->upstreams[0] };
+	uint32_t taken = 0;
+	pthread_t thread;
+
+	pool_of(fx, 0, 1, 70);
+	assert_int_equal(pthread_create(&thread, NULL, carry_both_kinds, &carrying), 0);
+	while (taken < 500) {
+		struct weft_traffic_key *key = &fx->slots[0].key;
+
+		look(fx);
+		if (!key->pod_id)
+			continue;
+		assert_int_equal(key->status, key->cluster_id == 9 ? 200 : 500);
+		memset(key, 0, sizeof(*key));
+		taken++;
+	}
+	__atomic_store_n(&carrying.is_over, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+}
+
 static void test_a_slot_of_another_pool_counts_for_that_one(void **state)
 {
 	struct fixture *fx = *state;
@@ -310,6 +378,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_beyond_the_limit_all_is_unknown_and_nothing_is_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_programs_records_count_by_what_they_grew, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_counters_of_32_bits_may_turn_over, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_kind_is_of_one_exchange, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_kind_that_is_written_meanwhile_is_not_taken, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_slot_of_another_pool_counts_for_that_one, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_was_counted_keeps_its_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_kind_that_rests_is_forgotten, setup, teardown),

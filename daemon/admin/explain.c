@@ -10,6 +10,7 @@
 
 #include "admin/explain_hash.h"
 #include "admin/explain_head.h"
+#include "admin/explain_kernel.h"
 #include "admin/server.h"
 #include "base/cleanup.h"
 #include "compile/compile.h"
@@ -290,7 +291,7 @@ static int normalize(struct explanation *x, uint8_t *room, size_t size, struct w
 /* ---- clusters and endpoints ------------------------------------------------------------------------------------------------------ */
 
 struct choice_outcome {
-	bool has_bypass, has_remote, has_proxy, has_missing, has_none, has_refused, has_changes, is_too_large;
+	bool has_bypass, has_remote, has_proxy, has_missing, has_none, has_refused, has_changes, is_too_large, has_long_hash;
 };
 
 static const char *policy_name(uint8_t policy)
@@ -352,6 +353,7 @@ static void describe_hash(const struct explanation *x, uint32_t id, json_t *obje
 
 	explain_hash(x->world, x->route, x->bytes, &x->head, x->target, x->target_len, id, &x->client, &hash);
 	outcome->has_proxy = outcome->has_proxy || hash.is_for_proxy;
+	outcome->has_long_hash = outcome->has_long_hash || hash.is_too_much;
 	if (hash.has_endpoint)
 		set(object, "hashed_to", address(&hash.endpoint.address, hash.endpoint.port_be));
 	if (*hash.why)
@@ -436,6 +438,8 @@ static json_t *conclude_cluster(struct explanation *x, const struct choice_outco
 				       "weft can't do exactly what the cluster asks for (its reason says why)");
 	if (outcome->has_refused || outcome->has_proxy)
 		return conclude_slow(x, WEFT_REASON_BALANCE_PROXY, "the proxy chooses the endpoint of this cluster (the cluster's reason, or the route's, says why)");
+	if (outcome->has_long_hash)
+		return conclude_slow(x, WEFT_REASON_BALANCE_PROXY, "what the cluster hashes of this request is longer than the kernel hashes, or stands in several lines");
 	obstacle = local_obstacle(x, &why);
 	if (outcome->has_none && !outcome->has_bypass && !outcome->has_remote && obstacle != WEFT_REASON_NONE)
 		return conclude_status(x, 503, "slow", weft_reason_names[obstacle], why);
@@ -475,8 +479,15 @@ static const char *head_why(enum weft_reason reason)
 }
 
 /* What keeps this request from the kernel whatever its route; NONE: nothing. */
-static enum weft_reason early_reason(const struct explanation *x, const char **why)
+static enum weft_reason early_reason(const struct explanation *x, const struct weft_route_query *query, const char **why)
 {
+	const struct explain_kernel_query kernel = {
+		.routes = &query->image,
+		.route_table = query->route_table,
+		.target = query->target,
+		.target_len = query->target_len,
+		.path_len = query->path_len,
+	};
 	enum weft_reason reason;
 
 	*why = "this kernel has no usable sockmap (`weftctl status` says why)";
@@ -493,6 +504,12 @@ static enum weft_reason early_reason(const struct explanation *x, const char **w
 		return WEFT_REASON_LISTENER_PROXY;
 	reason = weft_head_reason(&x->head, x->listener->flags);
 	*why = head_why(reason);
+	if (reason != WEFT_REASON_NONE)
+		return reason;
+	reason = explain_kernel_route(&kernel, x->bytes, &x->head);
+	*why = reason == WEFT_REASON_REGEX_TOO_COMPLEX ? "a regular expression on the way to the route is the proxy's to follow" :
+							 "the host, or what a route of it asks for, is longer than the kernel follows, or more routes with "
+							 "conditions come first than it tries (64)";
 	return reason;
 }
 
@@ -554,7 +571,6 @@ static json_t *explain_route(struct explanation *x)
 	struct choice_outcome outcome = { 0 };
 	enum weft_reason early;
 	const char *early_why;
-	u32 passed_over = 0;
 
 	if (!room)
 		return NULL;
@@ -562,13 +578,8 @@ static json_t *explain_route(struct explanation *x)
 		return conclude_status(x, 400, "slow", weft_reason_names[WEFT_REASON_NORMALIZES], "the path can't be normalised");
 	x->target = query.target;
 	x->target_len = query.target_len;
-	early = early_reason(x, &early_why);
-	query.passed_over = &passed_over;
+	early = early_reason(x, &query, &early_why);
 	weft_route(&query, x->bytes, &x->head, &result);
-	if (early == WEFT_REASON_NONE && passed_over >= WEFT_CANDIDATES_MAX) {
-		early = WEFT_REASON_LIMIT_EXCEEDED;
-		early_why = "more routes with conditions come first than the kernel tries (64)";
-	}
 	describe_route(x, &result);
 	switch (result.kind) {
 	case WEFT_ROUTE_NOT_FOUND:

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "admin/explain_kernel.h"
 #include "base/strbuf.h"
 #include "regex/regex.h"
 #include "weft/hash.h"
@@ -71,6 +72,7 @@ void explain_hash(const struct explain_world *world, const struct weft_route *ro
 	memset(out, 0, sizeof(*out));
 	out->why = "";
 	out->is_for_proxy = policies && policies->flags & WEFT_HASH_POLICIES_PROXY;
+	out->is_too_much = policies && !out->is_for_proxy && !explain_kernel_hashes(&world->routes, route->hash_policies, bytes, head);
 	if (!policies) {
 		out->why = "the route has no hash policy: any endpoint";
 		return;

@@ -8,6 +8,7 @@
 
 struct explain_hash {
 	bool is_for_proxy;              /* the kernel hands such requests up */
+	bool is_too_much;               /* it does so with this one: what is hashed is longer than it hashes, or stands in several lines */
 	bool has_endpoint;
 	struct weft_endpoint endpoint;
 	const char *why;                /* why there is none, or not always this one; "" */

@@ -5,6 +5,11 @@
 #ifndef WEFT_BASE_H
 #define WEFT_BASE_H
 
+/* What only protects the kernel is there in programs, and in what is to tell what they would do (admin/explain_kernel.c). */
+#ifdef __bpf__
+#define WEFT_KERNEL_LIMITS
+#endif
+
 #ifdef __bpf__
 #include <linux/bpf.h>
 #include <linux/types.h>

@@ -31,7 +31,7 @@
 #endif
 
 /* A bound that only protects the kernel. */
-#ifdef __bpf__
+#ifdef WEFT_KERNEL_LIMITS
 #define WEFT_KERNEL_LIMIT(n) (n)
 #else
 #define WEFT_KERNEL_LIMIT(n) 0xffffffffu

@@ -20,7 +20,6 @@ struct weft_route_query {
 	const u8 *target;
 	u32 target_len;
 	u32 path_len;                   /* bytes of target before `?` */
-	u32 *passed_over;               /* counts candidates whose conditions did not hold; or NULL */
 #endif
 };
 

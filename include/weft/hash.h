@@ -53,7 +53,7 @@ WEFT_STAGE int weft_hash_parameter(const struct weft_hash_query *query, const st
 		return WEFT_EXCEEDS;
 	if (!parameter.is_present)
 		return 0;
-#ifdef __bpf__
+#ifdef WEFT_KERNEL_LIMITS
 	if (parameter.value_len > WEFT_HASH_VALUE_MAX)
 		return WEFT_EXCEEDS;
 #endif
@@ -61,7 +61,7 @@ WEFT_STAGE int weft_hash_parameter(const struct weft_hash_query *query, const st
 	return 1;
 }
 
-#ifdef __bpf__
+#ifdef WEFT_KERNEL_LIMITS
 /* Is line `index` of this name? */
 WEFT_STAGE int weft_hash_line(const struct weft_hash_query *query, const struct weft_head_bytes *bytes, const struct weft_head *head,
 			      const struct weft_hash_policy *policy, u32 index)
@@ -177,7 +177,7 @@ WEFT_STAGE int weft_hash_request(const struct weft_hash_query *query, const stru
 	if (!policies)
 		return WEFT_EXCEEDS;
 	count = policies->count;
-#ifdef __bpf__
+#ifdef WEFT_KERNEL_LIMITS
 	if (policies->flags & WEFT_HASH_POLICIES_PROXY)
 		return WEFT_EXCEEDS;
 #endif

@@ -9,7 +9,7 @@
 #include "weft/image.h"
 #include "weft/lookup.h"
 
-#ifdef __bpf__
+#ifdef WEFT_KERNEL_LIMITS
 WEFT_INLINE int weft_nfa_takes(const struct weft_image_handle *image, const u8 *text, u32 len, weft_ref nfa)
 {
 	return WEFT_TOO_COMPLEX;

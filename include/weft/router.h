@@ -448,10 +448,6 @@ WEFT_INLINE int weft_choose_route(const struct weft_route_query *query, const st
 		}
 		if (r < 0)
 			break;
-#ifndef __bpf__
-		if (query->passed_over)
-			++*query->passed_over;
-#endif
 	}
 	result->reason = r == WEFT_TOO_COMPLEX ? WEFT_REASON_REGEX_TOO_COMPLEX : WEFT_REASON_LIMIT_EXCEEDED;
 	return WEFT_ROUTE_PROXY;

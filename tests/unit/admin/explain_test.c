@@ -76,6 +76,11 @@ static const char config[] =
 	"    domains: [crowded]\n"
 	"    routes:\n"
 	TEN("0") TEN("1") TEN("2") TEN("3") TEN("4") TEN("5") TEN("6")
+	"  - name: wild\n"
+	"    domains: ['*.wild', 'exact']\n"
+	"    routes:\n"
+	"    - {name: traced, match: {prefix: /, headers: [{name: x-trace, string_match: {safe_regex: {regex: '[ab]*a[ab]{24}'}}}]}, route: {cluster: far}}\n"
+	"    - {name: any, match: {prefix: /}, route: {cluster: near}}\n"
 	"  - name: secure\n"
 	"    domains: [secure]\n"
 	"    require_tls: ALL\n"
@@ -186,6 +191,39 @@ static void test_the_path_follows_from_where_endpoints_are(void **state)
 	explains(&scene->world, "GET", "http://shop/far/1", NULL, "any|shop|far|0|remote|");
 	explains(&scene->world, "GET", "http://shop/split", NULL, "any|shop|split|0|bypass or remote|");
 	explains(&scene->world, "GET", "http://shop/near?q=1", NULL, "any|shop|near|0|bypass|");
+}
+
+/* `count` times the byte between the two texts. */
+static const char *padded(char room[1024], const char *before, char byte, size_t count, const char *after)
+{
+	char bytes[512];
+
+	memset(bytes, byte, count);
+	snprintf(room, 1024, "%s%.*s%s", before, (int)count, bytes, after);
+	return room;
+}
+
+static void test_what_is_longer_than_the_kernel_follows_is_the_proxys(void **state)
+{
+	const struct scene *scene = *state;
+	const struct explain_world *world = &scene->world;
+	json_t *request, *answer;
+	char room[1024];
+
+	/* 250 and 5 bytes, then one more */
+	explains(world, "GET", "http://shop/", padded(room, "host: ", 'a', 250, ".wild"), "any|wild|any|0|bypass|");
+	explains(world, "GET", "http://shop/", padded(room, "host: ", 'a', 251, ".wild"), "any|wild|any|0|slow|limit_exceeded");
+	explains(world, "GET", "http://shop/", padded(room, "host: ", 'a', 300, ""), "any|||404|slow|limit_exceeded");
+	explains(world, "GET", "http://shop/near?beta", padded(room, "x-n: ", '0', 63, "2"), "any|shop|beta|0|remote|");
+	explains(world, "GET", "http://shop/near?beta", padded(room, "x-n: ", '0', 64, "2"), "any|shop|beta|0|slow|limit_exceeded");
+	explains(world, "GET", "http://exact/", "x-trace: ab", "any|wild|any|0|slow|regex_too_complex");
+	explains(world, "GET", "http://shop/hashed", padded(room, "x-user: ", 'u', 256, ""), "any|shop|hashed|0|bypass|");
+	explains(world, "GET", "http://shop/hashed", padded(room, "x-user: ", 'u', 257, ""), "any|shop|hashed|0|slow|balance_proxy");
+	request = json_pack("{s:s, s:s, s:[s,s]}", "method", "GET", "url", "http://shop/hashed", "headers", "x-user: a", "x-user: b");
+	answer = explain_request(world, request);
+	assert_string_equal(text(answer, "reason"), "balance_proxy");
+	json_decref(answer);
+	json_decref(request);
 }
 
 static void test_headers_decide(void **state)
@@ -481,6 +519,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_path_follows_from_where_endpoints_are),
+		cmocka_unit_test(test_what_is_longer_than_the_kernel_follows_is_the_proxys),
 		cmocka_unit_test(test_headers_decide),
 		cmocka_unit_test(test_what_weft_answers_itself_has_a_status),
 		cmocka_unit_test(test_answers_that_the_kernel_does_not_write_are_the_proxys),

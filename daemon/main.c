@@ -486,6 +486,9 @@ static int run(const struct options *options, uint32_t disabled)
 	char path[PATH_MAX];
 	int channel = -1, r;
 
+	r = fd_write_without_waiting(STDERR_FILENO);
+	if (r)
+		log_warn(r, "whoever reads the log can make weftd wait, since standard error can't be opened anew");
 	if (preflight(options, &cgroup2, &own_cgroup))
 		return EXIT_FAILURE;
 	with.descriptors = raise_limits(); /* another one may hand over more than may be open by default */

@@ -35,6 +35,23 @@ int fd_set_cloexec(int fd, bool cloexec)
 	return fcntl(fd, F_SETFD, flags) < 0 ? -errno : 0;
 }
 
+int fd_write_without_waiting(int fd)
+{
+	_cleanup_close_ int own = -1;
+	char path[32];
+	struct stat info;
+
+	if (fstat(fd, &info) < 0)
+		return -errno;
+	if (!S_ISFIFO(info.st_mode) && !isatty(fd))
+		return 0;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (own < 0)
+		return -errno;
+	return dup3(own, fd, 0) < 0 ? -errno : 0;
+}
+
 int fd_write_all(int fd, const void *bytes, size_t size)
 {
 	const char *at = bytes;

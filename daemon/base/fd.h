@@ -12,6 +12,10 @@
 int fd_set_nonblocking(int fd, bool nonblocking);
 int fd_set_cloexec(int fd, bool cloexec);
 
+/* A pipe or a terminal, from here on without waiting for who reads it: the same number leads to an open file of its own, for others who have the former one may
+ * want to wait. What is neither of them stays as it is. */
+int fd_write_without_waiting(int fd);
+
 /* Writes all of it, however many calls that takes (EINTR and short writes; the descriptor must block). */
 int fd_write_all(int fd, const void *bytes, size_t size);
 

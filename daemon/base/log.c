@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,6 +28,8 @@ static atomic_llong window_second;     /* the last one in which something was to
 static atomic_uint window_lines;       /* ... in it */
 static atomic_ullong left_out_lines;   /* beyond the rate */
 static atomic_ullong told_left_out_lines;
+static atomic_ullong lost_lines;       /* that could not be written */
+static atomic_ullong untold_lost_lines;
 
 static const char *const level_names[] = {
 	[LOG_LEVEL_ERROR] = "error",
@@ -213,7 +216,25 @@ unsigned long long log_left_out(void)
 	return atomic_load_explicit(&left_out_lines, memory_order_relaxed);
 }
 
-static void put_line(enum log_level level, const char *file, const char *text)
+unsigned long long log_lost(void)
+{
+	return atomic_load_explicit(&lost_lines, memory_order_relaxed);
+}
+
+static bool put_bytes(const char *bytes, size_t size)
+{
+	int fd = atomic_load_explicit(&output_fd, memory_order_relaxed);
+	ssize_t n;
+
+	do {
+		n = send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (n < 0 && errno == ENOTSOCK)
+			n = write(fd, bytes, size);
+	} while (n < 0 && errno == EINTR);
+	return n >= 0;
+}
+
+static bool put_line(enum log_level level, const char *file, const char *text)
 {
 	char line[LINE_MAX_BYTES];
 	struct timespec now;
@@ -233,7 +254,7 @@ static void put_line(enum log_level level, const char *file, const char *text)
 	n = snprintf(line, sizeof(line), format, utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
 		     utc.tm_hour, utc.tm_min, utc.tm_sec, now.tv_nsec / 1000000, log_level_name(level), area_len, area);
 	if (n < 0 || (size_t)n >= sizeof(line) - 1)
-		return;
+		return false;
 	used = (size_t)n;
 	used += is_json ? escape_json(line + used, sizeof(line) - used - 3, text) : escape(line + used, sizeof(line) - used - 1, text);
 	if (is_json) {
@@ -241,10 +262,7 @@ static void put_line(enum log_level level, const char *file, const char *text)
 		line[used++] = '}';
 	}
 	line[used++] = '\n';
-
-	/* There is nobody to tell when the log itself can't be written. */
-	while (write(atomic_load_explicit(&output_fd, memory_order_relaxed), line, used) < 0 && errno == EINTR)
-		;
+	return put_bytes(line, used);
 }
 
 /* `left_out` is what has to be said before the line: how many of earlier seconds were left out. */
@@ -265,6 +283,29 @@ static bool is_within_rate(unsigned rate, unsigned long long *left_out)
 	return false;
 }
 
+/* Those that were lost before come first: while that can't be said, nothing can. */
+static bool tell_lost(void)
+{
+	unsigned long long lost = atomic_exchange(&untold_lost_lines, 0);
+	char notice[128];
+
+	if (!lost)
+		return true;
+	snprintf(notice, sizeof(notice), "%llu lines were lost: they could not be written when they came", lost);
+	if (put_line(LOG_LEVEL_WARNING, __FILE__, notice))
+		return true;
+	atomic_fetch_add(&untold_lost_lines, lost);
+	return false;
+}
+
+static void put_or_count(enum log_level level, const char *file, const char *text)
+{
+	if (tell_lost() && put_line(level, file, text))
+		return;
+	atomic_fetch_add(&lost_lines, 1);
+	atomic_fetch_add(&untold_lost_lines, 1);
+}
+
 static void write_line(enum log_level level, const char *file, const char *text)
 {
 	unsigned rate = atomic_load_explicit(&current_rate, memory_order_relaxed);
@@ -275,9 +316,9 @@ static void write_line(enum log_level level, const char *file, const char *text)
 		return;
 	if (left_out) {
 		snprintf(notice, sizeof(notice), "%llu lines were left out: more than %u in a second (--log-rate)", left_out, rate);
-		put_line(LOG_LEVEL_WARNING, __FILE__, notice);
+		put_or_count(LOG_LEVEL_WARNING, __FILE__, notice);
 	}
-	put_line(level, file, text);
+	put_or_count(level, file, text);
 }
 
 void log_write(enum log_level level, const char *file, const char *fmt, ...)

@@ -20,6 +20,10 @@ int log_format_parse(const char *text, enum log_format *out); /* "text", "json";
 void log_set_rate(unsigned lines_per_second);
 unsigned long long log_left_out(void); /* until now */
 
+/* What could not be written, for instance since whoever reads the log has stopped to: nobody waits for him where the descriptor allows it
+ * (fd_write_without_waiting(); a socket always does). A line says how many before the next one that can be. */
+unsigned long long log_lost(void); /* until now */
+
 /* Of every area. */
 void log_set_level(enum log_level level);
 enum log_level log_level(void); /* what log_set_level() set last */

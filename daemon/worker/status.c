@@ -346,6 +346,7 @@ static json_t *limits(const struct worker *worker, const struct pool_stats *pool
 			  table_count(worker->table, TABLE_LISTENER) + table_count(worker->table, TABLE_NETNS));
 	set_http_limit(worker, object);
 	set_counted_limit(object, "log_lines_per_second", worker->config->options->log_rate, 0, log_left_out());
+	set_number(json_object_get(object, "log_lines_per_second"), "lost", log_lost());
 	set(object, "redirect_limit_bytes", json_pack("{s:I}", "value", (json_int_t)(redirect_limit ? redirect_limit : WEFT_REDIRECT_LIMIT_DEFAULT)));
 	return object;
 }

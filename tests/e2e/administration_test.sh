@@ -182,3 +182,21 @@ check "weftd ends cleanly" weft_stop
 
 "$build/weftd" --config "$config" --admin-address 0.0.0.0:15000 2>"$(weft_state)/bad" && failed "an administration that everybody reaches is refused"
 like "an administration that everybody reaches is refused" 'loopback' "$(cat "$(weft_state)/bad")"
+
+# Standard error is a pipe that is full, and whose reader sleeps.
+mkfifo "$(weft_state)/log"
+exec {log}<>"$(weft_state)/log"
+dd if=/dev/zero of="$(weft_state)/log" bs=4096 count=1000 oflag=nonblock status=none 2>"$(weft_state)/dd"
+cat >"$(weft_state)/weftd" <<END
+#!/bin/sh
+exec "$weftd" "\$@" 2>"$(weft_state)/log"
+END
+chmod +x "$(weft_state)/weftd"
+weftd=$(weft_state)/weftd weft_start "$config"
+check "weftd serves although nobody reads its log" serves
+between "it counts the lines" 3 1000 "$(status_of .limits.log_lines_per_second.lost)"
+timeout 2 cat <&"$log" >"$(weft_state)/log.read"
+reload
+check "and says how many there were once somebody does" wait_until 30 eval 'timeout 1 cat <&"$log" >>"$(weft_state)/log.read"; grep -aqE "[0-9]+ lines were lost" "$(weft_state)/log.read"'
+check "weftd ends cleanly" weft_stop
+exec {log}>&-

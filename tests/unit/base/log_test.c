@@ -3,12 +3,15 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -173,6 +176,76 @@ static void test_lines_beyond_the_rate_are_left_out_and_told_of(void **state)
 	assert_int_equal(times(strbuf_text(&out), "any number"), 25);
 }
 
+static void wait_too_long(int signal)
+{
+	static const char text[] = "a line that nobody reads was waited for\n";
+
+	(void)signal;
+	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+	_exit(1);
+}
+
+/* Until nothing more is in there. */
+static void read_what_is_there(int fd, struct strbuf *out)
+{
+	char bytes[4096];
+	ssize_t n;
+
+	assert_int_equal(fd_set_nonblocking(fd, true), 0);
+	while ((n = read(fd, bytes, sizeof(bytes))) > 0)
+		assert_int_equal(strbuf_append(out, bytes, (size_t)n), 0);
+}
+
+static void nobody_reads(int reader, int writer)
+{
+	_cleanup_(strbuf_release) struct strbuf first = STRBUF_INIT, then = STRBUF_INIT;
+	const unsigned long long before = log_lost();
+	unsigned long long lost;
+	char expected[64];
+
+	log_set_fd(writer);
+	signal(SIGALRM, wait_too_long);
+	alarm(20);
+	for (int i = 0; i < 20000; i++)
+		log_info("one of many");
+	lost = log_lost() - before;
+	read_what_is_there(reader, &first);
+	log_info("read again");
+	log_info("and again");
+	log_set_fd(STDERR_FILENO);
+	alarm(0);
+	assert_in_range(lost, 1, 19999);
+	assert_int_equal(times(strbuf_text(&first), "one of many\n"), 20000 - lost);
+	assert_int_equal(first.data[first.size - 1], '\n');
+	read_what_is_there(reader, &then);
+	snprintf(expected, sizeof(expected), " warning base: %llu lines were lost", lost);
+	assert_int_equal(times(strbuf_text(&then), expected), 1);
+	assert_int_equal(times(strbuf_text(&then), "\n"), 3);
+	assert_non_null(strstr(strbuf_text(&then), " info base: and again\n"));
+	assert_int_equal(log_lost() - before, lost);
+}
+
+static void test_nobody_waits_for_who_does_not_read(void **state)
+{
+	int ends[2], former;
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	former = dup(ends[1]);
+	assert_int_equal(fd_write_without_waiting(ends[1]), 0);
+	nobody_reads(ends[0], ends[1]);
+	assert_false(fcntl(former, F_GETFL) & O_NONBLOCK); /* it is somebody else's */
+	close(former);
+	close(ends[0]);
+	close(ends[1]);
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	assert_int_equal(fd_write_without_waiting(ends[1]), 0);
+	nobody_reads(ends[0], ends[1]);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 static void test_an_area_has_a_level_of_its_own(void **state)
 {
 	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
@@ -231,6 +304,7 @@ int main(void)
 		cmocka_unit_test(test_control_bytes_and_long_texts_stay_one_line),
 		cmocka_unit_test(test_lines_of_threads_do_not_mix),
 		cmocka_unit_test(test_lines_beyond_the_rate_are_left_out_and_told_of),
+		cmocka_unit_test(test_nobody_waits_for_who_does_not_read),
 		cmocka_unit_test(test_an_area_has_a_level_of_its_own),
 		cmocka_unit_test(test_every_stage_is_an_area),
 		cmocka_unit_test(test_a_line_may_be_an_object),

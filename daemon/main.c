@@ -275,7 +275,11 @@ static int remove_own_pins(const struct options *options, const struct beginning
 
 	if (lock_fd < 0)
 		return 0;
-	return pins_path(options->bpffs, PASS_ABI, path) || pins_remove_locked(path, &lock_fd) ? -EIO : 0;
+	if (pins_path(options->bpffs, PASS_ABI, path) || pins_remove_locked(path, &lock_fd))
+		return -EIO;
+	/* The other one may have ended before: then nobody is left to do it. */
+	pins_remove_folder(options->bpffs);
+	return 0;
 }
 
 /* The pins are its own still; all else is that one's which serves. */

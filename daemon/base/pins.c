@@ -20,6 +20,7 @@
 #include "base/step.h"
 
 #define DEPTH_MAX 5
+#define TRIES_MAX 8
 
 static bool is_bpffs(const char *path)
 {
@@ -141,12 +142,15 @@ int pins_make(const char *dir, uint64_t abi)
 	char path[PATH_MAX];
 	int r;
 
-	r = prepare(dir);
-	if (!r)
-		r = pins_path(dir, abi, path);
-	if (r)
-		return r;
-	return mkdir(path, 0700) && errno != EEXIST ? log_err(-errno, "making %s", path) : 0;
+	r = pins_path(dir, abi, path);
+	/* The last one that drained takes `dir` away when nothing is in it, and may do so between the two. */
+	for (int i = 0; !r && i < TRIES_MAX; i++) {
+		r = prepare(dir);
+		if (r || !mkdir(path, 0700) || errno == EEXIST)
+			return r;
+		r = errno == ENOENT ? 0 : -errno;
+	}
+	return log_err(r ? r : -ENOENT, "making a folder for what is pinned in %s", dir);
 }
 
 int pins_each(const char *dir, int (*fn)(void *arg, const char *path), void *arg)
@@ -240,6 +244,12 @@ static bool has_nothing(const char *dir)
 			return false;
 	}
 	return stream != NULL;
+}
+
+void pins_remove_folder(const char *dir)
+{
+	if (rmdir(dir) && errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST && errno != EBUSY)
+		log_warn(-errno, "removing the folder %s", dir);
 }
 
 int pins_remove_all(const char *dir)

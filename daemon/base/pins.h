@@ -35,6 +35,8 @@ bool pins_begins(const char *path);
 int pins_each(const char *dir, int (*fn)(void *arg, const char *path), void *arg);
 /* What nobody drains, in folders other than `own`, with what else its weftd has left. */
 int pins_remove_left(const char *dir, const char *own);
+/* `dir` itself, unless anything is in it, or mounted there. */
+void pins_remove_folder(const char *dir);
 /* All that nobody drains, then `dir` itself if it is empty, and a BPF file system that was mounted there. */
 int pins_remove_all(const char *dir);
 

@@ -413,8 +413,21 @@ unsaid() {
 		wait "$weft_pid"
 		weft_pid=
 	fi
-	equal 'unsaid: nothing is left but the folder of pins' "$(weft_state)/bpffs/weft" "$(weft_left)"
+	equal 'unsaid: nothing is left' '' "$(weft_left)"
 	go_on
+}
+
+# The one that serves ends before the one that drains: what it can't take away then is the other one's to.
+serving_ends_first() {
+	anew 'serving ends first' --drain-time 3600
+	check 'serving ends first: a connection is open' keep
+	check 'serving ends first: another one takes over' drained
+	check 'serving ends first: it ends' weft_stop
+	check 'serving ends first: the old one drains still' test -z "$(kill -0 "$former" 2>&1)"
+	equal 'serving ends first: its pins are there' 1 "$(folders)"
+	kept_ended 'serving ends first: the connection did not notice' open
+	ended 'serving ends first: the old one' "$former"
+	equal 'serving ends first: nothing is left' '' "$(weft_left)"
 }
 
 # A worker of the new one is late: that of the old one has died meanwhile, and the next one, which goes on, has its pins without their lock.
@@ -478,6 +491,7 @@ a_pod_goes
 told_meanwhile
 both_end
 unsaid
+serving_ends_first
 late_worker
 
 check 'a weftd that is to stay takes over' drained --stay-when-replaced --drain-time 3600

@@ -70,7 +70,7 @@ static __always_inline void pool_mark_idle(const struct weft_upstream *upstream)
 static __always_inline void upstream_return(struct weft_upstream *upstream, u64 word)
 {
 	u32 lease = WEFT_LEASE(word), to = upstream->is_dead ? WEFT_UPSTREAM_DEAD : WEFT_UPSTREAM_IDLE;
-	u32 is_counted = upstream->is_counted;
+	bool is_counted = upstream->counted_lease == lease;
 
 	if (!state_swap(upstream, word, lease, to))
 		return;
@@ -108,25 +108,46 @@ static __always_inline u32 pool_claim(struct weft_pool *pool)
 	return __sync_fetch_and_and(&pool->idle[1], ~bit) & bit ? 64 + position : WEFT_POOL_SLOTS_MAX;
 }
 
+/* The exchange stands in `active`, and whoever ends it finds that out by its lease: what another one of the slot has written means nothing. With a swap, so that
+ * it is there before the state is looked at. */
+static __always_inline void lease_count(struct weft_upstream *upstream, u32 lease, u32 endpoint_id)
+{
+	endpoint_active_add(endpoint_id, 1);
+	__sync_lock_test_and_set(&upstream->counted_lease, lease);
+}
+
+/* The worker ended the exchange before it could see whether it counts, or has seen it and taken it off. */
+static __always_inline void lease_uncount(struct weft_upstream *upstream, u32 lease, u32 endpoint_id)
+{
+	if (__sync_val_compare_and_swap(&upstream->counted_lease, lease, ~lease) == lease)
+		endpoint_active_add(endpoint_id, -1);
+}
+
 /* IDLE -> LENT, if this slot is idle and in this pool: one that an endpoint had at another address, or before it was removed, keeps its
  * slots until their last exchange is over, and is not the one that `pool_index` names. */
 static __always_inline bool slot_lend(u32 slot, u32 pool, u32 pod_id, u32 endpoint_id, u32 is_counted, struct lease *lease)
 {
 	struct weft_upstream *upstream = bpf_map_lookup_elem(&upstreams, &slot);
 	u64 word, lent;
+	u32 number;
 
 	if (!upstream || upstream->pool != pool || upstream->pod_id != pod_id || upstream->endpoint_id != endpoint_id)
 		return false;
 	word = upstream->state;
 	if (WEFT_STATE(word) != WEFT_UPSTREAM_IDLE)
 		return false;
-	lent = WEFT_STATE_WORD(WEFT_LEASE(word) + 1, WEFT_UPSTREAM_LENT);
+	number = WEFT_LEASE(word) + 1;
+	lent = WEFT_STATE_WORD(number, WEFT_UPSTREAM_LENT);
 	if (__sync_val_compare_and_swap(&upstream->state, word, lent) != word)
 		return false;
-	if (upstream->is_counted != is_counted)
-		upstream->is_counted = is_counted;
 	if (is_counted)
-		endpoint_active_add(endpoint_id, 1);
+		lease_count(upstream, number, endpoint_id);
+	else if (upstream->counted_lease == number)
+		upstream->counted_lease = ~number; /* of as many leases ago as there are numbers */
+	if (upstream->state != lent) {
+		lease_uncount(upstream, number, endpoint_id);
+		return false;
+	}
 	/* Again, now that it is ours: a recycled slot can't reach another tenant. */
 	if (upstream->is_dead || upstream->pool != pool || upstream->pod_id != pod_id || upstream->endpoint_id != endpoint_id) {
 		upstream_return(upstream, lent);

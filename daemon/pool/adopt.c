@@ -140,7 +140,7 @@ void free_unbacked(struct pool *pool, uint32_t slot)
 	struct pool_exchange exchange;
 
 	if (state == WEFT_UPSTREAM_LENT || state == WEFT_UPSTREAM_REPLYING || state == WEFT_UPSTREAM_RELAYED) {
-		if (s->is_counted && s->endpoint_id < WEFT_ENDPOINTS_MAX)
+		if (s->counted_lease == WEFT_LEASE(state_load(s)) && s->endpoint_id < WEFT_ENDPOINTS_MAX)
 			__atomic_fetch_sub(&pool->kernel.endpoint_states[s->endpoint_id].active, 1, __ATOMIC_RELAXED);
 	}
 	if (state != WEFT_UPSTREAM_FREE && s->client_cookie) {

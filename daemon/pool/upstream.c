@@ -132,9 +132,9 @@ static bool is_lease(uint64_t word)
 	return state == WEFT_UPSTREAM_LENT || state == WEFT_UPSTREAM_REPLYING || state == WEFT_UPSTREAM_RELAYED;
 }
 
-static bool is_counted(const struct upstream *u)
+static bool is_counted(const struct upstream *u, uint64_t word)
 {
-	return __atomic_load_n(&u->shared->is_counted, __ATOMIC_RELAXED);
+	return __atomic_load_n(&u->shared->counted_lease, __ATOMIC_RELAXED) == WEFT_LEASE(word);
 }
 
 /* What the program counted when it lent is taken off by whoever ends the exchange. */
@@ -143,10 +143,12 @@ static void take_off_count(struct upstream *u)
 	__atomic_fetch_sub(&u->pool->kernel.endpoint_states[u->owner->key.endpoint_id].active, 1, __ATOMIC_RELAXED);
 }
 
-/* It is CLOSING: nobody lends it any more. */
-static void exchange_ended(struct upstream *u)
+/* It is CLOSING: nobody lends it any more. The program that lent it may count it only now: one of the two takes that off. */
+static void exchange_ended(struct upstream *u, uint64_t word)
 {
-	if (is_counted(u))
+	uint32_t lease = WEFT_LEASE(word);
+
+	if (__atomic_compare_exchange_n(&u->shared->counted_lease, &lease, ~WEFT_LEASE(word), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 		take_off_count(u);
 }
 
@@ -159,7 +161,7 @@ bool upstream_close_from(struct upstream *u, uint64_t word, enum pool_close_reas
 	if (!state_swap(u->shared, word, WEFT_UPSTREAM_CLOSING))
 		return false;
 	if (is_lease(word))
-		exchange_ended(u);
+		exchange_ended(u, word);
 	upstream_drop(u, reason);
 	if (reason == POOL_CLOSE_CLIENT_GONE && is_lease(word)) {
 		exchange.record.state = word;
@@ -198,7 +200,7 @@ void upstream_idle(struct upstream *u, uint64_t word)
 	u->seen_word = idle;
 	u->seen_ns = now_ns();
 	/* Once it is IDLE it may be lent, and what stands in its record is the next exchange's. */
-	was_counted = is_lease(word) && is_counted(u);
+	was_counted = is_lease(word) && is_counted(u, word);
 	if (is_lease(word))
 		s->exchange_count++;
 	if (!state_swap(s, word, WEFT_UPSTREAM_IDLE))
@@ -296,7 +298,7 @@ bool upstream_cut(struct upstream *u, uint64_t word, enum pool_close_reason reas
 		return false;
 	}
 	exchange_read(pool, u->slot, &exchange);
-	exchange_ended(u);
+	exchange_ended(u, word);
 	pool->counts.cuts++;
 	if (exchange_is_awaited(pool, &exchange))
 		pool->callbacks.exchange_cut(pool->callbacks.arg, &exchange);

@@ -203,7 +203,7 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	u32 pool;              /* index in `pools` */
 	u32 pool_position;     /* index in its `slots` */
 	u32 is_dead;           /* set by sock_ops when the socket left ESTABLISHED */
-	u32 is_counted;        /* the exchange stands in its endpoint's `active`; written when it is lent */
+	u32 counted_lease;     /* of the last exchange that stands in its endpoint's `active`; its complement once it is taken off */
 	u64 waits_since_ns;    /* when its server was first seen to read without O_NONBLOCK; 0: never (bpf/blocking.h) */
 	/* line 1: the exchange, valid from LENT on; written by the program that holds the lease: of the client, then of the server */
 	u64 state;             /* WEFT_STATE_WORD */
@@ -255,7 +255,8 @@ struct weft_pool_key { /* hash `pool_index` -> u32 index in `pools`; written by 
 
 /* `cluster_state` and `endpoint_state`: arrays, mmap, of the structs in weft/balance.h. A request of a cluster that is balanced by load
  * counts in its endpoint's `active` from the lease on, until whoever ends the exchange takes it off: the program that sets IDLE, or the
- * worker when it takes a slot out of LENT, REPLYING or RELAYED. */
+ * worker when it takes a slot out of LENT, REPLYING or RELAYED. Where the worker does so before the program that lends has written
+ * `counted_lease`, that one sees it, and takes off what it has counted. */
 
 /* ---- events (ring buffer `events`) ------------------------------------------------------------------------------------ */
 

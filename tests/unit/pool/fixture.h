@@ -384,6 +384,20 @@ static void miss(struct fixture *fx, uint32_t endpoint_id)
 	pool_event(fx->pool, &event);
 }
 
+/* As lease_count() and lease_uncount() in bpf/exchange.h; false: the worker has ended it meanwhile. */
+static inline bool count_lease(struct fixture *fx, struct weft_upstream *u, uint64_t lent, uint32_t endpoint_id)
+{
+	uint32_t lease = WEFT_LEASE(lent);
+
+	__atomic_fetch_add(&fx->endpoint_states[endpoint_id].active, 1, __ATOMIC_RELAXED);
+	__atomic_exchange_n(&u->counted_lease, lease, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&u->state, __ATOMIC_SEQ_CST) == lent)
+		return true;
+	if (__atomic_compare_exchange_n(&u->counted_lease, &lease, ~WEFT_LEASE(lent), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		__atomic_fetch_sub(&fx->endpoint_states[endpoint_id].active, 1, __ATOMIC_RELAXED);
+	return false;
+}
+
 /* IDLE -> LENT, as upstream_lend() in bpf/exchange.h; -1: nothing idle. */
 static int lend(struct fixture *fx, uint32_t endpoint_id)
 {
@@ -402,8 +416,8 @@ static int lend(struct fixture *fx, uint32_t endpoint_id)
 		lent = WEFT_STATE_WORD(WEFT_LEASE(word) + 1, WEFT_UPSTREAM_LENT);
 		if (!__atomic_compare_exchange_n(&u->state, &word, lent, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 			continue;
-		u->is_counted = 1;
-		__atomic_fetch_add(&fx->endpoint_states[endpoint_id].active, 1, __ATOMIC_RELAXED);
+		if (!count_lease(fx, u, lent, endpoint_id))
+			continue;
 		u->client_cookie = CLIENT;
 		u->deadline_ns = 0;
 		u->request_remaining = 0;

@@ -173,7 +173,6 @@ static void lend_for_a_cluster_that_does_not_count(int signal)
 		return;
 	onlooker.has_lent =
 		__atomic_compare_exchange_n(&u->state, &word, WEFT_STATE_WORD(WEFT_LEASE(word) + 1, WEFT_UPSTREAM_LENT), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-	u->is_counted = 0;
 }
 
 /* Where processors can't be stepped so, it is lent when the worker is done. */
@@ -215,10 +214,57 @@ static void test_what_is_lent_at_once_does_not_change_what_was_counted_before(vo
 	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
 }
 
+/* IDLE -> LENT, and not a step more. */
+static uint64_t lend_and_stop(struct weft_upstream *u)
+{
+	uint64_t word = __atomic_load_n(&u->state, __ATOMIC_ACQUIRE), lent = WEFT_STATE_WORD(WEFT_LEASE(word) + 1, WEFT_UPSTREAM_LENT);
+
+	assert_int_equal(WEFT_STATE(word), WEFT_UPSTREAM_IDLE);
+	assert_true(__atomic_compare_exchange_n(&u->state, &word, lent, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+	return lent;
+}
+
+/* The program that lends is stopped for long, with its pod, right after it has: the worker takes nothing off that was not counted. */
+static void test_what_is_ended_before_it_is_counted_is_not_counted(void **state)
+{
+	struct fixture *fx = *state;
+	int slot = lend_first(fx);
+	struct weft_upstream *u = &fx->upstreams[slot];
+	uint64_t lent;
+
+	/* one that counted was there before, so that its mark is; of two clusters of an endpoint one may count, and the other not */
+	assert_true(give_back(fx, slot, WEFT_UPSTREAM_LENT));
+	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
+	u->client_cookie = 0;
+	lent = lend_and_stop(u);
+	AWAIT(fx, __atomic_load_n(&u->state, __ATOMIC_ACQUIRE) != lent);
+	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
+	/* ... and it counts only now */
+	assert_false(count_lease(fx, u, lent, ENDPOINT));
+	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
+}
+
+/* The other way round: the worker has seen it, and the program looks afterwards. */
+static void test_what_is_counted_while_it_ends_is_taken_off_once(void **state)
+{
+	struct fixture *fx = *state;
+	int slot = lend_first(fx);
+	struct weft_upstream *u = &fx->upstreams[slot];
+	uint32_t lease = WEFT_LEASE(u->state);
+
+	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 1);
+	u->client_cookie = 0;
+	AWAIT(fx, state_of(fx, slot) != WEFT_UPSTREAM_LENT);
+	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
+	assert_int_equal(u->counted_lease, ~lease);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_programs_and_worker_never_end_an_exchange_twice, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_ended_before_it_is_counted_is_not_counted, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_counted_while_it_ends_is_taken_off_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_lent_at_once_does_not_change_what_was_counted_before, setup, teardown),
 	};
 

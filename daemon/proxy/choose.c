@@ -93,7 +93,7 @@ int choose_endpoint(struct exchange *exchange, u32 attempt, struct weft_endpoint
 	return 0;
 }
 
-/* A proxy that dies in between leaves one too many, rather than one too few. */
+/* A proxy that dies in between leaves one too many, rather than one too few, until the next one begins. */
 static void add(u32 *active, u32 *noted, int by)
 {
 	if (noted && by < 0)
@@ -111,7 +111,7 @@ void count_load(struct thread *thread, u32 cluster_id, u32 endpoint_id, int by)
 	if (cluster_id < WEFT_CLUSTERS_MAX)
 		add(&backend->clusters[cluster_id].active, load ? &load->clusters[cluster_id] : NULL, by);
 	if (endpoint_id && endpoint_id < WEFT_ENDPOINTS_MAX)
-		add(&backend->endpoints[endpoint_id].active, load ? &load->endpoints[endpoint_id] : NULL, by);
+		add(&backend->endpoints[endpoint_id].proxied, load ? &load->endpoints[endpoint_id] : NULL, by);
 }
 
 static void count_active(struct exchange *exchange, int by)

@@ -44,7 +44,7 @@ struct proxy_backend {
 	struct weft_endpoint_state *endpoints; /* [WEFT_ENDPOINTS_MAX] */
 };
 
-/* What this proxy has counted in `active` of the states above, and not yet taken off: for who follows it when it dies. */
+/* What this proxy has counted in `active` and `proxied` of the states above, and not yet taken off: for who follows it when it dies. */
 struct proxy_load {
 	uint32_t clusters[WEFT_CLUSTERS_MAX];
 	uint32_t endpoints[WEFT_ENDPOINTS_MAX];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What this worker's proxy has counted in the `active` of clusters and endpoints, written down in memory that outlives it: a worker that dies takes nothing off,
- * nor does a replaced weftd that is killed before its last exchange is over. Whoever follows does it for them. */
+/* What this worker's proxy has counted in `active` of clusters and `proxied` of endpoints, written down in memory that outlives it: a worker that dies takes
+ * nothing off, nor does a replaced weftd that is killed before its last exchange is over. Whoever follows does it for them. */
 #include <errno.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -37,7 +37,7 @@ static uint32_t settle(struct worker *worker, struct proxy_load *load)
 	}
 	for (uint32_t i = 0; i < WEFT_ENDPOINTS_MAX; i++)
 		if (load->endpoints[i])
-			take_off(&endpoints[i].active, __atomic_exchange_n(&load->endpoints[i], 0, __ATOMIC_SEQ_CST));
+			take_off(&endpoints[i].proxied, __atomic_exchange_n(&load->endpoints[i], 0, __ATOMIC_SEQ_CST));
 	return sum;
 }
 
@@ -101,6 +101,20 @@ void load_settle_orphans(struct worker *worker)
 	table_each(worker->table, settle_entry, &search);
 }
 
+/* No proxy runs that could have counted anything: what stands there is of those that died between two steps, of an exchange or of settling another one's. */
+static void settle_rest(struct worker *worker)
+{
+	struct weft_cluster_state *clusters = datapath_clusters(worker->datapath);
+	struct weft_endpoint_state *endpoints = datapath_endpoints(worker->datapath);
+
+	for (uint32_t i = 0; i < WEFT_CLUSTERS_MAX; i++)
+		if (__atomic_load_n(&clusters[i].active, __ATOMIC_RELAXED))
+			__atomic_store_n(&clusters[i].active, 0, __ATOMIC_RELAXED);
+	for (uint32_t i = 0; i < WEFT_ENDPOINTS_MAX; i++)
+		if (__atomic_load_n(&endpoints[i].proxied, __ATOMIC_RELAXED))
+			__atomic_store_n(&endpoints[i].proxied, 0, __ATOMIC_RELAXED);
+}
+
 int load_start(struct worker *worker)
 {
 	_cleanup_close_ int fd = -1;
@@ -108,6 +122,8 @@ int load_start(struct worker *worker)
 	struct proxy_load *load;
 
 	load_settle(worker, 0); /* of the worker before */
+	if (!table_count(worker->table, TABLE_CHANNEL))
+		settle_rest(worker);
 	fd = memfd_create("weft-load", MFD_CLOEXEC);
 	if (fd < 0 || ftruncate(fd, sizeof(*load)) < 0)
 		return -errno;

@@ -256,7 +256,8 @@ struct weft_pool_key { /* hash `pool_index` -> u32 index in `pools`; written by 
 /* `cluster_state` and `endpoint_state`: arrays, mmap, of the structs in weft/balance.h. A request of a cluster that is balanced by load
  * counts in its endpoint's `active` from the lease on, until whoever ends the exchange takes it off: the program that sets IDLE, or the
  * worker when it takes a slot out of LENT, REPLYING or RELAYED. Where the worker does so before the program that lends has written
- * `counted_lease`, that one sees it, and takes off what it has counted. */
+ * `counted_lease`, that one sees it, and takes off what it has counted. Proxies count theirs in `proxied`, and what they have of a cluster in its
+ * `active`: the load of an endpoint is the sum. */
 
 /* ---- events (ring buffer `events`) ------------------------------------------------------------------------------------ */
 

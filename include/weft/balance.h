@@ -9,12 +9,14 @@
 
 struct weft_cluster_state {
 	u32 position; /* of the next round-robin choice; wraps */
-	u32 active;   /* requests in flight: the caller's to count */
+	u32 active;   /* requests in proxies: theirs to count */
 };
 
 struct weft_endpoint_state {
-	u32 active; /* requests in flight: the caller's to count */
+	u32 active; /* requests in flight that programs have: the caller's to count */
 	u32 servers_block_s; /* when a server in its pod was seen to read without O_NONBLOCK, in seconds since boot; 0: never (bpf/blocking.h) */
+	u32 proxied; /* requests in proxies, counted apart: when none is left, there is none */
+	u32 zero;
 };
 
 #ifdef __bpf__
@@ -66,7 +68,7 @@ WEFT_INLINE u32 weft_balance_active(const struct weft_balance_query *query, u32 
 #else
 	state = query->state && endpoint_id < query->state->endpoint_count ? &query->state->endpoints[endpoint_id] : NULL;
 #endif
-	return state ? *(volatile u32 *)&state->active : 0;
+	return state ? *(volatile u32 *)&state->active + *(volatile u32 *)&state->proxied : 0;
 }
 
 /* Reference of the cluster in an endpoint image; 0: none. */

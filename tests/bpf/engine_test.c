@@ -397,7 +397,8 @@ static void test_listeners_and_endpoints_are_found_as_on_the_host(void **state)
 		query.random = engine->io->random = random_next(&random);
 		id = 1 + i % 3;
 		busy.active = states[id].active = random_next(&random) % 5;
-		busy.servers_block_s = 0;
+		busy.proxied = states[id].proxied = random_next(&random) % 3;
+		busy.servers_block_s = busy.zero = 0;
 		assert_int_equal(bpf_map_update_elem(bpf_object__find_map_fd_by_name(engine->object, "endpoints"), &id, &busy, BPF_ANY), 0);
 		r = weft_pick_endpoint(&query, &endpoint);
 		run(engine, "engine_pick_endpoint", 1);

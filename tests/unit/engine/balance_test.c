@@ -218,6 +218,25 @@ static void test_least_request_avoids_the_busier_of_two(void **state)
 	builder_free(&world.builder);
 }
 
+/* Programs and proxies count apart, and compare the sum. */
+static void test_requests_in_proxies_are_load_too(void **state)
+{
+	struct world world;
+	u32 counts[8];
+
+	world_open(&world);
+	world.endpoints[4].proxied = 60;
+	world.endpoints[5].active = 50;
+	spread(&world, LEAST_REQUEST, counts);
+	assert_in_range(counts[4], 1000, 1220);
+	assert_in_range(counts[5], 3100, 3600);
+	world.endpoints[5].proxied = 20;
+	spread(&world, LEAST_REQUEST, counts);
+	assert_in_range(counts[4], 3100, 3600);
+	assert_in_range(counts[5], 1000, 1220);
+	builder_free(&world.builder);
+}
+
 static void test_least_request_compares_as_many_as_it_is_told(void **state)
 {
 	struct world world;
@@ -329,6 +348,7 @@ int main(void)
 		cmocka_unit_test(test_round_robin_takes_the_schedule_in_turn),
 		cmocka_unit_test(test_random_follows_the_schedule),
 		cmocka_unit_test(test_least_request_avoids_the_busier_of_two),
+		cmocka_unit_test(test_requests_in_proxies_are_load_too),
 		cmocka_unit_test(test_least_request_compares_as_many_as_it_is_told),
 		cmocka_unit_test(test_unequal_weights_are_divided_by_the_requests_in_flight),
 		cmocka_unit_test(test_unequal_weights_of_many_endpoints_are_sampled),

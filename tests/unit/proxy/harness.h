@@ -320,7 +320,7 @@ static inline void harness_free(struct harness *h)
 	image_free(&h->endpoints);
 	ids_free(&h->ids);
 	for (size_t i = 0; i < WEFT_ENDPOINTS_MAX; i++)
-		assert_int_equal(h->endpoint_states[i].active, 0);
+		assert_int_equal(h->endpoint_states[i].proxied, 0);
 	for (int i = 0; i < SERVERS; i++)
 		if (h->servers[i] >= 0)
 			close(h->servers[i]);

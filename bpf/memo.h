@@ -25,6 +25,8 @@ struct memo {
 	u8 method;           /* also of the request that a response answers: its framing depends on it */
 	u8 zero;
 	u64 content_length;
+	struct weft_span connection;
+	u32 zero_too;
 	u64 route_generation; /* request */
 	u32 route_slot;      /* request; the worker writes slot and generation one after the other: both must be those */
 	struct weft_route_result route; /* request */
@@ -75,6 +77,7 @@ WEFT_STAGE int memo_recall(struct memo *memo, struct scratch *scratch, u32 copie
 	scratch->head.head_len = scratch->sent_head_len = len;
 	scratch->head.flags = memo->flags;
 	scratch->head.content_length = memo->content_length;
+	scratch->head.connection = memo->connection;
 	scratch->head.status = memo->status;
 	scratch->head.method = memo->method;
 	return 1;
@@ -129,6 +132,7 @@ WEFT_STAGE int memo_keep(struct memo *memo, const struct scratch *scratch)
 	memo->head_len = scratch->head.head_len;
 	memo->flags = scratch->head.flags;
 	memo->content_length = scratch->head.content_length;
+	memo->connection = scratch->head.connection;
 	memo->status = scratch->head.status;
 	memo->method = scratch->head.method;
 	memo->route_generation = scratch->route_generation;

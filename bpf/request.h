@@ -171,20 +171,20 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	struct weft_upstream *upstream;
 	u32 slot, n = msg->size, reason, head_len, old_len;
 	u64 total, word, now, key;
-	bool is_bypass, lacks_length, is_edited;
+	bool is_bypass, always_changes, is_edited;
 
 	if (!connection || !scratch || !settings)
 		return WEFT_REASON_NO_CONNECTION;
 	old_len = scratch->sent_head_len;
 	head_len = scratch->head.head_len;
-	lacks_length = weft_lacks_length(&scratch->head);
-	is_edited = scratch->route.changes || scratch->is_rewritten || lacks_length;
+	always_changes = weft_changes_always(&scratch->head);
+	is_edited = scratch->route.changes || scratch->is_rewritten || always_changes;
 	if ((is_edited || scratch->route.response_changes) && !has_push_pop)
 		return WEFT_REASON_EDITS_OFF;
 	if (scratch->route.changes)
 		head_len = weft_change_head(&scratch->change, &scratch->route_query, &scratch->bytes, &scratch->head, scratch->route.changes);
-	else if (lacks_length)
-		head_len = weft_change_length(&scratch->change, &scratch->bytes, &scratch->head);
+	else if (always_changes)
+		head_len = weft_change_always(&scratch->change, &scratch->bytes, &scratch->head);
 	if (!head_len)
 		return WEFT_REASON_EDITED_TOO_LARGE;
 	n += head_len - old_len;

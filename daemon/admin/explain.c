@@ -446,7 +446,7 @@ static json_t *conclude_cluster(struct explanation *x, const struct choice_outco
 	if (outcome->has_none && !outcome->has_bypass && !outcome->has_remote)
 		return conclude_status(x, 503, world->has_push_pop ? "local_reply" : "slow", weft_reason_names[WEFT_REASON_NO_ENDPOINT],
 				       "the cluster has no usable endpoint: \"no healthy upstream\"");
-	if ((outcome->has_changes || x->head.flags & WEFT_HEAD_NOT_CANONICAL || weft_lacks_length(&x->head)) && !world->has_push_pop)
+	if ((outcome->has_changes || x->head.flags & WEFT_HEAD_NOT_CANONICAL || weft_changes_always(&x->head)) && !world->has_push_pop)
 		return conclude_slow(x, WEFT_REASON_EDITS_OFF, "this kernel can't change what a request holds");
 	if (outcome->is_too_large)
 		return conclude_slow(x, WEFT_REASON_EDITED_TOO_LARGE, "the head, as the route changes it, is longer than the kernel writes one");

@@ -165,7 +165,14 @@ WEFT_STAGE int weft_change_add(struct weft_change *change, const struct weft_rou
 	return 0;
 }
 
-/* Line `index`: Host, or of a name that may be one of the items'. */
+/* The Connection line goes to nobody but weft. */
+WEFT_INLINE void weft_change_connection(struct weft_change *change, const struct weft_head_bytes *bytes, const struct weft_head *head)
+{
+	weft_change_keep(change, bytes, head->connection.off);
+	change->read = head->connection.off + head->connection.len;
+}
+
+/* Line `index`: Connection, Host, or of a name that may be one of the items'. */
 WEFT_STAGE int weft_change_field(struct weft_change *change, const struct weft_route_query *query, const struct weft_head_bytes *bytes,
 				 const struct weft_head *head, u32 index)
 {
@@ -174,7 +181,11 @@ WEFT_STAGE int weft_change_field(struct weft_change *change, const struct weft_r
 
 	if (!change || !query || !bytes || !head || index >= WEFT_FIELDS_MAX)
 		return 0;
-	field = &head->fields[index];
+	field = &head->fields[weft_change_index(index)];
+	if (head->connection.len && field->name.off == head->connection.off) {
+		weft_change_connection(change, bytes, head);
+		return 0;
+	}
 	if (change->host && field->value.off == head->authority.off) {
 		weft_change_keep(change, bytes, field->value.off);
 		weft_change_text(change, query, change->host);
@@ -199,14 +210,22 @@ WEFT_INLINE u32 weft_change_end(struct weft_change *change, const struct weft_he
 	return change->is_full ? 0 : change->written;
 }
 
-/* Writes a head that lacks but its length. Returns its length, or 0: it would be too long. */
-WEFT_STAGE u32 weft_change_length(struct weft_change *change, const struct weft_head_bytes *bytes, const struct weft_head *head)
+/* Has the head what Envoy changes whatever the route? */
+WEFT_INLINE bool weft_changes_always(const struct weft_head *head)
+{
+	return head->connection.len || weft_lacks_length(head);
+}
+
+/* Writes a head of which only that changes. Returns its length, or 0: it would be too long. */
+WEFT_STAGE u32 weft_change_always(struct weft_change *change, const struct weft_head_bytes *bytes, const struct weft_head *head)
 {
 	if (!change || !bytes || !head)
 		return 0;
 	change->read = 0;
 	change->written = 0;
 	change->is_full = 0;
+	if (head->connection.len)
+		weft_change_connection(change, bytes, head);
 	return weft_change_end(change, bytes, head);
 }
 
@@ -252,7 +271,7 @@ WEFT_STAGE u32 weft_change_head(struct weft_change *change, const struct weft_ro
 	for (i = 0; i < WEFT_FIELDS_MAX; i++) {
 		if (i >= head->field_count)
 			break;
-		if (has_host || names >> (head->fields[i].name_hash & 63) & 1)
+		if (has_host || names >> (head->fields[i].name_hash & 63) & 1 || head->fields[i].name.off == head->connection.off)
 			weft_change_field(change, query, bytes, head, i);
 	}
 	weft_change_keep(change, bytes, head->head_len - 2);

@@ -19,6 +19,7 @@ struct weft_parser {
 	u32 facts;  /* WEFT_PARSER_* */
 	u32 tokens; /* names in Connection lines */
 	u32 host_line; /* one more than the index of a Host line that weft_plain_line left to be judged; 0: none */
+	u32 connection_line; /* likewise of the last Connection line */
 	u32 name_len;
 	u32 value;  /* where the value that is being read begins */
 
@@ -556,6 +557,7 @@ WEFT_STAGE int weft_note_name(const struct weft_head_bytes *bytes, struct weft_p
 			parser->facts |= WEFT_PARSER_CODING_OTHER;
 		return 0;
 	case WEFT_NAME_CONNECTION:
+		parser->connection_line = last + 1;
 		return weft_parse_connection(bytes, off, len, parser, head);
 	case WEFT_NAME_UPGRADE:
 		head->flags |= WEFT_HEAD_UPGRADE;

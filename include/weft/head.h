@@ -83,7 +83,7 @@ enum weft_parse_error {
 #define WEFT_HEAD_UNTIL_CLOSE 0x00020000u     /* response: neither length nor chunked */
 #define WEFT_HEAD_SLASHES 0x00040000u         /* `//` in the path: merge_slashes would change it */
 #define WEFT_HEAD_ODD 0x00080000u             /* well-formed, but spaced or begun in a way that the proxy repairs
-                                                 (several spaces in the line, empty lines before it, white space after the version) */
+                                                 (several spaces in the line, empty lines before it, white space after the version, keep-alive said twice) */
 #define WEFT_HEAD_WEBSOCKET 0x00100000u       /* Upgrade: websocket alone and Connection: upgrade */
 #define WEFT_HEAD_TRAILER 0x00200000u
 #define WEFT_HEAD_CONNECTION_UPGRADE 0x00400000u /* Connection has upgrade */
@@ -137,6 +137,7 @@ struct weft_head {
 	struct weft_span target;    /* as sent */
 	struct weft_span path;      /* target up to ? or # */
 	struct weft_span authority; /* value of Host, or the authority of an absolute target without its userinfo */
+	struct weft_span connection; /* of a Connection line with nothing but keep-alive, whole; len 0: none */
 	u16 host_len;               /* bytes of authority before the port's colon, if it has one; else all */
 	u32 host_hash;              /* weft_host_hash of those; 0: not computed */
 	struct weft_field fields[WEFT_FIELDS_MAX];

@@ -35,6 +35,7 @@ WEFT_INLINE void weft_head_clear(struct weft_head *head)
 	head->target = (struct weft_span){};
 	head->path = (struct weft_span){};
 	head->authority = (struct weft_span){};
+	head->connection = (struct weft_span){};
 	head->host_len = 0;
 	head->host_hash = 0;
 }
@@ -70,6 +71,20 @@ WEFT_INLINE int weft_parse_fields(const struct weft_head_bytes *bytes, struct we
 	return r;
 }
 
+/* Where the Connection line is: it goes no further. What names keep-alive twice, in one line or in two, is the proxy's. */
+WEFT_INLINE void weft_judge_connection(const struct weft_parser *parser, struct weft_head *head)
+{
+	u32 line = parser->connection_line - 1;
+
+	if (line >= WEFT_FIELDS_MAX || head->flags & (WEFT_HEAD_CLOSE | WEFT_HEAD_CONNECTION_OTHER))
+		return;
+	if (parser->tokens > 1)
+		head->flags |= WEFT_HEAD_ODD;
+	head->connection.off = head->fields[line].name.off;
+	head->connection.len = (line + 1 < head->field_count && line + 1 < WEFT_FIELDS_MAX ? head->fields[line + 1].name.off : head->head_len - 2) -
+			       head->connection.off;
+}
+
 /* What only the whole head tells. */
 WEFT_INLINE int weft_judge_request(const struct weft_parser *parser, struct weft_head *head)
 {
@@ -97,6 +112,7 @@ WEFT_INLINE int weft_judge_request(const struct weft_parser *parser, struct weft
 	/* the URL has one scheme, and what forwarded it another */
 	if ((parser->facts & WEFT_PARSER_AUTHORITY) && (head->flags & WEFT_HEAD_FORWARDED_HTTPS))
 		head->flags |= WEFT_HEAD_ABSOLUTE_OTHER;
+	weft_judge_connection(parser, head);
 	if (parser->seen & 1ull << WEFT_NAME_CONTENT_TYPE)
 		head->flags |= WEFT_HEAD_CONTENT_TYPE;
 	else if (parser->facts & WEFT_PARSER_NEEDS_CONTENT_TYPE)

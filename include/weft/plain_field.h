@@ -149,6 +149,7 @@ WEFT_INLINE long weft_plain_line(struct weft_plain_lines *lines)
 	}
 	if (name == WEFT_NAME_CONNECTION && weft_is_keep_alive(p + WEFT_OFFSET(begin), end - begin)) {
 		weft_note_flags(parser, head, name, flags);
+		parser->connection_line = count + 1;
 		head->flags |= WEFT_HEAD_KEEP_ALIVE;
 		parser->tokens++;
 		return 0;

@@ -123,7 +123,7 @@ static void make_request(struct maker *maker, struct spec *spec, bool may_be_lar
 		if (pick(maker, 4) == 0)
 			spec->query_pad = 1 + pick(maker, 3000);
 	}
-	spec->keep_alive = pick(maker, 20) == 0;
+	spec->keep_alive = pick(maker, 10) == 0;
 }
 
 static void make_reply(struct maker *maker, struct spec *spec, bool may_be_large)

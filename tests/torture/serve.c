@@ -70,6 +70,8 @@ static const char *check_head(const struct head *head, const struct spec *spec, 
 		return "a body that should not be there";
 	if (spec->request_framing != FRAMING_NONE && !is_chunked && !has_length)
 		return "no framing of the body";
+	if (head_field(head, "connection", 0, &value) && text_is(value, "keep-alive"))
+		return "a Connection line that was for weft";
 	if (has_length && (!text_number(declared, &length) || length != spec->request_body))
 		return "another content-length";
 	return NULL;

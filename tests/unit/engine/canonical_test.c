@@ -63,6 +63,9 @@ static void test_a_length_is_said_where_envoy_says_it(void **state)
 		{"OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS / HTTP/1.1\r\nHost: a\r\ncontent-length: 0\r\n\r\n"},
 		{"DELETE / HTTP/1.1\r\nHost: a\r\n\r\n", "DELETE / HTTP/1.1\r\nHost: a\r\n\r\n"},
 		{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"},
+		{"GET / HTTP/1.1\r\nConnection: keep-alive\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"GET / HTTP/1.1\r\nHost: a\r\nconnection:Keep-Alive , \r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"POST / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nB: c\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nB: c\r\ncontent-length: 0\r\n\r\n"},
 	};
 	static struct weft_change change;
 	struct weft_head head;
@@ -73,11 +76,27 @@ static void test_a_length_is_said_where_envoy_says_it(void **state)
 
 		assert_int_equal(weft_parse_request(bytes, (u32)strlen(cases[i].sent), &head), WEFT_PARSE_DONE);
 		assert_int_equal(weft_head_reason(&head, 0), WEFT_REASON_NONE);
-		assert_int_equal(weft_lacks_length(&head), i < 2);
-		len = weft_change_length(&change, bytes, &head);
+		assert_int_equal(weft_lacks_length(&head), i < 2 || i == 6);
+		assert_int_equal(weft_changes_always(&head), i != 2 && i != 3);
+		len = weft_change_always(&change, bytes, &head);
 		assert_int_equal(len, strlen(cases[i].wanted));
 		assert_memory_equal(change.out, cases[i].wanted, len);
 		free(bytes);
+	}
+}
+
+static void test_keep_alive_said_twice_is_the_proxys(void **state)
+{
+	static const char *const requests[] = {
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nConnection: keep-alive\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, keep-alive\r\n\r\n",
+	};
+	struct weft_head head;
+	size_t i;
+
+	for (i = 0; i < WEFT_ARRAY_SIZE(requests); i++) {
+		assert_int_equal(parse_request(requests[i], strlen(requests[i]), &head), WEFT_PARSE_DONE);
+		assert_int_equal(weft_head_reason(&head, 0), WEFT_REASON_ODD_HEAD);
 	}
 }
 
@@ -120,6 +139,7 @@ int main(void)
 		cmocka_unit_test(test_empty_values_add_no_comma),
 		cmocka_unit_test(test_both_at_once),
 		cmocka_unit_test(test_a_length_is_said_where_envoy_says_it),
+		cmocka_unit_test(test_keep_alive_said_twice_is_the_proxys),
 		cmocka_unit_test(test_other_absolute_targets_are_the_proxys),
 		cmocka_unit_test(test_a_head_that_is_too_long_is_not_written),
 	};

@@ -87,12 +87,14 @@ static void put_configuration(struct strbuf *out, uint64_t *random)
 
 static void put_request(struct strbuf *out, uint64_t *random)
 {
-	uint32_t count = random_below(random, 6), host = random_below(random, count + 1), i;
+	uint32_t count = random_below(random, 6), host = random_below(random, count + 1), connection = random_below(random, 2 * count + 2), i;
 
 	strbuf_append_text(out, "GET /old/x?y=/old/ HTTP/1.1\r\n");
 	for (i = 0; i <= count; i++) {
 		if (i == host)
 			strbuf_append_text(out, "host:   old.test\r\n");
+		if (i == connection)
+			strbuf_append_text(out, "Connection: keep-alive\r\n");
 		strbuf_printf(out, "%s:%s%s\r\n", random_below(random, 4) ? cased[random_below(random, WEFT_ARRAY_SIZE(cased))] : "x-other",
 			      random_below(random, 2) ? " " : "", values[random_below(random, WEFT_ARRAY_SIZE(values))]);
 	}
@@ -188,6 +190,7 @@ static void check_response(const struct compiled *compiled, weft_ref changes_ref
 /* Returns whether the kernel takes the route. */
 static bool check_request(const struct compiled *compiled, uint64_t *random, struct lines *wanted, struct lines *found)
 {
+	const struct name connection = name_of_text("connection");
 	static struct weft_head head, changed_head;
 	static struct weft_change change;
 	_cleanup_(strbuf_release) struct strbuf request = STRBUF_INIT, changed = STRBUF_INIT;
@@ -229,6 +232,7 @@ static bool check_request(const struct compiled *compiled, uint64_t *random, str
 
 	extras = weft_at(&compiled->query.image, route->extras);
 	take_lines(bytes, &head, wanted);
+	lines_remove(wanted, &connection);
 	edits_apply(&context, extras->request_edits, wanted);
 	take_lines(changed_bytes, &changed_head, found);
 	compare(found, wanted, strbuf_text(&compiled->text), strbuf_text(&request), strbuf_text(&changed));

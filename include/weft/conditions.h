@@ -293,6 +293,7 @@ WEFT_INLINE bool weft_field_is(const struct weft_head_bytes *bytes, const struct
 }
 
 #ifndef __bpf__
+WEFT_STAGE int weft_missing_holds(const struct weft_route_query *query, const struct weft_condition *condition);
 #include "weft/visible.h"
 #else
 #define weft_is_https(bytes, head) ((head)->flags & WEFT_HEAD_FORWARDED_HTTPS)

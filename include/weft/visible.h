@@ -153,11 +153,8 @@ static inline int weft_rewritten_holds(const struct weft_route_query *query, con
 	u8 joined[WEFT_JOINED_MAX];
 	int r;
 
-	if (!weft_rewritten_value(bytes, head, name, joined, &len)) {
-		if (!(condition->flags & WEFT_CONDITION_MISSING_AS_EMPTY))
-			return condition->kind == WEFT_CONDITION_PRESENT && inverted;
-		len = 0;
-	}
+	if (!weft_rewritten_value(bytes, head, name, joined, &len))
+		return weft_missing_holds(query, condition);
 	memset(joined + len, 0, 8);
 	r = weft_text_matches(query, (const struct weft_head_bytes *)joined, 0, len, condition);
 	return r < 0 ? r : r != (int)inverted;

@@ -441,6 +441,9 @@ static void test_pseudo_headers(void **state)
 	assert_true(holds(EXACT, 0, "x-forwarded-proto", "http", ""));
 	assert_false(holds(EXACT, 0, "x-forwarded-proto", "http", "X-Forwarded-Proto: ftp\r\n"));
 	assert_true(holds(EXACT, INVERT, "x-forwarded-proto", "https", ""));
+	/* what is set is there beside other names that came twice, too */
+	assert_true(holds(EXACT, 0, "x-forwarded-proto", "http", "Via: a\r\nVia: b\r\n"));
+	assert_true(holds(EXACT, INVERT, "x-forwarded-proto", "https", "Via: a\r\nVia: b\r\n"));
 }
 
 static void test_all_conditions_must_hold(void **state)

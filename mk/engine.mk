@@ -28,7 +28,7 @@ bpf-test: $(ENGINE_TESTS) $(ENGINE_BPF) $(BUILD)/tests/datapath/budget_test ## R
 bpf-test-kernel: $(ENGINE_TESTS) $(ENGINE_BPF) ## The same in another kernel: KERNEL=/boot/vmlinuz-...
 	timeout 420 tests/kernels/boot.sh "$(KERNEL)" 400 "( failed=0; for t in $(ENGINE_TESTS); do \$$t $(ENGINE_BPF) || failed=1; done; exit \$$failed )" $^
 
-FUZZERS   := http1 router compile regex frame xds
+FUZZERS   := http1 router compile regex frame xds yaml
 FUZZ_TIME ?= $(or $(TIME),30)
 FUZZ_BIN  := $(FUZZERS:%=$(BUILD)/tests/fuzz/%_fuzz)
 
@@ -74,13 +74,23 @@ $(BUILD)/tests/fuzz/compile_fuzz: tests/fuzz/compile_fuzz.c tests/fuzz/compile_c
 		-Wl,--start-group $(FUZZ_COMPILE_LIBS) -Wl,--end-group $(LDLIBS)
 	python3 -B tests/fuzz/compile_corpus.py tests/conformance/vectors $@.corpus
 
+FUZZ_YAML_SRC  := $(wildcard daemon/mesh/*.c)
+FUZZ_YAML_LIBS := $(patsubst %,$(BUILD)/lib/%.a,kube regex base proto)
+
+$(BUILD)/tests/fuzz/yaml_fuzz: tests/fuzz/yaml_fuzz.c $(FUZZ_YAML_SRC) $(wildcard daemon/mesh/*.h tests/golden/*/in.yaml) $(FUZZ_YAML_LIBS)
+	@mkdir -p $(@D) $@.corpus
+	$(CLANG) $(CPPFLAGS) -I$(BUILD)/gen/proto -std=gnu11 -fno-strict-aliasing -g -O1 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $< $(FUZZ_YAML_SRC) \
+		-Wl,--start-group $(FUZZ_YAML_LIBS) -Wl,--end-group $(LDLIBS)
+	for f in tests/golden/*/in.yaml; do cp $$f $@.corpus/$$(basename $$(dirname $$f)).yaml; done
+
 -include $(FUZZ_BIN:=.d)
 
 .PHONY: fuzz
-fuzz: $(FUZZ_BIN) fuzz-corpora ## Fuzz the parser, the router, the compiler, expressions and what istiod sends (TIME=60: seconds each)
+fuzz: $(FUZZ_BIN) fuzz-corpora ## Fuzz the parser, the router, the compiler, expressions, what istiod sends and files (TIME=60: seconds each)
 	@status=0; for f in $(FUZZ_BIN); do \
 		echo "== $$f"; \
-		case $$f in *xds_fuzz|*compile_fuzz) len=65536;; *) len=4096;; esac; \
+		case $$f in *xds_fuzz|*compile_fuzz|*yaml_fuzz) len=65536;; *) len=4096;; esac; \
 		$$f -max_total_time=$(FUZZ_TIME) -max_len=$$len -print_final_stats=0 -artifact_prefix=$$f- $$f.corpus >$$f.log 2>&1 || status=1; \
 		if [ $$status = 0 ]; then tail -n 3 $$f.log; else tail -n 40 $$f.log; exit 1; fi; \
 	done

@@ -169,6 +169,8 @@ int mesh_load_text(const char *name, const char *text, size_t size, struct mesh 
 	r = load(&loader, text, size);
 	arena_release(&loader.arena);
 	if (!r)
+		r = mesh_refuse_unknown_clusters(mesh, report);
+	if (!r)
 		r = mesh_check_references(mesh, report);
 	if (r)
 		return r;

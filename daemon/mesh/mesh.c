@@ -400,7 +400,7 @@ static void forget_refusal(struct mesh *mesh, enum mesh_kind kind, const char *n
 	}
 }
 
-static int keep_refusal(struct mesh *mesh, enum mesh_kind kind, const char *name, struct build *b)
+static int keep_refusal(struct mesh *mesh, enum mesh_kind kind, const char *name, const char *path, const char *text, struct mesh_place place)
 {
 	_cleanup_(refusal_free) struct refusal *refusal = calloc(1, sizeof(*refusal));
 	struct mesh_owner *owner = owner_of(mesh);
@@ -420,14 +420,21 @@ static int keep_refusal(struct mesh *mesh, enum mesh_kind kind, const char *name
 	refusal->refused.kind = kind;
 	refusal->refused.type_url = mesh_kind_type_url(kind);
 	refusal->refused.name = arena_text(&refusal->arena, name);
-	refusal->refused.path = arena_text(&refusal->arena, b->refused_path);
-	refusal->refused.text = arena_text(&refusal->arena, b->refused_text);
-	refusal->refused.place = build_place(b);
-	refusal->refused.place.file = arena_text(&refusal->arena, refusal->refused.place.file);
+	refusal->refused.path = arena_text(&refusal->arena, path);
+	refusal->refused.text = arena_text(&refusal->arena, text);
+	refusal->refused.place = place;
+	refusal->refused.place.file = arena_text(&refusal->arena, place.file);
 	if (!refusal->refused.name || !refusal->refused.path || !refusal->refused.text || !refusal->refused.place.file)
 		return -ENOMEM;
 	mesh->refused[mesh->refused_count++] = &TAKE_PTR(refusal)->refused;
 	return 0;
+}
+
+int mesh_refuse(struct mesh *mesh, const struct mesh_resource *resource, const char *path, const char *text)
+{
+	int r = keep_refusal(mesh, resource->kind, resource->name, path, text, resource->place);
+
+	return r ? r : mesh_remove_resource(mesh, resource->kind, resource->name);
 }
 
 static struct mesh_resource *build_kind(struct build *b, enum mesh_kind kind, const ProtobufCMessage *message)
@@ -512,7 +519,7 @@ int mesh_add(struct mesh *mesh, const char *type_url, const void *bytes, size_t 
 		const char *name = item->resource ? item->resource->name : "";
 
 		strbuf_truncate(&b.path, 0);
-		r = keep_refusal(mesh, kind, name, &b);
+		r = keep_refusal(mesh, kind, name, b.refused_path, b.refused_text, build_place(&b));
 		return r ? r : -EINVAL;
 	}
 	r = mesh_put(mesh, item);

@@ -517,6 +517,14 @@ struct mesh_virtual_host {
 	struct mesh_reasons reasons;
 };
 
+/* A cluster that a route names, where validate_clusters asks for all of them to be there. */
+struct mesh_named_cluster {
+	const char *name;
+	const char *kind;               /* in Envoy's words: "cluster", "weighted cluster", "shadow cluster" */
+	const char *path;               /* from the resource down */
+	struct mesh_place place;
+};
+
 struct mesh_route_config {
 	struct mesh_resource resource;
 	bool ignores_port_in_host;
@@ -525,6 +533,8 @@ struct mesh_route_config {
 	struct mesh_filter_configs filter_configs;
 	struct mesh_virtual_host *virtual_hosts;
 	size_t virtual_host_count;
+	struct mesh_named_cluster *validated; /* none unless validate_clusters is true */
+	size_t validated_count;
 };
 
 /* ---- cluster and endpoints ------------------------------------------------------------------------------------------------------- */
@@ -724,6 +734,12 @@ const struct mesh_load_assignment *mesh_next_endpoints(const struct mesh *mesh, 
 
 /* The route configuration of an HTTP chain, inline or by name; NULL when it has not come (yet). */
 const struct mesh_route_config *mesh_http_routes(const struct mesh *mesh, const struct mesh_http *http);
+
+/* Of a listener or a route configuration with validate_clusters: the first cluster that its routes name and that is not known, as Envoy looks when the
+ * resource comes, and not again when clusters go. NULL: there is none. */
+const struct mesh_named_cluster *mesh_unknown_cluster(const struct mesh_resource *resource, bool (*is_known)(void *arg, const char *name), void *arg);
+/* "route: unknown cluster 'gone'" */
+int mesh_unknown_cluster_text(const struct mesh_named_cluster *named, struct strbuf *text);
 
 /* Warns of names that lead nowhere: a listener whose route configuration is missing, a route to a missing cluster, an EDS cluster without
  * endpoints. mesh_load_*() has done it already. */

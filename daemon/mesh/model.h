@@ -128,6 +128,9 @@ void model_direct_response(struct build *b, const PbDirect *message, uint32_t bo
 struct mesh_retry *model_retry(struct build *b, const PbRetry *message);
 struct mesh_mirror *model_mirrors(struct build *b, PbMirror **messages, size_t count);
 
+/* model_validated.c: what the route names, and what mirrors it would have from above. */
+void model_validated(struct build *b, struct mesh_route_config *config, const struct mesh_route *route, const struct mesh_mirror *mirrors, size_t mirror_count);
+
 /* model_cluster.c, model_endpoints.c */
 struct mesh_cluster *model_cluster(struct build *b, const PbCluster *message);
 /* `takes_names`: endpoints may be host names (the DNS types). */

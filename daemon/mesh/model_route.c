@@ -15,6 +15,7 @@ struct above {
 	struct mesh_retry *retry;
 	struct mesh_mirror *mirrors;
 	size_t mirror_count;
+	struct mesh_route_config *validating; /* NULL: clusters may be missing */
 };
 
 static void action(struct build *b, const PbRoute *message, const struct above *above, struct mesh_route *route)
@@ -84,6 +85,8 @@ static void build_route(struct build *b, const PbRoute *message, const struct ab
 	action(b, message, above, route);
 	model_header_edits(b, HEADER_LISTS(message), &route->edits);
 	route->filter_configs = FILTER_CONFIGS(b, message);
+	if (above->validating)
+		model_validated(b, above->validating, route, above->mirrors, above->mirror_count);
 	b->reasons = outer;
 }
 
@@ -216,7 +219,6 @@ struct mesh_route_config *model_route_config(struct build *b, const PbRouteConfi
 			   KNOWN("name", "virtual_hosts", "request_headers_to_add", "request_headers_to_remove", "response_headers_to_add",
 				 "response_headers_to_remove", "most_specific_header_mutations_wins", "ignore_port_in_host_matching",
 				 "max_direct_response_body_size_bytes", "request_mirror_policies", "typed_per_filter_config",
-				 /* a route to a missing cluster is answered 503, whatever this says */
 				 "validate_clusters", "metadata"));
 	config->resource.kind = MESH_ROUTE_CONFIG;
 	config->resource.name = build_text(b, message->name);
@@ -228,6 +230,7 @@ struct mesh_route_config *model_route_config(struct build *b, const PbRouteConfi
 	above.body_limit_bytes = uint32_or(message->max_direct_response_body_size_bytes, DIRECT_BODY_LIMIT_BYTES);
 	above.mirrors = model_mirrors(b, message->request_mirror_policies, message->n_request_mirror_policies);
 	above.mirror_count = above.mirrors ? message->n_request_mirror_policies : 0;
+	above.validating = message->validate_clusters && message->validate_clusters->value ? config : NULL;
 
 	config->virtual_hosts = build_array(b, struct mesh_virtual_host, message->n_virtual_hosts);
 	config->virtual_host_count = config->virtual_hosts ? message->n_virtual_hosts : 0;

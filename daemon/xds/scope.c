@@ -307,6 +307,31 @@ static int take_all(struct xds_scope *scope, enum mesh_kind kind, const struct x
 	return 0;
 }
 
+/* Known as Envoy's cluster manager knows it: accepted, whether it serves already or warms. */
+static bool is_accepted(void *arg, const char *name)
+{
+	const struct slot *slot = slot_find(arg, MESH_CLUSTER, name);
+
+	return slot && slot->accepted;
+}
+
+/* What the server said before is not looked at again: clusters may go after it was taken. */
+static bool lacks_cluster(struct xds_scope *scope, const struct slot *slot, const struct xds_resource *resource, struct strbuf *detail)
+{
+	const struct mesh_named_cluster *named = NULL;
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+
+	if (slot->accepted != resource)
+		named = mesh_unknown_cluster(mesh_item_resource(resource->item), is_accepted, scope);
+	if (!named)
+		return false;
+	strbuf_printf(&text, "%s: ", named->path);
+	if (mesh_unknown_cluster_text(named, &text))
+		scope->status = -ENOMEM;
+	add_detail(detail, resource->kind, resource->name, strbuf_text(&text));
+	return true;
+}
+
 static void apply_one(struct xds_scope *scope, enum mesh_kind kind, struct xds_resource *resource, struct strbuf *detail)
 {
 	struct xds_push *push = &scope->push;
@@ -328,6 +353,11 @@ static void apply_one(struct xds_scope *scope, enum mesh_kind kind, struct xds_r
 		push->refused++;
 		slot_set(scope, &slot->refused, resource);
 		add_detail(detail, kind, resource->name, resource->refusal);
+		return;
+	}
+	if (lacks_cluster(scope, slot, resource, detail)) {
+		push->refused++;
+		slot_set(scope, &slot->refused, resource);
 		return;
 	}
 	slot_set(scope, &slot->refused, NULL);

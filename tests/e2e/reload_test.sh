@@ -83,6 +83,9 @@ refused "$generation" 'an empty file' 'weft\.yaml'
 cp "$(weft_state)/good.yaml" "$config"
 edit_config "resource('RouteConfiguration', '80')['virtual_hosts'][0]['routes'][0]['match'] = {'safe_regex': {'regex': '/a/(?:b|[c-a])'}}"
 refused "$generation" 'a regular expression that RE2 refuses' 'invalid character class range: c-a, at byte 9 of /a/\(\?:b\|\[c-a\]\)'
+cp "$(weft_state)/good.yaml" "$config"
+edit_config "r = resource('RouteConfiguration', '80'); r.update(validate_clusters=True); r['virtual_hosts'][0]['routes'].insert(0, {'match': {'path': '/gone'}, 'route': {'cluster': 'gone'}})"
+refused "$generation" 'a validated route to an unknown cluster' "weft\\.yaml:[0-9]+:[0-9]+: route configuration 80: virtual_hosts\\[0\\]\\.routes\\[0\\]\\.route\\.cluster: route: unknown cluster 'gone'"
 rm "$config"
 refused "$generation" 'no file' 'weft\.yaml'
 wait "$wrk"

@@ -39,13 +39,14 @@
 #define SUCCESSION_BACKLOG 4
 #define DESCRIPTORS_WANTED (4u * WEFT_CONNECTIONS_MAX)
 
-static int check(const char *path)
+static int check(const struct options *options)
 {
+	const char *path = options->config;
 	_cleanup_(mesh_report_release) struct mesh_report report = MESH_REPORT_INIT;
 	_cleanup_(mesh_free) struct mesh *mesh = NULL;
 	int r;
 
-	r = mesh_load_file(path, &mesh, &report);
+	r = mesh_load_file_as(path, options->strict, &mesh, &report);
 	mesh_report_print(&report, stdout);
 	if (r) {
 		if (!report.count)
@@ -343,15 +344,16 @@ static int run_anew(const struct options *options, uint32_t disabled, struct beg
 /* ---- replacement ----------------------------------------------------------------------------------------------------------------- */
 
 /* What could be refused is refused while the other one still serves. NULL: istiod and Kubernetes say everything. */
-static int try_configuration(const char *path)
+static int try_configuration(const struct options *options)
 {
+	const char *path = options->config;
 	_cleanup_(mesh_report_release) struct mesh_report report = MESH_REPORT_INIT;
 	_cleanup_(mesh_free) struct mesh *mesh = NULL;
 	int r;
 
 	if (!path)
 		return 0;
-	r = mesh_load_file(path, &mesh, &report);
+	r = mesh_load_file_as(path, options->strict, &mesh, &report);
 	if (!r && (mesh->refused_count || worker_config_is_empty(mesh)))
 		r = -EINVAL;
 	if (!r)
@@ -456,7 +458,7 @@ static int run_replacement(const struct options *options, uint32_t disabled, str
 	bool is_beside = false;
 	int r;
 
-	r = try_configuration(options->config);
+	r = try_configuration(options);
 	if (!r)
 		r = succeed_greet(channel, options->bpffs, &is_beside);
 	if (!r && is_beside)
@@ -571,7 +573,7 @@ int main(int argc, char **argv)
 		printf("weftd %s\n", WEFT_VERSION);
 		return EXIT_SUCCESS;
 	case OPTIONS_CHECK:
-		return check(options.config);
+		return check(&options);
 	case OPTIONS_REPLAY:
 		return replay_folder(stdout, options.config) ? EXIT_FAILURE : EXIT_SUCCESS;
 	case OPTIONS_RUN:

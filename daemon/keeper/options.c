@@ -11,7 +11,7 @@
 #include "keeper/options_file.h"
 #include "keeper/pass.h"
 
-enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_LOG_RATE, OPT_DECORATE, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT,
+enum { OPT_CONFIG = 256, OPT_CHECK, OPT_STRICT, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_BPFFS, OPT_CGROUP, OPT_LOG_LEVEL, OPT_LOG_RATE, OPT_DECORATE, OPT_PROXY_THREADS, OPT_REDIRECT_LIMIT, OPT_DISABLE, OPT_RESOLV_CONF, OPT_LIMIT,
        OPT_XDS, OPT_XDS_ROOT_CERT, OPT_XDS_SERVER_NAME, OPT_XDS_TOKEN, OPT_XDS_CERT, OPT_XDS_KEY, OPT_XDS_CLUSTER_ID, OPT_XDS_TRUST_DOMAIN, OPT_XDS_CACHE,
        OPT_NODE_NAME, OPT_REQUIRE_MTLS, OPT_REPLACE, OPT_STAY, OPT_INSTANCE, OPT_DRAIN_TIME, OPT_HEALTH_ADDRESS, OPT_METRICS_ADDRESS, OPT_ADMIN_ADDRESS, OPT_LOG_FORMAT,
        OPT_KUBERNETES, OPT_KUBECONFIG, OPT_PROC_ROOT, OPT_CGROUP_ROOT, OPT_OPTIONS, OPT_END };
@@ -19,6 +19,7 @@ enum { OPT_CONFIG = 256, OPT_CHECK, OPT_REPLAY, OPT_FAST_PATH, OPT_CONTROL, OPT_
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "check", required_argument, NULL, OPT_CHECK },
+	{ "strict", no_argument, NULL, OPT_STRICT },
 	{ "replay", required_argument, NULL, OPT_REPLAY },
 	{ "fast-path", required_argument, NULL, OPT_FAST_PATH },
 	{ "control", required_argument, NULL, OPT_CONTROL },
@@ -80,11 +81,12 @@ void options_help(FILE *stream)
 		"\n"
 		"Usage: weftd --config FILE [option...]\n"
 		"       weftd --kubernetes --xds ADDRESS [option...]\n"
-		"       weftd --check FILE\n"
+		"       weftd --check FILE [--strict]\n"
 		"       weftd --replay DIR\n"
 		"\n"
 		"  --config FILE            pods and Envoy resources (YAML or JSON); read again on SIGHUP and when it changes\n"
 		"  --check FILE             only tell what is wrong with FILE; status 0 when it could be served\n"
+		"  --strict                 refuse FILE for a field of a resource that weft doesn't know; else it is a warning\n"
 		"  --replay DIR             only tell what the recorded ADS stream in DIR does: how each response is answered, what\n"
 		"                           serves then, and the verdicts\n"
 		"  --fast-path auto|on|remote|off  what the kernel may do by itself: everything; nothing between sockets of local\n"
@@ -273,6 +275,9 @@ static int apply(struct options *options, enum options_action *action, int optio
 	switch (option) {
 	case OPT_REQUIRE_MTLS:
 		options->require_mtls = true;
+		return 0;
+	case OPT_STRICT:
+		options->strict = true;
 		return 0;
 	case OPT_REPLACE:
 		options->replace = true;

@@ -35,6 +35,7 @@ struct options_limits {
 /* Strings belong to argv, to `memory`, or are constants. */
 struct options {
 	const char *config;            /* NULL: with --kubernetes and --xds none is needed */
+	bool strict;                   /* a field of a resource in it that weft does not know refuses it */
 	const char *control;
 	const char *bpffs;
 	const char *cgroup;            /* NULL: `weft` below the cgroup that weftd was started in */

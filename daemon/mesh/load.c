@@ -135,9 +135,9 @@ static int add_all(struct loader *l, const Weft__Config__V1__Config *config)
 	return r;
 }
 
-static int load(struct loader *l, const char *text, size_t size)
+static int load(struct loader *l, const char *text, size_t size, bool is_strict)
 {
-	struct yaml_reader reader = { .file = l->file, .arena = &l->arena, .report = l->report, .path = STRBUF_INIT };
+	struct yaml_reader reader = { .file = l->file, .arena = &l->arena, .report = l->report, .path = STRBUF_INIT, .is_strict = is_strict };
 	ProtobufCMessage *config = NULL;
 	bool is_dump;
 	int r;
@@ -156,7 +156,7 @@ static int load(struct loader *l, const char *text, size_t size)
 	return l->error_count ? -EINVAL : 0;
 }
 
-int mesh_load_text(const char *name, const char *text, size_t size, struct mesh **out, struct mesh_report *report)
+int mesh_load_text_as(const char *name, const char *text, size_t size, bool is_strict, struct mesh **out, struct mesh_report *report)
 {
 	_cleanup_(mesh_free) struct mesh *mesh = NULL;
 	struct loader loader = { .file = name, .arena = ARENA_INIT, .report = report };
@@ -166,7 +166,7 @@ int mesh_load_text(const char *name, const char *text, size_t size, struct mesh 
 	if (r)
 		return r;
 	loader.mesh = mesh;
-	r = load(&loader, text, size);
+	r = load(&loader, text, size, is_strict);
 	arena_release(&loader.arena);
 	if (!r)
 		r = mesh_refuse_unknown_clusters(mesh, report);
@@ -178,7 +178,12 @@ int mesh_load_text(const char *name, const char *text, size_t size, struct mesh 
 	return 0;
 }
 
-int mesh_load_file(const char *path, struct mesh **out, struct mesh_report *report)
+int mesh_load_text(const char *name, const char *text, size_t size, struct mesh **out, struct mesh_report *report)
+{
+	return mesh_load_text_as(name, text, size, false, out, report);
+}
+
+int mesh_load_file_as(const char *path, bool is_strict, struct mesh **out, struct mesh_report *report)
 {
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	int r = file_read(path, YAML_SIZE_LIMIT, &text);
@@ -187,5 +192,10 @@ int mesh_load_file(const char *path, struct mesh **out, struct mesh_report *repo
 		mesh_report_add(report, MESH_ERROR, path, 0, 0, "", "can't be read: %s", strerror(-r));
 		return r;
 	}
-	return mesh_load_text(path, strbuf_text(&text), text.size, out, report);
+	return mesh_load_text_as(path, strbuf_text(&text), text.size, is_strict, out, report);
+}
+
+int mesh_load_file(const char *path, struct mesh **out, struct mesh_report *report)
+{
+	return mesh_load_file_as(path, false, out, report);
 }

@@ -696,6 +696,10 @@ int mesh_load_file(const char *path, struct mesh **out, struct mesh_report *repo
 /* The same from memory; `name` stands for the file in places. */
 int mesh_load_text(const char *name, const char *text, size_t size, struct mesh **out, struct mesh_report *report);
 
+/* Both, and `is_strict`: a field of a resource that weft does not know is an error, as one of ours is, and -EINVAL. */
+int mesh_load_file_as(const char *path, bool is_strict, struct mesh **out, struct mesh_report *report);
+int mesh_load_text_as(const char *name, const char *text, size_t size, bool is_strict, struct mesh **out, struct mesh_report *report);
+
 /* One serialized resource, as xDS brings it. Adds it or replaces the one of its name. Returns 0; -EINVAL when it is refused (the reason is in
  * the report and in mesh->refused, a former resource of the name stays); -EPROTONOSUPPORT for a type URL that is no resource of the model;
  * -ENOMEM. `report` may be NULL. */

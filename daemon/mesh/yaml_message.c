@@ -311,7 +311,7 @@ static const ProtobufCFieldDescriptor *find_field(const ProtobufCMessageDescript
 }
 
 /* weft's own keys: a slip there must not go unnoticed. */
-static bool is_strict(const ProtobufCMessageDescriptor *descriptor)
+static bool is_ours(const ProtobufCMessageDescriptor *descriptor)
 {
 	return strcmp(descriptor->package_name, "weft.config.v1") == 0 || strcmp(descriptor->package_name, "envoy.config.bootstrap.v3") == 0;
 }
@@ -351,8 +351,10 @@ static int on_unknown_key(struct yaml_reader *reader, const struct yaml_pair *pa
 {
 	struct yaml_node place = { .line = pair->line, .column = pair->column };
 
-	if (is_strict(message->descriptor))
+	if (is_ours(message->descriptor))
 		return reader_error(reader, &place, "`%s` is not a key weft knows here", pair->key);
+	if (reader->is_strict)
+		return reader_error(reader, &place, "`%s` is no field of %s that weft knows", pair->key, message->descriptor->name);
 	mesh_report_add(reader->report, MESH_WARNING, reader->file, pair->line, pair->column, strbuf_text(&reader->path),
 			"`%s` is no field of %s that weft knows", pair->key, message->descriptor->name);
 	return keep_unknown(reader, message, pair->key);

@@ -4,7 +4,7 @@
  * - Field names in either style; enums by name or number; durations as "1.5s"; wrappers as bare values; bytes in base64; maps as mappings; Any by
  *   `@type`; Struct and Value as they are; null means not set.
  * - A second member of a oneof, a value of the wrong type or out of range is an error, with its place and path; reading goes on to find more.
- * - An unknown key is an error in weft's own messages (and in a bootstrap's). In a resource it is a warning, and the message keeps the
+ * - An unknown key is an error in weft's own messages (and in a bootstrap's). In a resource it is a warning, unless asked otherwise, and the message keeps the
  *   name as an unknown protobuf field of the number UNKNOWN_NAME_FIELD, so that the model knows that something there was not understood.
  * - An Any of an unknown type keeps its type URL and an empty value, with a warning; as a resource of its own it is an error.
  */
@@ -26,6 +26,7 @@ struct yaml_reader {
 	struct mesh_report *report;
 	struct strbuf path;
 	size_t error_count;
+	bool is_strict;               /* an unknown key is an error in every message */
 };
 
 /* Returns 0; -EINVAL when there was an error (all are in the report); -ENOMEM. */

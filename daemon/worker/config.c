@@ -65,13 +65,14 @@ bool worker_config_is_empty(const struct mesh *mesh)
 }
 
 /* 0 and a mesh in which nothing was refused. */
-static int load(const char *path, const struct strbuf *text, struct mesh **out)
+static int load(const struct options *options, const struct strbuf *text, struct mesh **out)
 {
+	const char *path = options->config;
 	_cleanup_(mesh_report_release) struct mesh_report report = MESH_REPORT_INIT;
 	_cleanup_(mesh_free) struct mesh *mesh = NULL;
 	int r;
 
-	r = mesh_load_text(path, strbuf_text(text), text->size, &mesh, &report);
+	r = mesh_load_text_as(path, strbuf_text(text), text->size, options->strict, &mesh, &report);
 	log_report(&report);
 	if (r == 0 && worker_config_is_empty(mesh)) {
 		log_error("%s: it says nothing: neither pods nor resources", path);
@@ -182,7 +183,7 @@ static int take_file(struct worker *worker, bool even_if_equal)
 		return log_err(r, "%s", path);
 	if (!even_if_equal && (is_equal(&text, &worker->source.text) || is_equal(&text, &worker->source.refused)))
 		return -EALREADY;
-	r = load(path, &text, &mesh);
+	r = load(worker->config->options, &text, &mesh);
 	if (r == 0)
 		r = apply(worker, &mesh);
 	if (r) {
@@ -321,7 +322,7 @@ static int take_kept(struct worker *worker)
 	r = memory_find(worker->table, MEMORY_CONFIG, &text, &worker->source.entry);
 	if (r)
 		return r;
-	r = load(worker->config->options->config, &text, &mesh);
+	r = load(worker->config->options, &text, &mesh);
 	if (r)
 		return r;
 	r = apply(worker, &mesh);

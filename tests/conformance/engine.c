@@ -50,10 +50,10 @@ static void die(const char *what)
 
 /* ---- set-up ---------------------------------------------------------------------------------------------------------------------- */
 
-static int mesh_open(const char *path, struct mesh **mesh)
+static int mesh_open(const char *path, bool is_strict, struct mesh **mesh)
 {
 	struct mesh_report report = MESH_REPORT_INIT;
-	int r = mesh_load_file(path, mesh, &report);
+	int r = mesh_load_file_as(path, is_strict, mesh, &report);
 
 	mesh_report_print(&report, stderr);
 	mesh_report_release(&report);
@@ -67,7 +67,7 @@ static const char *engine_open(struct engine *engine, const char *path)
 {
 	weft_ref ref;
 
-	if (mesh_open(path, &engine->mesh))
+	if (mesh_open(path, false, &engine->mesh))
 		return "the configuration is refused";
 	if (ids_new(&engine->ids, NULL) || compile_routes(engine->mesh, engine->ids, &engine->routes, NULL))
 		die("compile");
@@ -322,12 +322,13 @@ static void run(const struct kernel *kernel, char **paths)
 	engine_close(&engine);
 }
 
+/* As Envoy takes a bootstrap: strictly. */
 static void accept_files(char **paths)
 {
 	for (; *paths; paths++) {
 		struct mesh *mesh = NULL;
 
-		printf("%s\n", mesh_open(*paths, &mesh) ? "refused" : "accepted");
+		printf("%s\n", mesh_open(*paths, true, &mesh) ? "refused" : "accepted");
 		mesh_free(&mesh);
 	}
 }

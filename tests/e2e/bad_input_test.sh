@@ -81,6 +81,12 @@ sed '0,/namespace: default, ip:/s/network_namespace:/network_namezpace:/' "$conf
 refuses 'an unknown key of a pod' 'bad\.yaml:[0-9]+.*network_namezpace' "$bad"
 sed '0,/envoy.config.listener.v3.Listener/s//envoy.config.listener.v3.Lizzener/' "$config" >"$bad"
 like 'an unknown resource type is named' 'Lizzener' "$("$weftd" --check "$bad" 2>&1)"
+cp "$config" "$bad"
+config=$bad edit_config "resource('RouteConfiguration', '80')['virtual_hosts'][0]['routes'][0]['frobnication'] = 1"
+check 'an unknown field of a resource is no reason to refuse a file' "$weftd" --check "$bad"
+ends 'but with --strict' 'bad\.yaml:[0-9]+:[0-9]+: error: .*frobnication.*Route that weft knows' --check "$bad" --strict
+ends 'also for who serves it' 'bad\.yaml:[0-9]+:[0-9]+: .*frobnication' --config "$bad" --strict --control "$(weft_state)/other.sock"
+check '--strict of a good file' "$weftd" --check "$config" --strict
 head -c 100000 /dev/urandom >"$bad"
 refuses 'bytes that are no text' 'bad\.yaml' "$bad"
 

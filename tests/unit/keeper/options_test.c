@@ -64,6 +64,8 @@ static void test_only_a_configuration_is_needed(void **state)
 	assert_string_equal(outcome.options.xds_cache, "/var/lib/weft/xds");
 	assert_string_equal(outcome.options.node_name, "");
 	assert_false(outcome.options.require_mtls);
+	assert_false(outcome.options.strict);
+	assert_true(parse("--check a --strict").options.strict);
 	assert_string_equal(outcome.options.resolv_conf, "/etc/resolv.conf");
 	assert_int_equal(outcome.options.log_level, LOG_LEVEL_INFO);
 	assert_int_equal(outcome.options.proxy_threads, 0);

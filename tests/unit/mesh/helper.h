@@ -29,12 +29,17 @@ static inline void loaded_release(struct loaded *l)
 	mesh_report_release(&l->report);
 }
 
-static inline struct loaded load_text(const char *text)
+static inline struct loaded load_text_as(const char *text, bool is_strict)
 {
 	struct loaded l = { .report = MESH_REPORT_INIT };
 
-	l.r = mesh_load_text("test.yaml", text, strlen(text), &l.mesh, &l.report);
+	l.r = mesh_load_text_as("test.yaml", text, strlen(text), is_strict, &l.mesh, &l.report);
 	return l;
+}
+
+static inline struct loaded load_text(const char *text)
+{
+	return load_text_as(text, false);
 }
 
 /* The first message whose text holds `part`; prints all of them when there is none. */
@@ -68,5 +73,6 @@ static inline bool has_reason(const struct mesh_reasons *reasons, enum mesh_effe
 }
 
 #define LOADED(name, text) _cleanup_(loaded_release) struct loaded name = load_text(text)
+#define LOADED_STRICTLY(name, text) _cleanup_(loaded_release) struct loaded name = load_text_as(text, true)
 
 #endif

@@ -100,6 +100,22 @@ static void test_a_refused_resource_leaves_the_rest_served(void **state)
 	assert_string_equal(l.mesh->refused[0]->place.file, "test.yaml");
 }
 
+static void test_an_unknown_field_of_a_resource_makes_the_file_bad_if_that_is_asked_for(void **state)
+{
+	const char *text = "resources:\n" CLUSTER("a") "- '@type': type.googleapis.com/envoy.config.cluster.v3.Cluster\n  name: b\n  frobnication: 1\n";
+	LOADED(loose, text);
+	LOADED_STRICTLY(strict, text);
+	LOADED_STRICTLY(good, "resources:\n" CLUSTER("a"));
+
+	assert_int_equal(loose.r, 0);
+	assert_int_equal(find_message(&loose, MESH_WARNING, "`frobnication` is no field of envoy.config.cluster.v3.Cluster that weft knows")->line, 5);
+	assert_int_equal(strict.r, -EINVAL);
+	assert_null(strict.mesh);
+	assert_int_equal(find_message(&strict, MESH_ERROR, "`frobnication` is no field of envoy.config.cluster.v3.Cluster that weft knows")->line, 5);
+	assert_string_equal(find_message(&strict, MESH_ERROR, "frobnication")->path, "resources[1]");
+	assert_no_errors(&good);
+}
+
 static void test_a_missing_file_and_a_folder_are_said_so(void **state)
 {
 	struct mesh_report report = MESH_REPORT_INIT;
@@ -236,6 +252,7 @@ int main(void)
 		cmocka_unit_test(test_unknown_resource_types_make_the_file_bad),
 		cmocka_unit_test(test_a_bootstrap_and_a_list_of_resources_go_together),
 		cmocka_unit_test(test_a_refused_resource_leaves_the_rest_served),
+		cmocka_unit_test(test_an_unknown_field_of_a_resource_makes_the_file_bad_if_that_is_asked_for),
 		cmocka_unit_test(test_a_missing_file_and_a_folder_are_said_so),
 		cmocka_unit_test(test_resources_are_replaced_in_place_and_removed),
 		cmocka_unit_test(test_a_refusal_keeps_the_last_good_one_until_it_is_mended),

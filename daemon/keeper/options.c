@@ -157,14 +157,27 @@ static int parse_number(const char *text, bool has_suffix, uint32_t max, uint32_
 	return 0;
 }
 
+/* ---- --limit ----------------------------------------------------------------------------------------------------------------------- */
+
+struct known_limit {
+	const char *name;
+	uint32_t max, *value;
+};
+
+static int complain_limit(FILE *errors, const char *text, size_t len, const struct known_limit *known, size_t count)
+{
+	fprintf(errors, "weftd: --limit \"%.*s\": NAME=N,NAME=N is expected, with names out of", (int)len, text);
+	for (size_t i = 0; i < count; i++)
+		fprintf(errors, "%s %s (1 to %u)", i ? "," : "", known[i].name, known[i].max);
+	fprintf(errors, "\n");
+	return -EINVAL;
+}
+
 /* `text`: NAME=N,NAME=N */
-static int parse_limits(const char *text, struct options_limits *out)
+static int parse_limits(const char *text, struct options_limits *out, FILE *errors)
 {
 	struct options_limits limits = *out;
-	const struct {
-		const char *name;
-		uint32_t max, *value;
-	} known[] = {
+	const struct known_limit known[] = {
 		{ "connections", WEFT_CONNECTIONS_MAX, &limits.connections },
 		{ "upstreams", WEFT_UPSTREAMS_MAX, &limits.upstreams },
 		{ "pools", WEFT_POOLS_MAX, &limits.pools },
@@ -174,23 +187,22 @@ static int parse_limits(const char *text, struct options_limits *out)
 		{ "endpoint-upstreams", WEFT_POOL_SLOTS_MAX, &limits.endpoint_upstreams },
 	};
 
-	for (const char *at = text, *end; ; at = end + 1) {
+	for (const char *at = text; ; ) {
+		size_t name_len = strcspn(at, "=,"), item_len = strcspn(at, ","), i = 0, len = item_len - name_len;
 		char number[16];
-		size_t name_len = strcspn(at, "=,"), i = 0, len;
 
-		end = at + strcspn(at, ",");
 		while (i < ARRAY_SIZE(known) && (strlen(known[i].name) != name_len || memcmp(known[i].name, at, name_len) != 0))
 			i++;
-		if (i == ARRAY_SIZE(known) || at[name_len] != '=')
+		if (i == ARRAY_SIZE(known) || len < 2 || len > sizeof(number))
+			return complain_limit(errors, at, item_len, known, ARRAY_SIZE(known));
+		memcpy(number, at + name_len + 1, len - 1);
+		number[len - 1] = '\0';
+		if (parse_number(number, true, known[i].max, known[i].value)) {
+			fprintf(errors, "weftd: --limit \"%.*s\": a number from 1 to %u is expected\n", (int)item_len, at, known[i].max);
 			return -EINVAL;
-		len = (size_t)(end - at) - name_len - 1;
-		if (len >= sizeof(number))
-			return -ERANGE;
-		memcpy(number, at + name_len + 1, len);
-		number[len] = '\0';
-		if (parse_number(number, true, known[i].max, known[i].value))
-			return -ERANGE;
-		if (!*end)
+		}
+		at += item_len;
+		if (!*at++)
 			break;
 	}
 	*out = limits;
@@ -354,8 +366,7 @@ static int apply(struct options *options, enum options_action *action, int optio
 		return parse_number(value, true, OPTIONS_REDIRECT_LIMIT_MAX, &options->redirect_limit_bytes) ?
 			complain(errors, "redirect-limit", value, "a number of bytes from 1 to 64M is expected") : 0;
 	case OPT_LIMIT:
-		return parse_limits(value, &options->limits) ?
-			complain(errors, "limit", value, "connections=N,upstreams=N,pools=N is expected, no more than `weftd --help` says") : 0;
+		return parse_limits(value, &options->limits, errors);
 	}
 	return -EINVAL;
 }

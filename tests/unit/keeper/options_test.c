@@ -226,13 +226,15 @@ static void test_tables_can_be_made_smaller(void **state)
 	assert_int_equal(limits.connections, 1024);
 	assert_int_equal(limits.upstreams, 2);
 	assert_int_equal(limits.pools, 7);
-	refused("--config a --limit connections", "connections=N,upstreams=N,pools=N");
-	refused("--config a --limit connections=", "connections=N");
-	refused("--config a --limit connections=0", "connections=N");
-	refused("--config a --limit connections=65537", "connections=N");
-	refused("--config a --limit pools=1,", "connections=N");
-	refused("--config a --limit pool=1", "connections=N");
-	refused("--config a --limit pools=1000000000000000000000", "connections=N");
+	refused("--config a --limit connections", "--limit \"connections\": NAME=N");
+	refused("--config a --limit connections=", "--limit \"connections=\": NAME=N");
+	refused("--config a --limit connections=0", "a number from 1 to 65536 is expected");
+	refused("--config a --limit connections=65537", "a number from 1 to 65536 is expected");
+	refused("--config a --limit pools=1,", "--limit \"\": NAME=N");
+	refused("--config a --limit pools=1000000000000000000000", "--limit \"pools=1000000000000000000000\": ");
+	refused("--config a --limit pools=1,pod-pools=4097,upstreams=1", "--limit \"pod-pools=4097\": a number from 1 to 4096 is expected\n");
+	refused("--config a --limit pool=1", "--limit \"pool=1\": NAME=N,NAME=N is expected, with names out of connections (1 to 65536), upstreams (1 to 16384), pools (1 to 4096), "
+		"pod-connections (1 to 65536), pod-upstreams (1 to 16384), pod-pools (1 to 4096), endpoint-upstreams (1 to 128)\n");
 }
 
 static void test_nothing_is_listened_at_that_was_not_asked_for(void **state)

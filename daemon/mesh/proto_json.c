@@ -36,31 +36,38 @@ static json_t *base64(const uint8_t *bytes, size_t size, struct arena *scratch)
 /* ---- messages with a form of their own --------------------------------------------------------------------------------------------- */
 
 /* 0, 3, 6 or 9 digits behind the point. */
+static const char *fraction(uint32_t nanos, char buffer[16])
+{
+	if (!nanos)
+		buffer[0] = 0;
+	else if (nanos % 1000000 == 0)
+		snprintf(buffer, 16, ".%03u", nanos / 1000000);
+	else if (nanos % 1000 == 0)
+		snprintf(buffer, 16, ".%06u", nanos / 1000);
+	else
+		snprintf(buffer, 16, ".%09u", nanos);
+	return buffer;
+}
+
 static json_t *duration(const Google__Protobuf__Duration *d)
 {
 	const bool is_negative = d->seconds < 0 || d->nanos < 0;
 	const unsigned long long seconds = is_negative ? 0 - (unsigned long long)d->seconds : (unsigned long long)d->seconds;
 	const unsigned nanos = d->nanos < 0 ? 0u - (unsigned)d->nanos : (unsigned)d->nanos;
-	const char *sign = is_negative ? "-" : "";
+	char digits[16];
 
-	if (!nanos)
-		return json_sprintf("%s%llus", sign, seconds);
-	if (nanos % 1000000 == 0)
-		return json_sprintf("%s%llu.%03us", sign, seconds, nanos / 1000000);
-	if (nanos % 1000 == 0)
-		return json_sprintf("%s%llu.%06us", sign, seconds, nanos / 1000);
-	return json_sprintf("%s%llu.%09us", sign, seconds, nanos);
+	return json_sprintf("%s%llu%ss", is_negative ? "-" : "", seconds, fraction(nanos, digits));
 }
 
 static json_t *timestamp(const Google__Protobuf__Timestamp *t)
 {
 	time_t seconds = (time_t)t->seconds;
-	char text[64];
+	char text[64], digits[16];
 	struct tm utc;
 
-	if (!gmtime_r(&seconds, &utc) || !strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc))
+	if (!gmtime_r(&seconds, &utc) || !strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc))
 		return json_null();
-	return json_string(text);
+	return json_sprintf("%s%sZ", text, fraction((uint32_t)t->nanos, digits));
 }
 
 static json_t *json_struct(const Google__Protobuf__Struct *message);

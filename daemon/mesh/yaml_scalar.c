@@ -6,10 +6,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 
 #define DURATION_SECONDS_LIMIT INT64_C(315576000000)
+#define TIMESTAMP_MIN INT64_C(-62135596800) /* 0001-01-01T00:00:00Z */
+#define TIMESTAMP_MAX INT64_C(253402300799) /* 9999-12-31T23:59:59Z */
 
 static bool is_one_of(const struct yaml_node *node, const char *const *names, size_t count)
 {
@@ -226,6 +229,26 @@ int scalar_uint64(const struct yaml_node *node, uint64_t max, uint64_t *out)
 	return 0;
 }
 
+/* What stands behind a point, as billionths; `*at` is behind it then. */
+static int read_fraction(const char **at, int32_t *out)
+{
+	int32_t scale = 100000000, fraction = 0;
+
+	if (**at != '.') {
+		*out = 0;
+		return 0;
+	}
+	if (!isdigit((unsigned char)*++*at))
+		return -EINVAL;
+	for (; isdigit((unsigned char)**at); ++*at, scale /= 10) {
+		if (!scale)
+			return -EINVAL;
+		fraction += scale * (**at - '0');
+	}
+	*out = fraction;
+	return 0;
+}
+
 int scalar_duration(const struct yaml_node *node, int64_t *seconds, int32_t *nanos)
 {
 	const char *at;
@@ -245,23 +268,73 @@ int scalar_duration(const struct yaml_node *node, int64_t *seconds, int32_t *nan
 		if (whole > DURATION_SECONDS_LIMIT)
 			return -ERANGE;
 	}
-	if (*at == '.') {
-		int32_t scale = 100000000;
-
-		if (!isdigit((unsigned char)*++at))
-			return -EINVAL;
-		for (; isdigit((unsigned char)*at); at++, scale /= 10) {
-			if (!scale)
-				return -EINVAL;
-			fraction += scale * (*at - '0');
-		}
-	}
-	if (strcmp(at, "s") != 0)
+	if (read_fraction(&at, &fraction) || strcmp(at, "s") != 0)
 		return -EINVAL;
 	if (whole == DURATION_SECONDS_LIMIT && fraction)
 		return -ERANGE;
 	*seconds = is_negative ? -whole : whole;
 	*nanos = is_negative ? -fraction : fraction;
+	return 0;
+}
+
+/* So many digits, a number from `min` to `max`, and `end` behind them (0: anything). */
+static bool read_part(const char **at, int digits, int min, int max, char end, int *out)
+{
+	int value = 0;
+
+	for (; digits; digits--, ++*at) {
+		if (!isdigit((unsigned char)**at))
+			return false;
+		value = value * 10 + (**at - '0');
+	}
+	if (value < min || value > max || (end && *(*at)++ != end))
+		return false;
+	*out = value;
+	return true;
+}
+
+/* Minutes east of UTC. */
+static bool read_zone(const char *at, int *minutes)
+{
+	int sign = *at == '-' ? -1 : 1, hour, minute;
+
+	*minutes = 0;
+	if (strcmp(at, "Z") == 0)
+		return true;
+	if (*at != '+' && *at != '-')
+		return false;
+	at++;
+	if (!read_part(&at, 2, 0, 23, ':', &hour) || !read_part(&at, 2, 0, 59, 0, &minute) || *at)
+		return false;
+	*minutes = sign * (hour * 60 + minute);
+	return true;
+}
+
+int scalar_timestamp(const struct yaml_node *node, int64_t *seconds, int32_t *nanos)
+{
+	struct tm utc = { 0 };
+	int year, month, zone_minutes;
+	int32_t fraction;
+	const char *at;
+	int64_t time;
+
+	if (node->kind != NODE_SCALAR || strlen(node->scalar.text) != node->scalar.size)
+		return -EINVAL;
+	at = node->scalar.text;
+	if (!read_part(&at, 4, 1, 9999, '-', &year) || !read_part(&at, 2, 1, 12, '-', &month) || !read_part(&at, 2, 1, 31, 'T', &utc.tm_mday) ||
+	    !read_part(&at, 2, 0, 23, ':', &utc.tm_hour) || !read_part(&at, 2, 0, 59, ':', &utc.tm_min) || !read_part(&at, 2, 0, 59, 0, &utc.tm_sec) ||
+	    read_fraction(&at, &fraction) || !read_zone(at, &zone_minutes))
+		return -EINVAL;
+	utc.tm_year = year - 1900;
+	utc.tm_mon = month - 1;
+	time = timegm(&utc);
+	if (utc.tm_mon != month - 1) /* the 31st of April is the 1st of May to timegm() */
+		return -EINVAL;
+	time -= zone_minutes * 60;
+	if (time < TIMESTAMP_MIN || time > TIMESTAMP_MAX)
+		return -EINVAL;
+	*seconds = time;
+	*nanos = fraction;
 	return 0;
 }
 

@@ -25,6 +25,9 @@ int scalar_bool(const struct yaml_node *node, bool *out);
 /* "1.5s" -> 1, 500000000; within +-315,576,000,000 s, up to nine digits after the point. */
 int scalar_duration(const struct yaml_node *node, int64_t *seconds, int32_t *nanos);
 
+/* "2026-11-21T23:00:41.5Z", or with +01:00 in place of Z: seconds since 1970 in UTC, up to nine digits after the point, of the years 1 to 9999. */
+int scalar_timestamp(const struct yaml_node *node, int64_t *seconds, int32_t *nanos);
+
 /* Standard or URL alphabet, padding optional. */
 int scalar_base64(const struct yaml_node *node, struct arena *arena, uint8_t **out, size_t *size);
 

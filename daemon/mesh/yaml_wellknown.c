@@ -87,16 +87,12 @@ static int read_duration(struct yaml_reader *reader, const struct yaml_node *nod
 	return 0;
 }
 
-/* 2026-11-21T23:00:41.5Z. Fractions of a second are left out. */
 static int read_timestamp(struct yaml_reader *reader, const struct yaml_node *node, Google__Protobuf__Timestamp *timestamp)
 {
-	struct tm utc = { 0 };
 	char words[64];
-	const char *rest = node->kind == NODE_SCALAR ? strptime(node->scalar.text, "%Y-%m-%dT%H:%M:%S", &utc) : NULL;
 
-	if (!rest)
-		return reader_error(reader, node, "expected a time like 2026-11-21T23:00:41Z, found %s", node_words(node, words, sizeof(words)));
-	timestamp->seconds = timegm(&utc);
+	if (scalar_timestamp(node, &timestamp->seconds, &timestamp->nanos))
+		return reader_error(reader, node, "expected a time like 2026-11-21T23:00:41.5Z, found %s", node_words(node, words, sizeof(words)));
 	return 0;
 }
 

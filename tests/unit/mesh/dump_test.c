@@ -45,6 +45,20 @@ static void test_a_time_that_is_none_is_an_error(void **state)
 	loaded_release(&l);
 }
 
+static void test_a_time_is_written_with_its_fraction(void **state)
+{
+	struct arena scratch = ARENA_INIT;
+	/* seconds: 1, nanos: 500000000; and nanos: 1 */
+	json_t *half = proto_json_any("type.googleapis.com/google.protobuf.Timestamp", (const uint8_t *)"\x08\x01\x10\x80\xca\xb5\xee\x01", 8, &scratch);
+	json_t *least = proto_json_any("type.googleapis.com/google.protobuf.Timestamp", (const uint8_t *)"\x10\x01", 2, &scratch);
+
+	assert_string_equal(json_string_value(json_object_get(half, "value")), "1970-01-01T00:00:01.500Z");
+	assert_string_equal(json_string_value(json_object_get(least, "value")), "1970-01-01T00:00:00.000000001Z");
+	json_decref(half);
+	json_decref(least);
+	arena_release(&scratch);
+}
+
 /* The resources of a recorded response: field 2, repeated Any. */
 static size_t split(const struct strbuf *bytes, Google__Protobuf__Any *out[], size_t max)
 {
@@ -141,6 +155,7 @@ int main(void)
 		cmocka_unit_test(test_what_was_sent_survives_as_json),
 		cmocka_unit_test(test_timestamps_and_unknown_parts_do_no_harm),
 		cmocka_unit_test(test_a_time_that_is_none_is_an_error),
+		cmocka_unit_test(test_a_time_is_written_with_its_fraction),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -158,6 +158,55 @@ static void test_durations_are_seconds_with_a_unit(void **state)
 	}
 }
 
+/* As google.protobuf's own reader in Python (7.36) has them, but for a point without digits, which that takes and RFC 3339 does not. */
+static void test_times_are_rfc_3339(void **state)
+{
+	static const struct {
+		const char *text;
+		int r;
+		int64_t seconds;
+		int32_t nanos;
+	} cases[] = {
+		{ "1970-01-01T00:00:00Z", 0, 0, 0 },
+		{ "2026-11-21T23:00:41Z", 0, 1795302041, 0 },
+		{ "2026-11-21T23:00:41.5Z", 0, 1795302041, 500000000 },
+		{ "2026-11-21T23:00:41.000000001Z", 0, 1795302041, 1 },
+		{ "2026-11-22T00:00:41+01:00", 0, 1795302041, 0 },
+		{ "2026-11-21T17:30:41.25-05:30", 0, 1795302041, 250000000 },
+		{ "1969-12-31T23:59:59.5Z", 0, -1, 500000000 },
+		{ "2024-02-29T00:00:00Z", 0, 1709164800, 0 },
+		{ "0001-01-01T00:00:00Z", 0, -62135596800, 0 },
+		{ "9999-12-31T23:59:59.999999999Z", 0, 253402300799, 999999999 },
+		{ "2026-11-21T23:00:41", -EINVAL, 0, 0 },
+		{ "2026-11-21T23:00:41.Z", -EINVAL, 0, 0 },
+		{ "2026-11-21T23:00:41.0000000001Z", -EINVAL, 0, 0 },
+		{ "2026-11-21T23:00:41+0100", -EINVAL, 0, 0 },
+		{ "2026-11-21T23:00:41+01:00Z", -EINVAL, 0, 0 },
+		{ "2026-11-21T23:00:41 CET", -EINVAL, 0, 0 },
+		{ "2026-11-21 23:00:41Z", -EINVAL, 0, 0 },
+		{ "2026-11-21T23:00Z", -EINVAL, 0, 0 },
+		{ "2026-02-29T00:00:00Z", -EINVAL, 0, 0 },
+		{ "2026-13-01T00:00:00Z", -EINVAL, 0, 0 },
+		{ "2026-11-21T24:00:00Z", -EINVAL, 0, 0 },
+		{ "2026-11-21T23:00:60Z", -EINVAL, 0, 0 },
+		{ "26-11-21T23:00:41Z", -EINVAL, 0, 0 },
+		{ "0000-01-01T00:00:00Z", -EINVAL, 0, 0 },
+		{ "0001-01-01T00:00:00+01:00", -EINVAL, 0, 0 },
+		{ "yesterday", -EINVAL, 0, 0 },
+		{ "", -EINVAL, 0, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct yaml_node node = scalar(cases[i].text, true);
+		int64_t seconds = 0;
+		int32_t nanos = 0;
+		int r = scalar_timestamp(&node, &seconds, &nanos);
+
+		if (r != cases[i].r || seconds != cases[i].seconds || nanos != cases[i].nanos)
+			fail_msg("`%s` gave %d, %lld, %d", cases[i].text, r, (long long)seconds, nanos);
+	}
+}
+
 static void test_base64_takes_both_alphabets_with_or_without_padding(void **state)
 {
 	static const struct {
@@ -225,6 +274,7 @@ int main(void)
 		cmocka_unit_test(test_64_bit_numbers_reach_their_ends),
 		cmocka_unit_test(test_reals_know_infinity_and_hexadecimals),
 		cmocka_unit_test(test_durations_are_seconds_with_a_unit),
+		cmocka_unit_test(test_times_are_rfc_3339),
 		cmocka_unit_test(test_base64_takes_both_alphabets_with_or_without_padding),
 		cmocka_unit_test(test_utf8_is_told_from_other_bytes),
 		cmocka_unit_test(test_one_wrong_byte_is_found_wherever_it_stands),

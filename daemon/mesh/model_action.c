@@ -212,7 +212,7 @@ static uint32_t not_found_status(struct build *b, const PbAction *message)
 	case ENVOY__CONFIG__ROUTE__V3__ROUTE_ACTION__CLUSTER_NOT_FOUND_RESPONSE_CODE__INTERNAL_SERVER_ERROR:
 		return 500;
 	default:
-		build_refuse(b, "an unknown cluster_not_found_response_code");
+		build_refuse(b, "an unknown cluster_not_found_response_code: %d", (int)message->cluster_not_found_response_code);
 		return 503;
 	}
 }

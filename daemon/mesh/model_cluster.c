@@ -39,7 +39,7 @@ static enum mesh_cluster_kind kind(struct build *b, const PbCluster *message)
 	case ENVOY__CONFIG__CLUSTER__V3__CLUSTER__DISCOVERY_TYPE__ORIGINAL_DST:
 		return MESH_CLUSTER_ORIGINAL_DST;
 	default:
-		build_refuse(b, "an unknown type");
+		build_refuse(b, "an unknown type: %d", (int)message->type);
 		return MESH_CLUSTER_OTHER;
 	}
 }
@@ -75,7 +75,7 @@ static enum mesh_lb_policy lb_policy(struct build *b, const PbCluster *message, 
 		policy = MESH_LB_CLUSTER_PROVIDED;
 		break;
 	default:
-		build_refuse(b, "an unknown lb_policy");
+		build_refuse(b, "an unknown lb_policy: %d", (int)message->lb_policy);
 		break;
 	}
 	if ((policy == MESH_LB_CLUSTER_PROVIDED) != (cluster_kind == MESH_CLUSTER_ORIGINAL_DST) && cluster_kind != MESH_CLUSTER_OTHER)
@@ -298,7 +298,7 @@ static void lb_config(struct build *b, const PbCluster *message, struct mesh_clu
 		if (out->ring_min_size > out->ring_max_size || out->ring_max_size > RING_MAX)
 			build_refuse(b, "the sizes of the hash ring are out of order, or past %d", RING_MAX);
 		if (message->ring_hash_lb_config->hash_function > ENVOY__CONFIG__CLUSTER__V3__CLUSTER__RING_HASH_LB_CONFIG__HASH_FUNCTION__MURMUR_HASH_2)
-			build_refuse(b, "an unknown hash_function");
+			build_refuse(b, "an unknown hash_function: %d", (int)message->ring_hash_lb_config->hash_function);
 		out->hashes_by_murmur = message->ring_hash_lb_config->hash_function;
 		break;
 	case ENVOY__CONFIG__CLUSTER__V3__CLUSTER__LB_CONFIG_MAGLEV_LB_CONFIG:

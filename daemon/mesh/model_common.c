@@ -193,7 +193,7 @@ void model_percent(struct build *b, const char *name, const Envoy__Type__V3__Fra
 			out->denominator = 1000000;
 			break;
 		default:
-			build_refuse(b, "an unknown denominator");
+			build_refuse(b, "an unknown denominator: %d", (int)percent->denominator);
 			break;
 		}
 	}

@@ -32,7 +32,7 @@ static enum mesh_health health(struct build *b, const PbEndpoint *message)
 	case ENVOY__CONFIG__CORE__V3__HEALTH_STATUS__DEGRADED:
 		return MESH_HEALTH_DEGRADED;
 	default:
-		build_refuse(b, "an unknown health_status");
+		build_refuse(b, "an unknown health_status: %d", (int)message->health_status);
 		return MESH_HEALTH_UNHEALTHY;
 	}
 }

@@ -29,7 +29,7 @@ static enum mesh_append append_action(struct build *b, const PbHeaderOption *opt
 	case ENVOY__CONFIG__CORE__V3__HEADER_VALUE_OPTION__HEADER_APPEND_ACTION__OVERWRITE_IF_EXISTS:
 		return MESH_OVERWRITE_IF_EXISTS;
 	default:
-		build_refuse(b, "an unknown append_action");
+		build_refuse(b, "an unknown append_action: %d", (int)action);
 		return MESH_APPEND_IF_EXISTS_OR_ADD;
 	}
 }

@@ -108,7 +108,7 @@ static enum mesh_escaped_slashes escaped_slashes(struct build *b, const PbHttpMa
 	case ENVOY__EXTENSIONS__FILTERS__NETWORK__HTTP_CONNECTION_MANAGER__V3__HTTP_CONNECTION_MANAGER__PATH_WITH_ESCAPED_SLASHES_ACTION__UNESCAPE_AND_FORWARD:
 		return MESH_SLASHES_UNESCAPE_AND_FORWARD;
 	default:
-		build_refuse(b, "an unknown path_with_escaped_slashes_action");
+		build_refuse(b, "an unknown path_with_escaped_slashes_action: %d", (int)message->path_with_escaped_slashes_action);
 		return MESH_SLASHES_REJECT;
 	}
 }
@@ -129,7 +129,7 @@ static void server_header(struct build *b, const PbHttpManager *message, struct 
 		http->server_header = MESH_SERVER_PASS_THROUGH;
 		break;
 	default:
-		build_refuse(b, "an unknown server_header_transformation");
+		build_refuse(b, "an unknown server_header_transformation: %d", (int)message->server_header_transformation);
 		break;
 	}
 }
@@ -150,7 +150,7 @@ static void codec(struct build *b, const PbHttpManager *message, struct mesh_htt
 		http->codec = MESH_CODEC_HTTP3;
 		break;
 	default:
-		build_refuse(b, "an unknown codec_type");
+		build_refuse(b, "an unknown codec_type: %d", (int)message->codec_type);
 		break;
 	}
 }

@@ -18,7 +18,7 @@ static uint32_t redirect_status(struct build *b, const PbRedirect *message)
 	case ENVOY__CONFIG__ROUTE__V3__REDIRECT_ACTION__REDIRECT_RESPONSE_CODE__PERMANENT_REDIRECT:
 		return 308;
 	default:
-		build_refuse(b, "an unknown response_code");
+		build_refuse(b, "an unknown response_code: %d", (int)message->response_code);
 		return 301;
 	}
 }

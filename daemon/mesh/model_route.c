@@ -115,7 +115,7 @@ static enum mesh_require_tls require_tls(struct build *b, const PbVirtualHost *m
 	case ENVOY__CONFIG__ROUTE__V3__VIRTUAL_HOST__TLS_REQUIREMENT_TYPE__ALL:
 		return MESH_TLS_REQUIRED;
 	default:
-		build_refuse(b, "an unknown require_tls");
+		build_refuse(b, "an unknown require_tls: %d", (int)message->require_tls);
 		return MESH_TLS_REQUIRED;
 	}
 }

@@ -78,9 +78,11 @@ int ctl_ask(const struct ctl *ctl, json_t *request, json_t **answer)
 	r = fd_write_all(fd, line, strlen(line));
 	if (r == 0)
 		r = fd_write_all(fd, "\n", 1);
-	/* A refusal may have been answered before all was written. */
-	if (r == 0 || r == -EPIPE)
+	/* A refusal may have been answered before all was written: it is there to be read, whatever became of the rest. */
+	if (r == 0 || r == -EPIPE || r == -ECONNRESET)
 		r = fd_read_all(fd, ANSWER_BYTES_MAX, &text);
+	if (r == -ECONNRESET && text.size && text.data[text.size - 1] == '\n')
+		r = 0;
 	if (r || text.size == 0) {
 		fprintf(stderr, "weftctl: no answer from weftd at %s: %s\n", ctl->control,
 			r == -EAGAIN ? "it takes too long" : r ? strerror(-r) : "it closed the connection (did its worker just end?)");

@@ -59,6 +59,17 @@ weft_control explain GET 2>/dev/null
 equal 'a wrong command line: status 2' 2 $?
 weft_control explain GET http://reviews/ --pod nobody >/dev/null 2>&1
 equal 'a pod that is not there: status 1' 1 $?
+long=$(printf '%060000d' 0)
+for count in 1 2 10; do
+	more=(-H "a: $long")
+	while [ "${#more[@]}" -lt $((2 * count)) ]; do more+=(-H "a: $long"); done
+	said=$(weft_control explain GET http://reviews/ "${more[@]}" 2>&1)
+	if [ "$count" = 1 ]; then
+		like 'a long request is explained' 'path +slow' "$said"
+	else
+		equal "one of $((count * 60)) KB is too long, which is said" 'weftctl: the request is longer than 65536 bytes' "$said"
+	fi
+done
 like 'only root may ask' 'only root.*sudo' "$(setpriv --reuid=65534 --regid=65534 --clear-groups "$weftctl" --control "$(weft_state)/weft.sock" status 2>&1)"
 check 'weftd ends cleanly' weft_stop
 

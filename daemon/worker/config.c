@@ -179,6 +179,10 @@ static int take_file(struct worker *worker, bool even_if_equal)
 
 	remember_file(worker);
 	r = file_read(path, FILE_BYTES_MAX, &text);
+	/* Said once is enough, however often the folder changes: this very line may be in a file there. */
+	if (r && r == worker->source.unreadable && !even_if_equal)
+		return -EALREADY;
+	worker->source.unreadable = r;
 	if (r)
 		return log_err(r, "%s", path);
 	if (!even_if_equal && (is_equal(&text, &worker->source.text) || is_equal(&text, &worker->source.refused)))
@@ -187,7 +191,7 @@ static int take_file(struct worker *worker, bool even_if_equal)
 	if (r == 0)
 		r = apply(worker, &mesh);
 	if (r) {
-		/* Said once is enough, however often the folder changes. */
+		/* likewise */
 		move_text(&worker->source.refused, &text);
 		return r;
 	}

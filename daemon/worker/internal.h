@@ -242,6 +242,7 @@ json_t *unmeshed_sums(const struct worker *worker);
 struct config_source {
 	struct strbuf text;          /* what serves */
 	struct strbuf refused;       /* what was refused last */
+	int unreadable;              /* why it could not be read the last time, which was told; 0: it could */
 	struct table_entry *entry;   /* its memfd */
 	int inotify_fd;
 	struct event *inotify_event;

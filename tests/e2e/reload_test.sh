@@ -88,6 +88,15 @@ edit_config "r = resource('RouteConfiguration', '80'); r.update(validate_cluster
 refused "$generation" 'a validated route to an unknown cluster' "weft\\.yaml:[0-9]+:[0-9]+: route configuration 80: virtual_hosts\\[0\\]\\.routes\\[0\\]\\.route\\.cluster: route: unknown cluster 'gone'"
 rm "$config"
 refused "$generation" 'no file' 'weft\.yaml'
+mkdir "$config"
+refused "$generation" 'a folder' 'weft\.yaml: Is a directory'
+lines=$(wc -l <"$(weft_state)/weft.log")
+for _ in 1 2 3 4 5 6 7 8; do
+	touch "$config/a-file" "$(dirname "$config")/another"
+	sleep 0.2
+done
+equal 'which is said once, however often something changes there' '' "$(tail -n +"$((lines + 1))" "$(weft_state)/weft.log")"
+rm -r "$config" "$(dirname "$config")/another"
 wait "$wrk"
 equal 'and under load nobody noticed' 0 "$(errors_of "$(cat "$(weft_state)/load.json")")"
 

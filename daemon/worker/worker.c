@@ -165,14 +165,17 @@ static int enter_cgroup(const char *path, uint64_t *inode)
 	_cleanup_(strbuf_release) struct strbuf file = STRBUF_INIT;
 	_cleanup_close_ int fd = -1;
 	struct file_identity identity;
+	bool is_made = mkdir(path, 0755) == 0;
 	int r;
 
-	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+	if (!is_made && errno != EEXIST)
 		return log_err(-errno, "making the cgroup %s", path);
 	step("worker: cgroup made");
 	r = cgroup2_check(path, &identity);
+	if (r && is_made)
+		rmdir(path);
 	if (r)
-		return log_err(r, "%s is not a cgroup v2 folder", path);
+		return log_err(r, "%s is not in a cgroup v2 hierarchy (--cgroup)", path);
 	*inode = identity.inode;
 	r = strbuf_printf(&file, "%s/cgroup.procs", path);
 	if (r)

@@ -103,6 +103,14 @@ as=(unshare --mount sh -c 'umount -l "$0" && exec "$@"' "$(cgroup2_mount)")
 ends 'no cgroup v2' 'cgroup v2.*mount' --config "$config" $(elsewhere)
 as=(env)
 
+# shellcheck disable=SC2046
+ends 'a --cgroup that is in no hierarchy of cgroup v2' 'nested is not in a cgroup v2 hierarchy' --config "$config" --cgroup "$(weft_state)/nested" $(elsewhere)
+check 'which is not left behind' [ ! -e "$(weft_state)/nested" ]
+mkdir "$(weft_state)/nested"
+# shellcheck disable=SC2046
+ends 'nor is a folder that was there' 'nested is not in a cgroup v2 hierarchy' --config "$config" --cgroup "$(weft_state)/nested" $(elsewhere)
+check 'which stays' [ -d "$(weft_state)/nested" ]
+
 in_another_place
 
 weft_start "$config" || exit 1

@@ -10,6 +10,7 @@
 #include "weft/names.h"
 
 #define HOSTS_IN_PAGE ((BUILDER_OBJECT_MAX - sizeof(struct weft_list)) / sizeof(uint32_t)) /* virtual hosts of one table: the list lies in one page */
+#define DOMAIN_SHOWN 40
 
 struct keys {
 	struct table_key *items;
@@ -87,15 +88,23 @@ static int add_domain(struct routes_compile *c, struct domains *domains, const c
 }
 
 /* A domain longer than the hosts that are looked up would be passed over in favour of `*`. */
-static bool has_long_domain(const struct mesh_route_config *config)
+static void judge_domains(const struct mesh_route_config *config, struct strbuf *reason)
 {
 	size_t i, j;
 
-	for (i = 0; i < config->virtual_host_count; i++)
-		for (j = 0; j < config->virtual_hosts[i].domains.count; j++)
-			if (strlen(config->virtual_hosts[i].domains.items[j]) > WEFT_HOST_LENGTH_MAX)
-				return true;
-	return false;
+	for (i = 0; i < config->virtual_host_count; i++) {
+		for (j = 0; j < config->virtual_hosts[i].domains.count; j++) {
+			const char *domain = config->virtual_hosts[i].domains.items[j];
+			size_t len = strlen(domain);
+
+			if (len <= WEFT_HOST_LENGTH_MAX)
+				continue;
+			/* the first is enough: what is too long is mostly made so by one template */
+			reason_add(reason, "virtual_hosts[%zu].domains[%zu], `%.*s...`, has %zu bytes, more than the %u of a host that is looked up", i, j,
+				   DOMAIN_SHOWN, domain, len, WEFT_HOST_LENGTH_MAX);
+			return;
+		}
+	}
 }
 
 static int write_table(struct routes_compile *c, const char *name, uint32_t flags, const struct domains *domains, const uint32_t *hosts,
@@ -162,8 +171,7 @@ int route_table_compile(struct routes_compile *c, const struct mesh_route_config
 
 	if (reasons_have(&config->resource.reasons, MESH_EFFECT_MATCH))
 		reason_add_mesh(&reason, &config->resource.reasons);
-	if (has_long_domain(config))
-		reason_add(&reason, "a domain has more than %u bytes", WEFT_HOST_LENGTH_MAX);
+	judge_domains(config, &reason);
 	if (config->virtual_host_count > HOSTS_IN_PAGE)
 		reason_add(&reason, "%zu virtual hosts are more than the %zu that fit", config->virtual_host_count, (size_t)HOSTS_IN_PAGE);
 	r = strbuf_status(&reason);

@@ -69,8 +69,12 @@ static struct fate *fate_of(struct fates *fates, const struct weft_text *name)
 	for (i = 0; i < fates->count; i++)
 		if (fates->items[i].len == name->len && !memcmp(fates->items[i].name, name->bytes, name->len))
 			return &fates->items[i];
-	if (!name->len || name->len >= WEFT_CHANGE_NAME_MAX || fates->count == NAMES_MAX) {
-		reason_add(fates->proxy, "the proxy edits headers: %s", fates->count == NAMES_MAX ? "too many names" : "a long name");
+	if (fates->count == NAMES_MAX) {
+		reason_add(fates->proxy, "the proxy edits headers: more than %u names", NAMES_MAX);
+		return NULL;
+	}
+	if (!name->len || name->len >= WEFT_CHANGE_NAME_MAX) {
+		reason_add(fates->proxy, "the proxy edits headers: a name of %u bytes, where the kernel's have 1 to %u", name->len, WEFT_CHANGE_NAME_MAX - 1);
 		return NULL;
 	}
 	fate = &fates->items[fates->count++];

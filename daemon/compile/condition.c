@@ -103,7 +103,7 @@ static enum outcome judge_length(const struct planned *planned, enum outcome out
 		return outcome;
 	if (!(planned->condition.flags & WEFT_CONDITION_INVERT))
 		return OUTCOME_NEVER;
-	reason_add(unsupported, "the value for %s is longer than any header", planned->name);
+	reason_add(unsupported, "the value for %s has %zu bytes, more than a request's head may (%u)", planned->name, strlen(planned->value), WEFT_PROXY_HEAD_MAX);
 	return OUTCOME_UNSUPPORTED;
 }
 

@@ -9,6 +9,7 @@
 #include "weft/names.h"
 
 #define VALUE_MAX 60000u /* more than any head may have */
+#define EDITS_MAX ((BUILDER_OBJECT_MAX - sizeof(struct weft_edits)) / sizeof(struct weft_edit)) /* of one message: the list lies in one page */
 
 /* ---- variables ------------------------------------------------------------------------------------------------------------------- */
 
@@ -321,8 +322,8 @@ int edits_compile(struct routes_compile *c, const struct edits_names *names, con
 		count += edit_count(levels[i], is_request);
 	if (!count)
 		return 0;
-	if (count > (BUILDER_OBJECT_MAX - sizeof(*edits)) / sizeof(edits->items[0])) {
-		reason_add(unsupported, "%zu header edits are more than an image holds in one piece", count);
+	if (count > EDITS_MAX) {
+		reason_add(unsupported, "%zu header edits are more than an image holds in one piece (%zu)", count, EDITS_MAX);
 		return 0;
 	}
 	edits = calloc(1, sizeof(*edits) + count * sizeof(edits->items[0]));

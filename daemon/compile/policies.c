@@ -8,6 +8,10 @@
 #include "compile/routes.h"
 
 #define LEVELS_MAX 4 /* weight, route, virtual host, configuration */
+/* Each of these lists lies in one page. */
+#define MATCHERS_MAX (BUILDER_OBJECT_MAX / sizeof(struct weft_condition))
+#define STATUS_CODES_MAX (BUILDER_OBJECT_MAX / sizeof(uint32_t))
+#define MIRRORS_MAX ((BUILDER_OBJECT_MAX - sizeof(struct weft_mirrors)) / sizeof(((struct weft_mirrors *)NULL)->items[0]))
 
 struct policies_compile {
 	struct routes_compile *c;
@@ -111,8 +115,8 @@ static int alternatives(struct policies_compile *p, const struct mesh_header_mat
 
 	if (!written)
 		return -ENOMEM;
-	if (count > BUILDER_OBJECT_MAX / sizeof(*written)) {
-		reason_add(p->unsupported, "%zu matchers are more than one policy holds", count);
+	if (count > MATCHERS_MAX) {
+		reason_add(p->unsupported, "%zu matchers are more than one policy holds (%zu)", count, MATCHERS_MAX);
 		return 0;
 	}
 	for (i = 0; i < count; i++) {
@@ -246,8 +250,8 @@ static int retry(struct policies_compile *p, const struct mesh_forward *forward,
 	/* Envoy: a try that may last as long as all has no timeout of its own. */
 	if (forward->timeout_ms && made.try_timeout_ms >= forward->timeout_ms)
 		made.try_timeout_ms = 0;
-	if (source->status_code_count > BUILDER_OBJECT_MAX / sizeof(uint32_t))
-		reason_add(p->unsupported, "%zu status codes are more than one policy holds", source->status_code_count);
+	if (source->status_code_count > STATUS_CODES_MAX)
+		reason_add(p->unsupported, "%zu status codes are more than one policy holds (%zu)", source->status_code_count, STATUS_CODES_MAX);
 	else if (made.on & WEFT_RETRY_STATUS_CODES && source->status_code_count) {
 		made.code_count = (uint32_t)source->status_code_count;
 		made.codes = builder_share(&p->c->builder, source->status_codes, source->status_code_count * sizeof(uint32_t));
@@ -283,8 +287,8 @@ static int mirrors(struct policies_compile *p, const struct mesh_forward *forwar
 
 	if (!forward->mirror_count)
 		return 0;
-	if (size > BUILDER_OBJECT_MAX) {
-		reason_add(p->unsupported, "%zu mirrors are more than one policy holds", forward->mirror_count);
+	if (forward->mirror_count > MIRRORS_MAX) {
+		reason_add(p->unsupported, "%zu mirrors are more than one policy holds (%zu)", forward->mirror_count, MIRRORS_MAX);
 		return 0;
 	}
 	made = calloc(1, size);

@@ -10,6 +10,13 @@
 #include "base/cleanup.h"
 
 #define HOST_STEPS_MAX 20000000ull /* of the automata of one virtual host: a fifth of a second */
+#define TOO_LARGE "its automaton would be too large (at most 32512 entries of 127 classes of bytes)"
+#define TOO_LARGE_OF_ALL "the automata of all regular expressions together would be too large (at most 8 MiB)"
+#define TOO_MANY_STEPS "it takes too many steps to compile (at most 4000000)"
+#define TOO_MANY_STEPS_OF_ALL "all regular expressions together take too many steps to compile (at most 100000000)"
+_Static_assert(WEFT_DFA_ENTRIES_MAX == 32512 && WEFT_DFA_CLASSES_MAX == 127 && REGEXES_TABLE_BYTES_MAX == 8 << 20 && REGEX_STEPS_MAX == 4000000 &&
+		       REGEXES_STEPS_MAX == 100000000,
+	       "what the reasons say");
 #define PREFIX_MAX 1024u /* bytes of a literal beginning that are of use */
 
 /* Key: the alphabet's number, then the pattern. */
@@ -77,14 +84,14 @@ static int make_automaton(struct regexes *regexes, const struct regex *regex, en
 	int r;
 
 	if (!steps) {
-		known->entry.limit = "all regular expressions together take too many steps to compile";
+		known->entry.limit = TOO_MANY_STEPS_OF_ALL;
 		return 0;
 	}
 	r = regex_automaton_new(regex, alphabet, &budget, &known->entry.automaton);
 	regexes->steps_left -= steps - budget.steps;
 	if (r != -E2BIG)
 		return r;
-	known->entry.limit = budget.steps ? "its automaton would be too large" : "it takes too many steps to compile";
+	known->entry.limit = budget.steps ? TOO_LARGE : steps == REGEX_STEPS_MAX ? TOO_MANY_STEPS : TOO_MANY_STEPS_OF_ALL;
 	return 0;
 }
 
@@ -304,7 +311,7 @@ static int write_known(struct routes_compile *c, const char *pattern, struct kno
 		return r;
 	}
 	if (automaton)
-		known->entry.limit = "the automata of all regular expressions together would need too many pages";
+		known->entry.limit = TOO_LARGE_OF_ALL;
 	r = write_program(c, pattern, &known->value);
 	known->kind = WEFT_CONDITION_PROGRAM;
 	if (r != -E2BIG)
@@ -330,7 +337,8 @@ int regexes_condition(struct routes_compile *c, const char *pattern, enum regex_
 	condition->kind = known->kind;
 	condition->value = known->value;
 	if (!known->value)
-		reason_add(unsupported, "the regular expression `%s` is too large: %s", pattern, known->entry.limit);
+		reason_add(unsupported, "the regular expression `%s` is too large: %s; and what the proxy would follow takes more than %u KiB, or more than %u MiB with all others", pattern,
+			   known->entry.limit, WEFT_PAGE_SIZE >> 10, REGEXES_PROGRAM_BYTES_MAX >> 20);
 	else if (known->kind == WEFT_CONDITION_PROGRAM)
 		reason_add(limits, "only the proxy follows the regular expression `%s`: %s", pattern, known->entry.limit);
 	return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Virtual hosts: their routes in order, and the path automata over them. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -154,7 +155,7 @@ static int add_route(struct routes_compile *c, const struct route_context *conte
 /* Candidate lists are inherited from prefix to prefix, so many conditional routes on short prefixes times many longer paths may
  * explode. Then lists are cut, each at the same length, and end in a route that answers 503: what is tried before it is exact. A cut list can't be
  * merged with another one at run time, so with several automata the virtual host is refused (-EOVERFLOW). */
-static int build_tries(struct routes_compile *c, struct members *members, struct weft_virtual_host *host, bool *was_cut)
+static int build_tries(struct routes_compile *c, struct members *members, struct weft_virtual_host *host, uint32_t *cut_at)
 {
 	struct trie_limits limits = { .list = LIST_MAX, .entries = c->lists_max, .overflow_route = (uint32_t)members->count };
 	bool has_several = (members->exact_case.count > 0) + (members->no_case.count > 0) + (host->regexes > 0) > 1, cut[2];
@@ -171,8 +172,8 @@ static int build_tries(struct routes_compile *c, struct members *members, struct
 		if (r != -EOVERFLOW)
 			break;
 	}
-	*was_cut = !r && (cut[0] || cut[1]);
-	return *was_cut && has_several ? -EOVERFLOW : r;
+	*cut_at = !r && (cut[0] || cut[1]) ? limits.list : 0;
+	return *cut_at && has_several ? -EOVERFLOW : r;
 }
 
 /* Patterns that fit into no automaton of the host are conditions of their routes. */
@@ -197,7 +198,8 @@ static int build_regexes(struct routes_compile *c, const struct route_context *c
 static int finish(struct routes_compile *c, const struct route_context *context, struct members *members, weft_ref ref)
 {
 	struct weft_virtual_host *host = builder_at(&c->builder, ref);
-	bool was_cut;
+	uint32_t cut_at;
+	char reason[160];
 	size_t i;
 	int r;
 
@@ -206,12 +208,12 @@ static int finish(struct routes_compile *c, const struct route_context *context,
 	for (i = 0; !r && i < members->count; i++)
 		route_report(c, context, i, members->refs[i]);
 	if (!r)
-		r = build_tries(c, members, host, &was_cut);
+		r = build_tries(c, members, host, &cut_at);
 	if (r)
 		return r;
-	if (was_cut) {
-		r = route_refused(c, "", "too many routes with conditions shadow this path: the first ones were tried, none matched",
-				  &members->refs[members->count]);
+	if (cut_at) {
+		snprintf(reason, sizeof(reason), "more than %u routes with conditions shadow this path: as many were tried, none matched", cut_at);
+		r = route_refused(c, "", reason, &members->refs[members->count]);
 		if (r)
 			return r;
 		members->count++;

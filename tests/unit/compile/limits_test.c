@@ -101,12 +101,90 @@ static void test_more_routes_than_a_virtual_host_holds(void **state)
 	compile_report_release(&report);
 }
 
+/* One route, in flow style. */
+static void compile_route(const char *fields, const char *more, struct compile_report *report)
+{
+	struct strbuf text = begin();
+
+	strbuf_printf(&text, "  virtual_hosts: [{name: v, domains: ['*'], routes: [{name: it, %s%s}]}]\n", fields, more);
+	compile(&text, report);
+}
+
+static void test_more_names_than_are_edited_together(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf names = STRBUF_INIT;
+	struct compile_report report;
+
+	for (unsigned i = 0; i < 33; i++)
+		strbuf_printf(&names, "{header: {key: a%u, value: b}},", i);
+	strbuf_append_text(&names, "]");
+	compile_route("match: {prefix: /}, route: {cluster: c}, request_headers_to_add: [", strbuf_text(&names), &report);
+	expect(&report, "route", "it", WEFT_VERDICT_PROXY, "the proxy edits headers: more than 32 names");
+	compile_report_release(&report);
+}
+
+static void test_a_name_that_is_too_long_for_the_kernel(void **state)
+{
+	struct compile_report report;
+
+	compile_route("match: {prefix: /}, route: {cluster: c}, request_headers_to_add: [{header: {value: b, key: ",
+		      "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklm}}]", &report);
+	expect(&report, "route", "it", WEFT_VERDICT_PROXY, "the proxy edits headers: a name of 65 bytes, where the kernel's have 1 to 63");
+	compile_report_release(&report);
+}
+
+static void test_a_value_that_no_head_has(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf value = STRBUF_INIT;
+	struct compile_report report;
+
+	strbuf_printf(&value, "a%061440d}, invert_match: true}]}, route: {cluster: c}", 0);
+	compile_route("match: {prefix: /, headers: [{name: x-a, string_match: {exact: ", strbuf_text(&value), &report);
+	expect(&report, "route", "it", WEFT_VERDICT_REFUSED, "the value for x-a has 61441 bytes, more than a request's head may (61440)");
+	compile_report_release(&report);
+}
+
+static void test_more_status_codes_and_mirrors_than_a_policy_holds(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	struct compile_report report;
+
+	for (unsigned i = 0; i < 65521; i++)
+		strbuf_append_text(&text, "503,");
+	strbuf_append_text(&text, "]}, request_mirror_policies: [");
+	for (unsigned i = 0; i < 10920; i++)
+		strbuf_append_text(&text, "{cluster: c},");
+	strbuf_append_text(&text, "]}");
+	compile_route("match: {prefix: /}, route: {cluster: c, retry_policy: {retry_on: retriable-status-codes, retriable_status_codes: [", strbuf_text(&text), &report);
+	expect(&report, "route", "it", WEFT_VERDICT_REFUSED, "65521 status codes are more than one policy holds (65520)");
+	expect(&report, "route", "it", WEFT_VERDICT_REFUSED, "10920 mirrors are more than one policy holds (10919)");
+	compile_report_release(&report);
+}
+
+static void test_more_edits_than_a_page_holds(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	struct compile_report report;
+
+	for (unsigned i = 0; i < 16380; i++)
+		strbuf_printf(&text, "a%u,", i);
+	strbuf_append_text(&text, "]");
+	compile_route("match: {prefix: /}, route: {cluster: c}, request_headers_to_remove: [", strbuf_text(&text), &report);
+	expect(&report, "route", "it", WEFT_VERDICT_REFUSED, "16380 header edits are more than an image holds in one piece (16379)");
+	compile_report_release(&report);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_domain_that_is_too_long_is_named),
 		cmocka_unit_test(test_the_longest_domain_is_taken),
 		cmocka_unit_test(test_more_routes_than_a_virtual_host_holds),
+		cmocka_unit_test(test_more_names_than_are_edited_together),
+		cmocka_unit_test(test_a_name_that_is_too_long_for_the_kernel),
+		cmocka_unit_test(test_a_value_that_no_head_has),
+		cmocka_unit_test(test_more_status_codes_and_mirrors_than_a_policy_holds),
+		cmocka_unit_test(test_more_edits_than_a_page_holds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

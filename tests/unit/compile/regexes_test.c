@@ -162,8 +162,8 @@ static void test_one_that_is_too_large_says_so_and_hides_nothing(void **state)
 	add(world, MESH_PATH_PREFIX, "/");
 	compile(world);
 	expect_limit(world, 0, WEFT_VERDICT_KERNEL, "");
-	expect_limit(world, 1, WEFT_VERDICT_PROXY, "its automaton would be too large");
-	expect_limit(world, 2, WEFT_VERDICT_PROXY, "its automaton would be too large");
+	expect_limit(world, 1, WEFT_VERDICT_PROXY, "its automaton would be too large (at most 32512 entries of 127 classes of bytes)");
+	expect_limit(world, 2, WEFT_VERDICT_PROXY, "its automaton would be too large (at most 32512 entries of 127 classes of bytes)");
 	expect_limit(world, 3, WEFT_VERDICT_KERNEL, "");
 	assert_int_equal(route_of(world, "/log/baaaaaaaaaaaaaaaaaaaaaaaa", ""), 1);
 	assert_int_equal(route_of(world, "/log/bbbbbbbbbbbbbbbbbbbbbbbb", ""), 3);
@@ -178,7 +178,7 @@ static void test_one_that_takes_too_many_steps_says_so(void **state)
 
 	add(world, MESH_PATH_REGEX, "/(?:.*[a-z]{300}.*){3}[0-9]{0,300}x");
 	compile(world);
-	expect_limit(world, 0, WEFT_VERDICT_PROXY, "it takes too many steps to compile");
+	expect_limit(world, 0, WEFT_VERDICT_PROXY, "it takes too many steps to compile (at most 4000000)");
 	assert_int_equal(route_of(world, "/7x", ""), -1);
 }
 
@@ -192,8 +192,8 @@ static void test_all_together_take_a_bounded_number_of_steps(void **state)
 		add(world, MESH_PATH_REGEX, "/%u(?:a|b)*a(?:a|b){20}", i);
 	}
 	compile(world);
-	expect_limit(world, 1, WEFT_VERDICT_PROXY, "its automaton would be too large");
-	expect_limit(world, 399, WEFT_VERDICT_PROXY, "all regular expressions together take too many steps to compile");
+	expect_limit(world, 1, WEFT_VERDICT_PROXY, "its automaton would be too large (at most 32512 entries of 127 classes of bytes)");
+	expect_limit(world, 399, WEFT_VERDICT_PROXY, "all regular expressions together take too many steps to compile (at most 100000000)");
 }
 
 static void test_tables_of_all_take_a_bounded_number_of_pages(void **state)
@@ -209,7 +209,7 @@ static void test_tables_of_all_take_a_bounded_number_of_pages(void **state)
 	}
 	compile(world);
 	expect_limit(world, 0, WEFT_VERDICT_KERNEL, "");
-	expect_limit(world, 999, WEFT_VERDICT_PROXY, "the automata of all regular expressions together would need too many pages");
+	expect_limit(world, 999, WEFT_VERDICT_PROXY, "the automata of all regular expressions together would be too large (at most 8 MiB)");
 	assert_true(world->image->page_count <= 128);
 }
 

@@ -616,11 +616,15 @@ static void make_explosion(struct large *large, uint32_t tenants, uint32_t paths
 
 static void test_lists_that_explode_are_cut_and_what_is_tried_before_stays_exact(void **state)
 {
+	static const char said[] = "more than 256 routes with conditions shadow this path: as many were tried, none matched";
+	struct weft_image_handle image;
 	struct weft_route_result result;
+	const struct weft_text *reason;
 	struct large large;
 
 	make_explosion(&large, 3000, 3000);
 	large_compile(&large);
+	image = (struct weft_image_handle){ large.image->base, large.image->size_bytes };
 	print_message("3000 tenants before 3000 paths: %u bytes\n", large.image->size_bytes);
 	assert_true(large.image->size_bytes < 8u << 20);
 	assert_int_equal(large_route(&large, "a", "/path/5999/", "x-tenant: tenant-17\r\n", &result), WEFT_ROUTE_CLUSTER);
@@ -628,6 +632,8 @@ static void test_lists_that_explode_are_cut_and_what_is_tried_before_stays_exact
 	/* Behind the cut nothing is guessed. */
 	assert_int_equal(large_route(&large, "a", "/path/5999/", "x-tenant: tenant-2999\r\n", &result), WEFT_ROUTE_REFUSED);
 	assert_int_equal(large_route(&large, "a", "/path/5999/", "", &result), WEFT_ROUTE_REFUSED);
+	reason = weft_at(&image, ((const struct weft_route *)weft_at(&image, result.route))->reason);
+	assert_memory_equal(reason->bytes, said, sizeof(said) - 1);
 	large_release(&large);
 }
 

@@ -399,6 +399,23 @@ int route_test_path(struct routes_compile *c, const char *pattern, weft_ref ref)
 	return r;
 }
 
+/* Its action stays: it is the proxy's look-up that takes the route, and the kernel's never comes so far. */
+int route_is_late(struct routes_compile *c, uint32_t before, weft_ref ref)
+{
+	struct weft_route *route = builder_at(&c->builder, ref);
+	struct strbuf reason = STRBUF_INIT;
+	int r;
+
+	if (route->verdict != WEFT_VERDICT_KERNEL && route->verdict != WEFT_VERDICT_PROXY)
+		return 0;
+	strbuf_printf(&reason, "%u candidate routes are tried before it, and the kernel tries %u", before, WEFT_CANDIDATES_MAX);
+	r = add_reason(c, route, &reason);
+	strbuf_release(&reason);
+	if (!r)
+		route->verdict = WEFT_VERDICT_PROXY;
+	return r;
+}
+
 int route_refused(struct routes_compile *c, const char *name, const char *reason, weft_ref *out)
 {
 	struct weft_route route = {

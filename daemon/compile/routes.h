@@ -48,6 +48,9 @@ int route_compile(struct routes_compile *c, const struct route_context *context,
 /* The path of a route that was compiled must match its regular expression: a condition more. */
 int route_test_path(struct routes_compile *c, const char *pattern, weft_ref route);
 
+/* So many candidates are tried before the route, whatever the path: more than the kernel tries. */
+int route_is_late(struct routes_compile *c, uint32_t before, weft_ref route);
+
 /* The verdict on a route that was compiled. */
 void route_report(struct routes_compile *c, const struct route_context *context, size_t index, weft_ref route);
 

@@ -132,10 +132,15 @@ static const uint32_t *own_routes(struct walk *walk, uint32_t low, uint32_t high
 
 static weft_ref list_ref(struct walk *walk, const struct list *list)
 {
+	uint32_t *least = walk->limits->least, i;
+
 	if (!list->count)
 		return 0;
-	if (!list->ref)
+	if (!list->ref) {
 		((struct list *)(uintptr_t)list)->ref = builder_list(walk->builder, list->items, list->count);
+		for (i = 0; least && i < list->count; i++)
+			least[list->items[i]] = WEFT_MIN(least[list->items[i]], i);
+	}
 	return list->ref;
 }
 

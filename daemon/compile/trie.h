@@ -16,6 +16,7 @@ struct trie_limits {
 	uint32_t list;        /* candidates in one list; what comes later is `overflow_route` */
 	uint32_t entries;     /* candidates in all lists together */
 	uint32_t overflow_route;
+	uint32_t *least;      /* NULL, or of each route: how many stand before it in a list at least; those in no list keep what was there */
 };
 
 /* `is_final[route]`: a route without conditions, after which nothing is tried. Sorts `literals`. `root` is 0 when there are none. Returns 0,

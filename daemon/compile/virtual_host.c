@@ -24,6 +24,7 @@ struct literals {
 struct members {
 	uint32_t *refs;
 	bool *is_final;
+	uint32_t *least;       /* candidates that are always tried before it, as far as paths alone tell; UINT32_MAX: not known */
 	size_t count;
 	struct literals exact_case, no_case;
 	char **owned;          /* texts made here: lower-cased, with a slash */
@@ -41,6 +42,7 @@ static void members_release(struct members *members)
 	free(members->owned);
 	free(members->refs);
 	free(members->is_final);
+	free(members->least);
 	free(members->exact_case.items);
 	free(members->no_case.items);
 	free(members->regexes);
@@ -51,9 +53,10 @@ static int members_init(struct members *members, size_t route_count)
 	/* Two texts a route at most (path_separated_prefix), and one more route for what a cut list leaves out. */
 	members->refs = calloc(route_count + 1, sizeof(*members->refs));
 	members->is_final = calloc(route_count + 1, sizeof(*members->is_final));
+	members->least = calloc(route_count + 1, sizeof(*members->least));
 	members->owned = calloc(route_count * 2 + 1, sizeof(*members->owned));
 	members->regexes = calloc(route_count + 1, sizeof(*members->regexes));
-	return members->refs && members->is_final && members->owned && members->regexes ? 0 : -ENOMEM;
+	return members->refs && members->is_final && members->least && members->owned && members->regexes ? 0 : -ENOMEM;
 }
 
 /* A copy of the path, in lower case when case doesn't count, followed by `suffix`. */
@@ -157,13 +160,14 @@ static int add_route(struct routes_compile *c, const struct route_context *conte
  * merged with another one at run time, so with several automata the virtual host is refused (-EOVERFLOW). */
 static int build_tries(struct routes_compile *c, struct members *members, struct weft_virtual_host *host, uint32_t *cut_at)
 {
-	struct trie_limits limits = { .list = LIST_MAX, .entries = c->lists_max, .overflow_route = (uint32_t)members->count };
+	struct trie_limits limits = { .list = LIST_MAX, .entries = c->lists_max, .overflow_route = (uint32_t)members->count, .least = members->least };
 	bool has_several = (members->exact_case.count > 0) + (members->no_case.count > 0) + (host->regexes > 0) > 1, cut[2];
 	int r;
 
 	for (;; limits.list /= 2) {
 		if (limits.list < LIST_MIN)
 			return -EOVERFLOW;
+		memset(members->least, 0xff, (members->count + 1) * sizeof(*members->least));
 		r = trie_build(&c->builder, members->exact_case.items, members->exact_case.count, members->is_final, &limits, &host->paths,
 			       &cut[0]);
 		if (!r)
@@ -205,10 +209,13 @@ static int finish(struct routes_compile *c, const struct route_context *context,
 
 	members->is_final[members->count] = true;
 	r = build_regexes(c, context, members, host);
-	for (i = 0; !r && i < members->count; i++)
-		route_report(c, context, i, members->refs[i]);
 	if (!r)
 		r = build_tries(c, members, host, &cut_at);
+	for (i = 0; !r && i < members->count; i++)
+		if (members->least[i] >= WEFT_CANDIDATES_MAX && members->least[i] != UINT32_MAX)
+			r = route_is_late(c, members->least[i], members->refs[i]);
+	for (i = 0; !r && i < members->count; i++)
+		route_report(c, context, i, members->refs[i]);
 	if (r)
 		return r;
 	if (cut_at) {

@@ -110,6 +110,55 @@ static void compile_route(const char *fields, const char *more, struct compile_r
 	compile(&text, report);
 }
 
+/* Route i: x-n equal to i on a prefix. */
+static void add_conditional(struct strbuf *text, unsigned from, unsigned to, const char *prefix)
+{
+	for (unsigned i = from; i < to; i++)
+		strbuf_printf(text, "    - {name: n%u., match: {prefix: %s, headers: [{name: x-n, string_match: {exact: '%u'}}]}, route: {cluster: c}}\n", i, prefix, i);
+}
+
+static void test_a_route_that_the_kernel_never_comes_to_is_the_proxys(void **state)
+{
+	struct strbuf text = begin();
+	struct compile_report report;
+
+	strbuf_printf(&text, "  virtual_hosts:\n  - name: v\n    domains: ['*']\n    routes:\n");
+	add_conditional(&text, 0, 60, "/");
+	/* Before these stand all of the above; on other paths they are none. */
+	add_conditional(&text, 60, 70, "/deep/");
+	/* Elsewhere there are 60 before them, on /deep/ 70: the kernel may decide the first four. */
+	add_conditional(&text, 70, 76, "/");
+	strbuf_printf(&text, "    - {name: exact., match: {path: /deep/er}, route: {cluster: c}}\n");
+	strbuf_printf(&text, "    - {name: hidden., match: {path: /deep/er}, route: {cluster: c}}\n");
+	strbuf_printf(&text, "    - {name: all., match: {prefix: /}, direct_response: {status: 200}}\n");
+	compile(&text, &report);
+	expect(&report, "route", "n0.", WEFT_VERDICT_KERNEL, "");
+	expect(&report, "route", "n63.", WEFT_VERDICT_KERNEL, "");
+	expect(&report, "route", "n64.", WEFT_VERDICT_PROXY, "64 candidate routes are tried before it, and the kernel tries 64");
+	expect(&report, "route", "n69.", WEFT_VERDICT_PROXY, "69 candidate routes are tried before it, and the kernel tries 64");
+	expect(&report, "route", "n70.", WEFT_VERDICT_KERNEL, "");
+	expect(&report, "route", "n73.", WEFT_VERDICT_KERNEL, "");
+	expect(&report, "route", "n74.", WEFT_VERDICT_PROXY, "64 candidate routes are tried before it, and the kernel tries 64");
+	expect(&report, "route", "exact.", WEFT_VERDICT_PROXY, "76 candidate routes are tried before it, and the kernel tries 64");
+	expect(&report, "route", "hidden.", WEFT_VERDICT_KERNEL, "");
+	expect(&report, "route", "all.", WEFT_VERDICT_PROXY, "66 candidate routes are tried before it, and the kernel tries 64");
+	compile_report_release(&report);
+}
+
+/* Which of them a path matches is known only when there is one. */
+static void test_of_regular_expressions_nothing_is_said_that_is_not_certain(void **state)
+{
+	struct strbuf text = begin();
+	struct compile_report report;
+
+	strbuf_printf(&text, "  virtual_hosts:\n  - name: v\n    domains: ['*']\n    routes:\n");
+	for (unsigned i = 0; i < 80; i++)
+		strbuf_printf(&text, "    - {name: n%u., match: {safe_regex: {regex: '/%u[0-9]+'}, headers: [{name: x}]}, route: {cluster: c}}\n", i, i);
+	compile(&text, &report);
+	expect(&report, "route", "n79.", WEFT_VERDICT_KERNEL, "");
+	compile_report_release(&report);
+}
+
 static void test_more_names_than_are_edited_together(void **state)
 {
 	_cleanup_(strbuf_release) struct strbuf names = STRBUF_INIT;
@@ -180,6 +229,8 @@ int main(void)
 		cmocka_unit_test(test_a_domain_that_is_too_long_is_named),
 		cmocka_unit_test(test_the_longest_domain_is_taken),
 		cmocka_unit_test(test_more_routes_than_a_virtual_host_holds),
+		cmocka_unit_test(test_a_route_that_the_kernel_never_comes_to_is_the_proxys),
+		cmocka_unit_test(test_of_regular_expressions_nothing_is_said_that_is_not_certain),
 		cmocka_unit_test(test_more_names_than_are_edited_together),
 		cmocka_unit_test(test_a_name_that_is_too_long_for_the_kernel),
 		cmocka_unit_test(test_a_value_that_no_head_has),

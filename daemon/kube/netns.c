@@ -8,10 +8,14 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -72,6 +76,35 @@ int netns_socket(int netns_fd, int family, int type, int *out)
 int netns_netlink(int netns_fd, int protocol, int *out)
 {
 	return make_socket(netns_fd, AF_NETLINK, SOCK_RAW, protocol, out);
+}
+
+int netns_claim(int netns_fd)
+{
+	if (flock(netns_fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	return errno == EWOULDBLOCK ? -EBUSY : -errno;
+}
+
+pid_t netns_claimant(int netns_fd)
+{
+	_cleanup_fclose_ FILE *locks = fopen("/proc/locks", "re");
+	struct stat wanted;
+	char line[256];
+
+	if (!locks || fstat(netns_fd, &wanted) < 0)
+		return 0;
+	while (fgets(line, sizeof(line), locks)) {
+		unsigned device_major, device_minor;
+		unsigned long inode;
+		int pid;
+
+		/* "7: FLOCK  ADVISORY  WRITE 1234 00:04:4026532345 0 EOF" */
+		if (sscanf(line, "%*d: FLOCK %*s WRITE %d %x:%x:%lu", &pid, &device_major, &device_minor, &inode) != 4)
+			continue;
+		if (inode == wanted.st_ino && device_major == major(wanted.st_dev) && device_minor == minor(wanted.st_dev))
+			return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM) ? pid : 0;
+	}
+	return 0;
 }
 
 int netns_cookie(int netns_fd, uint64_t *cookie)

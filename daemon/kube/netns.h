@@ -14,6 +14,12 @@ int netns_open(const char *path, int *fd);
 /* What programs in the kernel see of a namespace: unique while the machine runs, never used again. Linux 5.14. */
 int netns_cookie(int netns_fd, uint64_t *cookie);
 
+/* Makes it known that whoever has this descriptor open, or a copy of it, serves the namespace; until the last of them is closed. -EBUSY: somebody else
+ * does, with a descriptor of his own. */
+int netns_claim(int netns_fd);
+/* A process that claimed it and still runs; 0: none that is known. */
+pid_t netns_claimant(int netns_fd);
+
 /* A socket made inside; the thread is back in its own namespace when this returns. */
 int netns_socket(int netns_fd, int family, int type, int *fd);
 int netns_netlink(int netns_fd, int protocol, int *fd);

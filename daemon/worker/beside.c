@@ -421,6 +421,28 @@ int beside_start(struct worker *worker)
 
 /* ---------------------------------------------------------------------------------------------------------------------------------- */
 
+struct another {
+	const char *own;
+	bool is_any;
+};
+
+static int look_for_another(void *arg, const char *path)
+{
+	struct another *another = arg;
+
+	if (strcmp(path, another->own) != 0 && pins_drainer(path))
+		another->is_any = true;
+	return 0;
+}
+
+bool beside_has_another(const struct worker *worker)
+{
+	struct another another = { .own = datapath_pins(worker->datapath) };
+
+	(void)pins_each(worker->config->options->bpffs, look_for_another, &another);
+	return another.is_any;
+}
+
 struct describing {
 	const char *own;
 	json_t *beginning, *draining;

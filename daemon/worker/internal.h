@@ -152,6 +152,7 @@ struct node_pod {
 	uint64_t netns_cookie;
 	int netns_fd;
 	struct table_entry *netns_entry;
+	bool is_claimed;         /* no other weftd serves it; not yet while one of another ABI drains */
 	struct node_listener {
 		int fd;              /* -1: none */
 		uint16_t port;
@@ -369,6 +370,8 @@ void beside_lost(struct worker *worker);                    /* it is gone */
 /* Of the new one: it says when all pods are served, and is given the places. Until then nobody hears or asks it. */
 int beside_start(struct worker *worker);
 bool beside_is_settling(const struct worker *worker);
+/* One that this one has come after drains, or begins: what it has is not a stranger's. */
+bool beside_has_another(const struct worker *worker);
 void beside_hear_count(struct worker *worker, uint32_t count); /* of pods that the old one serves */
 void beside_take_places(struct worker *worker, const struct pass_message *places);
 void beside_former_gone(struct worker *worker);              /* the channel to it has ended */

@@ -218,6 +218,23 @@ static int make_listeners(struct worker *worker, struct node_pod *pod)
 	return r;
 }
 
+/* Two weftds in one pod would capture each other's connections. One of another ABI that drains has its claim for as long. */
+static int claim(struct worker *worker, struct node_pod *pod)
+{
+	int r = netns_claim(pod->netns_fd);
+	char who[32] = "";
+	pid_t other;
+
+	pod->is_claimed = r == 0;
+	if (r != -EBUSY || worker->config->is_beside || beside_has_another(worker))
+		return 0;
+	other = netns_claimant(pod->netns_fd);
+	if (other)
+		snprintf(who, sizeof(who), " (process %d)", (int)other);
+	set_state(pod, NODE_POD_WAITING, "another weftd%s serves it: stop that one, or take over from it (--replace, with its --control and --bpffs)", who);
+	return r;
+}
+
 static int open_descriptors(struct worker *worker, struct node_pod *pod, int *netns_fd)
 {
 	int r;
@@ -232,7 +249,8 @@ static int open_descriptors(struct worker *worker, struct node_pod *pod, int *ne
 			return r;
 		}
 	}
-	return make_listeners(worker, pod);
+	r = claim(worker, pod);
+	return r ? r : make_listeners(worker, pod);
 }
 
 /* ---- serving one pod ------------------------------------------------------------------------------------------------------------- */
@@ -460,6 +478,8 @@ bool pods_are_draining(const struct worker *worker, const char *namespace_name)
 
 void pods_look_again(struct worker *worker)
 {
+	bool may_claim = !beside_has_another(worker);
+
 	remove_drained(worker);
 	datapath_sweep(worker->datapath);
 	for (size_t i = 0; i < worker->pods.count; i++) {
@@ -470,6 +490,8 @@ void pods_look_again(struct worker *worker)
 			stop(worker, pod);
 			set_state(pod, NODE_POD_WAITING, "%s is gone or was replaced", what);
 		}
+		if (pod->state == NODE_POD_SERVING && !pod->is_claimed && may_claim && claim(worker, pod))
+			stop(worker, pod);
 		if (pod->state == NODE_POD_WAITING)
 			start(worker, pod);
 	}

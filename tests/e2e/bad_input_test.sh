@@ -36,6 +36,36 @@ serves_in_spite() {
 	equal "$1: the rest is served" 'v1 v3' "$(who http://reviews/stable/1) $(who http://reviews/canary/1)"
 }
 
+# states_of_second: how many pods in which states.
+states_of_second() {
+	"$weftctl" --control "$(weft_state)/second.sock" -o json status 2>/dev/null | jq -r '[.pods[].state] | "\(length) \(unique | join(" "))"'
+}
+
+second_says() {
+	[ "$(states_of_second)" = "$1" ]
+}
+
+# Another weftd with a place of its own is given the same pods: it leaves them to the first one, and says so.
+beside_the_first() {
+	local log
+	log=$(weft_state)/second.log
+	"$weftd" --config "$config" --control "$(weft_state)/second.sock" --bpffs "$(weft_state)/second" --cgroup "$(topology show cgroup second)" >"$log" 2>&1 &
+	second=$!
+	check 'a second daemon with all of its own: it leaves the pods alone' wait_until 30 second_says '4 waiting'
+	like 'and says why, and what to do' "pod default/cli is not served: another weftd \\(process $(status_of .worker.pid)\\) serves it: .*--replace" "$(cat "$log")"
+	equal 'the first one is not touched' '4 serving' "$(status_of '[.pods[].state] | "\(length) \(unique | join(" "))"')"
+	equal 'and serves on' 'v1 v3' "$(who http://reviews/stable/1) $(who http://reviews/canary/1)"
+	sleep 3
+	equal 'each pod is told of once' 4 "$(grep -c 'is not served' "$log")"
+}
+
+after_the_first() {
+	check 'when the first one has ended, the second one has the pods' wait_until 30 second_says '4 serving'
+	equal 'and serves' 'v1 v3' "$(who http://reviews/stable/1) $(who http://reviews/canary/1)"
+	kill "$second"
+	check 'it ends cleanly' wait "$second"
+}
+
 cgroup2_mount() {
 	awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts
 }
@@ -117,12 +147,14 @@ weft_start "$config" || exit 1
 ends 'a second daemon' 'already|running|in use|another' --config "$config" --control "$(weft_state)/weft.sock" --bpffs "$(weft_state)/bpffs/weft"
 ends 'a second daemon with pins of its own' 'another weftd answers' --config "$config" --control "$(weft_state)/weft.sock" --bpffs "$(weft_state)/other"
 equal 'the first one is still heard' 4 "$(status_of '.pods | length')"
+beside_the_first
 echo precious >"$(weft_state)/precious"
 ends 'a --control that is a file' 'precious is no socket' --config "$config" --control "$(weft_state)/precious" --bpffs "$(weft_state)/other"
 equal 'the file is as it was' precious "$(cat "$(weft_state)/precious")"
 equal 'the first one serves on' 'v1 v3' "$(who http://reviews/stable/1) $(who http://reviews/canary/1)"
 like 'weftctl says so when nobody is there' 'weftd|running|No such file|connect' "$("$weftctl" --control "$(weft_state)/nobody.sock" status 2>&1)"
 check 'weftd ends cleanly' weft_stop
+after_the_first
 
 serves_in_spite 'a pod whose network namespace is gone' "c['pods'].append(dict(c['pods'][2], name='ghost', ip='10.7.0.77', network_namespace='/run/netns/$prefix-ghost'))"
 like 'it is reported' 'ghost' "$(status_of '.pods[] | select(.name == "ghost") | "\(.name) \(.state) \(.reason)"')"

@@ -51,6 +51,32 @@ static void test_cookies_tell_namespaces_apart(void **state)
 	pod_end(&b);
 }
 
+static void test_a_namespace_is_claimed_once_by_whoever_holds_the_descriptor(void **state)
+{
+	struct pod pod, another;
+	int own, copy, others;
+
+	pod_begin(&pod);
+	pod_begin(&another);
+	assert_int_equal(netns_open(pod.path, &own), 0);
+	assert_int_equal(netns_open(pod.path, &others), 0);
+	assert_int_equal(netns_claimant(others), 0);
+	assert_int_equal(netns_claim(own), 0);
+	assert_int_equal(netns_claim(another.fd), 0);
+	assert_int_equal(netns_claim(others), -EBUSY);
+	assert_int_equal(netns_claimant(others), getpid());
+	/* Who is given the descriptor has the claim with it. */
+	copy = dup(own);
+	close(own);
+	assert_int_equal(netns_claim(copy), 0);
+	assert_int_equal(netns_claim(others), -EBUSY);
+	close(copy);
+	assert_int_equal(netns_claim(others), 0);
+	close(others);
+	pod_end(&another);
+	pod_end(&pod);
+}
+
 static void test_the_thread_comes_back(void **state)
 {
 	struct file_identity before, after;
@@ -157,6 +183,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cookies_tell_namespaces_apart),
+		cmocka_unit_test(test_a_namespace_is_claimed_once_by_whoever_holds_the_descriptor),
 		cmocka_unit_test(test_the_thread_comes_back),
 		cmocka_unit_test(test_a_listener_is_reached_from_inside_alone),
 		cmocka_unit_test(test_a_taken_port_is_replaced),

@@ -85,11 +85,20 @@ int netns_claim(int netns_fd)
 	return errno == EWOULDBLOCK ? -EBUSY : -errno;
 }
 
+static bool is_inside(pid_t pid, const struct stat *netns)
+{
+	struct stat own;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
+	return stat(path, &own) == 0 && own.st_ino == netns->st_ino && own.st_dev == netns->st_dev;
+}
+
 pid_t netns_claimant(int netns_fd)
 {
 	_cleanup_fclose_ FILE *locks = fopen("/proc/locks", "re");
+	char line[256], mode[8];
 	struct stat wanted;
-	char line[256];
 
 	if (!locks || fstat(netns_fd, &wanted) < 0)
 		return 0;
@@ -99,10 +108,13 @@ pid_t netns_claimant(int netns_fd)
 		int pid;
 
 		/* "7: FLOCK  ADVISORY  WRITE 1234 00:04:4026532345 0 EOF" */
-		if (sscanf(line, "%*d: FLOCK %*s WRITE %d %x:%x:%lu", &pid, &device_major, &device_minor, &inode) != 4)
+		if (sscanf(line, "%*d: FLOCK %*s %7s %d %x:%x:%lu", mode, &pid, &device_major, &device_minor, &inode) != 5)
 			continue;
-		if (inode == wanted.st_ino && device_major == major(wanted.st_dev) && device_minor == minor(wanted.st_dev))
-			return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM) ? pid : 0;
+		if (inode != wanted.st_ino || device_major != major(wanted.st_dev) || device_minor != minor(wanted.st_dev))
+			continue;
+		if (strcmp(mode, "WRITE") != 0 || (pid > 0 && is_inside(pid, &wanted)))
+			return -1;
+		return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM) ? pid : 0;
 	}
 	return 0;
 }

@@ -229,6 +229,8 @@ static int claim(struct worker *worker, struct node_pod *pod)
 	if (r != -EBUSY || worker->config->is_beside || beside_has_another(worker))
 		return 0;
 	other = netns_claimant(pod->netns_fd);
+	if (other < 0) /* no pod takes itself out of the mesh */
+		return 0;
 	if (other)
 		snprintf(who, sizeof(who), " (process %d)", (int)other);
 	set_state(pod, NODE_POD_WAITING, "another weftd%s serves it: stop that one, or take over from it (--replace, with its --control and --bpffs)", who);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -74,6 +75,37 @@ static void test_a_namespace_is_claimed_once_by_whoever_holds_the_descriptor(voi
 	assert_int_equal(netns_claim(others), 0);
 	close(others);
 	pod_end(&another);
+	pod_end(&pod);
+}
+
+/* What runs in a pod may lock its namespace: it takes itself out of nothing. */
+static void test_a_lock_from_inside_is_no_claim(void **state)
+{
+	int own, inside;
+
+	assert_int_equal(netns_open("/proc/self/ns/net", &inside), 0);
+	assert_int_equal(netns_open("/proc/self/ns/net", &own), 0);
+	assert_int_equal(flock(inside, LOCK_EX), 0);
+	assert_int_equal(netns_claim(own), -EBUSY);
+	assert_int_equal(netns_claimant(own), -1);
+	close(inside);
+	assert_int_equal(netns_claim(own), 0);
+	close(own);
+}
+
+static void test_a_shared_lock_is_no_claim(void **state)
+{
+	int own, others;
+	struct pod pod;
+
+	pod_begin(&pod);
+	assert_int_equal(netns_open(pod.path, &own), 0);
+	assert_int_equal(netns_open(pod.path, &others), 0);
+	assert_int_equal(flock(others, LOCK_SH), 0);
+	assert_int_equal(netns_claim(own), -EBUSY);
+	assert_int_equal(netns_claimant(own), -1);
+	close(others);
+	close(own);
 	pod_end(&pod);
 }
 
@@ -184,6 +216,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cookies_tell_namespaces_apart),
 		cmocka_unit_test(test_a_namespace_is_claimed_once_by_whoever_holds_the_descriptor),
+		cmocka_unit_test(test_a_lock_from_inside_is_no_claim),
+		cmocka_unit_test(test_a_shared_lock_is_no_claim),
 		cmocka_unit_test(test_the_thread_comes_back),
 		cmocka_unit_test(test_a_listener_is_reached_from_inside_alone),
 		cmocka_unit_test(test_a_taken_port_is_replaced),

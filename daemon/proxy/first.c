@@ -68,7 +68,7 @@ static bool decide_at_once(struct connection *connection, const struct weft_list
 	}
 }
 
-/* Requests that the kernel carries never come here. */
+/* Requests that the kernel carries never come here, and it counts none whose response was relayed. */
 static bool has_kernel_served(struct connection *connection)
 {
 	const struct proxy_backend *backend = &connection->thread->proxy->backend;
@@ -78,7 +78,7 @@ static bool has_kernel_served(struct connection *connection)
 	socklen_t len = sizeof(peer);
 	u64 cookie = 0;
 
-	if (getpeername(connection->fd, &peer.any, &len) < 0)
+	if (connection->written || getpeername(connection->fd, &peer.any, &len) < 0)
 		return true;
 	address = weft_sockaddr_address(&peer);
 	if (backend->connection_find(backend->arg, connection->pod->is.netns_cookie, &address, weft_sockaddr_port_be(&peer), &cookie, &record))

@@ -381,6 +381,34 @@ static void what_follows_requests_of_the_kernel_takes_no_other_chain(void **stat
 	h->kernel_exchanges = 0;
 }
 
+/* A response that the kernel left to the proxy answers a request of the kernel's, too: what comes after it is of a connection of HTTP. */
+static void what_follows_a_relayed_response_takes_no_other_chain(void **state)
+{
+	struct harness *h = *state;
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(h->ports[0]), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	static const char *const requests[] = {"\x01\x02\x03\r\n\r\n", "GET / HTTP/1.0\r\n\r\n"};
+	static const int statuses[] = {400, 426};
+
+	for (u32 i = 0; i < 2; i++) {
+		int upstream = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), client = dial(h, 8080), server;
+		struct proxy_relay relay = {.client_cookie = client_cookie(client), .fd = upstream, .slot = 5, .lease = i + 1, .method = WEFT_METHOD_GET};
+
+		assert_int_equal(connect(upstream, (struct sockaddr *)&address, sizeof(address)), 0);
+		assert_int_equal(fcntl(upstream, F_SETFL, O_NONBLOCK), 0);
+		server = server_accept(h, 0);
+		kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN, WEFT_EXCHANGE(5, i + 1));
+		assert_int_equal(proxy_relay(h->proxy, &relay), 0);
+		put_text(server, OK);
+		expect_reply(client, 200, "ok");
+		kernel_answers(h, 0, 0);
+		/* Nor is it one whose server speaks first. */
+		assert_int_equal(who_is_called(h, 500), -1);
+		expect_refusal(h, client, requests[i], statuses[i]);
+		close(server);
+		close(upstream);
+	}
+}
+
 /* ---- who speaks first ------------------------------------------------------------------------------------------------------------ */
 
 static void a_server_may_speak_first(void **state)
@@ -516,6 +544,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(any_token_is_a_method_of_http, setup, teardown),
 		cmocka_unit_test_setup_teardown(older_http_may_be_of_the_chain_for_http, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_follows_requests_of_the_kernel_takes_no_other_chain, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_follows_a_relayed_response_takes_no_other_chain, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_server_may_speak_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_slow_client_may_still_speak_http, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_slow_client_may_still_speak_something_else, setup, teardown),

@@ -50,8 +50,10 @@ static int mount_bpf(const char *path)
 	return 0;
 }
 
+/* -ENOENT: it is gone again. */
 static int prepare(const char *dir)
 {
+	struct statfs fs;
 	char path[PATH_MAX];
 	int r;
 
@@ -65,9 +67,11 @@ static int prepare(const char *dir)
 	}
 	r = make_directories(path);
 	if (r)
-		return log_err(r, "making %s", path);
+		return r == -ENOENT ? r : log_err(r, "making %s", path);
 	step("pins: folder made");
-	return is_bpffs(path) ? 0 : mount_bpf(path);
+	if (statfs(path, &fs))
+		return errno == ENOENT ? -ENOENT : log_err(-errno, "looking at %s", path);
+	return (unsigned long)fs.f_type == BPF_FS_MAGIC ? 0 : mount_bpf(path);
 }
 
 static int remove_tree(int dir_fd, const char *name, int depth)
@@ -143,14 +147,20 @@ int pins_make(const char *dir, uint64_t abi)
 	int r;
 
 	r = pins_path(dir, abi, path);
-	/* The last one that drained takes `dir` away when nothing is in it, and may do so between the two. */
-	for (int i = 0; !r && i < TRIES_MAX; i++) {
+	if (r)
+		return log_err(r, "--bpffs %s", dir);
+	/* The last one that drained takes `dir` away when nothing is in it, and may do so at any moment until something is. */
+	for (int i = 0; i < TRIES_MAX; i++) {
 		r = prepare(dir);
-		if (r || !mkdir(path, 0700) || errno == EEXIST)
+		if (r && r != -ENOENT)
 			return r;
-		r = errno == ENOENT ? 0 : -errno;
+		if (!r && (!mkdir(path, 0700) || errno == EEXIST))
+			return 0;
+		r = r ? r : -errno;
+		if (r != -ENOENT)
+			break;
 	}
-	return log_err(r ? r : -ENOENT, "making a folder for what is pinned in %s", dir);
+	return log_err(r, "making a folder for what is pinned in %s", dir);
 }
 
 int pins_each(const char *dir, int (*fn)(void *arg, const char *path), void *arg)

@@ -40,6 +40,27 @@ mapfile -t steps < <(awk '!seen[$0]++' "$WEFT_STEPS_LOG")
 WEFT_STEPS_LOG=
 between 'a whole life has many steps' 25 1000 "${#steps[@]}"
 
+# One that has drained takes the folder of pins away when nothing is in it: also the one that another has made just now.
+take_folder() {
+	wait_until 30 has_stopped && rmdir "$(weft_state)/bpffs/weft"
+	local r=$?
+	rm -f "$(weft_state)/holds"
+	return $r
+}
+
+WEFT_STOP_AT='pins: folder made' WEFT_STOPPED=$(weft_state)/stopped WEFT_STOP_HOLDS=$(weft_state)/holds
+export WEFT_STOP_HOLDS
+touch "$WEFT_STOP_HOLDS"
+take_folder &
+taking=$!
+check 'a folder that goes as it is made is made again: weftd starts' weft_start "$config"
+check 'a folder that goes as it is made: it went' wait "$taking"
+check 'a folder that goes as it is made: weftd serves' serves
+check 'a folder that goes as it is made: it ends cleanly' weft_stop
+equal 'a folder that goes as it is made: nothing is left' '' "$(weft_left)"
+unset WEFT_STOP_HOLDS
+WEFT_STOP_AT=
+
 for step in "${steps[@]}"; do
 	check "$step: stopped there" life_until "$step"
 	if weft_start "$config"; then

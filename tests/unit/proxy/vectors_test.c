@@ -3,9 +3,22 @@
 #include "engine/http1_vectors.h"
 #include "proxy/harness.h"
 
+/* All that comes there is HTTP: where it shares the port with others, the listener takes HTTP/1.0 for one of them. */
+#define TYPE(name) "\"@type\": type.googleapis.com/envoy.extensions.filters." name
+static const char http_alone[] =
+	"  - \"@type\": type.googleapis.com/envoy.config.listener.v3.Listener\n    name: alone\n"
+	"    address: {socket_address: {address: 0.0.0.0, port_value: 81}}\n    traffic_direction: OUTBOUND\n"
+	"    filter_chains: [{filters: [{name: http, typed_config: {" TYPE("network.http_connection_manager.v3.HttpConnectionManager") ", stat_prefix: h, "
+	"rds: {config_source: {ads: {}}, route_config_name: \"80\"}, "
+	"http_filters: [{name: router, typed_config: {" TYPE("http.router.v3.Router") "}}]}}]}]\n";
+
 static int setup(void **state)
 {
-	*state = harness_new(&(struct harness_options){0});
+	struct harness *h = harness_new(&(struct harness_options){.has_no_images = true});
+
+	harness_publish_more(h, harness_routes, http_alone);
+	h->original_port_be = htons(81);
+	*state = h;
 	return 0;
 }
 

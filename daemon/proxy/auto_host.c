@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "base/strbuf.h"
+#include "proxy/outgoing.h"
 
 int auto_host_plan(const struct outgoing *outgoing, const struct weft_route_result *result)
 {
@@ -48,21 +49,15 @@ static bool is_line_of(struct text_span line, const char *name)
 	return line.len > len && line.bytes[len] == ':' && !strncasecmp((const char *)line.bytes, name, len);
 }
 
-/* Envoy: not the same one twice in a row. */
 static void put_forwarded(struct strbuf *out, struct text_span line, struct text_span former)
 {
-	const u8 *comma = memrchr(line.bytes, ',', line.len), *colon = memchr(line.bytes, ':', line.len), *last = comma ? comma + 1 : colon + 1;
-	size_t len = (size_t)(line.bytes + line.len - last);
-	bool is_empty;
+	const u8 *value = (const u8 *)memchr(line.bytes, ':', line.len) + 1, *end = line.bytes + line.len;
 
-	while (len && *last == ' ') {
-		last++;
-		len--;
-	}
-	is_empty = !comma && !len;
+	while (value < end && *value == ' ')
+		value++;
 	strbuf_append(out, line.bytes, line.len);
-	if (len != former.len || memcmp(last, former.bytes, len)) {
-		strbuf_append_text(out, is_empty ? "" : ",");
+	if (!outgoing_is_listed_last((struct text_span){value, (u32)(end - value)}, former)) {
+		strbuf_append_text(out, value == end ? "" : ",");
 		strbuf_append(out, former.bytes, former.len);
 	}
 	strbuf_append_text(out, "\r\n");

@@ -115,13 +115,21 @@ static void add_original(const struct outgoing *outgoing, struct lines *lines, c
 	lines_add(lines, &name, value.bytes, value.len, LINE_IS_DECORATION);
 }
 
-/* Envoy, updateAuthority: the same host is not listed twice in a row. */
+bool outgoing_is_listed_last(struct text_span list, struct text_span host)
+{
+	const u8 *comma;
+
+	while (list.len && list.bytes[list.len - 1] == ',')
+		list.len--;
+	comma = list.len ? memrchr(list.bytes, ',', list.len) : NULL;
+	if (comma)
+		list = (struct text_span){comma + 1, list.len - (u32)(comma + 1 - list.bytes)};
+	return list.len == host.len && !memcmp(list.bytes, host.bytes, host.len);
+}
+
 static bool ends_with(const struct line *line, const struct lines *lines, struct text_span host)
 {
-	const u8 *value = line ? lines->text + line->value : NULL, *comma = value ? memrchr(value, ',', line->value_len) : NULL;
-	u32 skipped = comma ? (u32)(comma - value) + 1 : 0;
-
-	return value && line->value_len - skipped == host.len && !memcmp(value + skipped, host.bytes, host.len);
+	return line && outgoing_is_listed_last((struct text_span){lines->text + line->value, line->value_len}, host);
 }
 
 static int new_host(struct outgoing *outgoing, const struct weft_rewrite *rewrite, const struct weft_weight *weight, struct lines *lines)

@@ -60,6 +60,8 @@ weft_ref route_response_edits(const struct weft_image_handle *image, const struc
 int outgoing_remember(const struct outgoing *outgoing, weft_ref response_edits, const struct lines *lines);
 void edited_context(const struct exchange *exchange, const struct lines *response, struct edit_context *context);
 
+/* Envoy, updateAuthority: a host that an x-forwarded-host names last is not appended to it. Blanks count, commas at its end don't. */
+bool outgoing_is_listed_last(struct text_span list, struct text_span host);
 u64 outgoing_clock_ms(void); /* the clock of start_ms */
 
 /* hash_request() of its lines, with what Envoy adds to them. 0 or -ENOMEM. */

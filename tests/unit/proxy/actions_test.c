@@ -156,6 +156,37 @@ static void test_the_host_is_the_name_of_the_endpoint(void **state)
 	close(client);
 }
 
+/* Envoy, Utility::updateAuthority: blanks count, commas at the end don't. */
+static void test_a_host_is_not_listed_twice_in_a_row(void **state)
+{
+	static const struct {
+		const char *sent, *wanted;
+	} lists[] = {
+		{"x,a", "x,a"}, {"x, a", "x, a,a"}, {"a", "a"}, {"a,b", "a,b,a"}, {"a,", "a,"}, {"x-a", "x-a,a"},
+	};
+	struct harness *h = *state;
+
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		int client = client_new(h), server;
+		char line[64], *head;
+
+		snprintf(line, sizeof(line), "x-forwarded-host: %s\r\n", lists[i].sent);
+		put_text(client, "GET /auto HTTP/1.1\r\nhost: a\r\n");
+		put_text(client, line);
+		put_text(client, "\r\n");
+		server = server_accept(h, 0);
+		head = get_head(server);
+		snprintf(line, sizeof(line), "x-forwarded-host: %s", lists[i].wanted);
+		if (!has_line(head, line))
+			fail_msg("%s became %s", lists[i].sent, head);
+		free(head);
+		put_text(server, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+		expect_reply(client, 200, "ok");
+		close(server);
+		close(client);
+	}
+}
+
 static void test_a_route_says_whether_it_upgrades(void **state)
 {
 	struct harness *h = *state;
@@ -266,6 +297,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_request_asks_for_its_fault, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_an_abort_where_nothing_is_forwarded_has_no_line_of_the_route, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_host_is_the_name_of_the_endpoint, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_host_is_not_listed_twice_in_a_row, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_route_says_whether_it_upgrades, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_try_may_not_be_silent_for_long, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_idle_or_takes_long_ends, setup, teardown),

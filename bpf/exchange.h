@@ -108,12 +108,13 @@ static __always_inline u32 pool_claim(struct weft_pool *pool)
 	return __sync_fetch_and_and(&pool->idle[1], ~bit) & bit ? 64 + position : WEFT_POOL_SLOTS_MAX;
 }
 
-/* The exchange stands in `active`, and whoever ends it finds that out by its lease: what another one of the slot has written means nothing. With a swap, so that
- * it is there before the state is looked at. */
-static __always_inline void lease_count(struct weft_upstream *upstream, u32 lease, u32 endpoint_id)
+/* The exchange stands in `active`, and whoever ends it finds that out by its lease: what another one of the slot has written means nothing. `former`: what stood
+ * there before the slot was lent. If that has changed, the slot was taken back and lent anew meanwhile, and the other one's must stay. */
+static __always_inline void lease_count(struct weft_upstream *upstream, u32 lease, u32 former, u32 endpoint_id)
 {
 	endpoint_active_add(endpoint_id, 1);
-	__sync_lock_test_and_set(&upstream->counted_lease, lease);
+	if (__sync_val_compare_and_swap(&upstream->counted_lease, former, lease) != former)
+		endpoint_active_add(endpoint_id, -1);
 }
 
 /* The worker ended the exchange before it could see whether it counts, or has seen it and taken it off. */
@@ -129,7 +130,7 @@ static __always_inline bool slot_lend(u32 slot, u32 pool, u32 pod_id, u32 endpoi
 {
 	struct weft_upstream *upstream = bpf_map_lookup_elem(&upstreams, &slot);
 	u64 word, lent;
-	u32 number;
+	u32 number, former;
 
 	if (!upstream || upstream->pool != pool || upstream->pod_id != pod_id || upstream->endpoint_id != endpoint_id)
 		return false;
@@ -138,10 +139,11 @@ static __always_inline bool slot_lend(u32 slot, u32 pool, u32 pod_id, u32 endpoi
 		return false;
 	number = WEFT_LEASE(word) + 1;
 	lent = WEFT_STATE_WORD(number, WEFT_UPSTREAM_LENT);
+	former = *(volatile u32 *)&upstream->counted_lease;
 	if (__sync_val_compare_and_swap(&upstream->state, word, lent) != word)
 		return false;
 	if (is_counted)
-		lease_count(upstream, number, endpoint_id);
+		lease_count(upstream, number, former, endpoint_id);
 	else if (upstream->counted_lease == number)
 		upstream->counted_lease = ~number; /* of as many leases ago as there are numbers */
 	if (upstream->state != lent) {

@@ -85,6 +85,11 @@ int netns_claim(int netns_fd)
 	return errno == EWOULDBLOCK ? -EBUSY : -errno;
 }
 
+void netns_release(int netns_fd)
+{
+	(void)flock(netns_fd, LOCK_UN);
+}
+
 static bool is_inside(pid_t pid, const struct stat *netns)
 {
 	struct stat own;

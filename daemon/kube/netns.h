@@ -14,9 +14,11 @@ int netns_open(const char *path, int *fd);
 /* What programs in the kernel see of a namespace: unique while the machine runs, never used again. Linux 5.14. */
 int netns_cookie(int netns_fd, uint64_t *cookie);
 
-/* Makes it known that whoever has this descriptor open, or a copy of it, serves the namespace; until the last of them is closed. -EBUSY: somebody else
+/* Makes it known that whoever has this descriptor open, or a copy of it, serves the namespace; until the last of them is closed, or it is released. -EBUSY: somebody else
  * does, with a descriptor of his own. */
 int netns_claim(int netns_fd);
+/* Takes it back, for all copies. */
+void netns_release(int netns_fd);
 /* A process that claimed it and still runs; 0: none that is known; -1: it is no claim, but a lock that something in the namespace itself holds. */
 pid_t netns_claimant(int netns_fd);
 

@@ -152,7 +152,6 @@ struct node_pod {
 	uint64_t netns_cookie;
 	int netns_fd;
 	struct table_entry *netns_entry;
-	bool is_claimed;         /* no other weftd serves it; not yet while one of another ABI drains */
 	struct node_listener {
 		int fd;              /* -1: none */
 		uint16_t port;
@@ -185,6 +184,8 @@ void pods_judge_scope(struct worker *worker, const struct serving *serving);
 /* Tries the waiting ones again, and finds those whose namespace or cgroup was replaced or is gone. */
 void pods_look_again(struct worker *worker);
 void pods_pause(struct worker *worker);
+/* Of the pods' namespaces: this one captures nothing any more, and another one may. */
+void pods_release_claims(struct worker *worker);
 const struct node_pod *pods_find_id(const struct worker *worker, uint32_t pod_id);
 void pods_release(struct worker *worker); /* frees the list; descriptors that the table names stay open */
 const struct node_pod *pods_find_name(const struct worker *worker, const char *name); /* "name" or "namespace/name" */

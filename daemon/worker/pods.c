@@ -221,11 +221,10 @@ static int make_listeners(struct worker *worker, struct node_pod *pod)
 /* Two weftds in one pod would capture each other's connections. One of another ABI that drains has its claim for as long. */
 static int claim(struct worker *worker, struct node_pod *pod)
 {
-	int r = netns_claim(pod->netns_fd);
+	int r = worker->is_stopping ? 0 : netns_claim(pod->netns_fd);
 	char who[32] = "";
 	pid_t other;
 
-	pod->is_claimed = r == 0;
 	if (r != -EBUSY || worker->config->is_beside || beside_has_another(worker))
 		return 0;
 	other = netns_claimant(pod->netns_fd);
@@ -235,6 +234,13 @@ static int claim(struct worker *worker, struct node_pod *pod)
 		snprintf(who, sizeof(who), " (process %d)", (int)other);
 	set_state(pod, NODE_POD_WAITING, "another weftd%s serves it: stop that one, or take over from it (--replace, with its --control and --bpffs)", who);
 	return r;
+}
+
+void pods_release_claims(struct worker *worker)
+{
+	for (size_t i = 0; i < worker->pods.count; i++)
+		if (worker->pods.items[i]->netns_fd >= 0)
+			netns_release(worker->pods.items[i]->netns_fd);
 }
 
 static int open_descriptors(struct worker *worker, struct node_pod *pod, int *netns_fd)
@@ -492,7 +498,8 @@ void pods_look_again(struct worker *worker)
 			stop(worker, pod);
 			set_state(pod, NODE_POD_WAITING, "%s is gone or was replaced", what);
 		}
-		if (pod->state == NODE_POD_SERVING && !pod->is_claimed && may_claim && claim(worker, pod))
+		/* Again: one that drains beside this one may have given back what they had together. */
+		if (pod->state == NODE_POD_SERVING && may_claim && claim(worker, pod))
 			stop(worker, pod);
 		if (pod->state == NODE_POD_WAITING)
 			start(worker, pod);
@@ -723,6 +730,7 @@ void pods_pause(struct worker *worker)
 		if (worker->pods.items[i]->added & ADDED_DATAPATH)
 			datapath_pod_pause(worker->datapath, worker->pods.items[i]->netns_cookie);
 	}
+	pods_release_claims(worker);
 }
 
 void pods_release(struct worker *worker)

@@ -212,6 +212,7 @@ static void lost(struct succession *s)
 	}
 	if (s->is_handed_over) {
 		log_warning("the weftd that replaced this one is gone");
+		pods_release_claims(s->worker); /* it had them with this one, which takes no new connections */
 		return;
 	}
 	__atomic_store_n(&s->worker->state->is_replaced, 0, __ATOMIC_RELEASE);

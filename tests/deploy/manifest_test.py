@@ -70,7 +70,7 @@ def check_options(things, container, given, known):
     check("others begin an update", template["metadata"]["annotations"]["checksum/options"] == hashlib.sha256(text.strip().encode()).hexdigest())
     check("weftd knows those, too", own <= known and free <= known, str((own | free) - known))
     # which pods, resources and files there are is the chart's to say
-    rest = known - own - free - given - {"config", "check", "replay", "control", "bpffs", "help", "version"}
+    rest = known - own - free - given - {"config", "check", "strict", "replay", "control", "bpffs", "help", "version"}
     check("each can be set by values", not rest and not own & free, str(rest) + str(own & free))
 
 

@@ -71,6 +71,11 @@ static void test_a_namespace_is_claimed_once_by_whoever_holds_the_descriptor(voi
 	close(own);
 	assert_int_equal(netns_claim(copy), 0);
 	assert_int_equal(netns_claim(others), -EBUSY);
+	netns_release(copy);
+	assert_int_equal(netns_claim(others), 0);
+	assert_int_equal(netns_claim(copy), -EBUSY);
+	netns_release(others);
+	assert_int_equal(netns_claim(copy), 0);
 	close(copy);
 	assert_int_equal(netns_claim(others), 0);
 	close(others);

@@ -21,6 +21,7 @@ What it has and does is changed by POST /control with a JSON object:
 GET /control tells what was asked of it: {"lists": n, "watches": n, "events": [...], "faults": that wait for their request}.
 """
 import argparse
+import contextlib
 import http.server
 import json
 import os
@@ -198,8 +199,9 @@ class Cluster:
             if "drop" in what:
                 self.epoch += 1
                 for each in self.sockets - {by}:
-                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    each.shutdown(socket.SHUT_RDWR)
+                    with contextlib.suppress(OSError): # its client may be gone already
+                        each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        each.shutdown(socket.SHUT_RDWR)
             self.change.notify_all()
         return uids
 

@@ -470,6 +470,7 @@ static const char *head_why(enum weft_reason reason)
 	case WEFT_REASON_CONNECTION_CLOSE: return "the Connection header says more than keep-alive";
 	case WEFT_REASON_UPGRADE: return "the request asks for an upgrade";
 	case WEFT_REASON_EXPECT: return "the request has an Expect header";
+	case WEFT_REASON_GRPC: return "the request is of gRPC (content-type), which is retried by what its answer says";
 	case WEFT_REASON_HTTP_10: return "HTTP/1.0";
 	case WEFT_REASON_ABSOLUTE_FORM: return "the target is neither a path nor a URL that the kernel reads";
 	case WEFT_REASON_NORMALIZES: return "normalisation changes the path";

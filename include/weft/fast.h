@@ -40,6 +40,8 @@ WEFT_INLINE u32 weft_head_reason(const struct weft_head *head, u32 listener_flag
 		return WEFT_REASON_UPGRADE;
 	if (flags & (WEFT_HEAD_EXPECT_CONTINUE | WEFT_HEAD_EXPECT_OTHER))
 		return WEFT_REASON_EXPECT;
+	if (flags & WEFT_HEAD_GRPC)
+		return WEFT_REASON_GRPC;
 	if (flags & WEFT_HEAD_HTTP_10)
 		return WEFT_REASON_HTTP_10;
 	if (flags & (WEFT_HEAD_ABSOLUTE_OTHER | WEFT_HEAD_ASTERISK | WEFT_HEAD_CONNECT))

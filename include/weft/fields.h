@@ -523,6 +523,14 @@ WEFT_INLINE int weft_note_host(const struct weft_head_bytes *bytes, const struct
 	return 0;
 }
 
+/* Envoy: gRPC's, and gRPC-Web's. */
+WEFT_INLINE void weft_note_content_type(struct weft_head *head, const u8 *value, u32 len)
+{
+	if (len >= 16 && weft_load8(value) == WEFT_TEXT8('a', 'p', 'p', 'l', 'i', 'c', 'a', 't') &&
+	    weft_load8(value + 8) == WEFT_TEXT8('i', 'o', 'n', '/', 'g', 'r', 'p', 'c'))
+		head->flags |= WEFT_HEAD_GRPC;
+}
+
 /* What the line that was just added means, whose name is `name` of enum weft_name. Returns 0 or WEFT_PARSE_BAD. */
 WEFT_STAGE int weft_note_name(const struct weft_head_bytes *bytes, struct weft_parser *parser, struct weft_head *head, u32 name)
 {
@@ -533,7 +541,7 @@ WEFT_STAGE int weft_note_name(const struct weft_head_bytes *bytes, struct weft_p
 	if (!bytes || !parser || !head)
 		return WEFT_PARSE_BAD;
 	seen_before = weft_note_flags(parser, head, name, flags);
-	if (!(flags & WEFT_NAME_IS_SPECIAL))
+	if (!(flags & WEFT_NAME_IS_SPECIAL) && name != WEFT_NAME_CONTENT_TYPE)
 		return 0;
 	last = (u32)head->field_count - 1;
 	if (last >= WEFT_FIELDS_MAX)
@@ -565,6 +573,9 @@ WEFT_STAGE int weft_note_name(const struct weft_head_bytes *bytes, struct weft_p
 		return 0;
 	case WEFT_NAME_EXPECT:
 		head->flags |= weft_is_100_continue(value, len) ? WEFT_HEAD_EXPECT_CONTINUE : WEFT_HEAD_EXPECT_OTHER;
+		return 0;
+	case WEFT_NAME_CONTENT_TYPE:
+		weft_note_content_type(head, value, len);
 		return 0;
 	case WEFT_NAME_TE:
 		head->flags |= WEFT_HEAD_TE;

@@ -92,6 +92,7 @@ enum weft_parse_error {
 #define WEFT_HEAD_CONTENT_TYPE 0x02000000u    /* request: a Content-Type; it may be gRPC's, which is answered in another form */
 #define WEFT_HEAD_ABSOLUTE_OTHER 0x04000000u  /* an absolute target that is https://, an IPv6 address, a query without a path, or has FORWARDED_HTTPS */
 #define WEFT_HEAD_FORWARDED_HTTPS 0x08000000u /* request: one x-forwarded-proto, which is https */
+#define WEFT_HEAD_GRPC 0x10000000u            /* Content-Type begins with application/grpc: retried by what its answer says, which only the proxy does */
 
 /* A request that the kernel reads a second time, as Envoy would write it: weft/canonical.h */
 #define WEFT_HEAD_NOT_CANONICAL (WEFT_HEAD_ABSOLUTE_FORM | WEFT_HEAD_REPEATED_JOINED)
@@ -100,7 +101,7 @@ enum weft_parse_error {
 #define WEFT_REQUEST_PROXY_ONLY \
 	(WEFT_HEAD_CHUNKED | WEFT_HEAD_CLOSE | WEFT_HEAD_CONNECTION_OTHER | WEFT_HEAD_UPGRADE | WEFT_HEAD_EXPECT_CONTINUE | \
 	 WEFT_HEAD_EXPECT_OTHER | WEFT_HEAD_TE | WEFT_HEAD_HTTP_10 | WEFT_HEAD_ABSOLUTE_OTHER | WEFT_HEAD_ASTERISK | WEFT_HEAD_CONNECT | \
-	 WEFT_HEAD_PRIVATE | WEFT_HEAD_ODD | WEFT_HEAD_TRAILER)
+	 WEFT_HEAD_PRIVATE | WEFT_HEAD_ODD | WEFT_HEAD_TRAILER | WEFT_HEAD_GRPC)
 #define WEFT_RESPONSE_PROXY_ONLY \
 	(WEFT_HEAD_CLOSE | WEFT_HEAD_CONNECTION_OTHER | WEFT_HEAD_UPGRADE | WEFT_HEAD_HTTP_10 | WEFT_HEAD_UNTIL_CLOSE | \
 	 WEFT_HEAD_PRIVATE | WEFT_HEAD_REPEATED_JOINED | WEFT_HEAD_ODD | WEFT_HEAD_TRAILER)

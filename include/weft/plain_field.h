@@ -137,8 +137,11 @@ WEFT_INLINE long weft_plain_line(struct weft_plain_lines *lines)
 	parser->stops = stops & (stops - 1);
 
 	if (!(flags & WEFT_NAME_IS_SPECIAL)) {
-		if (flags)
-			weft_note_flags(parser, head, name, flags);
+		if (!flags)
+			return 0;
+		weft_note_flags(parser, head, name, flags);
+		if (name == WEFT_NAME_CONTENT_TYPE)
+			weft_note_content_type(head, p + WEFT_OFFSET(begin), end - begin);
 		return 0;
 	}
 	/* what nearly every request has costs no way out of here and back */

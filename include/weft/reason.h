@@ -25,6 +25,7 @@
 	X(CONNECTION_CLOSE, "connection_close") \
 	X(UPGRADE, "upgrade") \
 	X(EXPECT, "expect") \
+	X(GRPC, "grpc") \
 	X(HTTP_10, "http_10") \
 	X(ABSOLUTE_FORM, "absolute_form") \
 	X(NORMALIZES, "normalizes") \

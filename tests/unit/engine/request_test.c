@@ -473,6 +473,10 @@ static void test_fields_that_make_a_request_the_proxys(void **state)
 	assert_flags(WEFT_HEAD_PRIVATE, GET "X-Envoy-Anything: x\r\n\r\n");
 	assert_flags(WEFT_HEAD_PRIVATE, GET "Proxy-Connection: close\r\n\r\n");
 	assert_flags(WEFT_HEAD_PRIVATE, GET "X-Forwarded-Client-Cert: x\r\n\r\n");
+	assert_flags(WEFT_HEAD_CONTENT_TYPE | WEFT_HEAD_GRPC, GET "Content-Type: application/grpc\r\n\r\n");
+	assert_flags(WEFT_HEAD_CONTENT_TYPE | WEFT_HEAD_GRPC, GET "content-type:\tapplication/grpc-web+proto \r\n\r\n");
+	assert_flags(WEFT_HEAD_CONTENT_TYPE, GET "Content-Type: application/grp\r\n\r\n");
+	assert_flags(WEFT_HEAD_CONTENT_TYPE, GET "Content-Type: application/json\r\n\r\n");
 	assert_flags(0, GET "x-forwarded-proto: http\r\n\r\n");
 	assert_flags(WEFT_HEAD_FORWARDED_HTTPS, GET "X-Forwarded-Proto:  https \r\n\r\n");
 	assert_flags(WEFT_HEAD_PRIVATE, GET "x-forwarded-proto: HTTPS\r\n\r\n");

@@ -243,7 +243,8 @@ static void test_what_weft_answers_itself_has_a_status(void **state)
 	explains(&scene->world, "GET", "http://other/near", NULL, "any|||404|local_reply|");
 	explains(&scene->world, "GET", "http://shop/healthz", NULL, "any|shop|health|418|local_reply|");
 	explains(&scene->world, "POST", "http://shop/healthz", "content-length: 3", "any|shop|health|418|slow|direct_with_body");
-	explains(&scene->world, "GET", "http://shop/healthz", "content-type: application/grpc", "any|shop|health|418|slow|direct_content_type");
+	explains(&scene->world, "GET", "http://shop/healthz", "content-type: text/plain", "any|shop|health|418|slow|direct_content_type");
+	explains(&scene->world, "GET", "http://shop/healthz", "content-type: application/grpc", "any|shop|health|418|slow|grpc");
 	explains(&scene->world, "GET", "http://shop/empty", NULL, "any|shop|empty|503|local_reply|no_endpoint");
 	explains(&scene->world, "GET", "http://shop/missing", NULL, "any|shop|missing|503|slow|no_cluster");
 }

@@ -32,13 +32,14 @@ static void refuse_head(struct connection *connection, enum weft_parse verdict, 
 		[WEFT_PARSE_CODING] = {PROXY_REASON_CODING, 501, "Not Implemented"},
 	};
 	struct exchange *exchange = &connection->own;
-	const char *body = replies[verdict].body;
+	const char *body;
 
 	log_debug("request refused: verdict %d, error %d", (int)verdict, (int)head->error);
 	if (verdict == WEFT_PARSE_PREFACE) {
 		connection_abort(connection, PROXY_REASON_PREFACE);
 		return;
 	}
+	body = replies[verdict].body;
 	exchange_begin(exchange, connection);
 	connection->state = CONNECTION_EXCHANGE;
 	connection->discards = true;

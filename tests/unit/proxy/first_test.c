@@ -348,6 +348,33 @@ static void expect_refusal(struct harness *h, int client, const char *request, i
 	assert_int_equal(who_is_called(h, 50), -1);
 }
 
+#define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+static u64 prefaces(struct harness *h)
+{
+	struct proxy_stats stats;
+
+	proxy_stats(h->proxy, &stats);
+	return stats.reasons[PROXY_REASON_PREFACE];
+}
+
+static void the_preface_of_http_2_ends_its_connection(void **state)
+{
+	static const uint16_t ports[] = {10, 8080};
+	struct harness *h = *state;
+
+	for (size_t i = 0; i < sizeof(ports) / sizeof(ports[0]); i++) {
+		u64 before = prefaces(h);
+		int client = dial(h, ports[i]);
+
+		put_text(client, PREFACE);
+		expect_end(client);
+		close(client);
+		assert_int_equal(prefaces(h), before + 1);
+	}
+	assert_int_equal(who_is_called(h, 50), -1);
+}
+
 static void any_token_is_a_method_of_http(void **state)
 {
 	struct harness *h = *state;
@@ -541,6 +568,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_port_serves_http_tls_and_the_rest, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_refused_chain_refuses_its_own_traffic, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_begins_with_no_request_line_takes_the_other_chain, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_preface_of_http_2_ends_its_connection, setup, teardown),
 		cmocka_unit_test_setup_teardown(any_token_is_a_method_of_http, setup, teardown),
 		cmocka_unit_test_setup_teardown(older_http_may_be_of_the_chain_for_http, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_follows_requests_of_the_kernel_takes_no_other_chain, setup, teardown),

@@ -146,43 +146,49 @@ enum first first_decide(struct connection *connection)
 	return connection->looks_at_names ? decide_by_bytes(connection) : FIRST_HTTP;
 }
 
-/* HTTP by its first line, as Envoy's http_inspector sees it; what is HTTP may still be malformed. */
-static bool is_http(const struct connection *connection, const struct weft_listener *listener, enum weft_parse parsed)
+/* By the first line, as Envoy's http_inspector sees it; what is HTTP may still be malformed. FIRST_TAKEN: it is something else. */
+static enum first inspect(const struct connection *connection, const struct weft_listener *listener, enum weft_parse parsed)
 {
 	switch (weft_inspect_first_line(buffer_bytes(&connection->in), buffer_len(&connection->in))) {
 	case WEFT_FIRST_LINE_MORE:
+		/* The parser is certain of a preface before it is whole; until then it may become something else. */
+		if (parsed == WEFT_PARSE_PREFACE)
+			return FIRST_WAIT;
 		/* Envoy waits for the line's end, if need be for ever; a client that has said all it has to say waits for an answer. */
-		return parsed != WEFT_PARSE_NOT_HTTP && parsed != WEFT_PARSE_BAD && parsed != WEFT_PARSE_VERSION;
+		return parsed == WEFT_PARSE_NOT_HTTP || parsed == WEFT_PARSE_BAD || parsed == WEFT_PARSE_VERSION ? FIRST_TAKEN : FIRST_HTTP;
 	case WEFT_FIRST_LINE_HTTP_10:
-		return listener->flags & WEFT_LISTENER_SNIFF_HTTP_10;
+		return listener->flags & WEFT_LISTENER_SNIFF_HTTP_10 ? FIRST_HTTP : FIRST_TAKEN;
 	case WEFT_FIRST_LINE_OTHER:
-		return false;
+		return FIRST_TAKEN;
 	default:
-		return true;
+		return FIRST_HTTP;
 	}
 }
 
-bool first_is_other(struct connection *connection, enum weft_parse parsed)
+enum first first_inspect(struct connection *connection, enum weft_parse parsed)
 {
 	struct weft_connection_command keep = {.commands = WEFT_COMMAND_PROXY_ONLY};
 	struct weft_image_handle image;
 	const struct weft_listener *listener = find_listener(connection, &image);
+	enum first found = listener && listener->flags & WEFT_LISTENER_SNIFF ? inspect(connection, listener, parsed) : FIRST_HTTP;
 
-	if (!listener || !(listener->flags & WEFT_LISTENER_SNIFF) || is_http(connection, listener, parsed))
-		return false;
+	if (found == FIRST_HTTP)
+		return FIRST_HTTP;
 	/* The kernel may have taken these bytes for a request that it leaves to the proxy. */
 	if (connection->is_ordered)
 		(void)order_ask(connection, &keep);
 	/* In the middle of HTTP they are a bad request. */
 	if (has_kernel_served(connection)) {
 		connection->is_first = false;
-		return false;
+		return FIRST_HTTP;
 	}
+	if (found == FIRST_WAIT)
+		return FIRST_WAIT;
 	if (listener->kind == WEFT_LISTENER_HTTP && listener->other_choice)
 		tunnel_open(connection, listener->other_choice, listener->flags);
 	else
 		connection_abort(connection, PROXY_REASON_NOT_HTTP);
-	return true;
+	return FIRST_TAKEN;
 }
 
 /* ---- silence --------------------------------------------------------------------------------------------------------------------------- */

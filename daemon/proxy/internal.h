@@ -450,8 +450,8 @@ enum first {
 };
 /* Before the first request. */
 enum first first_decide(struct connection *connection);
-/* True: the first bytes are no HTTP, and took the listener's other chain. `parsed`: what the parser of requests says of them. */
-bool first_is_other(struct connection *connection, enum weft_parse parsed);
+/* Whether the first bytes are HTTP, or take the listener's other chain. `parsed`: what the parser of requests says of them. */
+enum first first_inspect(struct connection *connection, enum weft_parse parsed);
 void first_timer(struct connection *connection, u64 now);
 /* The server that may be the first to speak, of a silent client's connection (own.upstream in state HEAD). */
 bool probe_speaks(struct connection *connection);

@@ -579,8 +579,13 @@ static bool head_advance(struct connection *connection)
 	if (discards_body_rest(connection))
 		return false;
 	verdict = weft_parse_request((const struct weft_head_bytes *)bytes, len, head);
-	if (connection->is_first && first_is_other(connection, (enum weft_parse)verdict))
-		return true;
+	if (connection->is_first) {
+		switch (first_inspect(connection, (enum weft_parse)verdict)) {
+		case FIRST_TAKEN: return true;
+		case FIRST_WAIT: return false;
+		case FIRST_HTTP: break;
+		}
+	}
 	/* Envoy's protection against floods: a client that has not been given two answers yet gets no third. */
 	if (verdict != WEFT_PARSE_MORE && connection->replies_queued >= REPLIES_QUEUED_MAX) {
 		COUNT(connection->thread, reasons[PROXY_REASON_FLOOD]);

@@ -375,6 +375,69 @@ static void the_preface_of_http_2_ends_its_connection(void **state)
 	assert_int_equal(who_is_called(h, 50), -1);
 }
 
+/* Where nothing but HTTP comes, its first bytes are enough; where other bytes have a chain of their own, only all of it is. */
+static void a_preface_in_pieces_is_what_a_whole_one_is(void **state)
+{
+	static const struct {
+		uint16_t port;
+		size_t decides_at;
+	} listeners[] = {{10, 12}, {8080, 24}, {8010, 24}, {8443, 24}};
+	struct harness *h = *state;
+
+	for (size_t i = 0; i < sizeof(listeners) / sizeof(listeners[0]); i++) {
+		for (size_t cut = 1; cut <= strlen(PREFACE); cut++) {
+			u64 before = prefaces(h);
+			int client = dial(h, listeners[i].port);
+
+			put_bytes(client, PREFACE, cut);
+			if (cut < listeners[i].decides_at) {
+				if (what_comes(client, 20) != -1)
+					fail_msg("port %u: closed after %zu bytes", listeners[i].port, cut);
+				put_bytes(client, PREFACE + cut, strlen(PREFACE) - cut);
+			}
+			expect_end(client);
+			close(client);
+			assert_int_equal(prefaces(h), before + 1);
+		}
+	}
+	assert_int_equal(who_is_called(h, 50), -1);
+}
+
+static void half_a_preface_and_no_more_ends_with_its_client(void **state)
+{
+	struct harness *h = *state;
+
+	for (size_t len = 8; len < strlen(PREFACE); len += 8) {
+		int client = dial(h, 8080);
+
+		put_bytes(client, PREFACE, len);
+		assert_int_equal(shutdown(client, SHUT_WR), 0);
+		expect_end(client);
+		close(client);
+	}
+	assert_int_equal(who_is_called(h, 50), -1);
+}
+
+static void what_is_no_preface_in_the_end_takes_the_other_chain(void **state)
+{
+	static const char *const others[] = {"PRI * HTTP/2.0\r\n\r\nSM\r\nx", "PRI * HTTP/2.1\r\n", "PRI * HTTP/2.x\r\n", "PRI * HTTP/3\r\n", "PRI * HTx"};
+	struct harness *h = *state;
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		for (size_t cut = 1; cut <= strlen(others[i]); cut++) {
+			int client = dial(h, 8080);
+
+			put_bytes(client, others[i], cut);
+			if (cut < strlen(others[i]) && memcmp(others[i], PREFACE, cut) == 0) {
+				assert_int_equal(what_comes(client, 20), -1);
+				assert_int_equal(who_is_called(h, 0), -1);
+			}
+			put_bytes(client, others[i] + cut, strlen(others[i]) - cut);
+			expect_tunnel(h, client, 1, others[i], strlen(others[i]));
+		}
+	}
+}
+
 static void any_token_is_a_method_of_http(void **state)
 {
 	struct harness *h = *state;
@@ -569,6 +632,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_refused_chain_refuses_its_own_traffic, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_begins_with_no_request_line_takes_the_other_chain, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_preface_of_http_2_ends_its_connection, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_preface_in_pieces_is_what_a_whole_one_is, setup, teardown),
+		cmocka_unit_test_setup_teardown(half_a_preface_and_no_more_ends_with_its_client, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_no_preface_in_the_end_takes_the_other_chain, setup, teardown),
 		cmocka_unit_test_setup_teardown(any_token_is_a_method_of_http, setup, teardown),
 		cmocka_unit_test_setup_teardown(older_http_may_be_of_the_chain_for_http, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_follows_requests_of_the_kernel_takes_no_other_chain, setup, teardown),

@@ -192,6 +192,8 @@ const struct node_pod *pods_find_name(const struct worker *worker, const char *n
 const char *node_pod_state_name(enum node_pod_state state);
 
 uint32_t pods_serving(const struct worker *worker);
+/* How many are not served, by state: ", 1 waiting, 2 refused"; nothing when all are. */
+int pods_others(const struct worker *worker, struct strbuf *text);
 /* Is it known which pods there are, and is none waited for, or are there at least `wanted` that are served? */
 bool pods_are_settled(const struct worker *worker, uint32_t wanted);
 /* Has the namespace pods that drain? */

@@ -471,6 +471,19 @@ uint32_t pods_serving(const struct worker *worker)
 	return count_in(worker, NODE_POD_SERVING);
 }
 
+int pods_others(const struct worker *worker, struct strbuf *text)
+{
+	static const enum node_pod_state others[] = { NODE_POD_WAITING, NODE_POD_REFUSED, NODE_POD_DRAINING };
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		uint32_t count = count_in(worker, others[i]);
+
+		if (count)
+			strbuf_printf(text, ", %u %s", count, node_pod_state_name(others[i]));
+	}
+	return strbuf_status(text);
+}
+
 bool pods_are_settled(const struct worker *worker, uint32_t wanted)
 {
 	return kube_is_synced(worker) && (!count_in(worker, NODE_POD_WAITING) || pods_serving(worker) >= wanted);

@@ -382,6 +382,14 @@ static bool may_take_over(const struct worker_config *config, const struct keepe
 	return (config->replaces || __atomic_load_n(&state->has_served, __ATOMIC_RELAXED)) && state->quick_deaths < QUICK_DEATHS_MAX;
 }
 
+static void say_who_is_served(const struct worker *worker)
+{
+	_cleanup_(strbuf_release) struct strbuf others = STRBUF_INIT;
+
+	(void)pods_others(worker, &others);
+	log_info("weftd %s: worker %d serves %u pods%s", WEFT_VERSION, (int)getpid(), pods_serving(worker), strbuf_text(&others));
+}
+
 int worker_run(void *arg, struct keeper_state *state)
 {
 	const struct worker_config *config = arg;
@@ -402,7 +410,7 @@ int worker_run(void *arg, struct keeper_state *state)
 		step("worker: serves");
 		if (!config->is_beside)
 			__atomic_store_n(&state->has_served, 1, __ATOMIC_RELAXED);
-		log_info("weftd %s: worker %d serves %zu pods", WEFT_VERSION, (int)getpid(), worker.pods.count);
+		say_who_is_served(&worker);
 		event_base_dispatch(worker.base);
 	}
 	finish(&worker);

@@ -53,6 +53,7 @@ beside_the_first() {
 	second=$!
 	check 'a second daemon with all of its own: it leaves the pods alone' wait_until 30 second_says '4 waiting'
 	like 'and says why, and what to do' "pod default/cli is not served: another weftd \\(process $(status_of .worker.pid)\\) serves it: .*--replace" "$(cat "$log")"
+	like 'nor does it say that it serves them' ': worker [0-9]+ serves 0 pods, 4 waiting' "$(cat "$log")"
 	equal 'the first one is not touched' '4 serving' "$(status_of '[.pods[].state] | "\(length) \(unique | join(" "))"')"
 	equal 'and serves on' 'v1 v3' "$(who http://reviews/stable/1) $(who http://reviews/canary/1)"
 	sleep 3
@@ -157,6 +158,7 @@ check 'weftd ends cleanly' weft_stop
 after_the_first
 
 serves_in_spite 'a pod whose network namespace is gone' "c['pods'].append(dict(c['pods'][2], name='ghost', ip='10.7.0.77', network_namespace='/run/netns/$prefix-ghost'))"
+like 'the log says how many are served, and how many wait' ': worker [0-9]+ serves 4 pods, 1 waiting' "$(cat "$(weft_state)/weft.log")"
 like 'it is reported' 'ghost' "$(status_of '.pods[] | select(.name == "ghost") | "\(.name) \(.state) \(.reason)"')"
 like 'with the reason' "$prefix-ghost|No such file|gone|network namespace" "$(status_of '.pods[] | select(.name == "ghost") | .reason')"
 check 'weftd ends cleanly' weft_stop

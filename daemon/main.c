@@ -60,6 +60,22 @@ static int check(const struct options *options)
 	return compile_check_report(stdout, mesh) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* Pins and sockets go by folders, but no folder has both: a BPF file system holds no sockets, and one that is mounted hides those that are there. */
+static int check_control(const struct options *options)
+{
+	if (preflight_is_inside(options->control, pins_place(options->bpffs))) {
+		log_error("--control %s lies where --bpffs %s has a BPF file system, which holds no sockets and hides them: give --control a path outside of it, "
+			  "as " OPTIONS_CONTROL, options->control, options->bpffs);
+		return -EINVAL;
+	}
+	if (preflight_is_on_bpffs(options->control)) {
+		log_error("--control %s lies in a BPF file system, which holds no sockets: give it a path outside, as " OPTIONS_CONTROL " (the place for --bpffs "
+			  "alone, here %s)", options->control, options->bpffs);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 /* What is wrong with the machine, in words that say what to do. */
 static int preflight(const struct options *options, struct strbuf *cgroup2, struct strbuf *own_cgroup)
 {
@@ -495,7 +511,7 @@ static int run(const struct options *options, uint32_t disabled)
 	r = fd_write_without_waiting(STDERR_FILENO);
 	if (r)
 		log_warn(r, "whoever reads the log can make weftd wait, since standard error can't be opened anew");
-	if (preflight(options, &cgroup2, &own_cgroup))
+	if (check_control(options) || preflight(options, &cgroup2, &own_cgroup))
 		return EXIT_FAILURE;
 	with.descriptors = raise_limits(); /* another one may hand over more than may be open by default */
 	with.cgroup2 = cgroup2.data;

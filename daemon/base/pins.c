@@ -22,7 +22,9 @@
 #define DEPTH_MAX 5
 #define TRIES_MAX 8
 
-static bool is_bpffs(const char *path)
+#define USUAL_PLACE "/sys/fs/bpf"
+
+bool pins_is_bpffs(const char *path)
 {
 	struct statfs fs;
 
@@ -50,6 +52,12 @@ static int mount_bpf(const char *path)
 	return 0;
 }
 
+/* Distributions mount it on /sys/fs/bpf; a container may have the bare directory. */
+const char *pins_place(const char *dir)
+{
+	return !strncmp(dir, USUAL_PLACE "/", strlen(USUAL_PLACE) + 1) && !pins_is_bpffs(USUAL_PLACE) ? USUAL_PLACE : dir;
+}
+
 /* -ENOENT: it is gone again. */
 static int prepare(const char *dir)
 {
@@ -59,9 +67,8 @@ static int prepare(const char *dir)
 
 	if (snprintf(path, sizeof(path), "%s", dir) >= (int)sizeof(path) || path[0] != '/')
 		return log_err(-EINVAL, "--bpffs %s: not an absolute path", dir);
-	/* Distributions mount it on /sys/fs/bpf; a container may have the bare directory. */
-	if (!strncmp(path, "/sys/fs/bpf/", 12) && !is_bpffs("/sys/fs/bpf")) {
-		r = mount_bpf("/sys/fs/bpf");
+	if (pins_place(path) != path) {
+		r = mount_bpf(USUAL_PLACE);
 		if (r)
 			return r;
 	}
@@ -112,7 +119,7 @@ static int remove_tree(int dir_fd, const char *name, int depth)
 int pins_empty(const char *dir)
 {
 	/* Links detach when their pins go; the sockets' programs go with the maps. */
-	int r = is_bpffs(dir) ? remove_tree(AT_FDCWD, dir, 0) : 0;
+	int r = pins_is_bpffs(dir) ? remove_tree(AT_FDCWD, dir, 0) : 0;
 
 	return r ? log_err(r, "removing what is pinned under %s", dir) : 0;
 }
@@ -269,7 +276,7 @@ int pins_remove_all(const char *dir)
 	if (r)
 		return r;
 	/* It may be somebody's folder, with other things in it, or the machine's own mount. */
-	if (rmdir(dir) && errno == EBUSY && is_bpffs(dir) && has_nothing(dir) && strcmp(dir, "/sys/fs/bpf") != 0 && umount2(dir, MNT_DETACH) == 0)
+	if (rmdir(dir) && errno == EBUSY && pins_is_bpffs(dir) && has_nothing(dir) && strcmp(dir, USUAL_PLACE) != 0 && umount2(dir, MNT_DETACH) == 0)
 		rmdir(dir);
 	return 0;
 }

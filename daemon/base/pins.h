@@ -18,6 +18,9 @@ int pins_path(const char *dir, uint64_t abi, char path[PATH_MAX]);
 /* What tells `abi`'s folder from others, by whatever path it is reached; 0: it isn't there. */
 uint64_t pins_identity(const char *dir, uint64_t abi);
 
+bool pins_is_bpffs(const char *path);
+/* Where a BPF file system is mounted for `dir` if it is on none: `dir` itself, or what it lies in. */
+const char *pins_place(const char *dir);
 /* Makes `abi`'s folder, and `dir`, an absolute path, on a BPF file system: one is mounted where there is none. */
 int pins_make(const char *dir, uint64_t abi);
 /* Unpins everything in an ABI's folder and removes it; links that nobody else holds detach with that. 0 also when it isn't there. */

@@ -3,15 +3,18 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <mntent.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/pins.h"
 
 #define PROC_FILE_LIMIT (1u << 20)
 
@@ -92,6 +95,69 @@ int preflight_worker_cgroup(const char *mount, const char *self_cgroup, const ch
 	if (len <= 1 || strncmp(own, "/..", 3) == 0)
 		len = 0;
 	return strbuf_printf(path, "%s%.*s/weft", mount, (int)len, own);
+}
+
+/* Without links, "." and "..". What is not there yet will be made as it is written. */
+static int resolve(const char *path, char out[PATH_MAX])
+{
+	char found[PATH_MAX];
+	size_t used = 0;
+
+	if (path[0] != '/') {
+		if (!getcwd(out, PATH_MAX))
+			return -errno;
+		used = strlen(out);
+	}
+	for (size_t len; *path; path += len) {
+		len = strcspn(path, "/");
+		if (!len) {
+			len = 1;
+			continue;
+		}
+		if (len == 2 && path[0] == '.' && path[1] == '.') {
+			while (used && out[--used] != '/')
+				;
+		} else if (len != 1 || path[0] != '.') {
+			if (used + len + 2 > PATH_MAX)
+				return -ENAMETOOLONG;
+			out[used++] = '/';
+			memcpy(out + used, path, len);
+			used += len;
+		}
+		out[used] = '\0';
+		if (used && realpath(out, found)) {
+			used = strlen(found);
+			memcpy(out, found, used + 1);
+		}
+		if (used == 1)
+			used = 0; /* the root */
+	}
+	out[used] = '\0';
+	return 0;
+}
+
+bool preflight_is_inside(const char *path, const char *folder)
+{
+	char inner[PATH_MAX], outer[PATH_MAX];
+	size_t len;
+
+	/* What can't be resolved can't be used either, and who tries to says why. */
+	if (resolve(path, inner) || resolve(folder, outer))
+		return false;
+	len = strlen(outer);
+	return strncmp(inner, outer, len) == 0 && (!inner[len] || inner[len] == '/');
+}
+
+bool preflight_is_on_bpffs(const char *path)
+{
+	char at[PATH_MAX];
+	char *slash;
+
+	if (resolve(path, at))
+		return false;
+	while (access(at, F_OK) && (slash = strrchr(at, '/')))
+		*slash = '\0';
+	return pins_is_bpffs(*at ? at : "/");
 }
 
 uint32_t preflight_descriptors(uint32_t wanted)

@@ -16,7 +16,7 @@ ends() {
 # The daemon's place when it must not disturb the first one.
 elsewhere() {
 	mkdir -p "$(weft_state)/other"
-	echo --control "$(weft_state)/other/weft.sock" --bpffs "$(weft_state)/other"
+	echo --control "$(weft_state)/other.sock" --bpffs "$(weft_state)/other"
 }
 
 # refuses SENTENCE PATTERN FILE: by --check, without root's help
@@ -69,6 +69,27 @@ after_the_first() {
 
 cgroup2_mount() {
 	awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts
+}
+
+# no_socket_there SENTENCE CONTROL BPFFS PATTERN: refused by a line that names both options, before anything is made
+no_socket_there() {
+	ends "$1" "--control $2 lies $4.*$3.*" --config "$config" --control "$2" --bpffs "$3"
+	equal "$1: nothing is made" "" "$(find "$(weft_state)/pins" "$(weft_state)/bpffs/control" 2>/dev/null)"
+}
+
+# Pins and the control socket go by folders, but none has both: the mount would hide the socket.
+control_among_pins() {
+	local place
+	place=$(weft_state)/pins
+	no_socket_there 'a --control in the folder of --bpffs' "$place/weft.sock" "$place" 'where'
+	no_socket_there 'by another way' "$(weft_state)/bpffs/../pins//run/weft.sock" "$place/" 'where'
+	ln -sfn "$(weft_state)" "$(weft_state)/link"
+	no_socket_there 'through a link' "$(weft_state)/link/pins/weft.sock" "$place" 'where'
+	no_socket_there 'the pins through one' "$place/weft.sock" "$(weft_state)/link/pins" 'where'
+	rm "$(weft_state)/link"
+	no_socket_there 'a --control on a BPF file system that is mounted' "$(weft_state)/bpffs/control/weft.sock" "$place" 'in a BPF file system'
+	no_socket_there 'which is that of --bpffs' "$(weft_state)/bpffs/control/weft.sock" "$(weft_state)/bpffs/control" 'where'
+	equal 'nothing is mounted' "" "$(awk -v place="$place" '$2 == place' /proc/mounts)"
 }
 
 # cgroup v2 is where its mount says, not where it usually is.
@@ -143,6 +164,7 @@ ends 'nor is a folder that was there' 'nested is not in a cgroup v2 hierarchy' -
 check 'which stays' [ -d "$(weft_state)/nested" ]
 
 in_another_place
+control_among_pins
 
 weft_start "$config" || exit 1
 ends 'a second daemon' 'already|running|in use|another' --config "$config" --control "$(weft_state)/weft.sock" --bpffs "$(weft_state)/bpffs/weft"

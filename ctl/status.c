@@ -9,6 +9,7 @@ static void print_daemon(const json_t *status)
 {
 	const json_t *worker = json_object_get(status, "worker"), *config = json_object_get(status, "config");
 	const json_t *generations = json_object_get(status, "generations"), *memory = json_object_get(status, "memory");
+	const json_t *lines = json_object_get(json_object_get(status, "limits"), "log_lines_per_second");
 	long long up = ctl_number(status, "uptime_s");
 	const json_t *drainer;
 	size_t i;
@@ -23,6 +24,7 @@ static void print_daemon(const json_t *status)
 		printf("A weftd of another ABI begins beside this one: process %lld, ABI %s\n", ctl_number(drainer, "process"), ctl_text(drainer, "abi"));
 	json_array_foreach(json_object_get(status, "draining"), i, drainer)
 		printf("A weftd that was replaced is draining: process %lld, ABI %s\n", ctl_number(drainer, "process"), ctl_text(drainer, "abi"));
+	printf("Log: %lld lines lost (nobody read it), %lld left out (--log-rate)\n", ctl_number(lines, "lost"), ctl_number(lines, "beyond"));
 	printf("Memory: %.1f MB resident, images %.1f KB, proxy buffers %.1f KB\n", (double)ctl_number(memory, "resident_bytes") / 1e6,
 	       (double)(ctl_number(memory, "route_image_bytes") + ctl_number(memory, "endpoint_image_bytes")) / 1e3,
 	       (double)ctl_number(memory, "proxy_buffers_bytes") / 1e3);

@@ -508,6 +508,9 @@ static int run(const struct options *options, uint32_t disabled)
 	char path[PATH_MAX];
 	int channel = -1, r;
 
+	r = log_share_counts();
+	if (r)
+		log_warn(r, "what the log lacks is counted by the worker alone, and anew by the next one");
 	r = fd_write_without_waiting(STDERR_FILENO);
 	if (r)
 		log_warn(r, "whoever reads the log can make weftd wait, since standard error can't be opened anew");

@@ -100,6 +100,8 @@ struct keyed {
 static const struct plain plains[] = {
 	{ "weft_uptime_seconds", GAUGE, "uptime_s", "Since weftd was started." },
 	{ "weft_worker_restarts", COUNTER, "worker.restarts", "Workers that died and were replaced." },
+	{ "weft_log_lines_lost", COUNTER, "limits.log_lines_per_second.lost", "Lines of the log that could not be written: nobody read it." },
+	{ "weft_log_lines_left_out", COUNTER, "limits.log_lines_per_second.beyond", "Lines of the log that were more than --log-rate in their second." },
 	{ "weft_generation", GAUGE, "generation", "Rises with every configuration that is taken." },
 	{ "weft_config_changes", COUNTER, "config.changes", "Configuration files that were taken." },
 	{ "weft_config_refusals", COUNTER, "config.refusals", "Configuration files that were refused." },

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,10 +27,15 @@ static atomic_int output_fd = STDERR_FILENO;
 static atomic_uint current_rate;       /* lines a second; 0: as many as there are */
 static atomic_llong window_second;     /* the last one in which something was to be written */
 static atomic_uint window_lines;       /* ... in it */
-static atomic_ullong left_out_lines;   /* beyond the rate */
-static atomic_ullong told_left_out_lines;
-static atomic_ullong lost_lines;       /* that could not be written */
-static atomic_ullong untold_lost_lines;
+
+/* What the log lacks, and what of that no line has told yet. */
+struct counts {
+	atomic_ullong left_out, untold_left_out; /* lines beyond the rate */
+	atomic_ullong lost, untold_lost;         /* that could not be written */
+};
+
+static struct counts own_counts;
+static struct counts *counts = &own_counts; /* or memory that is shared; set before there is anybody to share it with */
 
 static const char *const level_names[] = {
 	[LOG_LEVEL_ERROR] = "error",
@@ -213,12 +219,26 @@ void log_set_rate(unsigned lines_per_second)
 
 unsigned long long log_left_out(void)
 {
-	return atomic_load_explicit(&left_out_lines, memory_order_relaxed);
+	return atomic_load_explicit(&counts->left_out, memory_order_relaxed);
 }
 
 unsigned long long log_lost(void)
 {
-	return atomic_load_explicit(&lost_lines, memory_order_relaxed);
+	return atomic_load_explicit(&counts->lost, memory_order_relaxed);
+}
+
+int log_share_counts(void)
+{
+	struct counts *shared;
+
+	if (counts != &own_counts)
+		return 0;
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		return -errno;
+	*shared = own_counts;
+	counts = shared;
+	return 0;
 }
 
 static bool put_bytes(const char *bytes, size_t size)
@@ -269,24 +289,23 @@ static bool put_line(enum log_level level, const char *file, const char *text)
 static bool is_within_rate(unsigned rate, unsigned long long *left_out)
 {
 	long long second = (long long)time(NULL), window = atomic_load(&window_second);
-	unsigned long long total;
 
 	/* One thread begins the second. */
 	if (second != window && atomic_compare_exchange_strong(&window_second, &window, second)) {
 		atomic_store(&window_lines, 0);
-		total = atomic_load(&left_out_lines);
-		*left_out = total - atomic_exchange(&told_left_out_lines, total);
+		*left_out = atomic_exchange(&counts->untold_left_out, 0);
 	}
 	if (atomic_fetch_add(&window_lines, 1) < rate)
 		return true;
-	atomic_fetch_add(&left_out_lines, 1);
+	atomic_fetch_add(&counts->left_out, 1);
+	atomic_fetch_add(&counts->untold_left_out, 1);
 	return false;
 }
 
 /* Those that were lost before come first: while that can't be said, nothing can. */
 static bool tell_lost(void)
 {
-	unsigned long long lost = atomic_exchange(&untold_lost_lines, 0);
+	unsigned long long lost = atomic_exchange(&counts->untold_lost, 0);
 	char notice[128];
 
 	if (!lost)
@@ -294,7 +313,7 @@ static bool tell_lost(void)
 	snprintf(notice, sizeof(notice), "%llu lines were lost: they could not be written when they came", lost);
 	if (put_line(LOG_LEVEL_WARNING, __FILE__, notice))
 		return true;
-	atomic_fetch_add(&untold_lost_lines, lost);
+	atomic_fetch_add(&counts->untold_lost, lost);
 	return false;
 }
 
@@ -302,8 +321,8 @@ static void put_or_count(enum log_level level, const char *file, const char *tex
 {
 	if (tell_lost() && put_line(level, file, text))
 		return;
-	atomic_fetch_add(&lost_lines, 1);
-	atomic_fetch_add(&untold_lost_lines, 1);
+	atomic_fetch_add(&counts->lost, 1);
+	atomic_fetch_add(&counts->untold_lost, 1);
 }
 
 static void write_line(enum log_level level, const char *file, const char *text)

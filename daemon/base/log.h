@@ -24,6 +24,10 @@ unsigned long long log_left_out(void); /* until now */
  * (fd_write_without_waiting(); a socket always does). A line says how many before the next one that can be. */
 unsigned long long log_lost(void); /* until now */
 
+/* From here on both are counted together with processes that are made of this one, and a line of any of them tells of what all of them lack. Before there are
+ * threads; the rate stays each process's own. */
+int log_share_counts(void);
+
 /* Of every area. */
 void log_set_level(enum log_level level);
 enum log_level log_level(void); /* what log_set_level() set last */

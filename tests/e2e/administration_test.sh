@@ -194,7 +194,13 @@ END
 chmod +x "$(weft_state)/weftd"
 weftd=$(weft_state)/weftd weft_start "$config"
 check "weftd serves although nobody reads its log" serves
-between "it counts the lines" 3 1000 "$(status_of .limits.log_lines_per_second.lost)"
+lost=$(status_of .limits.log_lines_per_second.lost)
+between "it counts the lines" 3 1000 "$lost"
+like "as weftctl says" "Log: [1-9][0-9]* lines lost" "$(weft_control status)"
+kill -9 "$(status_of .worker.pid)"
+check "a next worker begins" wait_until 30 eval '[ "$(status_of .worker.restarts)" = 1 ]'
+# two lines of the keeper, and one of each worker at least
+between "and counts on, also what the keeper had to say" $((lost + 3)) 1000 "$(status_of .limits.log_lines_per_second.lost)"
 timeout 2 cat <&"$log" >"$(weft_state)/log.read"
 reload
 check "and says how many there were once somebody does" wait_until 30 eval 'timeout 1 cat <&"$log" >>"$(weft_state)/log.read"; grep -aqE "[0-9]+ lines were lost" "$(weft_state)/log.read"'

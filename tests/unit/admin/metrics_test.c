@@ -46,6 +46,15 @@ static void test_counters_end_in_total_and_gauges_do_not(void **state)
 	lacks(&text, "# EOF");
 }
 
+static void test_lines_that_the_log_lacks_are_counted(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf text = written("{\"limits\":{\"log_lines_per_second\":{\"value\":9,\"used\":0,\"beyond\":4,\"lost\":7}}}",
+							       METRICS_PROMETHEUS);
+
+	has(&text, "# TYPE weft_log_lines_lost_total counter\nweft_log_lines_lost_total 7\n");
+	has(&text, "# TYPE weft_log_lines_left_out_total counter\nweft_log_lines_left_out_total 4\n");
+}
+
 static void test_openmetrics_names_the_family_and_ends(void **state)
 {
 	_cleanup_(strbuf_release) struct strbuf text = written("{\"requests\":{\"bypass\":12}}", METRICS_OPENMETRICS);
@@ -131,6 +140,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_counters_end_in_total_and_gauges_do_not),
+		cmocka_unit_test(test_lines_that_the_log_lacks_are_counted),
 		cmocka_unit_test(test_openmetrics_names_the_family_and_ends),
 		cmocka_unit_test(test_what_the_status_lacks_is_left_out),
 		cmocka_unit_test(test_labels_are_escaped),

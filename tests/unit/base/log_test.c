@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -246,6 +247,69 @@ static void test_nobody_waits_for_who_does_not_read(void **state)
 	close(ends[1]);
 }
 
+/* In a process of its own; nobody reads. */
+static void loses(int writer, int lines)
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		log_set_fd(writer);
+		for (int i = 0; i < lines; i++)
+			log_info("a line of another process");
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* Keeper and worker, and the worker after that. */
+static void test_processes_count_together_what_the_log_lacks(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
+	unsigned long long lost = log_lost(), left_out = log_left_out(), last;
+	char bytes[4096] = "", expected[64];
+	int ends[2];
+
+	assert_int_equal(log_share_counts(), 0);
+	assert_int_equal(log_lost(), lost);
+	assert_int_equal(log_left_out(), left_out);
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(fd_set_nonblocking(ends[1], true), 0);
+	while (write(ends[1], bytes, sizeof(bytes)) > 0)
+		;
+	loses(ends[1], 3);
+	loses(ends[1], 2);
+	assert_int_equal(log_lost() - lost, 5);
+	log_set_fd(ends[1]);
+	log_info("and one of this");
+	read_what_is_there(ends[0], &out);
+	strbuf_truncate(&out, 0);
+	log_info("read again");
+	log_set_fd(STDERR_FILENO);
+	assert_int_equal(log_lost() - lost, 6);
+	read_what_is_there(ends[0], &out);
+	assert_int_equal(times(strbuf_text(&out), " 6 lines were lost"), 1);
+	assert_int_equal(times(strbuf_text(&out), "\n"), 2);
+
+	log_set_rate(1);
+	loses(ends[1], 100);
+	log_set_rate(0);
+	last = log_left_out() - left_out;
+	assert_in_range(last, 90, 100); /* this second may have had its line, or another one may begin */
+	close(ends[0]);
+	close(ends[1]);
+
+	usleep(1100000);
+	strbuf_truncate(&out, 0);
+	log_set_rate(100);
+	captured(one_of_each, &out);
+	log_set_rate(0);
+	snprintf(expected, sizeof(expected), " %llu lines were left out", last);
+	assert_int_equal(times(strbuf_text(&out), expected), 1);
+}
+
 static void test_an_area_has_a_level_of_its_own(void **state)
 {
 	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
@@ -305,6 +369,7 @@ int main(void)
 		cmocka_unit_test(test_lines_of_threads_do_not_mix),
 		cmocka_unit_test(test_lines_beyond_the_rate_are_left_out_and_told_of),
 		cmocka_unit_test(test_nobody_waits_for_who_does_not_read),
+		cmocka_unit_test(test_processes_count_together_what_the_log_lacks),
 		cmocka_unit_test(test_an_area_has_a_level_of_its_own),
 		cmocka_unit_test(test_every_stage_is_an_area),
 		cmocka_unit_test(test_a_line_may_be_an_object),

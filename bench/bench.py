@@ -8,7 +8,8 @@ others used the machine (more than 10 % of its CPU, or 15 % stolen by the host) 
 rounds, ratios are medians of ratios within a round. Prints a Markdown table; writes BUILD/bench.json.
 
 Where processors sleep deeply, or a host must wake them, two wake-ups are most of an exchange of one connection, with and without a mesh:
-AWAKE=1 has idle processors wait awake (/dev/cpu_dma_latency), so that what is left is the way of the bytes.
+AWAKE=1 has idle processors wait awake (/dev/cpu_dma_latency), so that what is left is the way of the bytes. How much waking takes, in the same
+rounds, stands below the table.
 
 Environment: BUILD (build), QUICK=1 (under a minute: one round of one second, four cases, no `bare`), ROUNDS (5), DURATION (2, seconds a
 measurement), SYSTEMS and CASES (comma-separated names), AWAKE=1, PREFIX (weft-bench).
@@ -18,13 +19,14 @@ import os
 import pathlib
 import shutil
 import signal
+import statistics
 import struct
 import subprocess
 import sys
 import time
 
 import report
-from machine import Watch
+from machine import Watch, idle_trip_us
 from systems import REPOSITORY, Stage, all_systems
 
 # name: (connections, path, body bytes, extra options of wrk)
@@ -137,7 +139,7 @@ def main():
     stage = Stage(setting("PREFIX", "weft-bench"), build)
     wanted = names("SYSTEMS", "", [s.name for s in all_systems(stage, install=False)])
     awake = keep_awake() if setting("AWAKE", "") not in ("", "0") else None
-    samples, start = [], time.monotonic()
+    samples, trips, start = [], [], time.monotonic()
     systems = [s for s in all_systems(stage, install=not quick) if (s.name in wanted if wanted else not (quick and s.is_extra))]
     try:
         stage.up()
@@ -145,6 +147,7 @@ def main():
             print(f"bench: without {system.name}: {system.why_not()}", file=sys.stderr)
             systems.remove(system)
         for number in range(rounds):
+            trips.append(idle_trip_us())
             one_round(stage, systems, cases, seconds, number, 0 if quick else REPEATS, samples)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
@@ -160,6 +163,9 @@ def main():
     print(report.table(result))
     print(f"\n{rounds} rounds of {seconds} s, {os.cpu_count()} CPUs{', awake when idle' if awake else ''}, Linux {os.uname().release}, {time.monotonic() - start:.0f} s; "
           f"{left_out} of {len(samples)} measurements left out for others' use of the machine (rows marked ~ have no other).")
+    if trips[0] is not None:
+        print(f"Two idle processors woken, by a byte there and back between two processes: {report.microseconds(statistics.median(trips))}; "
+              "every exchange of one connection waits for as much, with a mesh and without.")
     said = report.bars(samples)
     if said:
         print(f"\nBars:\n{said}")

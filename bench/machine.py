@@ -1,6 +1,8 @@
 """What the machine did while a measurement ran: by cgroup, as a whole, and how much of it was somebody else's."""
 import os
 import pathlib
+import socket
+import statistics
 import time
 
 TICK_US = 1_000_000 / os.sysconf("SC_CLK_TCK")
@@ -75,3 +77,43 @@ class Watch:
     def is_clean(self):
         """Others used the machine too much for this measurement to say anything: more than 10 % of it, or 15 % stolen by the host."""
         return self.foreign_share <= 0.10 and self.steal_share <= 0.15
+
+
+IDLE_TRIPS = 400
+
+
+def echo(cpu, end):
+    os.sched_setaffinity(0, {cpu})
+    while end.recv(1):
+        end.send(b"x")
+
+
+def idle_trip_us():
+    """A byte there and back between two processes on two processors, both idle otherwise: two wake-ups of an idle processor and next to nothing else,
+    which every exchange of one connection has too. None on a machine with one processor."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        return None
+    here, there = socket.socketpair()
+    child = os.fork()
+    if not child:
+        try:
+            here.close()
+            echo(cpus[1], there)
+        finally:
+            os._exit(0)
+    there.close()
+    trips = []
+    try:
+        os.sched_setaffinity(0, {cpus[0]})
+        for _ in range(IDLE_TRIPS):
+            start = time.perf_counter_ns()
+            here.send(b"x")
+            if not here.recv(1):
+                raise RuntimeError("the other end of the wake-up measurement is gone")
+            trips.append((time.perf_counter_ns() - start) / 1000)
+    finally:
+        os.sched_setaffinity(0, cpus)
+        here.close()
+        os.waitpid(child, 0)
+    return statistics.median(trips)

@@ -675,7 +675,7 @@ void connection_drive(struct connection *connection)
 	connection->is_driven = true;
 	buffers_charge(connection->thread, connection->pod);
 	/* A reply that is held stands behind one of the kernel's. */
-	connection->replies_queued = connection->is_held && connection->own.is_local ? REPLIES_QUEUED_MAX : 0;
+	connection->replies_queued = connection->is_held && connection->own.is_local && !connection->own.is_of_upstream ? REPLIES_QUEUED_MAX : 0;
 	if (connection->state == CONNECTION_FINISH)
 		connection_finish(connection);
 	for (int round = 0; connection->state != CONNECTION_DEAD && connection_step(connection); round++) {

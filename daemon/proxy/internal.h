@@ -278,6 +278,7 @@ struct exchange {
 	bool is_relay;
 	bool is_grpc;               /* the request: its local replies look otherwise */
 	bool is_local;              /* the response is ours */
+	bool is_of_upstream;        /* ours, and says what became of an upstream */
 	bool is_http_10;            /* the client's version */
 	bool wants_keep_alive;      /* HTTP/1.0 with Connection: keep-alive */
 	bool is_upgrade;            /* a websocket request that may become a tunnel */

@@ -44,6 +44,10 @@ void response_fail(struct exchange *exchange, enum proxy_reason reason)
 	}
 	if (retry_failed(exchange, reason))
 		return;
+	/* Envoy hears of an upstream in a later turn of its loop: what was answered before has been written then. */
+	exchange->is_of_upstream = true;
+	if (!exchange->is_relay)
+		connection->replies_queued = 0;
 	if (reason == PROXY_REASON_TIMEOUT) {
 		local_reply(exchange, reason, 504, "upstream request timeout");
 		return;

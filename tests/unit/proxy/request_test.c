@@ -365,6 +365,21 @@ static void test_a_flood_of_requests_for_local_replies_is_cut_off(void **state)
 	close(client);
 }
 
+/* An upstream that can't be reached is heard of later by Envoy, when what was answered before has been written. */
+static void test_errors_of_upstreams_are_no_flood(void **state)
+{
+	struct harness *h = *state;
+	int client = client_new(h);
+
+	close(TAKE_FD(h->servers[0]));
+	put_text(client, "GET /u HTTP/1.1\r\nHost: a\r\n\r\nGET /u HTTP/1.1\r\nHost: a\r\n\r\nGET /u HTTP/1.1\r\nHost: a\r\n\r\n"
+			 "GET /direct HTTP/1.1\r\nHost: a\r\n\r\n");
+	for (int i = 0; i < 3; i++)
+		expect_reply(client, 503, "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure");
+	expect_reply(client, 200, "direct");
+	close(client);
+}
+
 static void test_a_request_behind_a_large_body_is_not_forgotten(void **state)
 {
 	enum { SIZE = 400000 };
@@ -687,6 +702,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_head_may_come_in_drops, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pipelined_requests_are_answered_in_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_flood_of_requests_for_local_replies_is_cut_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_errors_of_upstreams_are_no_flood, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_request_behind_a_large_body_is_not_forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_request_that_fills_the_block_behind_another_one_is_read_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_local_replies_are_envoys, setup, teardown),

@@ -17,12 +17,27 @@ static const char *const outcome_names[] = {
 	[OUTCOME_ENDED] = "end of the stream", [OUTCOME_FAILED] = "socket error", [OUTCOME_WRONG] = "wrong", [OUTCOME_ABANDONED] = "abandoned",
 };
 
+/* What became of the requests before it in its batch: an answer of weft's own there may be why there is none here. */
+static void print_before(const struct connection *c, unsigned int idx, char *out, size_t len)
+{
+	size_t used = 0;
+
+	out[0] = '\0';
+	for (unsigned int i = 0; i < idx && used < len; i++) {
+		const struct result *result = &c->results[i];
+
+		used += (size_t)snprintf(out + used, len - used, "%s%s", i ? ", " : "; before it: ", outcome_names[result->outcome]);
+		if (result->outcome == OUTCOME_LOCAL && used < len)
+			used += (size_t)snprintf(out + used, len - used, " (%u)", result->status);
+	}
+}
+
 void report(struct connection *c, unsigned int idx, _Atomic uint64_t *counter, const char *kind, const char *format, ...)
 {
 	const struct spec *spec = &c->batch.specs[idx];
 	const struct target *target = &c->client->targets[spec->target];
 	uint8_t entry = atomic_load(ledger_entry(c->client->ledger, spec->conn, spec->req));
-	char text[700], fields[500];
+	char text[700], fields[500], before[300];
 	va_list args;
 
 	atomic_fetch_add(counter, 1);
@@ -36,10 +51,11 @@ void report(struct connection *c, unsigned int idx, _Atomic uint64_t *counter, c
 			*p = '|';
 	}
 	spec_print(spec, fields, sizeof(fields));
-	printf("torture: %s conn=%llu batch=%llu req=%llu (%u of %u) %s%s: %s; executed %ux%s%s [%s] replay with: --seed %llu --replay %llu:%llu\n", kind,
+	print_before(c, idx, before, sizeof(before));
+	printf("torture: %s conn=%llu batch=%llu req=%llu (%u of %u) %s%s: %s; executed %ux%s%s%s [%s] replay with: --seed %llu --replay %llu:%llu\n", kind,
 	       (unsigned long long)spec->conn, (unsigned long long)c->batch_no, (unsigned long long)spec->req, idx + 1, c->batch.count, target->host,
 	       target->prefix, text, entry & LEDGER_COUNT, entry & LEDGER_DONE ? ", answered" : "",
-	       entry & LEDGER_BEHIND ? ", sent to a server that had announced the end of that connection" : "", fields,
+	       entry & LEDGER_BEHIND ? ", sent to a server that had announced the end of that connection" : "", before, fields,
 	       (unsigned long long)c->client->schedule.seed, (unsigned long long)(c->client->is_replay ? c->client->replay_conn : c->conn),
 	       (unsigned long long)(c->client->is_replay ? c->client->replay_batch : c->batch_no));
 	fflush(stdout);

@@ -340,8 +340,10 @@ void *connection_thread(void *arg)
 		}
 		sleep_ms(c->batch.think_ms);
 		if (c->is_open || open_connection(c)) {
-			for (unsigned int i = 0; client->is_direct && i < c->batch.count; i++)
+			for (unsigned int i = 0; client->is_direct && i < c->batch.count; i++) {
 				c->batch.specs[i].target = c->target;
+				c->batch.specs[i].keep_alive = 0; /* nobody is there to take the line out */
+			}
 			run_batch(c);
 		}
 		c->batch_no++;

@@ -34,6 +34,16 @@ static __always_inline u32 message_pull(struct sk_msg_md *msg, struct scratch *s
 	return message_copy(msg, scratch);
 }
 
+/* Up to eight bytes of the first fragment, as a little-endian number; 0: they are not all there. */
+static __always_inline u64 message_word(struct sk_msg_md *msg, u32 off, u32 n)
+{
+	u64 at = (u64)msg->data + off, end = (u64)msg->data_end, word = 0;
+
+	if (n > sizeof(word) || at + n > end || bpf_probe_read_kernel(&word, n, (void *)at))
+		return 0;
+	return word;
+}
+
 /* SK_PASS for what is left of a split write. The kernel keeps the target of an earlier run in the message, so that a plain SK_PASS would
  * follow it; sending on the socket itself is the same thing in other words. After the first split a socket passes everything so. */
 static __always_inline int message_pass(struct sk_msg_md *msg, void *own_sockets, u64 cookie, bool is_split)

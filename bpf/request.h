@@ -55,9 +55,25 @@ WEFT_STAGE int connection_judge(struct weft_connection *connection, u64 cookie)
 	return WEFT_REASON_NONE;
 }
 
-/* Body bytes of an exchange that is open: they follow its head. Anything else while an exchange is open is pipelining, but for one thing: when
- * a redirect fails after the verdict (its target was reset that moment, or there was no memory), the kernel tells the application of a head that the
- * program made shorter that as many bytes were written, and what comes then is the rest of a head. No server must see that. */
+/* When a redirect fails after the verdict (its target was reset that moment, or there was no memory), the kernel tells the application of a head
+ * that the program made shorter that as many bytes were written, and what comes then is the rest of a head. It begins as that does, or it
+ * is none; where the beginnings are equal, or not known, it may be one. */
+static __always_inline bool may_be_rest_of_head(struct sk_msg_md *msg, const struct weft_upstream *upstream)
+{
+	u64 expected = upstream->said_again;
+	u32 n = msg->size;
+
+	if (!upstream->edited_head_len || (s32)upstream->head_growth >= 0)
+		return false;
+	if (!n || n > sizeof(expected))
+		n = sizeof(expected);
+	if (!expected || bpf_msg_pull_data(msg, 0, n, 0))
+		return true;
+	return message_word(msg, 0, n) == (expected & ~0ull >> (64 - 8 * n));
+}
+
+/* Body bytes of an exchange that is open: they follow its head. Anything else while an exchange is open is pipelining, but for the rest of a head. No
+ * server must see that, and nobody must read it as a request. */
 WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *connection, u64 cookie)
 {
 	struct weft_upstream *upstream;
@@ -78,7 +94,7 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
 	edited_head_len = upstream->edited_head_len;
 	if (upstream->client_cookie != cookie) /* the worker has closed it, and is about to say so */
-		return upstream->request_remaining || edited_head_len ? WEFT_REASON_RESPONSE_EARLY | REQUEST_KEEP | REQUEST_REST :
+		return upstream->request_remaining || may_be_rest_of_head(msg, upstream) ? WEFT_REASON_RESPONSE_EARLY | REQUEST_KEEP | REQUEST_REST :
 						     WEFT_REASON_PIPELINED | REQUEST_KEEP;
 	remaining = request_owed(upstream);
 	if (edited_head_len && remaining > upstream->request_total - edited_head_len) {
@@ -86,7 +102,7 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 		response_pass(upstream, slot, word, WEFT_REASON_EDIT_FAILED);
 		return WEFT_REASON_EDIT_FAILED | REQUEST_KEEP | REQUEST_REST;
 	}
-	if (!remaining && !(edited_head_len && upstream->is_dead))
+	if (!remaining && !(upstream->is_dead && may_be_rest_of_head(msg, upstream)))
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
 	/* While a response is relayed the body goes on to its server, which may wait for the rest even after an early answer. It ends with
 	 * the exchange, or with its socket: a write on one that was reset would give the application ECONNRESET. What comes then is the
@@ -232,6 +248,8 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	STORE_CHANGED(upstream->passed_reason, WEFT_REASON_NONE);
 	STORE_CHANGED(upstream->body_sock, 0);
 	STORE_CHANGED(upstream->edited_head_len, is_edited ? head_len : 0);
+	if (is_edited && head_len < old_len)
+		STORE_CHANGED(upstream->said_again, message_word(msg, old_len - head_len, sizeof(upstream->said_again)));
 	STORE_CHANGED(upstream->head_growth, head_len - old_len);
 	STORE_CHANGED(upstream->changes_response, !!scratch->route.response_changes);
 	connection->exchange = WEFT_EXCHANGE(slot, WEFT_LEASE(word));

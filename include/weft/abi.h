@@ -229,7 +229,9 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	u32 edited_head_len;   /* bytes of the head as the kernel wrote it; 0: it is the client's own */
 	u32 request_base;      /* REMOTE: the upstream's sequence number before the request */
 	u32 passed_reason;     /* enum weft_reason: why the response is the worker's; written by whoever passes it */
-	u32 reserved_line2[5];
+	u32 reserved_line2;
+	u64 said_again;        /* what an application would go on with that was told of -head_growth written bytes; 0: not known */
+	u32 reserved_line2_end[2];
 	/* line 3: of the exchange, and of no interest to the server's program */
 	u64 request_bytes;
 	u64 deadline_ns;       /* 0: none */

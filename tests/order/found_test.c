@@ -495,6 +495,45 @@ static void test_the_rest_of_a_body_is_known_for_what_it_is(void **state)
 	client_close(&client);
 }
 
+/* Where a redirect fails after the verdict, the application is told that of a head that became shorter as many bytes are written, and goes on with the
+ * rest of it. That goes up for what it is; a request behind one that was sent whole is none, also where the upstream has ended since. */
+static void test_the_rest_of_a_shortened_head_is_told_from_a_request(void **state)
+{
+	static const char line[] = "Connection: keep-alive\r\n";
+	static const struct {
+		const char *said;
+		size_t len;
+		bool is_rest;
+	} next[] = { { REQUEST_LOCAL, sizeof(REQUEST_LOCAL) - 1, false }, { "GET", 3, false }, { NULL, 200, true }, { NULL, 5, true }, { NULL, 1, true } };
+	struct harness *h = *state;
+
+	for (unsigned int i = 0; i < 4 * WEFT_ARRAY_SIZE(next); i++) {
+		bool is_remote = i & 1, is_closed = i & 2;
+		const char *host = is_remote ? "other" : "local";
+		struct client client;
+		struct link link;
+		char request[200], shortened[200];
+		const char *said;
+		size_t len;
+
+		client_open(h, &client);
+		link_open(h, is_remote ? h->other_endpoint : h->local_endpoint, &link);
+		snprintf(request, sizeof(request), "GET /a HTTP/1.1\r\n%sHost: %s\r\n\r\n", line, host);
+		snprintf(shortened, sizeof(shortened), "GET /a HTTP/1.1\r\nHost: %s\r\n\r\n", host);
+		say(client.fd, request);
+		assert_heard(link.server, shortened);
+		said = next[i / 4].said ?: request + sizeof(line) - 1;
+		len = next[i / 4].len < strlen(said) ? next[i / 4].len : strlen(said);
+		if (is_closed)
+			link_slot(h, &link)->client_cookie = 0;
+		link_slot(h, &link)->is_dead = 1;
+		assert_int_equal(send(client.fd, said, len, MSG_NOSIGNAL), len);
+		assert_int_equal(!!(command(h, &client, 0, 0, 0, 0).answer & WEFT_ANSWER_BODY_REST), next[i / 4].is_rest);
+		link_close(h, &link);
+		client_close(&client);
+	}
+}
+
 /* What the server of a relayed response sees of the worker's end when it closes: a reset if some of the response was not read ... */
 static void test_an_upstream_that_closes_over_unread_bytes_resets(void **state)
 {
@@ -662,6 +701,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_what_was_picked_goes_up_with_the_request),
 		cmocka_unit_test(test_an_exchange_is_taken_off_the_counts_once),
 		cmocka_unit_test(test_the_rest_of_a_body_is_known_for_what_it_is),
+		cmocka_unit_test(test_the_rest_of_a_shortened_head_is_told_from_a_request),
 		cmocka_unit_test(test_an_upstream_that_closes_over_unread_bytes_resets),
 		cmocka_unit_test(test_an_upstream_that_closes_with_nothing_unread_ends_in_order),
 		cmocka_unit_test(test_a_missing_pool_is_not_told_at_every_request),

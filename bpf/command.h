@@ -31,7 +31,7 @@ static __always_inline void connection_command(struct weft_connection_command *c
 	answer = WEFT_ANSWER_FOUND;
 	if (commands & WEFT_COMMAND_PROXY_ONLY)
 		__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_PROXY_ONLY);
-	if (commands & WEFT_COMMAND_END_EXCHANGE) {
+	if (commands & (WEFT_COMMAND_END_EXCHANGE | WEFT_COMMAND_COUNT_OWED)) {
 		u32 slot = WEFT_EXCHANGE_SLOT(command->exchange);
 		struct weft_upstream *upstream = bpf_map_lookup_elem(&upstreams, &slot);
 
@@ -40,10 +40,11 @@ static __always_inline void connection_command(struct weft_connection_command *c
 		if (upstream && upstream->client_cookie == cookie && WEFT_LEASE(upstream->state) == WEFT_EXCHANGE_LEASE(command->exchange)) {
 			if (upstream->path == WEFT_PATH_REMOTE)
 				upstream->request_remaining = request_owed(upstream);
-			if (upstream->request_remaining)
+			if (upstream->request_remaining && commands & WEFT_COMMAND_END_EXCHANGE)
 				__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_PROXY_ONLY | WEFT_CONNECTION_BODY_REST);
 		}
-		__sync_val_compare_and_swap(&connection->exchange, command->exchange, 0);
+		if (commands & WEFT_COMMAND_END_EXCHANGE)
+			__sync_val_compare_and_swap(&connection->exchange, command->exchange, 0);
 	}
 	if (commands & WEFT_COMMAND_PUBLISH) {
 		connection->proxy_consumed = command->proxy_consumed;

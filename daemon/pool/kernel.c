@@ -2,6 +2,7 @@
 /* The kernel side as a datapath gives it. */
 #include <errno.h>
 
+#include "base/log.h"
 #include "datapath/datapath.h"
 #include "pool/pool.h"
 
@@ -38,6 +39,15 @@ static int client_exchange(void *arg, uint64_t client_cookie, uint64_t *exchange
 	return 0;
 }
 
+static void count_owed(void *arg, uint64_t client_cookie, uint64_t exchange)
+{
+	struct weft_connection_command command = { .cookie = client_cookie, .commands = WEFT_COMMAND_COUNT_OWED, .exchange = exchange };
+	int r = datapath_connection_command(arg, &command);
+
+	if (r)
+		log_warn(r, "counting what of a request has not gone out");
+}
+
 void pool_kernel_datapath(struct pool_kernel *out, struct datapath *dp)
 {
 	*out = (struct pool_kernel){
@@ -52,5 +62,6 @@ void pool_kernel_datapath(struct pool_kernel *out, struct datapath *dp)
 		.mark = mark,
 		.insert = insert,
 		.client_exchange = client_exchange,
+		.count_owed = count_owed,
 	};
 }

@@ -274,6 +274,8 @@ bool upstream_fail(struct upstream *u, uint64_t word, unsigned status, enum pool
 		upstream_set_busy(u, false);
 		return false;
 	}
+	/* The bytes of a push that was cut short come from the client yet; they are no request. */
+	pool->kernel.count_owed(pool->kernel.arg, u->shared->client_cookie, WEFT_EXCHANGE(u->slot, WEFT_LEASE(word)));
 	exchange_read(pool, u->slot, &exchange);
 	if (status == 504)
 		pool->counts.timeouts++;

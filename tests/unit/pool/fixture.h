@@ -62,6 +62,7 @@ struct fixture {
 	int insert_answer;
 	bool is_client_gone;
 	uint64_t client_exchange; /* what the connection record says */
+	uint64_t push_cut_by;     /* bytes of a request that had not gone out after all */
 	int listener, other_listener;
 	uint16_t port_be, other_port_be;
 	int accepted[SLOTS];
@@ -123,6 +124,14 @@ static int fake_client_exchange(void *arg, uint64_t client_cookie, uint64_t *exc
 		return -ENOENT;
 	*exchange = fx->client_exchange;
 	return 0;
+}
+
+static void fake_count_owed(void *arg, uint64_t client_cookie, uint64_t exchange)
+{
+	struct fixture *fx = arg;
+
+	if (client_cookie == CLIENT && exchange == fx->client_exchange)
+		fx->upstreams[WEFT_EXCHANGE_SLOT(exchange)].request_remaining += fx->push_cut_by;
 }
 
 static int fake_relay(void *arg, const struct pool_exchange *exchange, int fd)
@@ -308,6 +317,7 @@ static struct fixture *fixture_new(void)
 			.mark = fake_mark,
 			.insert = fake_insert,
 			.client_exchange = fake_client_exchange,
+			.count_owed = fake_count_owed,
 		},
 		.callbacks = { .arg = fx, .relay = fake_relay, .exchange_failed = fake_exchange_failed, .exchange_cut = fake_exchange_cut,
 			       .exchange_left = fake_exchange_left },

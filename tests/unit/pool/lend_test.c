@@ -196,6 +196,18 @@ static void test_an_upstream_that_ends_before_its_response_gives_503(void **stat
 	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
 }
 
+/* The kernel had cut a push short: the client is about to send the rest, which is no request. */
+static void test_what_had_not_gone_out_is_told_with_the_failure(void **state)
+{
+	struct fixture *fx = *state;
+	int slot = lend_first(fx);
+
+	fx->push_cut_by = 3000;
+	reset_server(server_of(fx, fd_of(fx, slot)));
+	AWAIT(fx, fx->told.failed == 1);
+	assert_int_equal(fx->told.exchange.record.request_remaining, 3000);
+}
+
 static void test_an_upstream_that_ends_in_its_response_cuts_the_client(void **state)
 {
 	struct fixture *fx = *state;
@@ -470,6 +482,7 @@ int main(void)
 		TEST(test_a_response_whose_client_is_gone_is_not_handed_over),
 		TEST(test_a_response_that_no_program_claimed_is_relayed),
 		TEST(test_an_upstream_that_ends_before_its_response_gives_503),
+		TEST(test_what_had_not_gone_out_is_told_with_the_failure),
 		TEST(test_an_upstream_that_ends_in_its_response_cuts_the_client),
 		TEST(test_an_end_that_a_program_explains_a_moment_later_fails_nothing),
 		TEST(test_an_end_is_not_judged_before_the_exchange_is_known),

@@ -60,20 +60,29 @@ static int check(const struct options *options)
 	return compile_check_report(stdout, mesh) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-/* Pins and sockets go by folders, but no folder has both: a BPF file system holds no sockets, and one that is mounted hides those that are there. */
-static int check_control(const struct options *options)
+/* What is kept at a path must not lie among the pins: a BPF file system holds no `things`, and one that is mounted hides those that are there. */
+static int check_place(const char *option, const char *path, const char *things, const char *usual, const struct options *options)
 {
-	if (preflight_is_inside(options->control, pins_place(options->bpffs))) {
-		log_error("--control %s lies where --bpffs %s has a BPF file system, which holds no sockets and hides them: give --control a path outside of it, "
-			  "as " OPTIONS_CONTROL, options->control, options->bpffs);
+	if (preflight_is_inside(path, pins_place(options->bpffs))) {
+		log_error("%s %s lies where --bpffs %s has a BPF file system, which holds no %s and hides them: give %s a path outside of it, as %s", option,
+			  path, options->bpffs, things, option, usual);
 		return -EINVAL;
 	}
-	if (preflight_is_on_bpffs(options->control)) {
-		log_error("--control %s lies in a BPF file system, which holds no sockets: give it a path outside, as " OPTIONS_CONTROL " (the place for --bpffs "
-			  "alone, here %s)", options->control, options->bpffs);
+	if (preflight_is_on_bpffs(path)) {
+		log_error("%s %s lies in a BPF file system, which holds no %s: give it a path outside, as %s (the place for --bpffs alone, here %s)", option, path,
+			  things, usual, options->bpffs);
 		return -EINVAL;
 	}
 	return 0;
+}
+
+static int check_places(const struct options *options)
+{
+	int r = check_place("--control", options->control, "sockets", OPTIONS_CONTROL, options);
+
+	if (r || !options->xds || !*options->xds_cache)
+		return r;
+	return check_place("--xds-cache", options->xds_cache, "files", OPTIONS_XDS_CACHE, options);
 }
 
 /* What is wrong with the machine, in words that say what to do. */
@@ -514,7 +523,7 @@ static int run(const struct options *options, uint32_t disabled)
 	r = fd_write_without_waiting(STDERR_FILENO);
 	if (r)
 		log_warn(r, "whoever reads the log can make weftd wait, since standard error can't be opened anew");
-	if (check_control(options) || preflight(options, &cgroup2, &own_cgroup))
+	if (check_places(options) || preflight(options, &cgroup2, &own_cgroup))
 		return EXIT_FAILURE;
 	with.descriptors = raise_limits(); /* another one may hand over more than may be open by default */
 	with.cgroup2 = cgroup2.data;

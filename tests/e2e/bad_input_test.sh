@@ -87,6 +87,8 @@ control_among_pins() {
 	no_socket_there 'through a link' "$(weft_state)/link/pins/weft.sock" "$place" 'where'
 	no_socket_there 'the pins through one' "$place/weft.sock" "$(weft_state)/link/pins" 'where'
 	rm "$(weft_state)/link"
+	ends 'an --xds-cache among the pins' "--xds-cache $place/cache lies where.*$place.*no files" --config "$config" --xds grpc://127.0.0.1:1 --xds-cache "$place/cache" \
+		--control "$(weft_state)/run.sock" --bpffs "$place"
 	no_socket_there 'a --control on a BPF file system that is mounted' "$(weft_state)/bpffs/control/weft.sock" "$place" 'in a BPF file system'
 	no_socket_there 'which is that of --bpffs' "$(weft_state)/bpffs/control/weft.sock" "$(weft_state)/bpffs/control" 'where'
 	equal 'nothing is mounted' "" "$(awk -v place="$place" '$2 == place' /proc/mounts)"

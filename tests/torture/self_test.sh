@@ -73,7 +73,7 @@ run cross
 expect 'an answer on another connection is found' 1 'WRONG'
 run reset
 expect 'a reset that nobody scheduled is found' 1 'ERROR.*(reset|pipe)'
-run close --only pipeline
+run close --only pipeline --connections 48
 expect 'an end of the connection that nobody scheduled is found' 1 'LOST.*no schedule asked for'
 run stall
 expect 'a connection that stands still is found' 1 'STUCK'

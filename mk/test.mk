@@ -1,6 +1,6 @@
 # Everything that proves weft. Each part is a target of its own; all of them run even if one fails, as many at a time as there are processors.
 # Most wait more than they compute; what takes longest begins first, after the check, which takes seconds.
-TEST_PARTS := check e2e-together torture-test unit conformance torture-ipv6-test conformance-decorated order-guards xds-test datapath-test xds-protos found bpf-test order golden replay test-kube test-deploy fuzz-seeds
+TEST_PARTS := check e2e-together torture-test unit conformance torture-ipv6-test torture-liar conformance-decorated order-guards xds-test datapath-test xds-protos found bpf-test order golden replay test-kube test-deploy fuzz-seeds
 # What measures the whole machine.
 TEST_PARTS_ALONE := e2e-alone
 

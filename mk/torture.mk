@@ -57,9 +57,11 @@ torture-fallbacks: all $(TORTURE_BIN) ## The torture without each feature that -
 
 # What the torture allows must be what plain TCP and a known-good proxy do. HAProxy 2.6 loses bytes behind a 1xx now and then, and resets
 # a connection that ends with pipelined requests unread, which destroys the answer before: these classes are left out for it.
-.PHONY: torture-self
-torture-self: $(TORTURE_BIN) ## Test the torture itself: against a lying relay, over plain TCP, through HAProxy (root)
+.PHONY: torture-self torture-liar
+torture-liar: $(TORTURE_BIN)
 	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/self_test.sh
+
+torture-self: torture-liar ## Test the torture itself: against a lying relay, over plain TCP, through HAProxy (root)
 	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through direct --seed $(SEED) --time $(TIME)
 	BUILD=$(abspath $(BUILD)) $(TORTURE_DIR)/torture.sh --through haproxy --seed $(SEED) --time $(TIME) -- --no interim,expect,endinside
 

@@ -257,6 +257,7 @@ int chains_choose(const struct mesh_listener *listener, int family, uint16_t por
 	http_10 = inspects_http ? or_default(&branch, find_chain(&branch, "", "raw_buffer", "http/1.0", NULL)) : out->http;
 	out->accepts_http_10 = http_10 == out->http;
 	out->sniffs_http_10 = http_10 != out->rest;
+	out->is_rest_http_2 = out->is_sniffed && or_default(&branch, find_chain(&branch, "", "raw_buffer", "h2c", NULL)) == out->rest;
 	return has_listener_filter(listener, "tls_inspector") ? add_names(&branch, out) : 0;
 }
 

@@ -34,6 +34,7 @@ struct chains {
 	bool is_sniffed;                           /* the first bytes decide between the two */
 	bool accepts_http_10;                      /* HTTP/1.0 takes `http` too */
 	bool sniffs_http_10;                       /* it does not take `rest`; where it takes neither, it is refused as HTTP that is not accepted */
+	bool is_rest_http_2;                       /* HTTP/2 in plaintext takes `rest`, and `http` is another */
 	bool inspects_tls;                         /* TLS may take another chain than `rest`: */
 	struct named_chain *names;                 /* by server name, the one of "" among them; without doubles */
 	size_t name_count;

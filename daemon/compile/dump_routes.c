@@ -72,6 +72,7 @@ static json_t *dump_flags(struct dump *dump, uint32_t flags)
 		{ WEFT_LISTENER_ACCEPT_HTTP_10, "accept_http_10" }, { WEFT_LISTENER_NORMALIZE_PATH, "normalize_path" },
 		{ WEFT_LISTENER_MERGE_SLASHES, "merge_slashes" },
 		{ WEFT_LISTENER_UNESCAPE_SLASHES, "unescape_slashes" }, { WEFT_LISTENER_REJECT_SLASHES, "reject_escaped_slashes" }, { WEFT_LISTENER_SNIFF, "sniff" }, { WEFT_LISTENER_SNIFF_HTTP_10, "sniff_http_10" },
+		{ WEFT_LISTENER_OTHER_HTTP_2, "other_http_2" },
 		{ WEFT_LISTENER_WEBSOCKET, "websocket" }, { WEFT_LISTENER_KERNEL, "kernel" },
 		{ WEFT_LISTENER_HTTP_REFUSED, "http_refused" }, { WEFT_LISTENER_HASH_SOURCE_IP, "hash_source_ip" },
 	};

@@ -225,7 +225,8 @@ static void plan_sniffed(const struct chains *chains, struct listener_plan *plan
 	}
 	strbuf_release(&refusal);
 	if (chains->is_sniffed) {
-		plan->flags |= WEFT_LISTENER_SNIFF | (chains->sniffs_http_10 ? WEFT_LISTENER_SNIFF_HTTP_10 : 0);
+		plan->flags |= WEFT_LISTENER_SNIFF | (chains->sniffs_http_10 ? WEFT_LISTENER_SNIFF_HTTP_10 : 0) |
+			       (chains->is_rest_http_2 ? WEFT_LISTENER_OTHER_HTTP_2 : 0);
 		/* Without a chain they are closed by Envoy, too: that is no shortcoming to tell of. */
 		if (chains->rest)
 			plan->other = judge_rest(chains->rest, "what is not HTTP", &plan->reason);

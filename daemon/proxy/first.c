@@ -158,6 +158,8 @@ static enum first inspect(const struct connection *connection, const struct weft
 		return parsed == WEFT_PARSE_NOT_HTTP || parsed == WEFT_PARSE_BAD || parsed == WEFT_PARSE_VERSION ? FIRST_TAKEN : FIRST_HTTP;
 	case WEFT_FIRST_LINE_HTTP_10:
 		return listener->flags & WEFT_LISTENER_SNIFF_HTTP_10 ? FIRST_HTTP : FIRST_TAKEN;
+	case WEFT_FIRST_LINE_HTTP_2:
+		return listener->flags & WEFT_LISTENER_OTHER_HTTP_2 ? FIRST_TAKEN : FIRST_HTTP;
 	case WEFT_FIRST_LINE_OTHER:
 		return FIRST_TAKEN;
 	default:

@@ -104,6 +104,7 @@ enum weft_listener_kind {
 #define WEFT_LISTENER_MERGE_SLASHES 0x04u
 #define WEFT_LISTENER_SNIFF 0x08u       /* HTTP chain has application_protocols: other bytes take other_choice */
 #define WEFT_LISTENER_SNIFF_HTTP_10 0x1000u  /* of HTTP/1.0 and unknown versions, too: without it they are other bytes */
+#define WEFT_LISTENER_OTHER_HTTP_2 0x2000u   /* the HTTP chain does not name h2c: HTTP/2 takes other_choice, too */
 #define WEFT_LISTENER_WEBSOCKET 0x10u   /* upgrade_configs has websocket */
 #define WEFT_LISTENER_KERNEL 0x20u      /* verdict kernel: the fast path may route it; else all of it is the proxy's */
 #define WEFT_LISTENER_UNESCAPE_SLASHES 0x40u /* %2F and %5C become slashes before anything else */

@@ -147,6 +147,7 @@ static void what_is_too_large_is_told(void **state)
 	"http_filters: [{name: router, typed_config: {" TYPE("http.router.v3.Router") "}}]}}]"
 #define IF_HTTP "filter_chain_match: {transport_protocol: raw_buffer, application_protocols: [http/1.1, h2c]}, "
 #define IF_OLD_HTTP "filter_chain_match: {transport_protocol: raw_buffer, application_protocols: [http/1.0, http/1.1, h2c]}, "
+#define IF_HTTP_1 "filter_chain_match: {transport_protocol: raw_buffer, application_protocols: [http/1.1]}, "
 #define LISTENER(port, inspectors, chains, rest)                                                                                       \
 	"  - \"@type\": type.googleapis.com/envoy.config.listener.v3.Listener\n    name: \"" port "\"\n"                               \
 	"    address: {socket_address: {address: 0.0.0.0, port_value: " port "}}\n    traffic_direction: OUTBOUND\n"                   \
@@ -163,6 +164,7 @@ static const char more[] =
 	LISTENER("8443", TLS_INSPECTOR ", " HTTP_INSPECTOR, "{" IF_HTTP HTTP("") "}, " NAMES, OTHERWISE(TCP("second")))
 	LISTENER("8080", HTTP_INSPECTOR, "{" IF_HTTP HTTP("") "}", OTHERWISE(TCP("second")))
 	LISTENER("8010", HTTP_INSPECTOR, "{" IF_OLD_HTTP HTTP("") "}", OTHERWISE(TCP("second")))
+	LISTENER("8011", HTTP_INSPECTOR, "{" IF_HTTP_1 HTTP("") "}", OTHERWISE(TCP("second")))
 	LISTENER("8081", HTTP_INSPECTOR, "{" IF_HTTP HTTP("use_remote_address: true, ") "}", OTHERWISE(TCP("second")))
 	LISTENER("8082", HTTP_INSPECTOR, "{" IF_HTTP HTTP("") "}", OTHERWISE(TCP("down")))
 	LISTENER("8083", "", "{filters: [{name: tcp, typed_config: {" TYPE("network.tcp_proxy.v3.TcpProxy") ", stat_prefix: t, cluster: ring, "
@@ -403,6 +405,24 @@ static void a_preface_in_pieces_is_what_a_whole_one_is(void **state)
 	assert_int_equal(who_is_called(h, 50), -1);
 }
 
+static void a_preface_takes_the_other_chain_where_that_of_http_does_not_name_it(void **state)
+{
+	struct harness *h = *state;
+
+	for (size_t cut = 1; cut <= strlen(PREFACE); cut++) {
+		u64 before = prefaces(h);
+		int client = dial(h, 8011);
+
+		put_bytes(client, PREFACE, cut);
+		if (cut < strlen(PREFACE)) {
+			assert_int_equal(who_is_called(h, 5), -1);
+			put_bytes(client, PREFACE + cut, strlen(PREFACE) - cut);
+		}
+		expect_tunnel(h, client, 1, PREFACE, strlen(PREFACE));
+		assert_int_equal(prefaces(h), before);
+	}
+}
+
 static void half_a_preface_and_no_more_ends_with_its_client(void **state)
 {
 	struct harness *h = *state;
@@ -633,6 +653,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_begins_with_no_request_line_takes_the_other_chain, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_preface_of_http_2_ends_its_connection, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_preface_in_pieces_is_what_a_whole_one_is, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_preface_takes_the_other_chain_where_that_of_http_does_not_name_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(half_a_preface_and_no_more_ends_with_its_client, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_no_preface_in_the_end_takes_the_other_chain, setup, teardown),
 		cmocka_unit_test_setup_teardown(any_token_is_a_method_of_http, setup, teardown),

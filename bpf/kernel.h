@@ -43,7 +43,20 @@ typedef struct {
 typedef struct refcount_struct {
 	atomic_t refs;
 } refcount_t;
+struct page_counter {
+	atomic64_t usage; /* pages */
+	unsigned long max;
+	struct page_counter *parent;
+};
+struct mem_cgroup {
+	struct page_counter tcpmem;
+	bool tcpmem_active; /* the limit counts: cgroup v1, once it was set */
+};
+struct proto {
+	unsigned long *memory_pressure;
+};
 struct sock_common {
+	struct proto *skc_prot;
 	atomic64_t skc_cookie;
 	refcount_t skc_refcnt;
 	unsigned long skc_flags;
@@ -81,6 +94,7 @@ struct sock {
 	struct timer_list sk_timer;
 	void *sk_user_data;
 	struct socket *sk_socket;
+	struct mem_cgroup *sk_memcg;
 	int sk_wmem_queued;
 	int sk_sndbuf;
 	int sk_rcvbuf;

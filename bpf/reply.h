@@ -56,7 +56,7 @@ static __always_inline int reply_first(struct sk_msg_md *msg, struct scratch *sc
 		reason = response_judge(scratch, copied, size, upstream, &total);
 	connection = bpf_map_lookup_elem(&connections, &client);
 	if (reason == WEFT_REASON_NONE)
-		reason = client_judge(upstream, slot, word, connection, 0);
+		reason = client_judge(upstream, slot, word, connection, total, 0);
 	head_len = old_len = scratch->head.head_len;
 	if (reason == WEFT_REASON_NONE && upstream->changes_response) {
 		head_len = reply_change(scratch, slot);

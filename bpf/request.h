@@ -10,6 +10,7 @@
 #include "kernel.h"
 #include "local_reply.h"
 #include "memo.h"
+#include "memory.h"
 #include "message.h"
 #include "weft/fast.h"
 #include "weft/http1.h"
@@ -154,7 +155,9 @@ static __always_inline u32 target_judge(struct weft_upstream *upstream, bool is_
 	}
 	if (is_bypass) {
 		socket_queues_read(upstream->server_sock, upstream->server_cookie, QUEUES_ARRIVED, &queues);
-		return queues_are_drained(&queues) ? WEFT_REASON_NONE : WEFT_REASON_SERVER_NOT_DRAINED;
+		if (!queues_are_drained(&queues))
+			return WEFT_REASON_SERVER_NOT_DRAINED;
+		return has_socket_memory(upstream->server_sock, total) ? WEFT_REASON_NONE : WEFT_REASON_SOCKET_MEMORY;
 	}
 	/* Beyond the free send buffer a non-blocking client would wait for an EPOLLOUT that never comes. The eighth and the page are
 	 * what the kernel charges beside the bytes. */
@@ -337,6 +340,8 @@ WEFT_STAGE int request_answer(struct sk_msg_md *msg, struct weft_connection *con
 		if (!reply.head || !reply.body)
 			return WEFT_REASON_IMAGE_MISSING;
 	}
+	if (!has_socket_memory(connection->sock, LOCAL_HEAD_MAX + LOCAL_BODY_MAX))
+		return WEFT_REASON_SOCKET_MEMORY;
 	size = local_reply_send(msg, scratch, &reply, scratch->cookie);
 	if (!size)
 		return answer == 404 ? WEFT_REASON_NOT_FOUND : answer == 503 ? WEFT_REASON_NO_ENDPOINT : WEFT_REASON_DIRECT_TOO_LARGE;

@@ -44,7 +44,7 @@ static __always_inline int response_first(struct __sk_buff *skb, struct scratch 
 		reason = WEFT_REASON_RESPONSE_CHANGED;
 	connection = bpf_map_lookup_elem(&connections, &client);
 	if (reason == WEFT_REASON_NONE)
-		reason = client_judge(upstream, slot, word, connection, total + total / 2);
+		reason = client_judge(upstream, slot, word, connection, total, total + total / 2);
 	if (reason != WEFT_REASON_NONE) {
 		response_pass(upstream, slot, word, reason);
 		return SK_PASS;

@@ -4,6 +4,7 @@
 #define WEFT_BPF_RESPONSE_STEP_H
 
 #include "exchange.h"
+#include "memory.h"
 #include "scratch.h"
 #include "weft/chunked.h"
 #include "weft/http1.h"
@@ -67,10 +68,10 @@ static __always_inline u32 response_judge(struct scratch *scratch, u32 copied, u
 	return WEFT_REASON_NONE;
 }
 
-/* Is the client there, waiting for this very exchange, with nothing on its way to it? `needed`: receive buffer that the move charges; a
- * reader whose buffer is full is served by a timer, 16 MB a second (kernel-facts). */
+/* Is the client there, waiting for this very exchange, with nothing on its way to it, and can it take `total` bytes? `needed`: receive buffer that
+ * the move charges; a reader whose buffer is full is served by a timer, 16 MB a second (kernel-facts). */
 static __always_inline u32 client_judge(const struct weft_upstream *upstream, u32 slot, u64 word, struct weft_connection *connection,
-					u64 needed)
+					u64 total, u64 needed)
 {
 	struct socket_queues queues;
 
@@ -81,7 +82,7 @@ static __always_inline u32 client_judge(const struct weft_upstream *upstream, u3
 		return WEFT_REASON_RESPONSE_CLIENT_NOT_DRAINED;
 	if ((s64)needed > (s64)queues.free_receive_bytes)
 		return WEFT_REASON_RESPONSE_CLIENT_FULL;
-	return WEFT_REASON_NONE;
+	return has_socket_memory(connection->sock, total) ? WEFT_REASON_NONE : WEFT_REASON_RESPONSE_SOCKET_MEMORY;
 }
 
 /* The connection of a response of which `n` more bytes are redirected now: only who ends the exchange looks for it. */

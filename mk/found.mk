@@ -1,5 +1,5 @@
 # What a review tried to break, one test a finding, and what programs remember: on the harness of the order rules.
-FOUND_TESTS := $(BUILD)/tests/found_test $(BUILD)/tests/memo_test
+FOUND_TESTS := $(addprefix $(BUILD)/tests/,found_test memo_test memory_test)
 
 $(FOUND_TESTS): $(BUILD)/tests/%: tests/order/%.c tests/order/harness.c tests/order/harness.h tests/order/steps.h $(BUILD)/lib/datapath.a $(ORDER_LIBS)
 	@mkdir -p $(@D)

@@ -175,7 +175,7 @@ void features_before_loading(struct datapath *dp)
 
 void features_without_direct_reads(struct datapath *dp)
 {
-	set_direct_reads(dp, false);
+	feature_set(dp, FEATURE_DIRECT_READS, false, "this kernel refuses the programs with them: kernel structures are read by calls");
 }
 
 void features_without_sk_skb(struct datapath *dp, const char *why)

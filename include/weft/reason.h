@@ -51,6 +51,7 @@
 	X(BLOCKING_SERVER, "blocking_server") \
 	X(SERVER_NOT_DRAINED, "server_not_drained") \
 	X(SERVER_NOT_DELIVERED, "server_not_delivered") \
+	X(SOCKET_MEMORY, "socket_memory") \
 	X(REDIRECT_FAILED, "redirect_failed") \
 	X(NO_REMOTE, "no_remote") \
 	/* what the route changes in the request's head */ \
@@ -74,7 +75,8 @@
 	X(RESPONSE_EARLY, "response_early") \
 	X(RESPONSE_CHANGED, "response_changed") \
 	X(RESPONSE_LOOKUP_MISS, "response_lookup_miss") \
-	X(RESPONSE_EXCESS, "response_excess")
+	X(RESPONSE_EXCESS, "response_excess") \
+	X(RESPONSE_SOCKET_MEMORY, "response_socket_memory")
 
 #define WEFT_REASON_ENUM(name, text) WEFT_REASON_##name,
 enum weft_reason { WEFT_REASONS(WEFT_REASON_ENUM) WEFT_REASON_COUNT };

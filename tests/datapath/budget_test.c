@@ -80,8 +80,12 @@ static void check_programs(uint32_t disabled)
 
 	assert_int_equal(datapath_new(&dp, &options), 0);
 	datapath_features(dp, states);
-	assert_true(states[FEATURE_SOCKMAP].is_on); /* nothing was refused */
+	assert_true(states[FEATURE_SOCKMAP].is_on);
 	assert_true(states[FEATURE_SK_SKB].is_on);
+	for (int i = 0; i < FEATURE_COUNT; i++) {
+		if (strstr(states[i].detail, "refuse"))
+			fail_msg("%s: %s", states[i].name, states[i].detail);
+	}
 	dir = opendir(datapath_pins(dp));
 	assert_non_null(dir);
 	while ((entry = readdir(dir))) {

@@ -36,6 +36,7 @@ for part in "$@"; do
 	found)
 		try "$part" "$BUILD/tests/found_test"
 		try "$part memo" "$BUILD/tests/memo_test"
+		try "$part memory" "$BUILD/tests/memory_test"
 		;;
 	engine)
 		for test in "$BUILD"/tests/bpf/*_test; do

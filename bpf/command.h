@@ -65,7 +65,7 @@ static __always_inline void connection_command(struct weft_connection_command *c
 		struct weft_upstream *upstream = bpf_map_lookup_elem(&upstreams, &slot);
 
 		answer |= WEFT_ANSWER_EXCHANGE_OPEN;
-		if (upstream && upstream->client_cookie == cookie && upstream->request_remaining)
+		if (upstream && upstream->client_cookie == cookie && request_owed(upstream))
 			answer |= WEFT_ANSWER_REQUEST_OPEN;
 		command->open_exchange = exchange;
 	} else if (commands & WEFT_COMMAND_WAIT) {

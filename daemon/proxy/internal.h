@@ -322,6 +322,7 @@ struct exchange {
 struct relay {
 	struct exchange exchange;
 	struct proxy_relay is;      /* done == NULL: a local error */
+	bool may_be_open;           /* when it was handed over, its request was still going out */
 	struct relay *next;         /* free list */
 };
 
@@ -507,6 +508,8 @@ int order_unread(struct connection *connection, u32 *unread);
 /* Asks before a write of a stream: false while the client has not read enough of what it got (pace.c). */
 bool pace_allows(struct connection *connection);
 
+/* Does the client still send the request whose response begins now? */
+bool relay_is_early(struct relay *relay);
 /* Gives the upstream back to the pool. */
 void relay_end(struct relay *relay, bool is_reusable);
 

@@ -86,7 +86,7 @@ static bool begin(struct exchange *exchange, enum proxy_reason reason, u16 statu
 	exchange->response.body = FLOW_NONE;
 	exchange->response.is_source_done = true;
 	/* A request that still comes can't be told from the next one. */
-	if (!exchange->is_relay && !connection->is_request_whole)
+	if (exchange->is_relay ? relay_is_early(connection->relay) : !connection->is_request_whole)
 		exchange->closes = true;
 	if (exchange->closes && !exchange->is_relay)
 		connection->discards = connection->discards || !connection->is_request_whole;

@@ -202,12 +202,14 @@ static bool is_free_for_relay(struct connection *connection)
  * present connection is then not found by it any more, and `message` is put back for the later one. */
 enum awaited { AWAITED, AWAITED_BY_NOBODY, AWAITED_BY_ANOTHER };
 
-static enum awaited is_awaited(struct connection *connection, u64 exchange, struct message *message)
+static enum awaited is_awaited(struct connection *connection, u64 exchange, struct message *message, bool *is_request_open)
 {
 	struct weft_connection_command question = {0};
 
+	*is_request_open = false;
 	if (!connection->is_ordered || order_ask(connection, &question))
 		return AWAITED;
+	*is_request_open = question.answer & WEFT_ANSWER_REQUEST_OPEN;
 	if (question.answer & WEFT_ANSWER_REUSED && connection->is_registered) {
 		registry_remove(connection);
 		post_by_cookie(connection->thread->proxy, message, message->cookie, true);
@@ -216,11 +218,21 @@ static enum awaited is_awaited(struct connection *connection, u64 exchange, stru
 	return question.open_exchange == exchange ? AWAITED : AWAITED_BY_NOBODY;
 }
 
+bool relay_is_early(struct relay *relay)
+{
+	struct weft_connection_command question = {0};
+
+	if (relay->may_be_open)
+		relay->may_be_open = !order_ask(relay->exchange.connection, &question) && question.answer & WEFT_ANSWER_REQUEST_OPEN;
+	return relay->may_be_open || relay->is.request_remaining;
+}
+
 static void run_relay(struct thread *thread, struct message *message)
 {
 	struct relay_message *own = (struct relay_message *)message;
 	struct connection *connection = target(thread, message);
-	enum awaited awaited = connection ? is_awaited(connection, WEFT_EXCHANGE(own->relay.slot, own->relay.lease), message) : AWAITED_BY_NOBODY;
+	bool is_request_open = false;
+	enum awaited awaited = connection ? is_awaited(connection, WEFT_EXCHANGE(own->relay.slot, own->relay.lease), message, &is_request_open) : AWAITED_BY_NOBODY;
 	struct relay *relay = NULL;
 	u64 now = now_ms();
 
@@ -234,6 +246,7 @@ static void run_relay(struct thread *thread, struct message *message)
 	} else if (upstream_borrow(&relay->exchange, own->relay.fd)) {
 		connection_close(connection);
 	} else {
+		relay->may_be_open = is_request_open;
 		if (own->relay.deadline_ns)
 			relay->exchange.deadline_ms = own->relay.deadline_ns / 1000000 > now ? own->relay.deadline_ns / 1000000 : now;
 		connection_timer(connection);
@@ -304,7 +317,8 @@ static void run_error(struct thread *thread, struct message *message)
 		.start_ns = error->start_ns,
 		.request_bytes = error->request_bytes,
 	};
-	enum awaited awaited = connection ? is_awaited(connection, WEFT_EXCHANGE(error->slot, error->lease), message) : AWAITED_BY_NOBODY;
+	bool is_request_open = false;
+	enum awaited awaited = connection ? is_awaited(connection, WEFT_EXCHANGE(error->slot, error->lease), message, &is_request_open) : AWAITED_BY_NOBODY;
 	struct relay *relay = NULL;
 
 	if (awaited == AWAITED_BY_ANOTHER)

@@ -324,12 +324,11 @@ static int put_final(struct exchange *exchange, const u8 *bytes, const struct we
 	COUNT(connection->thread, responses[WEFT_MIN(head->status / 100, 5)]);
 	if (exchange->is_upgrade && is_of_upgrade(head))
 		return put_unframed(exchange, bytes, head);
-	if (exchange->is_relay) {
-		exchange->closes = exchange->closes || connection->relay->is.request_remaining;
-	} else {
-		/* Envoy: a response that begins before its request has ended is the last one. */
+	/* Envoy: a response that begins before its request has ended is the last one. */
+	if (exchange->is_relay)
+		exchange->closes = exchange->closes || relay_is_early(connection->relay);
+	else
 		exchange->closes = exchange->closes || exchange->is_upgrade || !connection->is_request_whole;
-	}
 	if (connection->thread->is_draining)
 		exchange->closes = true;
 	/* Envoy: neither is a connection whose request has no end used again. */

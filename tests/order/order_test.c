@@ -419,8 +419,10 @@ static void test_guard_arrived_no_request_follows_half_a_body(void **state)
 	setsockopt(link.upstream, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
 	sent = send(client.fd, body, sizeof(body), MSG_NOSIGNAL | MSG_DONTWAIT);
 	assert_in_range(sent, 1, sizeof(body) - 1);
-	/* The worker can ask when the upstream has failed, and the exchange goes on ... */
+	/* What is open is what has not gone out, whatever the program had sent ... */
 	link_slot(h, &link)->request_remaining = 0;
+	assert_true(command(h, &client, 0, 0, 0, 0).answer & WEFT_ANSWER_REQUEST_OPEN);
+	/* ... and the worker can have it counted when the upstream has failed, where the exchange goes on ... */
 	command(h, &client, WEFT_COMMAND_COUNT_OWED, 0, 0, WEFT_EXCHANGE(link.slot, WEFT_LEASE(link_slot(h, &link)->state)));
 	assert_int_equal(link_slot(h, &link)->request_remaining, sizeof(body) - (size_t)sent);
 	assert_int_equal(command(h, &client, 0, 0, 0, 0).answer & (WEFT_ANSWER_BODY_REST | WEFT_ANSWER_EXCHANGE_OPEN), WEFT_ANSWER_EXCHANGE_OPEN);

@@ -353,7 +353,8 @@ static void pool_pair(struct harness *h, int *upstream, int *server)
 	*server = server_accept(h, 1);
 }
 
-static void begin_relay(struct harness *h, int client, int upstream, uint32_t lease, uint64_t request_remaining)
+/* `answer`: what the kernel says of the exchange. */
+static void begin_relay_of(struct harness *h, int client, int upstream, uint32_t lease, uint64_t request_remaining, uint32_t answer)
 {
 	const struct proxy_relay relay = {
 		.client_cookie = client_cookie(client),
@@ -366,8 +367,13 @@ static void begin_relay(struct harness *h, int client, int upstream, uint32_t le
 		.arg = h,
 	};
 
-	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN, WEFT_EXCHANGE(5, lease));
+	kernel_answers(h, answer, WEFT_EXCHANGE(5, lease));
 	assert_int_equal(proxy_relay(h->proxy, &relay), 0);
+}
+
+static void begin_relay(struct harness *h, int client, int upstream, uint32_t lease, uint64_t request_remaining)
+{
+	begin_relay_of(h, client, upstream, lease, request_remaining, WEFT_ANSWER_EXCHANGE_OPEN);
 }
 
 static void test_a_relayed_response_ends_its_exchange_with_its_last_write(void **state)
@@ -618,6 +624,43 @@ static void test_a_relayed_response_to_an_unfinished_request_ends_the_connection
 	close(server);
 }
 
+/* It goes by the program for as long as the response takes, so what it was when the response came says nothing of when it begins to go out. */
+static void test_a_relayed_response_says_whether_its_request_is_open(void **state)
+{
+	static const char raw[] = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+	struct harness *h = *state;
+
+	for (uint32_t i = 0; i < 4; i++) {
+		bool is_open = i & 1, fails = i & 2;
+		int client = client_new(h), upstream, server;
+		struct reply reply;
+		char *interim;
+
+		pool_pair(h, &upstream, &server);
+		put_bytes(server, raw, 28);
+		begin_relay_of(h, client, upstream, i + 1, 0, WEFT_ANSWER_EXCHANGE_OPEN | WEFT_ANSWER_REQUEST_OPEN);
+		interim = get_head(client);
+		free(interim);
+		if (!is_open)
+			kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN, WEFT_EXCHANGE(5, i + 1));
+		if (fails)
+			close(server);
+		else
+			put_text(server, raw + 28);
+		get_reply(client, &reply);
+		assert_int_equal(reply.status, fails ? 503 : 200);
+		assert_int_equal(has_line(reply.head, "connection: close"), is_open);
+		reply_release(&reply);
+		assert_int_equal(wait_for_relays(h, i + 1), !fails);
+		if (is_open)
+			expect_end(client);
+		close(client);
+		close(upstream);
+		if (!fails)
+			close(server);
+	}
+}
+
 static void test_an_upstream_that_dies_in_a_relay(void **state)
 {
 	static const struct {
@@ -769,6 +812,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_a_relay_goes_before_a_request_that_the_proxy_has_already, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_relay_waits_for_an_anchor_that_was_not_accepted_yet, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_relayed_response_to_an_unfinished_request_ends_the_connection, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_relayed_response_says_whether_its_request_is_open, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_an_upstream_that_dies_in_a_relay, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_client_that_resets_ends_its_relay, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_failed_exchange_of_the_kernels_is_answered, setup, teardown),

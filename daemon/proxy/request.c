@@ -510,30 +510,31 @@ static void request_begin(struct connection *connection, struct weft_head *head)
 
 /* ---- steps ------------------------------------------------------------------------------------------------------------------------------ */
 
-/* Asks once a head, before it is looked at, what the programs know of it: what they chose before they handed it up, and whether it is one.
- *
- * A server may answer before it has the whole body; the kernel then hands up response and rest, and the rest may be here first. Read
+/* A server may answer before it has the whole body; the kernel then hands up response and rest, and the rest may be here first. Read
  * as a request it would be one that the body's author made. While the exchange is open its response, or an error, is on its way and ends
- * the connection; after it this does. */
-static bool discards_body_rest(struct connection *connection)
+ * the connection; after it, and where the kernel has carried the response after all, this does. */
+static void discard_body_rest(struct connection *connection)
+{
+	struct weft_connection_command question = {.commands = WEFT_COMMAND_WAIT};
+
+	connection->discards = true;
+	buffer_consume(connection->thread, &connection->in, buffer_len(&connection->in));
+	if (order_ask(connection, &question) || !(question.answer & WEFT_ANSWER_EXCHANGE_OPEN))
+		connection_finish(connection);
+}
+
+/* Asks once a head, before it is looked at, what the programs know of it: what they chose before they handed it up, and whether it is one. */
+static bool is_body_rest(struct connection *connection)
 {
 	struct weft_connection_command question = {.commands = WEFT_COMMAND_TAKE_CHOICE};
 
-	if (!connection->discards) {
-		if (!connection->is_ordered || !connection->may_kernel_run || order_ask(connection, &question))
-			return false;
-		if (question.drawn) {
-			connection->drawn = question.drawn;
-			connection->picked = question.picked;
-		}
-		if (!(question.answer & WEFT_ANSWER_BODY_REST))
-			return false;
-		connection->discards = true;
+	if (!connection->is_ordered || !connection->may_kernel_run || order_ask(connection, &question))
+		return false;
+	if (question.drawn) {
+		connection->drawn = question.drawn;
+		connection->picked = question.picked;
 	}
-	buffer_consume(connection->thread, &connection->in, buffer_len(&connection->in));
-	if (question.answer && !(question.answer & WEFT_ANSWER_EXCHANGE_OPEN))
-		connection_finish(connection);
-	return true;
+	return question.answer & WEFT_ANSWER_BODY_REST;
 }
 
 static bool is_printable(const u8 *bytes, u32 len)
@@ -555,6 +556,10 @@ static bool head_advance(struct connection *connection)
 
 	if (connection->relay)
 		return false;
+	if (connection->discards) {
+		discard_body_rest(connection);
+		return false;
+	}
 	if (connection->delayed_until_ms) {
 		if (connection->delayed_until_ms > now_ms())
 			return false;
@@ -576,8 +581,10 @@ static bool head_advance(struct connection *connection)
 		connection->parsed = len;
 		return false;
 	}
-	if (discards_body_rest(connection))
+	if (is_body_rest(connection)) {
+		discard_body_rest(connection);
 		return false;
+	}
 	verdict = weft_parse_request((const struct weft_head_bytes *)bytes, len, head);
 	if (connection->is_first) {
 		switch (first_inspect(connection, (enum weft_parse)verdict)) {

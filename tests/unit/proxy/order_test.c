@@ -437,6 +437,17 @@ static void test_the_rest_of_a_body_is_never_a_request(void **state)
 	close(upstream);
 	close(server);
 
+	/* The kernel carries the response after all, and nothing more comes here that would tell. */
+	client = client_new(h);
+	kernel_answers(h, WEFT_ANSWER_EXCHANGE_OPEN | WEFT_ANSWER_BODY_REST, WEFT_EXCHANGE(5, 1));
+	put_text(client, REQUEST);
+	assert_int_equal(what_comes(client, 50), -1);
+	kernel_answers(h, WEFT_ANSWER_BODY_REST, 0);
+	proxy_exchange_over(h->proxy, client_cookie(client));
+	expect_end(client);
+	assert_false(server_has_caller(h, 0, 50));
+	close(client);
+
 	/* The response has been given already. */
 	client = client_new(h);
 	kernel_answers(h, WEFT_ANSWER_BODY_REST, 0);

@@ -39,9 +39,12 @@ static __always_inline u64 message_word(struct sk_msg_md *msg, u32 off, u32 n)
 {
 	u64 at = (u64)msg->data + off, end = (u64)msg->data_end, word = 0;
 
-	if (n > sizeof(word) || at + n > end || bpf_probe_read_kernel(&word, n, (void *)at))
+	if (at + n > end)
 		return 0;
-	return word;
+	asm volatile("" : "+r"(n));
+	if (n > sizeof(word)) /* in the register that the helper gets */
+		return 0;
+	return bpf_probe_read_kernel(&word, n, (void *)at) ? 0 : word;
 }
 
 /* SK_PASS for what is left of a split write. The kernel keeps the target of an earlier run in the message, so that a plain SK_PASS would

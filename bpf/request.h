@@ -56,21 +56,42 @@ WEFT_STAGE int connection_judge(struct weft_connection *connection, u64 cookie)
 	return WEFT_REASON_NONE;
 }
 
-/* When a redirect fails after the verdict (its target was reset that moment, or there was no memory), the kernel tells the application of a head
- * that the program made shorter that as many bytes were written, and what comes then is the rest of a head. It begins as that does, or it
- * is none; where the beginnings are equal, or not known, it may be one. */
-static __always_inline bool may_be_rest_of_head(struct sk_msg_md *msg, const struct weft_upstream *upstream)
+/* When a redirect fails after the verdict (its target was closed that moment, or there was no memory), the application is told that less was written, and
+ * comes again. Bytes may be
+ * - the last piece of a body on the bypass, where nothing tells what has arrived: it begins as that did;
+ * - of a head that the program made shorter, as many bytes behind its beginning: they begin as those do, or are none; where the beginnings are equal,
+ *   or not known, they may be. Only a dead upstream's: else it fails before anything is told. */
+static __always_inline bool may_come_again(struct sk_msg_md *msg, const struct weft_upstream *upstream, bool is_dead)
 {
 	u64 expected = upstream->said_again;
 	u32 n = msg->size;
 
-	if (!upstream->edited_head_len || (s32)upstream->head_growth >= 0)
-		return false;
 	if (!n || n > sizeof(expected))
 		n = sizeof(expected);
+	switch (upstream->said_kind) {
+	case WEFT_SAID_BODY:
+		return n <= msg->size && expected && !bpf_msg_pull_data(msg, 0, n, 0) && message_word(msg, 0, n) == expected;
+	case WEFT_SAID_HEAD:
+		break;
+	default:
+		return false;
+	}
+	if (!is_dead)
+		return false;
 	if (!expected || bpf_msg_pull_data(msg, 0, n, 0))
 		return true;
 	return message_word(msg, 0, n) == (expected & ~0ull >> (64 - 8 * n));
+}
+
+/* The last piece of a body, of at least eight bytes. */
+static __always_inline void last_piece_keep(struct sk_msg_md *msg, struct weft_upstream *upstream)
+{
+	u64 word = 0;
+
+	if (msg->size >= sizeof(word) && !bpf_msg_pull_data(msg, 0, sizeof(word), 0))
+		word = message_word(msg, 0, sizeof(word));
+	upstream->said_again = word;
+	upstream->said_kind = WEFT_SAID_BODY;
 }
 
 /* Body bytes of an exchange that is open: they follow its head. Anything else while an exchange is open is pipelining, but for the rest of a head. No
@@ -95,7 +116,7 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
 	edited_head_len = upstream->edited_head_len;
 	if (upstream->client_cookie != cookie) /* the worker has closed it, and is about to say so */
-		return upstream->request_remaining || may_be_rest_of_head(msg, upstream) ? WEFT_REASON_RESPONSE_EARLY | REQUEST_KEEP | REQUEST_REST :
+		return upstream->request_remaining || may_come_again(msg, upstream, true) ? WEFT_REASON_RESPONSE_EARLY | REQUEST_KEEP | REQUEST_REST :
 						     WEFT_REASON_PIPELINED | REQUEST_KEEP;
 	remaining = request_owed(upstream);
 	if (edited_head_len && remaining > upstream->request_total - edited_head_len) {
@@ -103,8 +124,12 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 		response_pass(upstream, slot, word, WEFT_REASON_EDIT_FAILED);
 		return WEFT_REASON_EDIT_FAILED | REQUEST_KEEP | REQUEST_REST;
 	}
-	if (!remaining && !(upstream->is_dead && may_be_rest_of_head(msg, upstream)))
-		return WEFT_REASON_PIPELINED | REQUEST_KEEP;
+	if (!remaining) {
+		if (!may_come_again(msg, upstream, upstream->is_dead))
+			return WEFT_REASON_PIPELINED | REQUEST_KEEP;
+		upstream->request_remaining = n; /* whoever answers says that it is the last answer */
+		return WEFT_REASON_RESPONSE_EARLY | REQUEST_KEEP | REQUEST_REST;
+	}
 	/* While a response is relayed the body goes on to its server, which may wait for the rest even after an early answer. It ends with
 	 * the exchange, or with its socket: a write on one that was reset would give the application ECONNRESET. What comes then is the
 	 * worker's to throw away. */
@@ -119,6 +144,8 @@ WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *
 	}
 	if (upstream->path == WEFT_PATH_BYPASS) {
 		upstream->body_sock = connection->sock;
+		if (remaining == n)
+			last_piece_keep(msg, upstream);
 		key = upstream->server_cookie;
 		verdict = bpf_msg_redirect_hash(msg, &server_sockets, &key, BPF_F_INGRESS);
 	} else {
@@ -251,6 +278,7 @@ WEFT_STAGE int exchange_begin(struct sk_msg_md *msg, struct weft_connection *con
 	STORE_CHANGED(upstream->passed_reason, WEFT_REASON_NONE);
 	STORE_CHANGED(upstream->body_sock, 0);
 	STORE_CHANGED(upstream->edited_head_len, is_edited ? head_len : 0);
+	STORE_CHANGED(upstream->said_kind, is_edited && head_len < old_len ? WEFT_SAID_HEAD : WEFT_SAID_NOTHING);
 	if (is_edited && head_len < old_len)
 		STORE_CHANGED(upstream->said_again, message_word(msg, old_len - head_len, sizeof(upstream->said_again)));
 	STORE_CHANGED(upstream->head_growth, head_len - old_len);

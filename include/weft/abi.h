@@ -191,6 +191,12 @@ enum weft_upstream_state {
 
 enum weft_path { WEFT_PATH_BYPASS = 1, WEFT_PATH_REMOTE = 2, WEFT_PATH_LOCAL = 3, WEFT_PATH_SLOW = 4, WEFT_PATH_COUNT = 5 };
 
+enum weft_said {
+	WEFT_SAID_NOTHING, /* if it failed, nothing was told to be written */
+	WEFT_SAID_HEAD,    /* a head that became shorter: from -head_growth on */
+	WEFT_SAID_BODY,    /* the last piece of a body */
+};
+
 /* Laid out by who writes when: client's and server's CPU pass the lines of an exchange to each other, so what both write shares one. */
 struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	/* line 0: who it is; written before it is IDLE, and when it dies */
@@ -229,8 +235,8 @@ struct weft_upstream { /* array `upstreams`, mmap; 256 bytes */
 	u32 edited_head_len;   /* bytes of the head as the kernel wrote it; 0: it is the client's own */
 	u32 request_base;      /* REMOTE: the upstream's sequence number before the request */
 	u32 passed_reason;     /* enum weft_reason: why the response is the worker's; written by whoever passes it */
-	u32 reserved_line2;
-	u64 said_again;        /* what an application would go on with that was told of -head_growth written bytes; 0: not known */
+	u32 said_kind;         /* enum weft_said: what said_again is of */
+	u64 said_again;        /* the first eight bytes that the application would come again with if the last redirect failed; 0: not known */
 	u32 reserved_line2_end[2];
 	/* line 3: of the exchange, and of no interest to the server's program */
 	u64 request_bytes;

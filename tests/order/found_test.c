@@ -534,6 +534,38 @@ static void test_the_rest_of_a_shortened_head_is_told_from_a_request(void **stat
 	}
 }
 
+/* Likewise of the last piece of a body, which nothing tells whether it has arrived: its server closes while the application writes. */
+static void test_the_last_piece_of_a_body_is_known_when_it_comes_again(void **state)
+{
+	static const char piece[] = "GET /b HTTP/1.1\r\nHost: local\r\n\r\n";
+	struct harness *h = *state;
+	struct client client;
+	struct link link;
+	char head[128];
+
+	for (unsigned int i = 0; i < 8; i++) {
+		bool is_again = i & 1, is_closed = i & 2, is_dead = i & 4;
+		const char *next = is_again ? piece : REQUEST_LOCAL;
+
+		client_open(h, &client);
+		link_open(h, h->local_endpoint, &link);
+		snprintf(head, sizeof(head), "POST /p HTTP/1.1\r\nHost: local\r\nContent-Length: %zu\r\n\r\n", sizeof(piece) + 4);
+		say(client.fd, head);
+		say(client.fd, "first");
+		say(client.fd, piece);
+		hear(link.server, head, sizeof(head), 100);
+		link_slot(h, &link)->is_dead = is_dead;
+		if (is_closed)
+			link_slot(h, &link)->client_cookie = 0;
+		assert_int_equal(send(client.fd, next, strlen(next), MSG_NOSIGNAL), strlen(next));
+		assert_heard(client.anchor, next);
+		assert_int_equal(!!(command(h, &client, 0, 0, 0, 0).answer & WEFT_ANSWER_BODY_REST), is_again);
+		assert_int_equal(link_slot(h, &link)->request_remaining, is_again && !is_closed ? strlen(next) : 0);
+		link_close(h, &link);
+		client_close(&client);
+	}
+}
+
 /* What the server of a relayed response sees of the worker's end when it closes: a reset if some of the response was not read ... */
 static void test_an_upstream_that_closes_over_unread_bytes_resets(void **state)
 {
@@ -702,6 +734,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_an_exchange_is_taken_off_the_counts_once),
 		cmocka_unit_test(test_the_rest_of_a_body_is_known_for_what_it_is),
 		cmocka_unit_test(test_the_rest_of_a_shortened_head_is_told_from_a_request),
+		cmocka_unit_test(test_the_last_piece_of_a_body_is_known_when_it_comes_again),
 		cmocka_unit_test(test_an_upstream_that_closes_over_unread_bytes_resets),
 		cmocka_unit_test(test_an_upstream_that_closes_with_nothing_unread_ends_in_order),
 		cmocka_unit_test(test_a_missing_pool_is_not_told_at_every_request),

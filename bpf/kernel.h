@@ -43,6 +43,12 @@ typedef struct {
 typedef struct refcount_struct {
 	atomic_t refs;
 } refcount_t;
+struct sk_msg_sg {
+	u32 start;
+};
+struct sk_msg {
+	struct sk_msg_sg sg;
+};
 struct page_counter {
 	atomic64_t usage; /* pages */
 	unsigned long max;

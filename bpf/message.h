@@ -47,6 +47,15 @@ static __always_inline u64 message_word(struct sk_msg_md *msg, u32 off, u32 n)
 	return bpf_probe_read_kernel(&word, n, (void *)at) ? 0 : word;
 }
 
+/* Where there is no memory for all of a message, the kernel moves its beginning and runs the program again for the rest (bpf_tcp_ingress). Every other
+ * message begins with its first fragment, but for what follows a split. */
+static __always_inline bool is_rest_of_message(struct sk_msg_md *msg)
+{
+	struct sk_msg *own = KERNEL_OBJECT(struct sk_msg, (u64)msg);
+
+	return KERNEL_READ(own, sg.start);
+}
+
 /* SK_PASS for what is left of a split write. The kernel keeps the target of an earlier run in the message, so that a plain SK_PASS would
  * follow it; sending on the socket itself is the same thing in other words. After the first split a socket passes everything so. */
 static __always_inline int message_pass(struct sk_msg_md *msg, void *own_sockets, u64 cookie, bool is_split)

@@ -111,6 +111,34 @@ static __always_inline int reply_rest(struct sk_msg_md *msg, struct weft_socket 
 	return SK_PASS;
 }
 
+/* Its beginning is the client's, the rest of it will never be: whatever was said of the exchange, it is open again, and the worker cuts it. */
+WEFT_STAGE int reply_broken(struct weft_upstream *upstream, u32 slot, u32 size)
+{
+	struct weft_connection *connection;
+	u64 word, client;
+	u32 lease;
+
+	if (!upstream)
+		return 0;
+	word = upstream->state;
+	lease = WEFT_LEASE(word);
+	client = upstream->client_cookie;
+	upstream->is_dead = 1;
+	if (WEFT_STATE(word) == WEFT_UPSTREAM_REPLYING) {
+		upstream->response_remaining += size;
+	} else if (WEFT_STATE(word) == WEFT_UPSTREAM_IDLE || WEFT_STATE(word) == WEFT_UPSTREAM_DEAD) {
+		if (upstream->counted_lease == lease) /* taken off already */
+			upstream->counted_lease = ~lease;
+		upstream->response_remaining = size;
+		connection = bpf_map_lookup_elem(&connections, &client);
+		if (connection && state_swap(upstream, word, lease, WEFT_UPSTREAM_REPLYING))
+			__sync_val_compare_and_swap(&connection->exchange, 0, WEFT_EXCHANGE(slot, lease));
+	}
+	count(WEFT_COUNTER_REASONS + WEFT_REASON_REDIRECT_FAILED, 1);
+	event_send(WEFT_EVENT_UPSTREAM_DEAD, slot, upstream->cookie, upstream->pod_id, upstream->endpoint_id);
+	return 0;
+}
+
 SEC("sk_msg")
 int weft_reply(struct sk_msg_md *msg)
 {
@@ -131,6 +159,10 @@ int weft_reply(struct sk_msg_md *msg)
 	upstream = bpf_map_lookup_elem(&upstreams, &slot);
 	if (socket->is_split || !upstream || upstream->cookie != socket->upstream_cookie || upstream->server_cookie != socket->cookie)
 		return message_pass(msg, &server_sockets, socket->cookie, socket->is_split);
+	if (is_rest_of_message(msg)) {
+		reply_broken(upstream, slot, msg->size);
+		return SK_PASS;
+	}
 	word = upstream->state;
 	/* What came by TCP is answered by TCP. */
 	if (upstream->path != WEFT_PATH_BYPASS && (WEFT_STATE(word) == WEFT_UPSTREAM_LENT || WEFT_STATE(word) == WEFT_UPSTREAM_REPLYING))

@@ -94,6 +94,26 @@ static __always_inline void last_piece_keep(struct sk_msg_md *msg, struct weft_u
 	upstream->said_kind = WEFT_SAID_BODY;
 }
 
+/* The server will never have all of this request, nor shall anybody read what is left of it as one. */
+WEFT_STAGE int message_rest(struct sk_msg_md *msg, struct weft_connection *connection, u64 cookie)
+{
+	struct weft_upstream *upstream;
+	u64 exchange;
+	u32 slot;
+
+	if (!connection)
+		return WEFT_REASON_NO_CONNECTION;
+	exchange = connection->exchange;
+	slot = WEFT_EXCHANGE_SLOT(exchange);
+	upstream = exchange ? bpf_map_lookup_elem(&upstreams, &slot) : NULL;
+	if (upstream && WEFT_LEASE(upstream->state) == WEFT_EXCHANGE_LEASE(exchange) && upstream->client_cookie == cookie) {
+		upstream->request_remaining += msg->size;
+		upstream->is_dead = 1;
+		event_send(WEFT_EVENT_UPSTREAM_DEAD, slot, upstream->cookie, upstream->pod_id, upstream->endpoint_id);
+	}
+	return WEFT_REASON_REDIRECT_FAILED | REQUEST_KEEP | REQUEST_REST;
+}
+
 /* Body bytes of an exchange that is open: they follow its head. Anything else while an exchange is open is pipelining, but for the rest of a head. No
  * server must see that, and nobody must read it as a request. */
 WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *connection, u64 cookie)
@@ -624,8 +644,10 @@ int weft_request(struct sk_msg_md *msg)
 		return SK_PASS;
 	}
 
+	if (is_rest_of_message(msg) && !(connection->flags & WEFT_CONNECTION_SPLIT))
+		r = message_rest(msg, connection, cookie);
 	/* An open exchange first: its body goes where its head went, whatever becomes of the connection. */
-	if (connection->exchange)
+	else if (connection->exchange)
 		r = exchange_continue(msg, connection, cookie);
 	else if (connection->flags & WEFT_CONNECTION_PROXY_ONLY)
 		r = WEFT_REASON_PROXY_ONLY_CONNECTION;

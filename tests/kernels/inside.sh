@@ -37,6 +37,7 @@ for part in "$@"; do
 		try "$part" "$BUILD/tests/found_test"
 		try "$part memo" "$BUILD/tests/memo_test"
 		try "$part memory" "$BUILD/tests/memory_test"
+		try "$part rest" "$BUILD/tests/rest_test"
 		;;
 	engine)
 		for test in "$BUILD"/tests/bpf/*_test; do

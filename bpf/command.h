@@ -40,7 +40,7 @@ static __always_inline void connection_command(struct weft_connection_command *c
 		if (upstream && upstream->client_cookie == cookie && WEFT_LEASE(upstream->state) == WEFT_EXCHANGE_LEASE(command->exchange)) {
 			if (upstream->path == WEFT_PATH_REMOTE)
 				upstream->request_remaining = request_owed(upstream);
-			if (upstream->request_remaining && commands & WEFT_COMMAND_END_EXCHANGE)
+			if (upstream->request_remaining)
 				__sync_fetch_and_or(&connection->flags, WEFT_CONNECTION_PROXY_ONLY | WEFT_CONNECTION_BODY_REST);
 		}
 		if (commands & WEFT_COMMAND_END_EXCHANGE)

@@ -33,7 +33,8 @@ struct pool_kernel {
 	int (*insert)(void *arg, int fd, uint64_t cookie);
 	/* The open exchange (0: none) of the captured connection of this client socket. -ENOENT: the client is gone. */
 	int (*client_exchange)(void *arg, uint64_t client_cookie, uint64_t *exchange);
-	/* Brings `request_remaining` of this open exchange's upstream to what has not gone out: less may have than the program had sent. */
+	/* Brings `request_remaining` of this open exchange's upstream to what has not gone out: less may have than the program had sent. What comes of it from
+	 * now on is known for what it is, whatever becomes of the slot. */
 	void (*count_owed)(void *arg, uint64_t client_cookie, uint64_t exchange);
 };
 void pool_kernel_datapath(struct pool_kernel *out, struct datapath *dp);

@@ -319,7 +319,8 @@ enum weft_counter {
 #define WEFT_COMMAND_WAIT 0x4u           /* set WAITED_FOR if an exchange is open */
 #define WEFT_COMMAND_PROXY_ONLY 0x8u     /* never the kernel's again */
 
-#define WEFT_COMMAND_COUNT_OWED 0x20u    /* set the upstream's request_remaining to what has not gone out of the request of `exchange` */
+#define WEFT_COMMAND_COUNT_OWED 0x20u    /* set the upstream's request_remaining to what has not gone out of the request of `exchange`, and BODY_REST if
+					      * that is something: its upstream closes */
 #define WEFT_COMMAND_TAKE_CHOICE 0x10u   /* `drawn` and `picked` come out, and are 0 in the record from then on */
 
 #define WEFT_ANSWER_FOUND 0x1u

@@ -422,10 +422,11 @@ static void test_guard_arrived_no_request_follows_half_a_body(void **state)
 	/* What is open is what has not gone out, whatever the program had sent ... */
 	link_slot(h, &link)->request_remaining = 0;
 	assert_true(command(h, &client, 0, 0, 0, 0).answer & WEFT_ANSWER_REQUEST_OPEN);
-	/* ... and the worker can have it counted when the upstream has failed, where the exchange goes on ... */
+	/* ... and the worker has it counted when the upstream has failed: until the proxy ends the exchange, its slot may be another one's ... */
 	command(h, &client, WEFT_COMMAND_COUNT_OWED, 0, 0, WEFT_EXCHANGE(link.slot, WEFT_LEASE(link_slot(h, &link)->state)));
 	assert_int_equal(link_slot(h, &link)->request_remaining, sizeof(body) - (size_t)sent);
-	assert_int_equal(command(h, &client, 0, 0, 0, 0).answer & (WEFT_ANSWER_BODY_REST | WEFT_ANSWER_EXCHANGE_OPEN), WEFT_ANSWER_EXCHANGE_OPEN);
+	assert_int_equal(command(h, &client, 0, 0, 0, 0).answer & (WEFT_ANSWER_BODY_REST | WEFT_ANSWER_EXCHANGE_OPEN),
+			 WEFT_ANSWER_BODY_REST | WEFT_ANSWER_EXCHANGE_OPEN);
 	say(link.server, RESPONSE);
 	assert_heard(link.upstream, RESPONSE);
 	/* ... the one that ends it sees it, and so does whoever brings the rest to the proxy ... */

@@ -61,6 +61,7 @@ static void post_by_cookie(struct proxy *proxy, struct message *message, u64 coo
 	struct thread *thread = &proxy->threads[0];
 
 	message->cookie = cookie;
+	message->was_waiting = false; /* it may have been, for another */
 	pthread_mutex_lock(&proxy->lock);
 	connection = registry_find(proxy, cookie);
 	if (connection) {
@@ -104,6 +105,16 @@ void registry_expire(struct proxy *proxy, struct thread *thread, u64 now)
 		due = message->next;
 		message->run(thread, message);
 	}
+}
+
+/* Nobody has accepted the connection, or it is closed already. A listener may pause for long, for want of descriptors; then the client waits for what
+ * nobody else would tell it. */
+static bool is_awaited_yet(struct thread *thread, u64 cookie, u64 exchange)
+{
+	const struct proxy_backend *backend = &thread->proxy->backend;
+	struct weft_connection_command question = {.cookie = cookie};
+
+	return !thread->is_stopping && !backend->connection_command(backend->arg, &question) && question.open_exchange == exchange;
 }
 
 /* The connection of a message, if it is still there; it is this thread's own, so it stays while the message runs. */
@@ -227,6 +238,26 @@ bool relay_is_early(struct relay *relay)
 	return relay->may_be_open || relay->is.request_remaining;
 }
 
+/* Its upstream is not kept for so long; the client has had nothing of the response. */
+static void fail_unaccepted(struct thread *thread, const struct proxy_relay *relay)
+{
+	const struct proxy_local_error error = {
+		.client_cookie = relay->client_cookie,
+		.slot = relay->slot,
+		.lease = relay->lease,
+		.status = 503,
+		.method = relay->method,
+		.endpoint_id = relay->endpoint_id,
+		.cluster_id = relay->cluster_id,
+		.start_ns = relay->start_ns,
+		.request_bytes = relay->request_bytes,
+		.request_remaining = relay->request_remaining,
+	};
+
+	if (is_awaited_yet(thread, relay->client_cookie, WEFT_EXCHANGE(relay->slot, relay->lease)) && proxy_local_error(thread->proxy, &error))
+		log_warning("a response stays without a client, and its client without an answer");
+}
+
 static void run_relay(struct thread *thread, struct message *message)
 {
 	struct relay_message *own = (struct relay_message *)message;
@@ -242,6 +273,8 @@ static void run_relay(struct thread *thread, struct message *message)
 	if (awaited == AWAITED && is_free_for_relay(connection))
 		relay = relay_new(connection, &own->relay);
 	if (!relay) {
+		if (!connection)
+			fail_unaccepted(thread, &own->relay);
 		orphan(thread, &own->relay);
 	} else if (upstream_borrow(&relay->exchange, own->relay.fd)) {
 		connection_close(connection);
@@ -323,6 +356,10 @@ static void run_error(struct thread *thread, struct message *message)
 
 	if (awaited == AWAITED_BY_ANOTHER)
 		return;
+	if (!connection && is_awaited_yet(thread, error->client_cookie, WEFT_EXCHANGE(error->slot, error->lease))) {
+		post_by_cookie(thread->proxy, message, error->client_cookie, true);
+		return;
+	}
 	/* Else it was answered otherwise, as after a worker that died. */
 	if (awaited == AWAITED && is_free_for_relay(connection))
 		relay = relay_new(connection, &is);

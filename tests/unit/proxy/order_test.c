@@ -593,6 +593,7 @@ static void test_a_relay_waits_for_an_anchor_that_was_not_accepted_yet(void **st
 	struct harness *h = *state;
 	int upstream, server, client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct reply reply;
 
 	harness_give_up_after_a_while(client);
 	assert_int_equal(bind(client, (struct sockaddr *)&own, sizeof(own)), 0);
@@ -604,11 +605,23 @@ static void test_a_relay_waits_for_an_anchor_that_was_not_accepted_yet(void **st
 	expect_reply(client, 200, "ok");
 	assert_true(wait_for_relays(h, 1));
 	close(client);
-	/* And not forever. */
+	/* And not forever: the upstream is given back, and who comes after all gets an error. */
 	client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	harness_give_up_after_a_while(client);
 	assert_int_equal(bind(client, (struct sockaddr *)&own, sizeof(own)), 0);
 	begin_relay(h, client, upstream, 2, 0);
 	assert_false(wait_for_relays(h, 2));
+	usleep(2600000); /* as long as that once more */
+	assert_int_equal(connect(client, (struct sockaddr *)&h->address, sizeof(h->address)), 0);
+	get_reply(client, &reply);
+	assert_int_equal(reply.status, 503);
+	reply_release(&reply);
+	close(client);
+	/* Nothing is kept for who is gone, nor when the proxy ends. */
+	client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(client, (struct sockaddr *)&own, sizeof(own)), 0);
+	begin_relay(h, client, upstream, 3, 0);
+	assert_false(wait_for_relays(h, 3));
 	close(client);
 	close(upstream);
 	close(server);

@@ -107,6 +107,18 @@ int file_read(const char *path, size_t limit_bytes, struct strbuf *out)
 	return fd_read_all(fd, limit_bytes, out);
 }
 
+int file_read_regular(const char *path, size_t limit_bytes, struct strbuf *out)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat info;
+
+	if (fd < 0 || fstat(fd, &info) < 0)
+		return -errno;
+	if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+		return -ENODEV;
+	return fd_read_all(fd, limit_bytes, out);
+}
+
 int file_write_atomic(const char *path, const void *bytes, size_t size, mode_t mode)
 {
 	_cleanup_(strbuf_release) struct strbuf temporary = STRBUF_INIT;

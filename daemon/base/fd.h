@@ -24,6 +24,8 @@ int fd_read_all(int fd, size_t limit_bytes, struct strbuf *out);
 
 /* A whole file. -EISDIR for a folder, -EFBIG past the limit. */
 int file_read(const char *path, size_t limit_bytes, struct strbuf *out);
+/* The same, and it never waits for somebody else: -ENODEV for a pipe or a device. -ENXIO for a socket. */
+int file_read_regular(const char *path, size_t limit_bytes, struct strbuf *out);
 
 struct sockaddr_un;
 /* -ENAMETOOLONG. */

@@ -169,6 +169,22 @@ static bool is_equal(const struct strbuf *a, const struct strbuf *b)
 	return b->data && a->size == b->size && memcmp(strbuf_text(a), b->data, a->size) == 0;
 }
 
+/* While something is served, nothing is waited for: a pipe in the file's place has perhaps no writer, and the worker has better to do. */
+static int read_file(const struct worker *worker, struct strbuf *text)
+{
+	const char *path = worker->config->options->config;
+
+	return worker->source.text.data ? file_read_regular(path, FILE_BYTES_MAX, text) : file_read(path, FILE_BYTES_MAX, text);
+}
+
+static int complain_unreadable(const char *path, int r)
+{
+	if (r != -ENODEV)
+		return log_err(r, "%s", path);
+	log_error("%s: it is a pipe or a device, and only a regular file is read again", path);
+	return r;
+}
+
 /* Reads, loads and publishes. Nothing has changed when this fails. */
 static int take_file(struct worker *worker, bool even_if_equal)
 {
@@ -178,13 +194,13 @@ static int take_file(struct worker *worker, bool even_if_equal)
 	int r;
 
 	remember_file(worker);
-	r = file_read(path, FILE_BYTES_MAX, &text);
+	r = read_file(worker, &text);
 	/* Said once is enough, however often the folder changes: this very line may be in a file there. */
 	if (r && r == worker->source.unreadable && !even_if_equal)
 		return -EALREADY;
 	worker->source.unreadable = r;
 	if (r)
-		return log_err(r, "%s", path);
+		return complain_unreadable(path, r);
 	if (!even_if_equal && (is_equal(&text, &worker->source.text) || is_equal(&text, &worker->source.refused)))
 		return -EALREADY;
 	r = load(worker->config->options, &text, &mesh);

@@ -97,6 +97,9 @@ for _ in 1 2 3 4 5 6 7 8; do
 done
 equal 'which is said once, however often something changes there' '' "$(tail -n +"$((lines + 1))" "$(weft_state)/weft.log")"
 rm -r "$config" "$(dirname "$config")/another"
+mkfifo "$config"
+refused "$generation" 'a pipe to which nobody writes' 'weft\.yaml: it is a pipe or a device'
+rm "$config"
 wait "$wrk"
 equal 'and under load nobody noticed' 0 "$(errors_of "$(cat "$(weft_state)/load.json")")"
 

@@ -57,6 +57,27 @@ static void test_a_file_is_replaced_as_a_whole_and_read_back(void **state)
 	assert_int_equal(rmdir(folder), 0); /* no temporary file was left */
 }
 
+static void test_a_pipe_without_a_writer_keeps_nobody_waiting(void **state)
+{
+	char folder[] = "/tmp/weft-fd-test.XXXXXX";
+	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf content = STRBUF_INIT;
+
+	assert_non_null(mkdtemp(folder));
+	strbuf_printf(&path, "%s/file", folder);
+	assert_int_equal(mkfifo(path.data, 0600), 0);
+	assert_int_equal(file_read_regular(path.data, 100, &content), -ENODEV);
+	unlink(path.data);
+	assert_int_equal(file_read_regular(path.data, 100, &content), -ENOENT);
+	assert_int_equal(file_read_regular("/dev/zero", 100, &content), -ENODEV);
+	assert_int_equal(file_read_regular(folder, 100, &content), -EISDIR);
+	assert_int_equal(file_write_atomic(path.data, "text", 4, 0600), 0);
+	assert_int_equal(file_read_regular(path.data, 100, &content), 0);
+	assert_string_equal(content.data, "text");
+	unlink(path.data);
+	assert_int_equal(rmdir(folder), 0);
+}
+
 static void test_a_socket_takes_the_place_of_a_dead_one_and_of_nothing_else(void **state)
 {
 	char folder[] = "/tmp/weft-fd-test.XXXXXX";
@@ -103,6 +124,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_flags_go_on_and_off),
 		cmocka_unit_test(test_a_file_is_replaced_as_a_whole_and_read_back),
+		cmocka_unit_test(test_a_pipe_without_a_writer_keeps_nobody_waiting),
 		cmocka_unit_test(test_a_socket_takes_the_place_of_a_dead_one_and_of_nothing_else),
 		cmocka_unit_test(test_taken_descriptors_are_not_closed),
 	};

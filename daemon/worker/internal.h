@@ -140,6 +140,7 @@ enum node_pod_state {
 struct node_pod {
 	char *name, *namespace_name, *network_namespace, *cgroup, *ip;
 	char *source_labels;     /* what metrics call it */
+	char *cgroup_real;       /* without links; NULL until it is looked at */
 	struct weft_address addresses[WEFT_FAMILIES]; /* all 0: it has none of that family */
 	uint64_t netns_inode;    /* what `network_namespace` has to lead to; 0: whatever it leads to */
 	uint64_t drains_since_ms;
@@ -184,6 +185,8 @@ void pods_judge_scope(struct worker *worker, const struct serving *serving);
 /* Tries the waiting ones again, and finds those whose namespace or cgroup was replaced or is gone. */
 void pods_look_again(struct worker *worker);
 void pods_pause(struct worker *worker);
+/* -EEXIST and why: its cgroup, or a part of it, is that of a pod that is served, or weftd's own (cgroups.c). */
+int cgroup_claim(const struct worker *worker, struct node_pod *pod, char *complaint, size_t size);
 /* Of the pods' namespaces: this one captures nothing any more, and another one may. */
 void pods_release_claims(struct worker *worker);
 const struct node_pod *pods_find_id(const struct worker *worker, uint32_t pod_id);

@@ -45,6 +45,7 @@ static void node_pod_free(struct node_pod **pod)
 	free((*pod)->namespace_name);
 	free((*pod)->network_namespace);
 	free((*pod)->cgroup);
+	free((*pod)->cgroup_real);
 	free((*pod)->ip);
 	free((*pod)->source_labels);
 	free((*pod)->exceptions);
@@ -339,6 +340,7 @@ static const struct node_pod *find_cookie(const struct worker *worker, uint64_t 
 static int check_surroundings(struct worker *worker, struct node_pod *pod, int *netns_fd)
 {
 	const struct node_pod *other;
+	char complaint[sizeof(pod->reason)];
 	int r;
 
 	r = netns_open(pod->network_namespace, netns_fd);
@@ -370,7 +372,10 @@ static int check_surroundings(struct worker *worker, struct node_pod *pod, int *
 		set_state(pod, NODE_POD_WAITING, "its network namespace is that of pod %s/%s", other->namespace_name, other->name);
 		return -EEXIST;
 	}
-	return 0;
+	r = cgroup_claim(worker, pod, complaint, sizeof(complaint));
+	if (r)
+		set_state(pod, NODE_POD_WAITING, "%s", complaint);
+	return r;
 }
 
 static void start(struct worker *worker, struct node_pod *pod)

@@ -191,6 +191,16 @@ serves_in_spite 'a pod whose cgroup is gone' "c['pods'].append(dict(c['pods'][2]
 like 'it is reported with the reason' 'ghost|No such file|gone|cgroup' "$(status_of '.pods[] | select(.name == "ghost") | .reason')"
 check 'weftd ends cleanly' weft_stop
 
+# The programs of a cgroup run for all below it, once for each pod that they were attached for.
+cgroup=$(topology show cgroup cli)
+mkdir "$cgroup/below"
+for each in "is that of pod default/cli|$cgroup" "lies in that of pod default/cli|$cgroup/below" "has within it that of weftd|$(dirname "$cgroup")"; do
+	serves_in_spite "a pod whose cgroup ${each%|*}" "c['pods'].append(dict(c['pods'][0], name='twin', ip='10.7.0.79', cgroup='${each#*|}', network_namespace='$(topology show netns ratings)'))"
+	like 'it is reported with the reason' "^waiting its cgroup ${each%|*}.*: each needs one of its own" "$(status_of '.pods[] | select(.name == "twin") | "\(.state) \(.reason)"')"
+	check 'weftd ends cleanly' weft_stop
+done
+rmdir "$cgroup/below"
+
 serves_in_spite 'a listener whose routes are missing' "resource('Listener', '0.0.0.0_8000')['filter_chains'][0]['filters'][0]['typed_config']['rds']['route_config_name'] = 'nothing'"
 like 'its requests are answered, not refused' '^(404|503)$' "$(status_code http://pool:8000/)"
 check 'weftd ends cleanly' weft_stop

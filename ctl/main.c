@@ -71,6 +71,17 @@ int ctl_usage(const char *fmt, ...)
 	return 2;
 }
 
+/* JSON holds nothing else: what can't be asked must not be left out of the question. */
+static char *text_or_exit(const char *option, char *value)
+{
+	json_t *text = json_string(value);
+
+	if (!text)
+		exit(ctl_usage("%s is not text (UTF-8)", option));
+	json_decref(text);
+	return value;
+}
+
 /* 0: go on with what is not an option, from argv[*rest] on. */
 static int parse(struct ctl *ctl, int argc, char **argv, int *rest)
 {
@@ -104,13 +115,13 @@ static int parse(struct ctl *ctl, int argc, char **argv, int *rest)
 			ctl->is_json = strcmp(optarg, "json") == 0;
 			break;
 		case 'H':
-			json_array_append_new(ctl->headers, json_string(optarg));
+			json_array_append_new(ctl->headers, json_string(text_or_exit("-H", optarg)));
 			break;
 		case 'p':
-			ctl->pod = optarg;
+			ctl->pod = text_or_exit("--pod", optarg);
 			break;
 		case 'n':
-			ctl->namespace_name = optarg;
+			ctl->namespace_name = text_or_exit("--namespace", optarg);
 			break;
 		case 'd':
 			ctl->is_config_dump = true;

@@ -59,6 +59,10 @@ weft_control explain GET 2>/dev/null
 equal 'a wrong command line: status 2' 2 $?
 weft_control explain GET http://reviews/ --pod nobody >/dev/null 2>&1
 equal 'a pod that is not there: status 1' 1 $?
+for option in -H --pod --namespace; do
+	said=$(weft_control explain GET http://reviews/ "$option" $'a: \xff' 2>&1)
+	equal "what is no text is not left out of the question: $option" "2 weftctl: $option is not text (UTF-8); \`weftctl --help\` tells more" "$? $said"
+done
 long=$(printf '%060000d' 0)
 for count in 1 2 10; do
 	more=(-H "a: $long")

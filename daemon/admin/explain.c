@@ -14,7 +14,9 @@
 #include "admin/server.h"
 #include "base/cleanup.h"
 #include "compile/compile.h"
+#include "kube/sockets.h"
 #include "weft/changes.h"
+#include "weft/exceptions.h"
 #include "weft/fast.h"
 #include "weft/first_line.h"
 #include "weft/http1.h"
@@ -688,6 +690,18 @@ static json_t *explain_listener(struct explanation *x)
 	return explain_route(x);
 }
 
+/* What connect() looks at before it looks for a listener. NULL: go on. */
+static const char *why_not_meshed(const struct explain_world *world, const struct explain_url *url)
+{
+	if (weft_address_equals(&world->pod_addresses[weft_address_family(&url->address)], &url->address))
+		return "it is the pod's own address";
+	if (address_is_never_meshed(&url->address))
+		return "loopback, link-local and multicast addresses are never meshed";
+	if (world->exceptions && weft_is_excepted(world->exceptions, &url->address, htons(url->port)))
+		return "an annotation of the pod excepts this destination";
+	return NULL;
+}
+
 json_t *explain_request(const struct explain_world *world, const json_t *request)
 {
 	const char *method = json_string_value(json_object_get(request, "method"));
@@ -695,6 +709,7 @@ json_t *explain_request(const struct explain_world *world, const json_t *request
 	_cleanup_(strbuf_release) struct strbuf head = STRBUF_INIT;
 	struct explanation x = { .world = world };
 	struct explain_url url;
+	const char *why;
 	char complaint[128];
 	size_t head_len;
 	int r;
@@ -718,8 +733,9 @@ json_t *explain_request(const struct explain_world *world, const json_t *request
 	x.answer = json_object();
 	set(x.answer, "request", json_pack("{s:s, s:s, s:s, s:i}", "method", method, "url", url_text, "host", url.host, "port", (int)url.port));
 	r = weft_parse_request(x.bytes, (uint32_t)head_len, &x.head);
-	if (url.is_ip && weft_address_equals(&world->pod_addresses[weft_address_family(&url.address)], &url.address))
-		return conclude(&x, "untouched", "", "it is the pod's own address");
+	why = url.is_ip ? why_not_meshed(world, &url) : NULL;
+	if (why)
+		return conclude(&x, "untouched", "", why);
 	if (r != WEFT_PARSE_DONE)
 		memset(&x.head, 0, sizeof(x.head));
 	x.client = world->pod_addresses[weft_address_family(&url.address)];

@@ -16,6 +16,7 @@ struct explain_world {
 	uint32_t redirect_limit_bytes;
 	bool has_sockmap, has_sk_skb, has_push_pop;
 	struct weft_address pod_addresses[WEFT_FAMILIES]; /* the asking pod's; all 0: any */
+	const struct weft_exceptions *exceptions; /* the asking pod's; NULL: none */
 	/* An enrolled pod of this node has the address. */
 	bool (*is_served_pod)(const void *arg, const struct weft_address *address);
 	const void *arg;

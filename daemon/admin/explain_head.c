@@ -48,6 +48,8 @@ int explain_url_parse(const char *text, struct explain_url *out, char *complaint
 	}
 	len = strcspn(text, "/?#");
 	url.target = text[len] ? text + len : "/";
+	if (memchr(text, '@', len))
+		return complain(complaint, size, "a URL with a user in it: what clients make of that is a header, -H 'authorization: ...'");
 	if (*text == '[') {
 		bracket = memchr(text, ']', len);
 		if (!bracket || (bracket + 1 < text + len && bracket[1] != ':'))

@@ -170,19 +170,23 @@ static bool is_of_cgroups(const struct listing *listing, const struct nlmsghdr *
 	return false;
 }
 
-/* As connect() judges (is_own_address in bpf/connect.h). */
+bool address_is_never_meshed(const struct weft_address *address)
+{
+	uint32_t ip4 = ntohl(address->be[3]), first = ntohl(address->be[0]);
+
+	if (weft_address_is_ip4(address))
+		return ip4 >> 24 == 127 || ip4 >> 16 == 0xa9fe || ip4 >> 28 >= 0xe || !ip4;
+	if (!address->be[0] && !address->be[1] && !address->be[2])
+		return true;
+	return first >> 22 == 0xfe80 >> 6 || first >> 24 == 0xff;
+}
+
 static bool is_elsewhere(const struct listing *listing, const struct weft_address *peer)
 {
-	uint32_t ip4 = ntohl(peer->be[3]), first = ntohl(peer->be[0]);
-
 	for (int i = 0; i < WEFT_FAMILIES; i++)
 		if (weft_address_is_set(&listing->own[i]) && weft_address_equals(peer, &listing->own[i]))
 			return false;
-	if (weft_address_is_ip4(peer))
-		return ip4 >> 24 != 127 && ip4 >> 16 != 0xa9fe && ip4 >> 28 < 0xe && ip4;
-	if (!peer->be[0] && !peer->be[1] && !peer->be[2])
-		return false;
-	return first >> 22 != 0xfe80 >> 6 && first >> 24 != 0xff;
+	return !address_is_never_meshed(peer);
 }
 
 static int take(struct listing *listing, const struct nlmsghdr *header)

@@ -28,6 +28,9 @@ void sockets_without(struct pod_sockets *from, const struct pod_sockets *some);
 /* Adds `more`, of which none may be there already. */
 int sockets_add(struct pod_sockets *to, const struct pod_sockets *more);
 
+/* Loopback, link-local, multicast and above, "this host": connect() leaves them alone whatever listens there (is_own_address in bpf/connect.h). */
+bool address_is_never_meshed(const struct weft_address *address);
+
 /* Open or being opened (SYN sent), by sockets that were made in the cgroup or below it (NULL: anywhere), from the network namespace. Not among them: what
  * goes to the loopback interface, to link-local addresses or to one of `own`, and what was accepted, as far as a listener tells: one at the same port.
  * The kernel looks through the connections of all namespaces for that: a millisecond for each. -ENOENT: it lists none (CONFIG_INET_DIAG). */

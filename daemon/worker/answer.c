@@ -219,6 +219,7 @@ static json_t *explain(struct worker *worker, const json_t *request)
 		if (pod->state != NODE_POD_SERVING)
 			return admin_error("pod %s/%s is not served: %s", pod->namespace_name, pod->name, pod->reason);
 		memcpy(world.pod_addresses, pod->addresses, sizeof(world.pod_addresses));
+		world.exceptions = pod->exceptions;
 	}
 	serving = serving_of(worker, pod ? pod->namespace_name : json_string_value(json_object_get(request, "namespace")), &error);
 	if (!serving)

@@ -359,6 +359,21 @@ static void test_listeners_are_found_by_address_or_by_host(void **state)
 	explains(&world, "GET", "http://10.7.0.3/near", "Host: shop", "|||0|untouched|");
 }
 
+static void test_what_connect_leaves_alone_reaches_no_listener(void **state)
+{
+	static const char *const urls[] = { "http://127.0.0.1/near", "http://127.9.9.9/near", "http://169.254.169.254/near", "http://224.0.0.1/near", "http://0.0.0.0/near",
+					    "http://[::1]/near", "http://[fe80::1]/near", "http://[ff02::1]/near", "http://[::]/near" };
+	struct explain_world world = ((const struct scene *)*state)->world;
+	struct weft_exceptions exceptions = { .count = 1, .items = { { .port_be = htons(80), .families = 3 } } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(urls); i++)
+		explains(&world, "GET", urls[i], "Host: shop", "|||0|untouched|");
+	explains(&world, "GET", "http://10.96.0.77/near", "Host: shop", "any|shop|near|0|bypass|");
+	world.exceptions = &exceptions;
+	explains(&world, "GET", "http://10.96.0.77/near", "Host: shop", "|||0|untouched|");
+	explains(&world, "GET", "http://10.96.0.9:81/near", "Host: shop", "own|shop|near|0|bypass|");
+}
+
 static void test_tls_is_told_apart_by_server_names(void **state)
 {
 	const struct scene *scene = *state;
@@ -498,6 +513,18 @@ static void test_a_url_without_a_path_asks_for_the_root(void **state)
 	assert_string_equal(head.data, "GET /?q HTTP/1.1\r\nhost: shop:8080\r\n\r\n");
 }
 
+static void test_a_user_in_a_url_is_named(void **state)
+{
+	struct explain_url url;
+	char complaint[128];
+
+	assert_int_equal(explain_url_parse("http://me:secret@shop/", &url, complaint, sizeof(complaint)), -EINVAL);
+	assert_non_null(strstr(complaint, "user"));
+	assert_int_equal(explain_url_parse("http://me@shop/", &url, complaint, sizeof(complaint)), -EINVAL);
+	assert_int_equal(explain_url_parse("http://shop/me@home", &url, complaint, sizeof(complaint)), 0);
+	assert_string_equal(url.host, "shop");
+}
+
 static void test_an_ipv6_address_stands_in_brackets(void **state)
 {
 	static const char *const refused[] = { "http://[fd00::1", "http://[fd00::1]x/", "http://[10.0.0.1]/", "http://[shop]/" };
@@ -529,6 +556,7 @@ int main(void)
 		cmocka_unit_test(test_what_only_the_proxy_carries_has_its_reason),
 		cmocka_unit_test(test_options_and_kernels_limit_the_path),
 		cmocka_unit_test(test_listeners_are_found_by_address_or_by_host),
+		cmocka_unit_test(test_what_connect_leaves_alone_reaches_no_listener),
 		cmocka_unit_test(test_tls_is_told_apart_by_server_names),
 		cmocka_unit_test(test_clusters_come_with_weights_and_endpoints),
 		cmocka_unit_test(test_a_hashing_cluster_is_told_with_the_endpoint_of_this_request),
@@ -537,6 +565,7 @@ int main(void)
 		cmocka_unit_test(test_what_a_route_changes_is_told_in_words),
 		cmocka_unit_test(test_questions_that_make_no_sense_are_complaints),
 		cmocka_unit_test(test_an_ipv6_address_stands_in_brackets),
+		cmocka_unit_test(test_a_user_in_a_url_is_named),
 		cmocka_unit_test(test_a_url_without_a_path_asks_for_the_root),
 	};
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -18,16 +19,25 @@
 
 static int complain_connect(const char *path, int error)
 {
+	struct stat info;
+
 	switch (error) {
 	case ENOENT:
 		fprintf(stderr, "weftctl: weftd is not running, or it listens elsewhere: there is no %s (see --control)\n", path);
 		break;
 	case ECONNREFUSED:
+		if (stat(path, &info) == 0 && !S_ISSOCK(info.st_mode)) {
+			fprintf(stderr, "weftctl: %s is no socket: --control is where weftd listens (its own --control, or " CONTROL ")\n", path);
+			break;
+		}
 		fprintf(stderr, "weftctl: weftd is not running: nobody listens at %s any more\n", path);
 		break;
 	case EACCES:
 	case EPERM:
 		fprintf(stderr, "weftctl: only root may ask weftd at %s: try sudo\n", path);
+		break;
+	case EAGAIN: /* as many as may wait do so already */
+		fprintf(stderr, "weftctl: no answer from weftd at %s: it takes too long\n", path);
 		break;
 	default:
 		fprintf(stderr, "weftctl: connecting to weftd at %s: %s\n", path, strerror(error));

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define CONTROL           "/run/weft/weft.sock"
 #define INSTANCE_VARIABLE "WEFT_INSTANCE"
 
 struct ctl {

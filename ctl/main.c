@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -9,7 +10,6 @@
 #include "base/cleanup.h"
 #include "ctl.h"
 
-#define CONTROL "/run/weft/weft.sock"
 #define BPFFS "/sys/fs/bpf/weft"
 
 static const struct command {
@@ -166,7 +166,10 @@ int main(int argc, char **argv)
 			return ctl_usage("%s has no --verdicts, no --config-dump and no --namespace", argv[rest]);
 		r = commands[i].run(&ctl, argc - rest - 1, argv + rest + 1);
 		json_decref(ctl.headers);
-		return fflush(stdout) == 0 ? r : 1;
+		if (fflush(stdout) == 0 && !ferror(stdout))
+			return r;
+		fprintf(stderr, "weftctl: the answer could not be written: %s\n", strerror(errno));
+		return 1;
 	}
 	return ctl_usage("\"%s\" is not a command", argv[rest]);
 }

@@ -74,6 +74,10 @@ for count in 1 2 10; do
 		equal "one of $((count * 60)) KB is too long, which is said" 'weftctl: the request is longer than 65536 bytes' "$said"
 	fi
 done
+said=$("$weftctl" --control /etc/passwd status 2>&1)
+like 'a --control that is a file is told from a weftd that has ended: status 1' '^1 weftctl: /etc/passwd is no socket' "$? $said"
+said=$(weft_control status 2>&1 >/dev/full)
+equal 'what can not be written is said: status 1' '1 weftctl: the answer could not be written: No space left on device' "$? $said"
 like 'only root may ask' 'only root.*sudo' "$(setpriv --reuid=65534 --regid=65534 --clear-groups "$weftctl" --control "$(weft_state)/weft.sock" status 2>&1)"
 check 'weftd ends cleanly' weft_stop
 

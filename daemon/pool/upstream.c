@@ -182,11 +182,26 @@ int upstream_watch(struct upstream *u)
 	return 0;
 }
 
+/* An idle one that the other end gave up. Before it carried anything: to dial again at once would go round and round. */
+static bool close_ended(struct upstream *u, uint64_t word, enum pool_close_reason reason)
+{
+	struct endpoint_pool *owner = u->owner;
+	struct pool *pool = u->pool;
+	bool was_useless = !u->shared->exchange_count;
+
+	if (!upstream_close_from(u, word, reason))
+		return false;
+	if (was_useless)
+		endpoint_pool_back_off(pool, owner);
+	return true;
+}
+
 void upstream_idle(struct upstream *u, uint64_t word)
 {
 	struct weft_upstream *s = u->shared;
 	enum pool_close_reason reason = WEFT_STATE(word) == WEFT_UPSTREAM_DIALLING ? POOL_CLOSE_DIAL : POOL_CLOSE_RELAY;
 	uint64_t idle = (word & ~0xffull) | WEFT_UPSTREAM_IDLE;
+	enum waiting waiting;
 	bool was_counted;
 
 	if (u->owner->is_leaving) {
@@ -207,10 +222,14 @@ void upstream_idle(struct upstream *u, uint64_t word)
 		return; /* not by abi.h; the sweep goes by what it finds */
 	if (was_counted)
 		take_off_count(u);
+	/* While it was not IDLE sock_ops could only leave its mark, and of what the server said nobody was told. */
+	waiting = look_at(u);
+	if (waiting != WAITING_NOTHING) {
+		__atomic_store_n(&s->is_dead, 1, __ATOMIC_SEQ_CST);
+		if (close_ended(u, idle, waiting == WAITING_BYTES ? POOL_CLOSE_UNASKED_BYTES : POOL_CLOSE_PEER))
+			return;
+	}
 	idle_bit_set(u->owner->shared, s->pool_position);
-	/* While it was not IDLE sock_ops could only leave its mark. */
-	if (is_marked_dead(s))
-		upstream_close_from(u, idle, POOL_CLOSE_PEER);
 }
 
 void exchange_read(const struct pool *pool, uint32_t slot, struct pool_exchange *out)
@@ -329,20 +348,6 @@ static void trust_again(struct upstream *u)
 	u->is_doubted = false;
 	if (upstream_watch(u))
 		log_error("slot %u can't be watched: the sweep will look at it", u->slot);
-}
-
-/* An idle one that the other end gave up. Before it carried anything: to dial again at once would go round and round. */
-static bool close_ended(struct upstream *u, uint64_t word, enum pool_close_reason reason)
-{
-	struct endpoint_pool *owner = u->owner;
-	struct pool *pool = u->pool;
-	bool was_useless = !u->shared->exchange_count;
-
-	if (!upstream_close_from(u, word, reason))
-		return false;
-	if (was_useless)
-		endpoint_pool_back_off(pool, owner);
-	return true;
 }
 
 static bool is_awaited(const struct upstream *u)

@@ -52,6 +52,28 @@ static void test_bytes_on_an_idle_upstream_close_it(void **state)
 	assert_int_equal(fx->told.relays, 0);
 }
 
+/* As it does with the programs of the kernel, which don't look before an upstream is idle. */
+static void test_told_of_relays_a_server_that_speaks_first_is_not_lent(void **state)
+{
+	struct fixture *fx = *state;
+	int fd;
+
+	pool_close_all(fx->pool);
+	pool_free(&fx->pool);
+	fx->options.is_told_of_relays = true;
+	fixture_start(fx, false);
+	miss(fx, ENDPOINT);
+	/* Connected, and the worker has not come to see it. */
+	AWAIT(fx, (accept_all(fx), fx->accepted_count));
+	fd = fx->accepted[0];
+	assert_int_equal(write(fd, "220 hello", 9), 9);
+	AWAIT(fx, stats_of(fx).dialling == 0);
+	assert_int_equal(stats_of(fx).idle, 0);
+	assert_int_equal(stats_of(fx).closes[POOL_CLOSE_UNASKED_BYTES], 1);
+	/* Nor dialled again and again. */
+	assert_int_equal(stats_of(fx).dials, 1);
+}
+
 static void test_a_slot_marked_dead_by_sock_ops_is_cleared_away(void **state)
 {
 	struct fixture *fx = *state;
@@ -472,6 +494,7 @@ int main(void)
 		TEST(test_a_miss_dials_and_the_upstream_becomes_idle),
 		TEST(test_a_server_that_closes_an_idle_upstream_is_dialled_anew),
 		TEST(test_bytes_on_an_idle_upstream_close_it),
+		TEST(test_told_of_relays_a_server_that_speaks_first_is_not_lent),
 		TEST(test_a_slot_marked_dead_by_sock_ops_is_cleared_away),
 		TEST(test_a_dead_slot_is_found_without_its_event),
 		TEST(test_a_relayed_response_goes_to_the_proxy_and_the_upstream_comes_back),

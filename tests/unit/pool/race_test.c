@@ -214,6 +214,78 @@ static void test_what_is_lent_at_once_does_not_change_what_was_counted_before(vo
 	assert_int_equal(fx->endpoint_states[ENDPOINT].active, 0);
 }
 
+/* How many instructions the worker took while the relay was not over, and after which of them the server speaks. */
+static struct {
+	struct weft_upstream *upstream;
+	long steps, speaks_after;
+	int server;
+	bool has_spoken;
+} speaker;
+
+static void speak_unasked(int signal)
+{
+	if (WEFT_STATE(__atomic_load_n(&speaker.upstream->state, __ATOMIC_ACQUIRE)) != WEFT_UPSTREAM_RELAYED || speaker.steps++ != speaker.speaks_after)
+		return;
+	assert_int_equal(write(speaker.server, "more", 4), 4);
+	speaker.has_spoken = true;
+}
+
+/* A relay that is over; the server speaks after so many instructions of what the worker does then. */
+static int end_relay(struct fixture *fx, long speaks_after)
+{
+	const struct sigaction speak = { .sa_handler = speak_unasked };
+	struct sigaction former;
+	int slot = lend(fx, ENDPOINT);
+	struct weft_event event = { .kind = WEFT_EVENT_UPSTREAM_RELAYED, .slot = (uint32_t)slot };
+
+	if (slot < 0)
+		slot = lend_first(fx);
+	event.slot = (uint32_t)slot;
+	event.cookie = fx->upstreams[slot].cookie;
+	assert_true(move(fx, slot, WEFT_UPSTREAM_LENT, WEFT_UPSTREAM_RELAYED));
+	fx->told.relays = 0;
+	pool_event(fx->pool, &event);
+	assert_int_equal(fx->told.relays, 1);
+	speaker.upstream = &fx->upstreams[slot];
+	speaker.server = *server_of(fx, fx->told.fd);
+	speaker.steps = 0;
+	speaker.speaks_after = speaks_after;
+	speaker.has_spoken = false;
+	pool_relay_done(fx->pool, fx->told.exchange.exchange, true);
+	sigaction(SIGTRAP, &speak, &former);
+	step_by_step(true);
+	fixture_run(fx, 1);
+	step_by_step(false);
+	sigaction(SIGTRAP, &former, NULL);
+	return slot;
+}
+
+/* To the program it is no word on an idle upstream while the relay is not over, so nobody but the worker hears it: whoever is relayed from there next
+ * would have it for an answer. */
+static void test_what_a_server_says_as_its_relay_ends_is_nobodys_answer(void **state)
+{
+	struct fixture *fx = *state;
+	unsigned spoken = 0;
+	long steps;
+	int slot;
+
+	pool_close_all(fx->pool);
+	pool_free(&fx->pool);
+	fx->options.is_told_of_relays = true;
+	fx->options.sweep_interval_ms = 3600000;
+	fixture_start(fx, false);
+	for (int warm = 0; warm < 3; warm++)
+		slot = end_relay(fx, -1);
+	assert_int_equal(state_of(fx, slot), WEFT_UPSTREAM_IDLE);
+	steps = speaker.steps;
+	for (long before = 1; before < steps && before < 10000; before += before / 4 + 1) {
+		slot = end_relay(fx, steps - before);
+		spoken += speaker.has_spoken;
+		assert_true(!speaker.has_spoken || state_of(fx, slot) == WEFT_UPSTREAM_FREE);
+	}
+	assert_true(spoken > 5 || !steps);
+}
+
 /* IDLE -> LENT, and not a step more. */
 static uint64_t lend_and_stop(struct weft_upstream *u)
 {
@@ -265,6 +337,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_programs_and_worker_never_end_an_exchange_twice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_ended_before_it_is_counted_is_not_counted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_counted_while_it_ends_is_taken_off_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_a_server_says_as_its_relay_ends_is_nobodys_answer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_lent_at_once_does_not_change_what_was_counted_before, setup, teardown),
 	};
 

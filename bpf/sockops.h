@@ -55,6 +55,16 @@ static __always_inline void port_key_fill(struct bpf_sock_ops *ctx, u64 netns, s
 	key->port_be = local_port_be(ctx);
 }
 
+/* A socket that was disconnected is in the map still, with what was redirected to it and not read: TCP throws away what came by TCP, and with the place in
+ * the map the rest goes. */
+static __always_inline void former_bytes_drop(u64 address, u64 cookie)
+{
+	struct sock *sk = KERNEL_OBJECT(struct sock, address);
+
+	if ((u64)KERNEL_READ(sk, sk_user_data) & PSOCK_BIT)
+		bpf_map_delete_elem(&client_sockets, &cookie);
+}
+
 static __always_inline void client_established(struct bpf_sock_ops *ctx, struct weft_socket *socket, struct tcp_sock *tp)
 {
 	struct weft_connection *connection;
@@ -92,7 +102,7 @@ static __always_inline void client_established(struct bpf_sock_ops *ctx, struct 
 	/* Room for a whole response; the kernel doubles it, and caps it at net.core.rmem_max. Less only means more relayed responses. */
 	bpf_setsockopt(ctx, SOL_SOCKET, SO_RCVBUF, &receive_buffer_bytes, sizeof(receive_buffer_bytes));
 	r = bpf_sock_hash_update(ctx, &client_sockets, &cookie, BPF_NOEXIST);
-	/* EBUSY: it has programs already. connect(AF_UNSPEC) takes nobody out of the map, so one that is connected anew is there still, with its cookie. */
+	/* EBUSY: it has programs already, as one that is connected anew while another of its threads still reads. */
 	if (r && r != -EBUSY)
 		count(WEFT_COUNTER_CONNECTIONS_FULL, 1);
 	else
@@ -313,6 +323,8 @@ int weft_sockops(struct bpf_sock_ops *ctx)
 		tp = bpf_skc_to_tcp_sock(sk);
 		if (!tp)
 			break;
+		if (socket->role != WEFT_ROLE_UPSTREAM)
+			former_bytes_drop((u64)tp, socket->cookie);
 		if (socket->role == WEFT_ROLE_CLIENT)
 			client_established(ctx, socket, tp);
 		else if (socket->role == WEFT_ROLE_UPSTREAM)

@@ -229,6 +229,41 @@ static void test_a_former_connections_commands_do_not_touch_the_later_one(void *
 	client_close(&later);
 }
 
+/* Nor does it hear what the former one had not read: TCP throws that away, and so must whoever redirected it. */
+static void test_what_was_not_read_is_gone_after_a_reconnect(void **state)
+{
+	struct harness *h = *state;
+	struct client client;
+	struct link link;
+	int server;
+
+	for (int i = 0; i < 4; i++) {
+		bool is_remote = i & 1, goes_elsewhere = i & 2;
+
+		client_open(h, &client);
+		link_open(h, is_remote ? h->other_endpoint : h->local_endpoint, &link);
+		say(client.fd, is_remote ? REQUEST_OTHER : REQUEST_LOCAL);
+		assert_heard(link.server, is_remote ? REQUEST_OTHER : REQUEST_LOCAL);
+		say(link.server, RESPONSE);
+		usleep(10000);
+		assert_int_equal(state_of(h, &link), WEFT_UPSTREAM_IDLE);
+		if (goes_elsewhere) {
+			assert_int_equal(disconnect(client.fd), 0);
+			assert_int_equal(connect_to(client.fd, OTHER_IP, SERVER_PORT), 0);
+			server = accept(h->other_listener, NULL, NULL);
+			say(server, "else");
+			assert_heard(client.fd, "else");
+			close(server);
+		} else {
+			client_connect_anew(h, &client, 80);
+			assert_silent(client.fd);
+			assert_carried(client.fd, is_remote ? REQUEST_OTHER : REQUEST_LOCAL, link.server, RESPONSE_TWO);
+		}
+		link_close(h, &link);
+		client_close(&client);
+	}
+}
+
 /* The head that the socket said last had another route there. */
 static void test_a_connection_to_another_port_is_routed_by_that_port(void **state)
 {
@@ -724,6 +759,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_a_client_bound_to_a_device_is_left_alone),
 		cmocka_unit_test(test_getpeername_is_true_after_a_reconnect),
 		cmocka_unit_test(test_a_former_connections_commands_do_not_touch_the_later_one),
+		cmocka_unit_test(test_what_was_not_read_is_gone_after_a_reconnect),
 		cmocka_unit_test(test_a_connection_to_another_port_is_routed_by_that_port),
 		cmocka_unit_test(test_an_upstream_that_spoke_unasked_is_not_lent),
 		cmocka_unit_test(test_the_deadline_runs_from_the_end_of_the_request),

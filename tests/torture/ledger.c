@@ -34,19 +34,26 @@ _Atomic uint8_t *ledger_entry(struct ledger *ledger, uint64_t conn, uint64_t req
 	return &ledger->requests[conn % LEDGER_CONNECTIONS][req % LEDGER_REQUESTS];
 }
 
-void ledger_note_idle_reset(struct ledger *ledger, uint64_t now_ms)
+uint64_t ledger_idle_reset_begins(struct ledger *ledger, uint64_t now_ms)
 {
-	uint64_t idx = atomic_fetch_add(&ledger->idle_resets, 1);
+	uint64_t number = atomic_fetch_add(&ledger->idle_resets, 1);
 
-	atomic_store(&ledger->idle_reset_ms[idx % LEDGER_RESETS], now_ms);
+	atomic_store(&ledger->idle_reset_over_ms[number % LEDGER_RESETS], 0);
+	atomic_store(&ledger->idle_reset_ms[number % LEDGER_RESETS], now_ms);
+	return number;
+}
+
+void ledger_idle_reset_over(struct ledger *ledger, uint64_t number, uint64_t now_ms)
+{
+	atomic_store(&ledger->idle_reset_over_ms[number % LEDGER_RESETS], now_ms);
 }
 
 bool ledger_idle_reset_between(struct ledger *ledger, uint64_t from_ms, uint64_t to_ms)
 {
 	for (unsigned int i = 0; i < LEDGER_RESETS; i++) {
-		uint64_t at = atomic_load(&ledger->idle_reset_ms[i]);
+		uint64_t begun = atomic_load(&ledger->idle_reset_ms[i]), over = atomic_load(&ledger->idle_reset_over_ms[i]);
 
-		if (at >= from_ms && at <= to_ms)
+		if (begun && begun <= to_ms && (!over || over >= from_ms))
 			return true;
 	}
 	return false;

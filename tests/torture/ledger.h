@@ -26,7 +26,9 @@ struct ledger {
 	_Atomic uint64_t stuck_at_ms;   /* when a client last found a connection stuck: servers then print what they know */
 	_Atomic bool shuns_fionread;    /* set by the client before its first connection: no server asks FIONREAD of its own accord */
 	_Atomic uint64_t idle_resets;
-	_Atomic uint64_t idle_reset_ms[LEDGER_RESETS]; /* when servers reset idle connections, the last ones, at idle_resets % LEDGER_RESETS */
+	/* When servers reset idle connections, the last ones, at idle_resets % LEDGER_RESETS: after the first of the two times, and before the other, which
+	 * is 0 until it is over. */
+	_Atomic uint64_t idle_reset_ms[LEDGER_RESETS], idle_reset_over_ms[LEDGER_RESETS];
 	_Atomic uint64_t moved[LEDGER_CONNECTIONS];   /* changes while the server of the present request reads or writes */
 	_Atomic uint64_t written[LEDGER_CONNECTIONS]; /* body bytes of the present answer that a server got rid of */
 	_Atomic uint8_t requests[LEDGER_CONNECTIONS][LEDGER_REQUESTS];
@@ -35,8 +37,10 @@ struct ledger {
 /* Creates the file when it is missing; it is sparse: only what is used takes room. 0 or -errno. */
 int ledger_open(const char *path, struct ledger **out);
 
-void ledger_note_idle_reset(struct ledger *ledger, uint64_t now_ms);
-/* Whether one of the last idle connections that servers reset was reset between these times. */
+/* Said before a server resets an idle connection, and after: it may be held up between. */
+uint64_t ledger_idle_reset_begins(struct ledger *ledger, uint64_t now_ms);
+void ledger_idle_reset_over(struct ledger *ledger, uint64_t number, uint64_t now_ms);
+/* Whether one of the last idle connections that servers reset may have been reset between these times. */
 bool ledger_idle_reset_between(struct ledger *ledger, uint64_t from_ms, uint64_t to_ms);
 
 _Atomic uint8_t *ledger_entry(struct ledger *ledger, uint64_t conn, uint64_t req);

@@ -62,6 +62,22 @@ static void hang_up(struct served *served, bool is_silent)
 	}
 }
 
+static void hang_up_idle(struct served *served)
+{
+	hang_up(served, true);
+	io_close(&served->io, false);
+}
+
+/* A request that it destroys leaves no trace here. */
+static void reset_idle(struct served *served)
+{
+	struct ledger *ledger = served->server->ledger;
+	uint64_t number = ledger_idle_reset_begins(ledger, now_ms());
+
+	io_close(&served->io, true);
+	ledger_idle_reset_over(ledger, number, now_ms());
+}
+
 /* Whether the connection stayed idle for as long as the schedule lets it. */
 static bool stays_idle(struct served *served)
 {
@@ -90,10 +106,9 @@ static void serve_all(struct served *served)
 		atomic_store(&served->is_idle, true);
 		if (stays_idle(served)) {
 			if (served->idle_reset)
-				ledger_note_idle_reset(ledger, now_ms());
+				reset_idle(served);
 			else
-				hang_up(served, true);
-			io_close(&served->io, served->idle_reset);
+				hang_up_idle(served);
 			return;
 		}
 		served->idle_ms = UINT64_MAX;

@@ -114,7 +114,7 @@ WEFT_STAGE int message_rest(struct sk_msg_md *msg, struct weft_connection *conne
 	return WEFT_REASON_REDIRECT_FAILED | REQUEST_KEEP | REQUEST_REST;
 }
 
-/* Body bytes of an exchange that is open: they follow its head. Anything else while an exchange is open is pipelining, but for the rest of a head. No
+/* Body bytes of an exchange that is open: they follow its head. Anything else while an exchange is open is pipelining, but for what comes again. No
  * server must see that, and nobody must read it as a request. */
 WEFT_STAGE int exchange_continue(struct sk_msg_md *msg, struct weft_connection *connection, u64 cookie)
 {

@@ -210,17 +210,18 @@ static bool is_free_for_relay(struct connection *connection)
 }
 
 /* Does the client of this connection still wait for the exchange? A socket that was disconnected and connected again has its cookie still: the
- * present connection is then not found by it any more, and `message` is put back for the later one. */
+ * present connection is then not found by it any more, and `message` is put back for the later one. `is_request_open`, unless NULL: does the program still send
+ * its request? */
 enum awaited { AWAITED, AWAITED_BY_NOBODY, AWAITED_BY_ANOTHER };
 
 static enum awaited is_awaited(struct connection *connection, u64 exchange, struct message *message, bool *is_request_open)
 {
 	struct weft_connection_command question = {0};
 
-	*is_request_open = false;
 	if (!connection->is_ordered || order_ask(connection, &question))
 		return AWAITED;
-	*is_request_open = question.answer & WEFT_ANSWER_REQUEST_OPEN;
+	if (is_request_open)
+		*is_request_open = question.answer & WEFT_ANSWER_REQUEST_OPEN;
 	if (question.answer & WEFT_ANSWER_REUSED && connection->is_registered) {
 		registry_remove(connection);
 		post_by_cookie(connection->thread->proxy, message, message->cookie, true);
@@ -350,8 +351,7 @@ static void run_error(struct thread *thread, struct message *message)
 		.start_ns = error->start_ns,
 		.request_bytes = error->request_bytes,
 	};
-	bool is_request_open = false;
-	enum awaited awaited = connection ? is_awaited(connection, WEFT_EXCHANGE(error->slot, error->lease), message, &is_request_open) : AWAITED_BY_NOBODY;
+	enum awaited awaited = connection ? is_awaited(connection, WEFT_EXCHANGE(error->slot, error->lease), message, NULL) : AWAITED_BY_NOBODY;
 	struct relay *relay = NULL;
 
 	if (awaited == AWAITED_BY_ANOTHER)
